@@ -1,0 +1,60 @@
+"""The ceiling: a grpc.aio server that answers RetrieveContainerFile with a ready message, behind the same Envoy.
+
+No interceptor, no store, no log: what is left is what Berth stands on. Prints
+the same line as `berth up` when it is ready, and runs until it is terminated.
+"""
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+
+import grpc
+
+from berth.launch.envoy_process import running_envoy
+from berth.rest.edge import EdgeSettings
+from berth.rest.envoy import bootstrap
+from berth.rpc.server import OPTIONS
+from berth.v1.container_file_pb2 import ContainerFile
+from berth.v1.container_file_service_pb2 import RetrieveContainerFileRequest
+from berth.v1.container_file_service_pb2_grpc import (
+    ContainerFileServiceServicer,
+    add_ContainerFileServiceServicer_to_server,
+)
+from berth.v1.extra_fields_pb2 import ExtraFields
+from berth.v1.provider_pb2 import Provider
+
+
+class Ceiling(ContainerFileServiceServicer):
+    """Answers one method, the same for every file."""
+
+    async def RetrieveContainerFile(  # noqa: N802 - the contract's name
+        self, request: RetrieveContainerFileRequest, _: object
+    ) -> ContainerFile:
+        """Return a file of the size that Berth's answer has."""
+        return ContainerFile(
+            id=request.file_id,
+            object="container.file",
+            container_id=request.container_id,
+            path="/mnt/data/276c8174023f6f1df4d53eb7a554bfe2-bench.txt",
+            bytes=5,
+            created_at=1_795_299_662,
+            source="user",
+            extra_fields=ExtraFields(request_type="container_file_retrieve", provider=Provider.PROVIDER_OLLAMA),
+        )
+
+
+async def main(folder: Path) -> None:
+    """Serve, with what Envoy needs in `folder`."""
+    server = grpc.aio.server(options=OPTIONS)
+    add_ContainerFileServiceServicer_to_server(Ceiling(), server)  # type: ignore[abstract] # the others are not asked
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    settings = EdgeSettings(rest_port=0, grpc_port=port)
+    async with running_envoy(bootstrap(settings), folder, listener="rest", grace_seconds=1, json_log=True) as envoy:
+        print(json.dumps({"rest": f"http://127.0.0.1:{envoy.port}", "grpc": f"127.0.0.1:{port}"}), flush=True)
+        await envoy.watch()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(Path(sys.argv[1])))

@@ -1,0 +1,37 @@
+"""Write the configurations that people deploy, from the same functions that `berth up` uses.
+
+`tests/unit/test_envoy_config.py` fails when one of them is stale.
+"""
+
+from pathlib import Path
+
+from berth.rest.edge import EdgeSettings, Tls
+from berth.rest.envoy import bootstrap, envoy_filter, to_yaml
+
+FOLDER = Path(__file__).resolve().parent
+
+LOCAL = EdgeSettings(admin_port=9901, access_log_path="/dev/stdout")
+EDGE = EdgeSettings(
+    rest_host="0.0.0.0",  # noqa: S104 # an edge is there to be reached
+    rest_port=8443,
+    grpc_host="berth",
+    admin_port=9901,
+    access_log_path="/dev/stdout",
+    tls=Tls("/etc/berth/tls/tls.crt", "/etc/berth/tls/tls.key"),
+)
+SIDECAR = EdgeSettings()
+
+
+def configurations() -> dict[str, str]:
+    """Return the text of every file by its name."""
+    documents = {
+        "local.yaml": bootstrap(LOCAL),
+        "edge.yaml": bootstrap(EDGE),
+        "sidecar.yaml": envoy_filter(SIDECAR),
+    }
+    return {name: f"# Written by envoy/generate.py.\n{to_yaml(document)}" for name, document in documents.items()}
+
+
+if __name__ == "__main__":
+    for name, text in configurations().items():
+        (FOLDER / name).write_text(text)

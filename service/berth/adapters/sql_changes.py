@@ -1,0 +1,93 @@
+"""What SqlStore writes, each change inside a transaction of the caller's.
+
+`bytes` of a container is the sum of its files, kept in the same transaction,
+so that the limit holds however many uploads end at once.
+"""
+
+import sqlite3
+from collections.abc import Iterable
+
+from berth.adapters.sql_errors import container_not_found, file_not_found, shortened
+from berth.adapters.sql_rows import CONTAINER_COLUMNS, FILE_COLUMNS, container_row, fetch_one, file_row
+from berth.core.errors import InvalidRequestError
+from berth.core.stores import ContainerRecord, FileRecord
+from berth.v1.container_service_pb2 import DomainSecret
+
+_INSERT_CONTAINER = f"INSERT INTO containers ({CONTAINER_COLUMNS}, tenant) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - constants
+_INSERT_SECRET = "INSERT INTO domain_secrets (container_seq, domain, name, value) VALUES (?, ?, ?, ?)"  # noqa: S105 - a query
+_INSERT_FILE = f"INSERT INTO files (container_seq, {FILE_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - constants
+_CONTAINER = "SELECT seq, bytes FROM containers WHERE id = ? AND tenant = ? AND deleted_at IS NULL"
+_PATH_TAKEN = "SELECT 1 FROM files WHERE container_seq = ? AND path = ? AND deleted_at IS NULL"
+_FILE = """
+    SELECT files.seq, files.bytes, files.blob, files.container_seq
+    FROM files JOIN containers ON containers.seq = files.container_seq
+    WHERE files.id = ? AND containers.id = ? AND containers.tenant = ? AND files.deleted_at IS NULL
+"""
+_BLOBS = "SELECT blob FROM files WHERE container_seq = ? AND deleted_at IS NULL ORDER BY seq"
+_GROW = "UPDATE containers SET bytes = bytes + ? WHERE seq = ?"
+_DELETE_FILE = "UPDATE files SET deleted_at = ? WHERE seq = ?"
+_DELETE_FILES = "UPDATE files SET deleted_at = ? WHERE container_seq = ? AND deleted_at IS NULL"
+_DELETE_CONTAINER = "UPDATE containers SET deleted_at = ?, bytes = 0 WHERE seq = ?"
+_DELETE_SECRETS = "DELETE FROM domain_secrets WHERE container_seq = ?"
+
+
+def insert_container(connection: sqlite3.Connection, record: ContainerRecord, secrets: Iterable[DomainSecret]) -> None:
+    """Add a container and its secrets."""
+    seq = connection.execute(_INSERT_CONTAINER, container_row(record)).lastrowid
+    rows = [(seq, secret.domain, secret.name, secret.value) for secret in secrets]
+    connection.executemany(_INSERT_SECRET, rows)
+
+
+def delete_container(connection: sqlite3.Connection, tenant: str, *, container_id: str, deleted_at: int) -> list[str]:
+    """Delete a container, its files and its secrets; return the files' blobs. The secrets are gone for good."""
+    seq, _ = _container(connection, tenant, container_id=container_id)
+    blobs = [blob for (blob,) in connection.execute(_BLOBS, (seq,))]
+    connection.execute(_DELETE_FILES, (deleted_at, seq))
+    connection.execute(_DELETE_SECRETS, (seq,))
+    connection.execute(_DELETE_CONTAINER, (deleted_at, seq))
+    return blobs
+
+
+def insert_file(connection: sqlite3.Connection, tenant: str, *, record: FileRecord, max_container_bytes: int) -> None:
+    """Add a file to its container, if its path is free and there is room for it."""
+    file = record.file
+    seq, held = _container(connection, tenant, container_id=file.container_id)
+    if fetch_one(connection, _PATH_TAKEN, seq, file.path):
+        raise path_taken(file.path)
+    if held + file.bytes > max_container_bytes:
+        raise container_full(max_container_bytes)
+    connection.execute(_INSERT_FILE, (seq, *file_row(record)))
+    connection.execute(_GROW, (file.bytes, seq))
+
+
+def delete_file(
+    connection: sqlite3.Connection, tenant: str, *, container_id: str, file_id: str, deleted_at: int
+) -> str:
+    """Delete a file and return its blob."""
+    row = fetch_one(connection, _FILE, file_id, container_id, tenant)
+    if row is None:
+        raise file_not_found(container_id, file_id)
+    seq, size, blob, container_seq = row
+    connection.execute(_DELETE_FILE, (deleted_at, seq))
+    connection.execute(_GROW, (-size, container_seq))
+    return str(blob)
+
+
+def _container(connection: sqlite3.Connection, tenant: str, *, container_id: str) -> tuple[int, int]:
+    """Return the seq of a container and the bytes it holds."""
+    row = fetch_one(connection, _CONTAINER, container_id, tenant)
+    if row is None:
+        raise container_not_found(container_id)
+    return row[0], row[1]
+
+
+def path_taken(path: str) -> InvalidRequestError:
+    """Return the error of a path that a file of the container has already."""
+    message = f"A file with the path '{shortened(path)}' already exists in the container."
+    return InvalidRequestError(message, param="file_path", code="path_already_exists")
+
+
+def container_full(max_container_bytes: int) -> InvalidRequestError:
+    """Return the error of a file that there is no room for in the container."""
+    message = f"The container would hold more than {max_container_bytes} bytes with this file."
+    return InvalidRequestError(message, param="file", code="container_size_exceeded")

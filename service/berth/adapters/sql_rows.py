@@ -1,0 +1,119 @@
+"""Rows of the tables as records of the core, and back.
+
+Rows are plain tuples in the order of the column lists here: point reads are
+the hot path, and a tuple is the cheapest row there is.
+"""
+
+import sqlite3
+from typing import Any, cast
+
+import orjson
+
+from berth.core.providers import PROVIDERS, provider_name
+from berth.core.stores import ContainerRecord, FileRecord
+from berth.v1.container_file_pb2 import ContainerFile
+from berth.v1.container_pb2 import Container, ExpiresAfter, NetworkPolicy, NetworkPolicyType
+
+Row = tuple[Any, ...]
+
+CONTAINER_COLUMNS = (
+    "id, provider, name, created_at, last_active_at, expires_minutes,"
+    " memory_limit, metadata, network_type, allowed_domains"
+)
+FILE_COLUMNS = "id, path, bytes, created_at, source, filename, content_type, sha256, blob"
+
+_ANCHOR = "last_active_at"
+_NETWORK_PREFIX = "NETWORK_POLICY_TYPE_"
+_NETWORK_TYPES: dict[str, NetworkPolicyType] = {
+    name.removeprefix(_NETWORK_PREFIX).lower(): cast("NetworkPolicyType", value)
+    for name, value in NetworkPolicyType.items()
+}
+_NETWORK_NAMES: dict[int, str] = {value: name for name, value in _NETWORK_TYPES.items()}
+
+
+def fetch_one(connection: sqlite3.Connection, query: str, *values: object) -> Row | None:
+    """Return the first row of `query`, None if there is none.
+
+    A text that is no valid Unicode (a lone surrogate) cannot be handed to the
+    database; so no row has it.
+    """
+    try:
+        row: Row | None = connection.execute(query, values).fetchone()
+    except UnicodeEncodeError:
+        return None
+    return row
+
+
+def container_record(row: Row, tenant: str) -> ContainerRecord:
+    """Return the record of a row that begins with CONTAINER_COLUMNS."""
+    id_, provider, name, created_at, last_active_at, minutes, memory_limit, metadata, network_type, domains, *_ = row
+    container = Container(
+        id=id_,
+        object="container",
+        name=name,
+        created_at=created_at,
+        last_active_at=last_active_at,
+        expires_after=ExpiresAfter(anchor=_ANCHOR, minutes=minutes),
+        memory_limit=memory_limit,
+        metadata=orjson.loads(metadata) if metadata else None,
+        network_policy=_network_policy(network_type, domains) if network_type else None,
+    )
+    return ContainerRecord(container, tenant, PROVIDERS[provider])
+
+
+def container_row(record: ContainerRecord) -> Row:
+    """Return the values of CONTAINER_COLUMNS for `record`, and its tenant behind them."""
+    container = record.container
+    policy = container.network_policy if container.HasField("network_policy") else None
+    return (
+        container.id,
+        provider_name(record.provider),
+        container.name,
+        container.created_at,
+        container.last_active_at,
+        container.expires_after.minutes,
+        container.memory_limit if container.HasField("memory_limit") else None,
+        _json(dict(container.metadata)),
+        _NETWORK_NAMES[policy.type] if policy else None,
+        _json(list(policy.allowed_domains)) if policy else None,
+        record.tenant,
+    )
+
+
+def file_record(row: Row, container_id: str) -> FileRecord:
+    """Return the record of a row that begins with FILE_COLUMNS."""
+    file = ContainerFile(
+        id=row[0],
+        object="container.file",
+        container_id=container_id,
+        path=row[1],
+        bytes=row[2],
+        created_at=row[3],
+        source=row[4],
+    )
+    return FileRecord(file, row[5], row[6], row[7], row[8])
+
+
+def file_row(record: FileRecord) -> Row:
+    """Return the values of FILE_COLUMNS for `record`."""
+    file = record.file
+    return (
+        file.id,
+        file.path,
+        file.bytes,
+        file.created_at,
+        file.source,
+        record.filename,
+        record.content_type,
+        record.sha256,
+        record.blob,
+    )
+
+
+def _network_policy(network_type: str, domains: str | None) -> NetworkPolicy:
+    return NetworkPolicy(type=_NETWORK_TYPES[network_type], allowed_domains=orjson.loads(domains) if domains else None)
+
+
+def _json(value: dict[str, str] | list[str]) -> str | None:
+    """Return `value` as JSON text, None if it is empty."""
+    return orjson.dumps(value).decode() if value else None

@@ -1,0 +1,203 @@
+"""The composition root: builds everything from the configuration, starts it, stops it in reverse order."""
+
+import asyncio
+import secrets
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanager
+from dataclasses import dataclass
+
+import structlog
+from structlog.typing import FilteringBoundLogger
+
+from berth.adapters.object_blobs import ObjectBlobs
+from berth.adapters.sql_store import SqlStore
+from berth.config import EVERY_PROVIDER, Config
+from berth.core.backend import Backend
+from berth.core.caller import Caller
+from berth.core.credentials import Credentials
+from berth.core.errors import StorageError
+from berth.core.hosted import HostedBackend
+from berth.core.new_container import HostedLimits
+from berth.core.providers import PROVIDERS
+from berth.core.router import Router
+from berth.core.unsupported import UnsupportedBackend
+from berth.launch.address import Address
+from berth.launch.data_folder import claimed
+from berth.launch.envoy_process import RunningEnvoy, running_envoy
+from berth.launch.first_key import TENANT, first_key
+from berth.launch.refusal import StartError
+from berth.rest.envoy import EdgeSettings, bootstrap
+from berth.rpc.container_files import ContainerFileHandlers
+from berth.rpc.containers import ContainerHandlers
+from berth.rpc.interceptors import auth, errors, request
+from berth.rpc.server import Server
+from berth.v1 import container_file_service_pb2, container_service_pb2
+from berth.v1.provider_pb2 import Provider
+
+GRACE_SECONDS = 30.0
+"""How long what runs may take to finish when Berth stops: in Envoy first, then in the service."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """What answers where; `virtual_key` is set while the data folder's own first key is in use."""
+
+    grpc: Address
+    rest: Address | None
+    virtual_key: str | None
+
+
+async def run(config: Config, *, rest: bool, json_log: bool, announce: Callable[[Ready], None]) -> None:
+    """Serve until cancelled, then finish what runs; `announce` is called when all is ready.
+
+    StartError if it cannot start, EnvoyEndedError if Envoy ends by itself.
+    """
+    log = structlog.get_logger()
+    warn(config, log)
+    async with AsyncExitStack() as stack:
+        stack.enter_context(claimed(config.data_dir))
+        key = None if config.auth.mode == "none" or config.has_callers() else first_key(config.data_dir)
+        server = _server(_router(config, stack), _credentials(config, key), log)
+        grpc = _bound(server, config.listen.grpc)
+        await server.start()
+        stack.push_async_callback(server.drain, GRACE_SECONDS)
+        envoy = await stack.enter_async_context(_envoy(config, grpc, json_log=json_log)) if rest else None
+        stack.push_async_callback(server.resign)
+        address = config.listen.rest._replace(port=envoy.port).to_call() if envoy else None
+        announce(Ready(grpc.to_call(), address, key))
+        await (envoy.watch() if envoy else asyncio.Event().wait())
+
+
+def _envoy(config: Config, grpc: Address, *, json_log: bool) -> AbstractAsyncContextManager[RunningEnvoy]:
+    config.listen.rest.require_free("listen.rest")
+    settings = edge_settings(config, grpc, access_log=json_log)
+    return running_envoy(
+        bootstrap(settings),
+        config.data_dir / "envoy",
+        listener="rest",
+        grace_seconds=GRACE_SECONDS,
+        json_log=json_log,
+    )
+
+
+def edge_settings(config: Config, grpc: Address, *, access_log: bool = True) -> EdgeSettings:
+    """Return what Envoy is told of the configuration; `grpc` is where the service listens.
+
+    People at a terminal do without `access_log`, lines of JSON beside the readable ones of the service.
+    """
+    upstream = grpc.to_call()
+    return EdgeSettings(
+        rest_host=config.listen.rest.host,
+        rest_port=config.listen.rest.port,
+        grpc_host=upstream.host,
+        grpc_port=upstream.port,
+        cors_origins=config.cors.origins,
+        access_log_path="/dev/stderr" if access_log else None,
+    )
+
+
+def warn(config: Config, log: FilteringBoundLogger) -> None:
+    """Log a warning for each setting that opens a door, or that has no effect in this version."""
+    if config.auth.mode == "none":
+        log.warning("auth.off", reason="auth.mode is none: everybody who reaches Berth may do everything")
+    for name, settings in config.providers.items():
+        if settings.backend in {"openai", "azure"}:
+            log.warning("provider.unavailable", provider=name, backend=settings.backend, reason="not built yet")
+    for setting in _without_effect(config):
+        log.warning("setting.unenforced", setting=setting, reason="not built yet: the setting has no effect")
+
+
+def _without_effect(config: Config) -> Iterable[str]:
+    if "retention_hours" in config.hosted.model_fields_set:
+        yield "hosted.retention_hours"
+    if "allow_direct_keys" in config.auth.model_fields_set and config.auth.allow_direct_keys:
+        yield "auth.allow_direct_keys"
+    for index, key in enumerate(config.auth.virtual_keys):
+        for limit in ("requests_per_minute", "max_in_flight"):
+            if getattr(key, limit) is not None:
+                yield f"auth.virtual_keys[{index}].{limit}"
+
+
+def _server(router: Router, credentials: Credentials, log: FilteringBoundLogger) -> Server:
+    containers = container_service_pb2.DESCRIPTOR.services_by_name["ContainerService"]
+    files = container_file_service_pb2.DESCRIPTOR.services_by_name["ContainerFileService"]
+    return Server(
+        {containers: ContainerHandlers(router), files: ContainerFileHandlers(router)},
+        interceptors=[request(log, new_request_id=lambda: new_id("req_", 32)), errors(log), auth(credentials)],
+    )
+
+
+def _bound(server: Server, address: Address) -> Address:
+    address.require_free("listen.grpc")
+    try:
+        return address._replace(port=server.bind(str(address)))
+    except OSError as error:
+        raise StartError(f"listen.grpc: {error}") from error
+
+
+def _router(config: Config, stack: AsyncExitStack) -> Router:
+    hosted = _hosted(config, stack)
+    kinds = {provider: config.backend_of(name) for name, provider in PROVIDERS.items()}
+    backends: dict[Provider, Backend] = {
+        provider: hosted if kind == "hosted" else UnsupportedBackend(provider)
+        for provider, kind in kinds.items()
+        if kind
+    }
+    default = config.default_provider
+    return Router(
+        backends, keeper=hosted, default_provider=PROVIDERS[default] if default else Provider.PROVIDER_UNSPECIFIED
+    )
+
+
+def _hosted(config: Config, stack: AsyncExitStack) -> HostedBackend:
+    with _refusing("store.url"):
+        store = SqlStore.open(config.store_url())
+    stack.callback(store.close)
+    with _refusing("blobs.url"):
+        blobs = ObjectBlobs.open(config.blobs_url())
+    stack.callback(blobs.close)
+    limits = HostedLimits(
+        default_minutes=config.hosted.default_minutes,
+        max_minutes=config.hosted.max_minutes,
+        max_file_bytes=config.hosted.max_file_bytes,
+        max_container_bytes=config.hosted.max_container_bytes,
+    )
+    return HostedBackend(store=store, blobs=blobs, limits=limits, now=lambda: int(time.time()), new_id=new_id)
+
+
+@contextmanager
+def _refusing(setting: str) -> Iterator[None]:
+    """Turn a storage that cannot be opened into a refusal that names the setting."""
+    try:
+        yield
+    except StorageError as error:
+        raise StartError(f"{setting}: {error.message}") from error
+
+
+def _credentials(config: Config, key: str | None) -> Credentials:
+    """Return who is let in: the configured callers, the holder of the first `key`, or everybody."""
+    keys = {
+        settings.value.get_secret_value(): _caller(settings.tenant, settings.name, settings.providers)
+        for settings in config.auth.virtual_keys
+    }
+    if key:
+        keys[key] = Caller(tenant=TENANT, name="first-key")
+    users = {
+        (settings.name, settings.password.get_secret_value()): _caller(
+            settings.tenant, settings.name, settings.providers
+        )
+        for settings in config.auth.basic_users
+    }
+    anonymous = Caller(tenant=TENANT, name="anonymous") if config.auth.mode == "none" else None
+    return Credentials(virtual_keys=keys, basic_users=users, anonymous=anonymous)
+
+
+def _caller(tenant: str, name: str, providers: Iterable[str]) -> Caller:
+    allowed = None if EVERY_PROVIDER in providers else frozenset(PROVIDERS[provider] for provider in providers)
+    return Caller(tenant=tenant, name=name, providers=allowed)
+
+
+def new_id(prefix: str, digits: int) -> str:
+    """Return an id that nobody can guess: `prefix` and `digits` hexadecimal digits."""
+    return prefix + secrets.token_hex(digits // 2)

@@ -1,0 +1,234 @@
+"""Every setting, with its default, its bounds and what it must agree with."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+
+from berth.config.values import (
+    EVERY_PROVIDER,
+    MAX_FILE_BYTES,
+    BaseUrl,
+    BasicName,
+    BlobsUrl,
+    Bytes,
+    Count,
+    HeaderSecret,
+    ListenAddress,
+    Name,
+    Origin,
+    ProviderName,
+    ProviderNameOrAll,
+    Retries,
+    Seconds,
+    Secret,
+    StoreUrl,
+    VirtualKeySecret,
+    refused,
+)
+from berth.launch.address import Address
+
+OPENAI_URL = "https://api.openai.com/v1"
+# They keep containers of their own, so nobody who names them is given a hosted one unasked.
+KEEPERS = frozenset({"openai", "azure"})
+
+T = TypeVar("T")
+
+
+class Section(BaseModel):
+    """A map of settings: frozen, and without room for one that does not exist."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+class Listen(Section):
+    """Where to listen."""
+
+    grpc: ListenAddress = Address("127.0.0.1", 50051)
+    rest: Annotated[ListenAddress, Field(validate_default=True)] = Address("127.0.0.1", 8080)
+
+    @field_validator("rest")
+    @classmethod
+    def _differs_from_grpc(cls, rest: Address, info: ValidationInfo) -> Address:
+        if rest.port and rest == info.data.get("grpc"):
+            raise refused("must not be the address of listen.grpc")
+        return rest
+
+
+class Store(Section):
+    """Where the rows of hosted containers are."""
+
+    url: StoreUrl | None = None
+
+
+class Blobs(Section):
+    """Where the bytes of hosted files are."""
+
+    url: BlobsUrl | None = None
+
+
+class UpstreamKey(Section):
+    """A key of Berth's own at a provider."""
+
+    name: Name
+    value: HeaderSecret
+
+
+class ProviderSettings(Section):
+    """Who keeps a provider's containers, and how to reach it."""
+
+    backend: Literal["hosted", "unsupported", "openai", "azure"]
+    base_url: Annotated[BaseUrl | None, Field(validate_default=True)] = None
+    keys: Annotated[tuple[UpstreamKey, ...] | None, Field(validate_default=True)] = None
+    timeout_seconds: Seconds = 30.0
+    max_retries: Retries = 2
+
+    @field_validator("base_url", "keys", "timeout_seconds", "max_retries")
+    @classmethod
+    def _fits_the_backend(cls, value: T, info: ValidationInfo) -> T:
+        backend = info.data.get("backend")
+        if value is not None and backend in {"hosted", "unsupported"}:
+            raise refused(f"makes no sense with backend '{backend}', which calls nobody")
+        return value
+
+    @field_validator("base_url")
+    @classmethod
+    def _says_where(cls, url: str | None, info: ValidationInfo) -> str | None:
+        backend = info.data.get("backend")
+        if backend == "azure" and url is None:
+            raise refused("is needed by backend 'azure', such as https://NAME.openai.azure.com")
+        return OPENAI_URL if backend == "openai" and url is None else url
+
+    @field_validator("keys")
+    @classmethod
+    def _has_keys(cls, keys: tuple[UpstreamKey, ...] | None, info: ValidationInfo) -> tuple[UpstreamKey, ...] | None:
+        backend = info.data.get("backend")
+        if not keys and backend in {"openai", "azure"}:
+            raise refused(f"at least one is needed by backend '{backend}', such as {{name: main, value: 'env:NAME'}}")
+        require_unique([key.name for key in keys or ()], "name")
+        return keys
+
+
+class VirtualKey(Section):
+    """A key of Berth's own, and what it stands for."""
+
+    name: Name
+    value: VirtualKeySecret
+    tenant: Name
+    providers: tuple[ProviderNameOrAll, ...] = (EVERY_PROVIDER,)
+    requests_per_minute: Count | None = None
+    max_in_flight: Count | None = None
+
+
+class BasicUser(Section):
+    """A user and password, and what they stand for."""
+
+    name: BasicName
+    password: Secret
+    tenant: Name
+    providers: tuple[ProviderNameOrAll, ...] = (EVERY_PROVIDER,)
+
+
+class Auth(Section):
+    """Who may call. The mode `none` lets everybody in, and is warned about at every start."""
+
+    mode: Literal["keys", "none"] = "keys"
+    allow_direct_keys: bool = True
+    virtual_keys: tuple[VirtualKey, ...] = ()
+    basic_users: tuple[BasicUser, ...] = ()
+
+    @field_validator("virtual_keys")
+    @classmethod
+    def _keys_differ(cls, keys: tuple[VirtualKey, ...]) -> tuple[VirtualKey, ...]:
+        require_unique([key.name for key in keys], "name")
+        by_value: dict[str, str] = {}
+        for key in keys:
+            other = by_value.setdefault(key.value.get_secret_value(), key.name)
+            if other != key.name:
+                raise refused(f"'{other}' and '{key.name}' have the same value")
+        return keys
+
+    @field_validator("basic_users")
+    @classmethod
+    def _users_differ(cls, users: tuple[BasicUser, ...]) -> tuple[BasicUser, ...]:
+        require_unique([user.name for user in users], "name")
+        return users
+
+
+class Hosted(Section):
+    """The life and the limits of hosted containers."""
+
+    max_minutes: Count = 43_200
+    default_minutes: Annotated[Count, Field(validate_default=True)] = 20
+    retention_hours: Count = 24
+    max_file_bytes: Bytes = 536_870_912
+    max_container_bytes: Bytes = 4_294_967_296
+
+    @field_validator("default_minutes")
+    @classmethod
+    def _within_the_maximum(cls, minutes: int, info: ValidationInfo) -> int:
+        maximum = info.data.get("max_minutes")
+        if maximum is not None and minutes > maximum:
+            raise refused(f"must be at most {maximum}, which is hosted.max_minutes")
+        return minutes
+
+    @field_validator("max_file_bytes")
+    @classmethod
+    def _fits_json(cls, size: int) -> int:
+        if size > MAX_FILE_BYTES:
+            raise refused(f"must be at most {MAX_FILE_BYTES}: JSON carries sizes as 32-bit numbers")
+        return size
+
+
+class Cors(Section):
+    """The web pages whose scripts may call; none unless said."""
+
+    origins: tuple[Origin, ...] = ()
+
+
+class Config(Section):
+    """All settings. Relative paths start at the working directory."""
+
+    listen: Listen = Listen()
+    data_dir: Path = Path(".berth")
+    store: Store = Store()
+    blobs: Blobs = Blobs()
+    default_provider: ProviderName | None = None
+    providers: dict[ProviderName, ProviderSettings] = {}
+    auth: Auth = Auth()
+    hosted: Hosted = Hosted()
+    cors: Cors = Cors()
+
+    @field_validator("providers")
+    @classmethod
+    def _say_where(cls, providers: dict[str, ProviderSettings]) -> dict[str, ProviderSettings]:
+        for name, settings in providers.items():
+            if settings.backend == "openai" and name != "openai" and "base_url" not in settings.model_fields_set:
+                raise refused(f"{name} needs a base_url with backend 'openai': the default one is that of openai")
+        return providers
+
+    def store_url(self) -> str:
+        """Return the URL of the store, a file in the data folder unless set otherwise."""
+        return self.store.url or f"sqlite:///{self.data_dir / 'berth.db'}"
+
+    def blobs_url(self) -> str:
+        """Return the URL of the blob store, a folder in the data folder unless set otherwise."""
+        return self.blobs.url or (self.data_dir.absolute() / "blobs").as_uri()
+
+    def backend_of(self, provider: str) -> str | None:
+        """Return the backend of the provider of that short name; None if nothing says how to reach it."""
+        if provider in self.providers:
+            return self.providers[provider].backend
+        return None if provider in KEEPERS else "hosted"
+
+    def has_callers(self) -> bool:
+        """Return whether any virtual key or Basic user is configured."""
+        return bool(self.auth.virtual_keys or self.auth.basic_users)
+
+
+def require_unique(names: Sequence[str], what: str) -> None:
+    """Refuse a list in which two items have the same `what`."""
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise refused(f"the {what} '{twice[0]}' is used twice")

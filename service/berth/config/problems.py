@@ -1,0 +1,84 @@
+"""What is wrong with a configuration, in words: a sentence for each problem, beginning with the setting's name."""
+
+from collections.abc import Mapping
+from inspect import isclass
+from typing import get_args
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from berth.config.sources import SettingPath
+from berth.config.values import did_you_mean
+
+# By the type of pydantic's error; a type that is not here keeps pydantic's own words.
+_SENTENCES = {
+    "refused": "{reason}",
+    "missing": "is missing",
+    "string_type": "must be text",
+    "string_too_short": "is empty",
+    "string_too_long": "must have at most {max_length} characters",
+    "string_pattern_mismatch": "must not have control characters",
+    "int_type": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "float_type": "must be a number",
+    "float_parsing": "must be a number",
+    "bool_type": "must be true or false",
+    "bool_parsing": "must be true or false",
+    "dict_type": "must be a map",
+    "model_type": "must be a map",
+    "tuple_type": "must be a list",
+    "path_type": "must be a path",
+    "literal_error": "must be {expected}",
+    "greater_than": "must be more than {gt}",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than_equal": "must be at most {le}",
+}
+
+
+def sentences(error: ValidationError, *, model: type[BaseModel], origins: Mapping[SettingPath, str]) -> list[str]:
+    """Return a sentence for each problem; `origins` tells which variable of the environment set what."""
+    return [_sentence(detail, model, origins) for detail in error.errors()]
+
+
+def _sentence(detail: ErrorDetails, model: type[BaseModel], origins: Mapping[SettingPath, str]) -> str:
+    path = tuple(part for part in detail["loc"] if part != "[key]")
+    source = _source(path, origins)
+    if detail["type"] == "extra_forbidden":
+        return f"unknown setting '{_written(path)}'{source}{_hint(path, model)}"
+    reason = _SENTENCES.get(detail["type"], detail["msg"]).format(**detail.get("ctx", {}))
+    return f"{_written(path)}{source}: {reason}"
+
+
+def _written(path: SettingPath) -> str:
+    """Return a path as people write it: `auth.virtual_keys[0].name`."""
+    parts = [f"[{part}]" if isinstance(part, int) else f".{part}" for part in path]
+    return "".join(parts).removeprefix(".")
+
+
+def _source(path: SettingPath, origins: Mapping[SettingPath, str]) -> str:
+    for origin, variable in origins.items():
+        if path[: len(origin)] == origin or origin[: len(path)] == path:
+            return f" (from {variable})"
+    return ""
+
+
+def _hint(path: SettingPath, model: type[BaseModel]) -> str:
+    """Return the hint for an unknown setting: the nearest one of the same section, with its whole path."""
+    known = list(_section(path[:-1], model).model_fields)
+    written = {_written((*path[:-1], name)): name for name in known}
+    return did_you_mean(_written(path), list(written))
+
+
+def _section(path: SettingPath, model: type[BaseModel]) -> type[BaseModel]:
+    for part in path:
+        field = model.model_fields.get(str(part))
+        model = (_model_in(field.annotation) if field else None) or model
+    return model
+
+
+def _model_in(annotation: object) -> type[BaseModel] | None:
+    if isclass(annotation) and issubclass(annotation, BaseModel):
+        return annotation
+    found = (_model_in(argument) for argument in get_args(annotation))
+    return next((model for model in found if model), None)

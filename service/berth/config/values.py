@@ -1,0 +1,167 @@
+"""The kinds of values that settings have: read strictly, refused in plain words.
+
+Raises PydanticCustomError, whose text follows the name of the setting in the
+message that people read.
+"""
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PlainValidator,
+    SecretStr,
+    StringConstraints,
+    ValidationInfo,
+)
+from pydantic_core import PydanticCustomError
+
+from berth.core.credentials import VIRTUAL_KEY_PREFIX
+from berth.core.providers import PROVIDERS
+from berth.launch.address import Address
+
+EVERY_PROVIDER = "*"
+MAX_INT32 = 2_147_483_647
+# JSON carries sizes of files as 32-bit numbers: see rest/view.py.
+MAX_FILE_BYTES = 4_294_967_295
+
+
+def refused(reason: str) -> PydanticCustomError:
+    """Return the error for a value that cannot be; `reason` follows the name of the setting."""
+    return PydanticCustomError("refused", "{reason}", {"reason": reason})
+
+
+def did_you_mean(name: object, known: list[str]) -> str:
+    """Return the hint for a misspelt `name`; nothing if no known one is near."""
+    near = get_close_matches(str(name).lower(), known, n=1)
+    return f"; did you mean '{near[0]}'?" if near else ""
+
+
+def _address(value: object) -> Address:
+    try:
+        return Address.parse(str(value))
+    except ValueError:
+        raise refused(f"must be an IP address and a port, such as 127.0.0.1:8080, not '{value}'") from None
+
+
+def _no_boolean(value: object) -> object:
+    if isinstance(value, bool):
+        raise refused("must be a number")
+    return value
+
+
+def _provider(name: str) -> str:
+    if name not in PROVIDERS:
+        raise refused(f"unknown provider '{name}'{did_you_mean(name, list(PROVIDERS))}")
+    return name
+
+
+def _provider_or_all(name: str) -> str:
+    return name if name == EVERY_PROVIDER else _provider(name)
+
+
+def _resolved(value: object, info: ValidationInfo) -> object:
+    """Return what `env:NAME` or `file:PATH` stands for, anything else as it is."""
+    if not isinstance(value, str):
+        return value
+    source, _, name = value.partition(":")
+    if source == "env":
+        return _variable(name, info.context or {})
+    return _content(name) if source == "file" else value
+
+
+def _variable(name: str, environ: Mapping[str, str]) -> str:
+    if name not in environ:
+        raise refused(f"the environment variable {name} is not set")
+    return environ[name]
+
+
+def _content(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise refused(f"cannot read the file {path}: {reason}") from None
+
+
+def _header_safe(secret: SecretStr) -> SecretStr:
+    value = secret.get_secret_value()
+    if not value:
+        raise refused("is empty")
+    if not value.isascii() or not value.isprintable() or " " in value:
+        raise refused("has characters that no HTTP header carries")
+    return secret
+
+
+def _virtual_key(secret: SecretStr) -> SecretStr:
+    if not secret.get_secret_value().startswith(VIRTUAL_KEY_PREFIX):
+        raise refused(f"must begin with '{VIRTUAL_KEY_PREFIX}'")
+    return secret
+
+
+def _not_empty(secret: SecretStr) -> SecretStr:
+    if not secret.get_secret_value():
+        raise refused("is empty")
+    return secret
+
+
+def _basic_name(name: str) -> str:
+    if ":" in name:
+        raise refused("must not contain ':', which ends the name in a Basic credential")
+    return name
+
+
+def _base_url(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment or parts.username:
+        raise refused("must be an http:// or https:// URL without user, query and fragment")
+    return url.rstrip("/")
+
+
+def _origin(origin: str) -> str:
+    parts = urlsplit(origin)
+    if origin != "*" and (not parts.hostname or origin != f"{parts.scheme}://{parts.netloc}"):
+        raise refused(f"must be '*' or an origin such as https://app.example.com, not '{origin}'")
+    return origin
+
+
+def _store_url(url: str) -> str:
+    if url.startswith("postgres"):
+        raise refused("PostgreSQL is not supported yet; use sqlite:///PATH")
+    path = url.removeprefix("sqlite:///")
+    if path in {url, "", ":memory:"}:
+        raise refused("must be sqlite:///PATH, the path of a file")
+    return url
+
+
+def _blobs_url(url: str) -> str:
+    scheme = urlsplit(url).scheme
+    if scheme in {"s3", "gs", "az"}:
+        raise refused(f"{scheme}:// is not supported yet; use file:///PATH")
+    if not url.startswith("file:///"):
+        raise refused("must be file:///PATH, the absolute path of a folder")
+    return url
+
+
+Name = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=r"^[^\x00-\x1f\x7f]*$")]
+Number = BeforeValidator(_no_boolean)
+Count = Annotated[int, Number, Field(ge=1, le=MAX_INT32)]
+Bytes = Annotated[int, Number, Field(ge=1)]
+Seconds = Annotated[float, Number, Field(gt=0, le=3600)]
+Retries = Annotated[int, Number, Field(ge=0, le=10)]
+ListenAddress = Annotated[Address, PlainValidator(_address)]
+ProviderName = Annotated[str, AfterValidator(_provider)]
+ProviderNameOrAll = Annotated[str, AfterValidator(_provider_or_all)]
+BasicName = Annotated[Name, AfterValidator(_basic_name)]
+Secret = Annotated[SecretStr, BeforeValidator(_resolved), AfterValidator(_not_empty)]
+HeaderSecret = Annotated[SecretStr, BeforeValidator(_resolved), AfterValidator(_header_safe)]
+VirtualKeySecret = Annotated[HeaderSecret, AfterValidator(_virtual_key)]
+BaseUrl = Annotated[str, AfterValidator(_base_url)]
+Origin = Annotated[str, AfterValidator(_origin)]
+StoreUrl = Annotated[str, AfterValidator(_store_url)]
+BlobsUrl = Annotated[str, AfterValidator(_blobs_url)]

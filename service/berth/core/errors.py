@@ -1,0 +1,93 @@
+"""The errors that the core and its adapters raise.
+
+Each says what went wrong in words for the caller. Which status, HTTP code and
+default type an error has is not said here but in the table of `rpc.status`.
+"""
+
+
+class BerthError(Exception):
+    """Something that the caller is told about.
+
+    `message` is one sentence for people, without secrets; `param` names the
+    parameter at fault; `code` is for programs; `provider` is the short name of
+    the provider where only the thrower knows it.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        param: str | None = None,
+        code: str | None = None,
+        provider: str | None = None,
+        retry_after_seconds: int | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        self.code = code
+        self.provider = provider
+        self.retry_after_seconds = retry_after_seconds
+
+
+class InvalidRequestError(BerthError):
+    """A field is missing, malformed, too large, or refers to nothing."""
+
+
+class UnsupportedOperationError(BerthError):
+    """The provider does not have this operation."""
+
+    def __init__(self, request_type: str, provider: str) -> None:
+        super().__init__(f"{request_type} is not supported by {provider} provider", provider=provider)
+
+
+class ProviderNotConfiguredError(BerthError):
+    """The provider is known, but nothing says how to reach it."""
+
+
+class ContainerExpiredError(BerthError):
+    """The container was idle for too long and can no longer be changed."""
+
+    def __init__(self, *, provider: str | None = None) -> None:
+        super().__init__("Container is expired.", provider=provider)
+
+
+class AuthenticationError(BerthError):
+    """Nobody known is calling. `code` says what is wrong with the credential."""
+
+    def __init__(self, message: str, *, code: str) -> None:
+        super().__init__(message, code=code)
+
+
+class PermissionDeniedError(BerthError):
+    """The caller is known and may not do this. `code` says why."""
+
+    def __init__(self, message: str, *, code: str, provider: str | None = None) -> None:
+        super().__init__(message, code=code, provider=provider)
+
+
+class NotFoundError(BerthError):
+    """There is no such thing, or it is somebody else's: nobody can tell which."""
+
+
+class IdempotencyConflictError(BerthError):
+    """A request with the same idempotency key is still running."""
+
+
+class RateLimitError(BerthError):
+    """A limit of the caller's, here or at the provider, is used up."""
+
+    def __init__(self, message: str, *, code: str, retry_after_seconds: int) -> None:
+        super().__init__(message, code=code, retry_after_seconds=retry_after_seconds)
+
+
+class UpstreamError(BerthError):
+    """The provider failed, could not be reached, or refused the configured keys."""
+
+
+class StorageError(UpstreamError):
+    """The service's own store or blob store failed."""
+
+
+class UpstreamTimeoutError(BerthError):
+    """The provider, or the caller's own deadline, ran out of time."""

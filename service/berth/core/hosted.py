@@ -1,0 +1,226 @@
+"""The containers that Berth keeps itself.
+
+Rows are in a ContainerStore, bytes in a BlobStore. The order of writes is what
+makes a crash harmless: the blob before its row on upload, the row before its
+blobs on delete. So a row never lies; what a crash can leave is a blob without
+a row, which nobody sees.
+"""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from berth.core.backend import Content, Upload
+from berth.core.caller import Caller
+from berth.core.checks import check_integer, missing
+from berth.core.errors import ContainerExpiredError, NotFoundError
+from berth.core.intake import Intake, to_the_end
+from berth.core.lifetime import expires_at, status_at
+from berth.core.new_container import HostedLimits, new_container, unknown_file
+from berth.core.paging import paging
+from berth.core.providers import provider_name
+from berth.core.stores import BlobStore, ContainerRecord, ContainerStore, FileRecord, Home
+from berth.v1.container_file_pb2 import ContainerFile
+from berth.v1.container_file_service_pb2 import (
+    DeleteContainerFileRequest,
+    DeleteContainerFileResponse,
+    ListContainerFilesRequest,
+    ListContainerFilesResponse,
+    RetrieveContainerFileContentRequest,
+    RetrieveContainerFileRequest,
+)
+from berth.v1.container_pb2 import CONTAINER_STATUS_EXPIRED, Container
+from berth.v1.container_service_pb2 import (
+    CreateContainerRequest,
+    DeleteContainerRequest,
+    DeleteContainerResponse,
+    ListContainersRequest,
+    ListContainersResponse,
+    RetrieveContainerRequest,
+)
+from berth.v1.provider_pb2 import PROVIDER_UNSPECIFIED, Provider
+
+CONTAINER_ID = ("cntr_", 48)
+
+Answer = TypeVar(
+    "Answer",
+    Container,
+    ContainerFile,
+    ListContainersResponse,
+    ListContainerFilesResponse,
+    DeleteContainerResponse,
+    DeleteContainerFileResponse,
+)
+FileRequest = RetrieveContainerFileRequest | RetrieveContainerFileContentRequest | DeleteContainerFileRequest
+
+
+class HostedBackend:
+    """A Backend on a ContainerStore and a BlobStore, for every provider that is hosted.
+
+    `now` gives seconds since 1970; `new_id` makes an id that nobody can guess
+    of a prefix and a number of hexadecimal digits.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: ContainerStore,
+        blobs: BlobStore,
+        limits: HostedLimits,
+        now: Callable[[], int],
+        new_id: Callable[[str, int], str],
+    ) -> None:
+        self._store = store
+        self._blobs = blobs
+        self._limits = limits
+        self._now = now
+        self._new_id = new_id
+        self._intake = Intake(store=store, blobs=blobs, limits=limits, now=now, new_id=new_id)
+
+    async def create_container(self, caller: Caller, request: CreateContainerRequest) -> Container:
+        """Make a container; see Backend."""
+        container = new_container(
+            request, container_id=self._new_id(*CONTAINER_ID), created_at=self._now(), limits=self._limits
+        )
+        record = ContainerRecord(container, tenant=caller.tenant, provider=request.provider)
+        await to_the_end(self._store.add_container(record, domain_secrets=request.network_policy.domain_secrets))
+        return _of(self._shown(record), record.provider)
+
+    async def list_containers(self, caller: Caller, request: ListContainersRequest) -> ListContainersResponse:
+        """Return a page of containers; see Backend."""
+        page = await self._store.list_containers(
+            caller.tenant,
+            paging(request),
+            providers=frozenset({request.provider}) if request.provider else caller.providers,
+            name=request.name if request.HasField("name") else None,
+        )
+        containers = [self._shown(record) for record in page.data]
+        response = ListContainersResponse(object="list", data=containers, has_more=page.has_more)
+        if containers:
+            response.first_id, response.last_id = containers[0].id, containers[-1].id
+        return _of(response, request.provider)
+
+    async def retrieve_container(self, caller: Caller, request: RetrieveContainerRequest) -> Container:
+        """Return a container; see Backend."""
+        record = await self._container(caller, request.container_id, request.provider)
+        return _of(self._shown(record), record.provider)
+
+    async def delete_container(self, caller: Caller, request: DeleteContainerRequest) -> DeleteContainerResponse:
+        """Delete a container and its files; see Backend."""
+        record = await self._container(caller, request.container_id, request.provider)
+        await to_the_end(self._delete_container(caller.tenant, request.container_id))
+        response = DeleteContainerResponse(id=request.container_id, object="container.deleted", deleted=True)
+        return _of(response, record.provider)
+
+    async def create_container_file(self, caller: Caller, upload: Upload) -> ContainerFile:
+        """Store a file; see Backend."""
+        record = await self._container(caller, upload.container_id, upload.provider)
+        self._require_running(home_of(record))
+        if upload.file_id is not None:
+            raise unknown_file(upload.file_id, "file_id")
+        file = await self._intake.take(caller.tenant, upload)
+        return _of(file, record.provider)
+
+    async def list_container_files(
+        self, caller: Caller, request: ListContainerFilesRequest
+    ) -> ListContainerFilesResponse:
+        """Return a page of files; see Backend."""
+        record = await self._container(caller, request.container_id, request.provider)
+        self._require_files(home_of(record), request.container_id)
+        page = await self._store.list_files(caller.tenant, request.container_id, paging(request))
+        files = [stored.file for stored in page.data]
+        response = ListContainerFilesResponse(object="list", data=files, has_more=page.has_more)
+        if files:
+            response.first_id, response.last_id = files[0].id, files[-1].id
+        return _of(response, record.provider)
+
+    async def retrieve_container_file(self, caller: Caller, request: RetrieveContainerFileRequest) -> ContainerFile:
+        """Return a file; see Backend."""
+        home, stored = await self._located(caller, request)
+        self._require_files(home, request.container_id)
+        return _of(stored.file, home.provider)
+
+    async def retrieve_container_file_content(
+        self, caller: Caller, request: RetrieveContainerFileContentRequest
+    ) -> Content:
+        """Open a file; see Backend."""
+        home, stored = await self._located(caller, request)
+        self._require_files(home, request.container_id)
+        size = stored.file.bytes
+        offset = check_integer(request.offset, "offset", minimum=0, maximum=size)
+        length = size - offset
+        if request.HasField("length"):
+            length = min(length, check_integer(request.length, "length", minimum=0, maximum=2**63))
+        return Content(
+            provider=home.provider,
+            filename=stored.filename,
+            content_type=stored.content_type,
+            sha256=stored.sha256,
+            length=length,
+            chunks=await self._blobs.get(stored.blob, offset=offset, length=length),
+        )
+
+    async def delete_container_file(
+        self, caller: Caller, request: DeleteContainerFileRequest
+    ) -> DeleteContainerFileResponse:
+        """Delete a file; see Backend."""
+        home, _ = await self._located(caller, request)
+        self._require_running(home)
+        await to_the_end(self._delete_file(caller.tenant, request.container_id, request.file_id))
+        response = DeleteContainerFileResponse(id=request.file_id, object="container.file.deleted", deleted=True)
+        return _of(response, home.provider)
+
+    async def _container(self, caller: Caller, container_id: str, provider: Provider) -> ContainerRecord:
+        """Return the caller's container, of `provider` if that is set."""
+        if not container_id:
+            raise missing("container_id")
+        record = await self._store.get_container(caller.tenant, container_id)
+        if provider not in (record.provider, PROVIDER_UNSPECIFIED):
+            raise NotFoundError(f"Container {container_id} not found.")
+        caller.require(record.provider)
+        return record
+
+    async def _located(self, caller: Caller, request: FileRequest) -> tuple[Home, FileRecord]:
+        """Return the caller's file and its container, of the request's provider if that is set."""
+        if not request.container_id:
+            raise missing("container_id")
+        if not request.file_id:
+            raise missing("file_id")
+        home, stored = await self._store.get_file(caller.tenant, request.container_id, request.file_id)
+        if request.provider not in (home.provider, PROVIDER_UNSPECIFIED):
+            raise NotFoundError(f"File {request.file_id} not found on container {request.container_id}.")
+        caller.require(home.provider)
+        return home, stored
+
+    async def _delete_container(self, tenant: str, container_id: str) -> None:
+        await self._blobs.delete(await self._store.delete_container(tenant, container_id))
+
+    async def _delete_file(self, tenant: str, container_id: str, file_id: str) -> None:
+        await self._blobs.delete([await self._store.delete_file(tenant, container_id, file_id)])
+
+    def _shown(self, record: ContainerRecord) -> Container:
+        record.container.status = status_at(self._now(), expires_at=expires_at(record.container))
+        return record.container
+
+    def _expired(self, home: Home) -> bool:
+        return status_at(self._now(), expires_at=home.expires_at) == CONTAINER_STATUS_EXPIRED
+
+    def _require_running(self, home: Home) -> None:
+        if self._expired(home):
+            raise ContainerExpiredError(provider=provider_name(home.provider))
+
+    def _require_files(self, home: Home, container_id: str) -> None:
+        if self._expired(home):
+            message = f"The files of container {container_id} are gone: the container is expired."
+            raise NotFoundError(message, provider=provider_name(home.provider))
+
+
+def home_of(record: ContainerRecord) -> Home:
+    """Return what matters about a container to its files."""
+    return Home(record.provider, expires_at(record.container))
+
+
+def _of(answer: Answer, provider: Provider) -> Answer:
+    """Say in `answer` whose it is; a list over all providers is nobody's."""
+    if provider:
+        answer.extra_fields.provider = provider
+    return answer

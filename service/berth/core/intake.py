@@ -1,0 +1,111 @@
+"""How a file gets into a hosted container: the bytes first, then the row."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine
+from hashlib import sha256
+from typing import Any, TypeVar
+
+from berth.core.backend import Upload
+from berth.core.errors import InvalidRequestError
+from berth.core.new_container import HostedLimits
+from berth.core.paths import UNIQUE_DIGITS, clean_filename, container_path
+from berth.core.stores import BlobStore, ContainerStore, FileRecord
+from berth.v1.container_file_pb2 import ContainerFile
+
+FILE_ID = ("cfile_", 32)
+DEFAULT_CONTENT_TYPE = "application/octet-stream"
+
+T = TypeVar("T")
+_running: set[asyncio.Task[Any]] = set()
+
+
+class Intake:
+    """Stores uploads: whole, with their digest, or not at all."""
+
+    def __init__(
+        self,
+        *,
+        store: ContainerStore,
+        blobs: BlobStore,
+        limits: HostedLimits,
+        now: Callable[[], int],
+        new_id: Callable[[str, int], str],
+    ) -> None:
+        self._store = store
+        self._blobs = blobs
+        self._limits = limits
+        self._now = now
+        self._new_id = new_id
+
+    async def take(self, tenant: str, upload: Upload) -> ContainerFile:
+        """Store the bytes of `upload` and then its row.
+
+        InvalidRequestError for a name, path or size that cannot be, NotFoundError
+        if the container went away meanwhile.
+        """
+        file_id, unique = self._new_id(*FILE_ID), self._new_id("", UNIQUE_DIGITS)
+        filename = clean_filename(upload.filename)
+        container_path(upload.file_path, filename, unique=unique)  # a bad path costs no upload
+        blob = f"{upload.container_id}/{file_id}"
+        tally = _Tally(upload.chunks(), maximum=self._limits.max_file_bytes)
+        await self._blobs.put(blob, aiter(tally))
+        try:
+            file = ContainerFile(
+                id=file_id,
+                object="container.file",
+                container_id=upload.container_id,
+                path=container_path(upload.file_path, filename, unique=unique),
+                bytes=tally.bytes,
+                created_at=self._now(),
+                source="user",
+            )
+        except InvalidRequestError:
+            await to_the_end(self._blobs.delete([blob]))
+            raise
+        content_type = upload.content_type or DEFAULT_CONTENT_TYPE
+        record = FileRecord(file, filename=filename, content_type=content_type, sha256=tally.sha256, blob=blob)
+        await to_the_end(self._add(tenant, record))
+        return file
+
+    async def _add(self, tenant: str, record: FileRecord) -> None:
+        try:
+            await self._store.add_file(tenant, record, max_container_bytes=self._limits.max_container_bytes)
+        except Exception:
+            await self._blobs.delete([record.blob])
+            raise
+
+
+class _Tally:
+    """Passes chunks on, counting and digesting them, and stops at `maximum` bytes."""
+
+    def __init__(self, chunks: AsyncIterator[bytes], *, maximum: int) -> None:
+        self._chunks = chunks
+        self._maximum = maximum
+        self._digest = sha256()
+        self.bytes = 0
+
+    @property
+    def sha256(self) -> str:
+        """The digest of what has passed, 64 hexadecimal digits."""
+        return self._digest.hexdigest()
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for chunk in self._chunks:
+            self.bytes += len(chunk)
+            if self.bytes > self._maximum:
+                message = f"The file is too large: at most {self._maximum} bytes are allowed."
+                raise InvalidRequestError(message, param="file", code="file_too_large")
+            self._digest.update(chunk)
+            yield chunk
+
+
+async def to_the_end(work: Coroutine[Any, Any, T]) -> T:
+    """Await `work`, which goes on to its end even if the caller goes away.
+
+    What must not stop half-way, a row that is being written or a blob that is
+    to be removed, runs under this.
+    """
+    task = asyncio.ensure_future(work)
+    _running.add(task)  # the event loop itself holds tasks only weakly
+    task.add_done_callback(_running.discard)
+    return await asyncio.shield(task)

@@ -1,0 +1,42 @@
+"""How long a hosted container lives.
+
+Expiry is not an event but a fact about the clock: it is computed wherever it
+matters, and nothing has to run for it to happen.
+"""
+
+from berth.core.checks import check_choice, check_integer, missing
+from berth.v1.container_pb2 import (
+    CONTAINER_STATUS_EXPIRED,
+    CONTAINER_STATUS_RUNNING,
+    Container,
+    ContainerStatus,
+    ExpiresAfter,
+)
+
+ANCHOR = "last_active_at"
+SECONDS_PER_MINUTE = 60
+
+
+def checked_expiry(given: ExpiresAfter | None, *, default_minutes: int, max_minutes: int) -> ExpiresAfter:
+    """Return when a new container expires. InvalidRequestError for an anchor or minutes that cannot be."""
+    if given is None:
+        return ExpiresAfter(anchor=ANCHOR, minutes=default_minutes)
+    if not given.anchor:
+        raise missing("expires_after.anchor")
+    check_choice(given.anchor, "expires_after.anchor", choices=(ANCHOR,))
+    if not given.HasField("minutes"):
+        raise missing("expires_after.minutes")
+    check_integer(given.minutes, "expires_after.minutes", minimum=1, maximum=max_minutes)
+    return given
+
+
+def expires_at(container: Container) -> int:
+    """Return the last second, since 1970, in which the container is running if nothing touches it."""
+    return container.last_active_at + container.expires_after.minutes * SECONDS_PER_MINUTE
+
+
+def status_at(now: int, *, expires_at: int) -> ContainerStatus:
+    """Return whether a container is running or expired at `now`, in seconds since 1970."""
+    if now > expires_at:
+        return CONTAINER_STATUS_EXPIRED
+    return CONTAINER_STATUS_RUNNING

@@ -1,0 +1,79 @@
+"""Where a file lies inside a container.
+
+Paths are of POSIX: absolute, below /mnt/data, in normal form. They are names
+in the store, never paths of the machine that the service runs on; the rules
+keep them safe to lay out in a sandbox.
+"""
+
+import re
+import unicodedata
+
+from berth.core.checks import check_length, invalid
+
+ROOT = "/mnt/data"
+MAX_PATH_BYTES = 1024
+MAX_PART_BYTES = 255
+"""What file systems allow a single name to be."""
+UNIQUE_DIGITS = 32
+MAX_FILENAME_BYTES = MAX_PART_BYTES - UNIQUE_DIGITS - 1
+"""The 222 bytes that remain for a file's own name behind the unique digits and the dash."""
+DEFAULT_FILENAME = "file"
+_WINDOWS_PATH = re.compile(r"[A-Za-z]:\\|\\\\")
+"""How a path of Windows begins; elsewhere a backslash is a character like any other."""
+
+
+def container_path(file_path: str | None, filename: str, *, unique: str) -> str:
+    """Return where a file goes: `file_path` if it is given, or else a place of its own.
+
+    `filename` has passed `clean_filename`; `unique` is 32 hexadecimal digits.
+    InvalidRequestError for a `file_path` that leaves /mnt/data, has `..`,
+    control characters or a name of more than 255 bytes in it, or names no file.
+    """
+    if file_path is None:
+        return f"{ROOT}/{unique}-{filename}"
+    path = file_path if file_path.startswith("/") else f"{ROOT}/{file_path}"
+    _check_bytes(path, "file_path", maximum=MAX_PATH_BYTES)
+    _check_characters(path, "file_path")
+    parts = _parts_below_root(path)
+    if not parts or path.endswith("/"):
+        raise invalid("file_path", "it must name a file")
+    for part in parts:
+        _check_bytes(part, "file_path", maximum=MAX_PART_BYTES)
+    return "/".join((ROOT, *parts))
+
+
+def clean_filename(filename: str | None) -> str:
+    """Return a file's own name without the folders that some clients send before it.
+
+    "file" if there is none. InvalidRequestError for a name with control
+    characters or of more than 222 bytes.
+    """
+    name = filename or ""
+    if _WINDOWS_PATH.match(name):
+        name = name.replace("\\", "/")
+    name = name.rsplit("/", 1)[-1]
+    _check_bytes(name, "filename", maximum=MAX_FILENAME_BYTES)
+    _check_characters(name, "filename")
+    return DEFAULT_FILENAME if name in {"", ".", ".."} else name
+
+
+def _parts_below_root(path: str) -> list[str]:
+    parts = [part for part in path.split("/") if part not in {"", "."}]
+    if ".." in parts:
+        raise invalid("file_path", "'..' is not allowed")
+    root = ROOT.strip("/").split("/")
+    if parts[: len(root)] != root:
+        raise invalid("file_path", f"it must be below {ROOT}")
+    return parts[len(root) :]
+
+
+def _check_bytes(text: str, param: str, *, maximum: int) -> None:
+    # Half of a pair is no UTF-8; that it is refused is the business of _check_characters.
+    length = len(text.encode(errors="surrogatepass"))
+    check_length(length, param, maximum=maximum, what="string", unit="length in bytes")
+
+
+def _check_characters(text: str, param: str) -> None:
+    # Cc: control; Cs: half of a pair, which is no character.
+    if any(unicodedata.category(character) in {"Cc", "Cs"} for character in text):
+        raise invalid(param, "control characters are not allowed")

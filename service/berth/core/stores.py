@@ -1,0 +1,148 @@
+"""The ports under the hosted backend: rows and bytes.
+
+Every adapter passes the suites in `tests/contracts`; the errors named here are
+the ones it raises, besides StorageError, which any method may raise when the
+store itself fails.
+"""
+
+from collections.abc import AsyncIterator, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Generic, NamedTuple, Protocol, TypeVar
+
+from berth.v1.container_file_pb2 import ContainerFile
+from berth.v1.container_pb2 import Container
+from berth.v1.container_service_pb2 import DomainSecret
+from berth.v1.provider_pb2 import Provider
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerRecord:
+    """A container as it is stored.
+
+    In the message `last_active_at` and `expires_after` are set, `status` and
+    `extra_fields` are not.
+    """
+
+    container: Container
+    tenant: str
+    provider: Provider
+
+
+@dataclass(frozen=True, slots=True)
+class FileRecord:
+    """A file as it is stored, without `extra_fields`.
+
+    `blob` is the key of its bytes in the BlobStore; `sha256` is their digest,
+    64 hexadecimal digits.
+    """
+
+    file: ContainerFile
+    filename: str
+    content_type: str
+    sha256: str
+    blob: str
+
+
+class Home(NamedTuple):
+    """What matters about the container that a file is in.
+
+    `expires_at` is the time, in seconds since 1970, up to and including which
+    the container is running if nothing touches it.
+    """
+
+    provider: Provider
+    expires_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Paging:
+    """Which page of a list: at most `limit` items behind the one with the id `after`, by creation."""
+
+    limit: int
+    after: str | None = None
+    descending: bool = True
+
+
+class Page(NamedTuple, Generic[T]):
+    """One page, and whether anything follows it."""
+
+    data: Sequence[T]
+    has_more: bool
+
+
+class ContainerStore(Protocol):
+    """The rows of containers and of their files.
+
+    A write has happened, durably, when its method returns; if its caller is
+    cancelled it happens whole or not at all, and nobody is told which. Order
+    of creation is the order in which rows were added, also within one second.
+    An id that was never given out is merely absent, whatever is in it.
+    """
+
+    async def add_container(self, record: ContainerRecord, *, domain_secrets: Sequence[DomainSecret] = ()) -> None:
+        """Add a container. Its id is new."""
+
+    async def get_container(self, tenant: str, container_id: str) -> ContainerRecord:
+        """Return a container. NotFoundError if the tenant has none of that id."""
+
+    async def list_containers(
+        self,
+        tenant: str,
+        paging: Paging,
+        *,
+        providers: frozenset[Provider] | None = None,
+        name: str | None = None,
+    ) -> Page[ContainerRecord]:
+        """Return a page of the tenant's containers, of any of `providers` and of exactly the name `name` if given.
+
+        InvalidRequestError (param `after`) if the tenant never had a container
+        of the id `paging.after`; one that was deleted still marks its place.
+        """
+
+    async def delete_container(self, tenant: str, container_id: str) -> Sequence[str]:
+        """Delete a container and its files' rows; return the files' blobs. NotFoundError if there is none."""
+
+    async def add_file(self, tenant: str, record: FileRecord, *, max_container_bytes: int) -> None:
+        """Add a file to the container that `record.file.container_id` names.
+
+        NotFoundError if the tenant has no such container, InvalidRequestError
+        if its path is taken (param `file_path`, code `path_already_exists`) or
+        if the container would hold more than `max_container_bytes` (param
+        `file`, code `container_size_exceeded`).
+        """
+
+    async def get_file(self, tenant: str, container_id: str, file_id: str) -> tuple[Home, FileRecord]:
+        """Return a file and its container. NotFoundError if the tenant has no such file in it."""
+
+    async def list_files(self, tenant: str, container_id: str, paging: Paging) -> Page[FileRecord]:
+        """Return a page of a container's files; an empty one, whatever `after` is, if there is no such container.
+
+        InvalidRequestError (param `after`) if the container never had a file of
+        the id `paging.after`; one that was deleted still marks its place.
+        """
+
+    async def delete_file(self, tenant: str, container_id: str, file_id: str) -> str:
+        """Delete a file's row; return its blob. NotFoundError if the tenant has no such file in it."""
+
+
+class BlobStore(Protocol):
+    """Bytes under keys. A blob is whole or it is not there; a key is put once, and nothing changes its blob."""
+
+    async def put(self, key: str, chunks: AsyncIterator[bytes]) -> None:
+        """Store what `chunks` yields, durably, with bounded memory.
+
+        An error out of `chunks` passes through, and nothing stays behind; the
+        same on cancellation.
+        """
+
+    async def get(self, key: str, *, offset: int, length: int) -> AsyncIterator[bytes]:
+        """Return an iterator over `length` bytes from `offset`, both within the blob.
+
+        NotFoundError, before the first byte, if there is no such blob; also out
+        of the iterator, if it is deleted while it is read.
+        """
+
+    async def delete(self, keys: Iterable[str]) -> None:
+        """Delete blobs; one that is not there is no error."""

@@ -1,0 +1,49 @@
+"""Addresses to listen on."""
+
+import socket
+from ipaddress import ip_address
+from typing import NamedTuple
+
+from berth.launch.refusal import StartError
+
+MAX_PORT = 65535
+_LOCALHOST = "127.0.0.1"
+_ANYWHERE = {"0.0.0.0": _LOCALHOST, "::": "::1"}  # noqa: S104 - what to call, not what to bind
+
+
+class Address(NamedTuple):
+    """An IP address and a port; port 0 lets the system pick one."""
+
+    host: str
+    port: int
+
+    @classmethod
+    def parse(cls, text: str) -> "Address":
+        """Read `IP:PORT`, `[IP]:PORT` or `localhost:PORT`. ValueError for anything else."""
+        host, _, port = text.rpartition(":")
+        if not port.isascii() or not port.isdigit() or int(port) > MAX_PORT:
+            raise ValueError(text)
+        if host.startswith("[") and host.endswith("]"):
+            return cls(f"{ip_address(host[1:-1])}", int(port))
+        if ":" in host:
+            raise ValueError(text)
+        return cls(_LOCALHOST if host == "localhost" else f"{ip_address(host)}", int(port))
+
+    def __str__(self) -> str:
+        """Return `IP:PORT`, the IP in brackets if it has colons."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    def to_call(self) -> "Address":
+        """Return the address for a caller on this machine: loopback in place of "every address"."""
+        return self._replace(host=_ANYWHERE.get(self.host, self.host))
+
+    def require_free(self, setting: str) -> None:
+        """Raise StartError, naming `setting`, if nothing could listen here now."""
+        family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            # As servers do: what is left of a closed connection is no reason to refuse.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(self)
+            except OSError as error:
+                raise StartError(f"{setting}: cannot listen on {self}: {error.strerror}") from error

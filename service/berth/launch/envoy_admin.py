@@ -1,0 +1,59 @@
+"""The few things that are asked of a running Envoy, over its admin address."""
+
+import json
+from asyncio import to_thread
+from http import HTTPStatus
+from http.client import HTTPConnection, HTTPException
+
+TIMEOUT_SECONDS = 5.0
+
+
+class EnvoyAdmin:
+    """An Envoy's admin address. Methods raise OSError if Envoy does not answer."""
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+
+    async def is_live(self) -> bool:
+        """Return whether Envoy answers, has read its configuration, and its workers accept connections."""
+        try:
+            status, _ = await self._ask("GET", "/ready")
+        except OSError:
+            return False
+        return status == HTTPStatus.OK
+
+    async def listening_port(self, listener: str) -> int:
+        """Return the port of the listener of that name."""
+        _, body = await self._ask("GET", "/listeners?format=json")
+        ports = {
+            status["name"]: status["local_address"]["socket_address"]["port_value"]
+            for status in json.loads(body)["listener_statuses"]
+        }
+        return int(ports[listener])
+
+    async def start_draining(self) -> None:
+        """Take no new connection, and ask for the old ones to be closed after their next answer."""
+        # The first makes Envoy ask for the end of connections, the second closes its port at once and not some time
+        # later.
+        await self._ask("POST", "/drain_listeners?graceful&skip_exit")
+        await self._ask("POST", "/drain_listeners")
+
+    async def active_requests(self) -> int:
+        """Return how many requests are being answered, those to the admin address left out."""
+        _, body = await self._ask("GET", "/stats?format=json&filter=downstream_rq_active$")
+        stats = json.loads(body)["stats"]
+        return sum(int(stat.get("value", 0)) for stat in stats if not stat.get("name", "").startswith("http.admin."))
+
+    async def _ask(self, method: str, path: str) -> tuple[int, bytes]:
+        return await to_thread(self._ask_now, method, path)
+
+    def _ask_now(self, method: str, path: str) -> tuple[int, bytes]:
+        connection = HTTPConnection(self._address, timeout=TIMEOUT_SECONDS)
+        try:
+            connection.request(method, path)
+            response = connection.getresponse()
+            return response.status, response.read()
+        except HTTPException as error:
+            raise OSError(f"Envoy's admin address answers strangely: {error!r}") from error
+        finally:
+            connection.close()

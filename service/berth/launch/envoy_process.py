@@ -1,0 +1,145 @@
+"""The Envoy that `berth up` runs beside the service: started, watched, drained, stopped.
+
+What Envoy is told to do is not decided here: see `rest/envoy.py`.
+"""
+
+import asyncio
+import json
+import os
+import shutil
+import sys
+from asyncio.subprocess import DEVNULL, Process, create_subprocess_exec
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import TypeVar
+
+from berth.launch import tether
+from berth.launch.envoy_admin import EnvoyAdmin
+from berth.launch.refusal import StartError
+
+START_SECONDS = 30.0
+STOP_SECONDS = 5.0
+POLL_SECONDS = 0.02
+# One Python process is behind them: more threads would only cost memory.
+THREADS = 2
+_STDERR = 2
+
+T = TypeVar("T")
+
+_JSON_LOG = '{"level":"%l","event":"envoy.log","logger":"%n","message":"%j","timestamp":"%Y-%m-%dT%T.%fZ"}'
+_READABLE_LOG = "envoy [%l] %v"
+
+
+class EnvoyEndedError(Exception):
+    """Envoy ended although nobody asked it to."""
+
+
+class RunningEnvoy:
+    """An Envoy that answers on `port`."""
+
+    def __init__(self, process: Process, port: int) -> None:
+        self._process = process
+        self.port = port
+
+    async def watch(self) -> None:
+        """Wait for Envoy's end, and raise EnvoyEndedError."""
+        status = await self._process.wait()
+        raise EnvoyEndedError(f"Envoy ended by itself with status {status}")
+
+
+@asynccontextmanager
+async def running_envoy(
+    bootstrap: Mapping[str, object], folder: Path, *, listener: str, grace_seconds: float, json_log: bool
+) -> AsyncIterator[RunningEnvoy]:
+    """Run Envoy with `bootstrap`; on leaving, finish what runs for at most `grace_seconds`, and stop it.
+
+    `folder` holds its configuration and is its own; `listener` is the name of the
+    listener whose port is told. StartError if Envoy is not installed or does not start.
+    """
+    program = envoy_program()
+    configuration, admin_file = _prepare(folder, bootstrap)
+    process = await _start(program, configuration, admin_file, json_log=json_log)
+    try:
+        admin = EnvoyAdmin(await _until(process, lambda: asyncio.to_thread(_content, admin_file)))
+        await _until(process, admin.is_live)
+        try:
+            yield RunningEnvoy(process, await admin.listening_port(listener))
+        finally:
+            await _drain(process, admin, grace_seconds)
+    finally:
+        await _stop(process)
+
+
+def envoy_program() -> str:
+    """Return the path of Envoy: the one beside this Python, or on PATH. StartError if there is none."""
+    beside = str(Path(sys.executable).parent)
+    program = shutil.which("envoy", path=f"{beside}{os.pathsep}{os.environ.get('PATH', '')}")
+    if program is None:
+        raise StartError("Envoy is not installed: pip install 'berth[envoy]', or use `berth serve` without REST")
+    return str(Path(program).absolute())
+
+
+def _prepare(folder: Path, bootstrap: Mapping[str, object]) -> tuple[Path, Path]:
+    """Write the configuration; return its path, and that of the file into which Envoy writes its admin address."""
+    folder.mkdir(mode=0o700, exist_ok=True)
+    configuration, admin_file = folder / "bootstrap.json", folder / "admin-address"
+    configuration.write_text(json.dumps(bootstrap), encoding="utf-8")
+    admin_file.unlink(missing_ok=True)
+    return configuration, admin_file
+
+
+async def _start(program: str, configuration: Path, admin_file: Path, *, json_log: bool) -> Process:
+    arguments = [
+        *("--config-path", str(configuration)),
+        *("--admin-address-path", str(admin_file)),
+        "--disable-hot-restart",
+        *("--concurrency", str(THREADS)),
+        *("--drain-strategy", "immediate"),
+        *("--log-level", "warning"),
+        *("--component-log-level", "main:error"),  # "caught SIGTERM" is no news
+        *("--log-format", _JSON_LOG if json_log else _READABLE_LOG),
+    ]
+    # A session of its own: Ctrl-C reaches Berth only, which drains Envoy first.
+    # Berth's stdout is for the one line that says "ready".
+    return await create_subprocess_exec(
+        *(sys.executable, "-IS", tether.__file__, str(os.getpid()), program, *arguments),
+        stdin=DEVNULL,
+        stdout=_STDERR,
+        start_new_session=True,
+    )
+
+
+async def _until(process: Process, condition: Callable[[], Awaitable[T]]) -> T:
+    """Wait until `condition` gives something true, for as long as Envoy may take to start."""
+    try:
+        async with asyncio.timeout(START_SECONDS):
+            while not (result := await condition()):
+                if process.returncode is not None:
+                    raise StartError(f"Envoy did not start (status {process.returncode}); it says why above")
+                await asyncio.sleep(POLL_SECONDS)
+            return result
+    except TimeoutError as error:
+        raise StartError(f"Envoy did not start within {START_SECONDS:.0f} seconds") from error
+
+
+def _content(path: Path) -> str:
+    return path.read_text(encoding="ascii") if path.exists() else ""
+
+
+async def _drain(process: Process, admin: EnvoyAdmin, grace_seconds: float) -> None:
+    with suppress(OSError, TimeoutError):
+        async with asyncio.timeout(grace_seconds):
+            await admin.start_draining()
+            while process.returncode is None and await admin.active_requests():  # noqa: ASYNC110 - it must be asked
+                await asyncio.sleep(POLL_SECONDS)
+
+
+async def _stop(process: Process) -> None:
+    if process.returncode is None:
+        process.terminate()
+    try:
+        await asyncio.wait_for(process.wait(), STOP_SECONDS)
+    except TimeoutError:
+        process.kill()
+        await process.wait()

@@ -1,0 +1,1 @@
+"""What JSON needs and gRPC does not: Envoy's view of the contract."""

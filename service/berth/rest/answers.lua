@@ -1,0 +1,125 @@
+-- Finishes the answers that REST clients get. Runs behind the transcoder.
+--
+-- Envoy's own refusals come as the envelope, with Envoy's text for a message:
+-- here they get the parameter, a code and a plainer text. A refusal of grpc's
+-- own has no envelope at all: here it gets one. On success, the status message
+-- of a call is a list of facts that become headers.
+--
+-- Texts are JSON strings already and are never unescaped: what is taken out of
+-- one goes into another as it is.
+
+local BARE = '{"is_bifrost_error":false,"status_code":0}'
+local OWN = '^{"error":{"code":null,"message":"(.*)","param":null,"type":"([%w_]+)"},'
+local LONGEST_ECHO = 64
+
+local EXPECTED = {
+  TYPE_STRING = "a string", TYPE_BOOL = "a boolean", TYPE_DOUBLE = "a number",
+  TYPE_INT32 = "an integer", TYPE_UINT32 = "an integer",
+}
+
+local BY_STATUS = {
+  ["429"] = { "The service is busy.", nil, "rate_limited" },
+  ["431"] = { "The headers are too large, or there are too many.", nil, "headers_too_large" },
+  ["499"] = { "The request was cancelled.", nil, nil },
+  ["502"] = { "The service broke off its answer.", nil, "service_unavailable" },
+  ["503"] = { "The service cannot be reached.", nil, "service_unavailable" },
+  ["504"] = { "The request timed out.", nil, "request_timed_out" },
+}
+
+local function join(path, field)
+  if path == "" then return field end
+  return path .. "." .. field
+end
+
+-- Map entries are counted by Envoy (metadata[0].value); their keys are not told.
+local function named(path)
+  return (path:gsub("^metadata%[%d+%].*", "metadata"))
+end
+
+local function invalid_type(path, expected)
+  if path == "" then return "Invalid type for a parameter: expected " .. expected .. ".", nil, "invalid_type" end
+  path = named(path)
+  return "Invalid type for '" .. path .. "': expected " .. expected .. ".", path, "invalid_type"
+end
+
+local function invalid_value(path, value)
+  path = named(path)
+  local echo = value and #value <= LONGEST_ECHO and value:match('^\\"([%w%._-]*)\\"$') or value and value:match("^-?%d+$")
+  return "Invalid value for '" .. path .. "'" .. (echo and ": '" .. echo .. "'." or "."), path, "invalid_value"
+end
+
+local function unknown(name)
+  return "Unknown parameter: '" .. name .. "'.", name, "unknown_parameter"
+end
+
+local function repeated(name)
+  return "Duplicate parameter: '" .. name .. "'.", name, "duplicate_parameter"
+end
+
+-- "limit: invalid value \"abc\" for type TYPE_INT32", and what else has this form.
+local function mistyped(path, value, type)
+  if type == "oneof" then return repeated(value:match("Cannot set '(.-)'") or path) end
+  if value:find("^Starting an object") then return invalid_type(join(path, type), "a plain value, but got an object") end
+  if value:find("^Cannot bind a list") then return invalid_type(value:match("field '(.-)'") or path, "an object, but got a list") end
+  local expected = EXPECTED[type]
+  if not expected or (expected == "an integer" and value:find('^[\\"]*-?%d+[\\"]*$')) then
+    return invalid_value(path, value)
+  end
+  return invalid_type(path, expected)
+end
+
+local RULES = {
+  { '^Could not find field \\"(.-)\\" in the type', unknown },
+  { '^Encountered a non%-leaf field \\"(.-)\\"', unknown },
+  { "^([%w_%.%[%]]*): invalid value (.*) for type ([%w_%./]+)$", mistyped },
+  { "^([%w_%.%[%]]*): Proto field is not repeating", function(path) return invalid_type(path, "one value, but got a list") end },
+  { "^: Root element", function() return "The body must be a JSON object.", nil, "invalid_type" end },
+  { "^([%w_%.%[%]]+): ", function(path) return invalid_value(path, nil) end },
+  { "^Could not resolve ", function() return "Unknown request URL: no operation has this method and path.", nil, "unknown_url" end },
+  { "^Payload Too Large", function() return "The body is too large.", nil, "request_too_large" end },
+  { "^Bad Request", function() return "The request is not valid HTTP.", nil, "invalid_http" end },
+  { "^([^\\]+)%.\\", function(text) return "The body is not valid JSON: " .. text .. ".", nil, "invalid_json" end },
+  { "^(Message too deep)", function(text) return "The body is not valid JSON: " .. text .. ".", nil, "invalid_json" end },
+}
+
+local function explain(text, status)
+  if BY_STATUS[status] then return unpack(BY_STATUS[status], 1, 3) end
+  for _, rule in ipairs(RULES) do
+    local first, second, third = text:match(rule[1])
+    if first then return rule[2](first, second, third) end
+  end
+  if text == "" then text = "The request was refused." end
+  return (text:gsub("\\n", " ")), nil, nil
+end
+
+local function quoted(text)
+  return text and '"' .. text .. '"' or "null"
+end
+
+local function envelope(text, status)
+  local message, param, code = explain(text, status)
+  local failed = tonumber(status) >= 500
+  local type = failed and "api_error" or status == "429" and "rate_limited" or "invalid_request_error"
+  return '{"error":{"message":' .. quoted(message) .. ',"type":"' .. type .. '","param":' .. quoted(param)
+    .. ',"code":' .. quoted(code) .. '},"is_bifrost_error":' .. tostring(failed)
+    .. ',"status_code":' .. status .. ',"extra_fields":{}}'
+end
+
+local function refuse(handle, status)
+  local body = handle:body()
+  if not body then return end
+  local text = body:getBytes(0, body:length())
+  local own = text == BARE and "internal error" or text:match(OWN)
+  -- Waiting for the body has made the old reference to the headers invalid.
+  if own then handle:headers():replace("content-length", body:setBytes(envelope(own, status))) end
+end
+
+function envoy_on_response(handle)
+  local headers = handle:headers()
+  local status = headers:get(":status")
+  if status >= "400" then return refuse(handle, status) end
+  local facts = headers:get("grpc-message")
+  if facts then
+    for name, value in facts:gmatch("([%l-]+)=([%w_.-]+)") do headers:replace("x-bifrost-" .. name, value) end
+  end
+end

@@ -1,0 +1,52 @@
+"""What Envoy is told about its place: addresses, certificates, origins, limits.
+
+These are values only. `rest.filters` and `rest.envoy` turn them into Envoy's
+configuration; `config` reads them from the file and the environment.
+"""
+
+from dataclasses import dataclass
+
+MEBIBYTE = 1_048_576
+
+# A JSON body may have 16 MiB. The service takes messages of 24 MiB: a body that is too large is refused here, with
+# an answer, and never by grpc, whose own refusals carry no details.
+MAX_JSON_BODY_BYTES = 16 * MEBIBYTE
+# The same for answers: more than a page of the largest containers, less than the 24 MiB that the service may send.
+MAX_JSON_ANSWER_BYTES = 20 * MEBIBYTE
+# The service takes 96 KiB of metadata. What Envoy adds on the way fits in between.
+MAX_REQUEST_HEADERS_KIB = 32
+# The service itself stops at more than this: who is one too many gets Envoy's 503 and not grpc's bare one.
+MAX_REQUESTS = 900
+MAX_CONNECTIONS = 10_000
+MAX_HEAP_BYTES = 1024 * MEBIBYTE
+
+
+@dataclass(frozen=True)
+class Tls:
+    """A certificate chain and its key: paths of PEM files."""
+
+    certificate_path: str
+    key_path: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class EdgeSettings:
+    """Where Envoy listens, what it stands before, and whom it lets through.
+
+    A port of 0 lets the system choose. The admin interface always listens on
+    127.0.0.1: it can stop Envoy, and asks nobody who he is.
+    """
+
+    rest_host: str = "127.0.0.1"
+    rest_port: int = 8080
+    grpc_host: str = "127.0.0.1"
+    grpc_port: int = 50051
+    admin_port: int = 0
+    cors_origins: tuple[str, ...] = ()
+    access_log_path: str | None = "/dev/stderr"
+    tls: Tls | None = None
+    max_json_body_bytes: int = MAX_JSON_BODY_BYTES
+    max_json_answer_bytes: int = MAX_JSON_ANSWER_BYTES
+    max_requests: int = MAX_REQUESTS
+    max_connections: int = MAX_CONNECTIONS
+    max_heap_bytes: int = MAX_HEAP_BYTES

@@ -1,0 +1,152 @@
+"""The chain of HTTP filters that turns REST into gRPC, the same at the edge and in a sidecar.
+
+On the way in the filters run in the order of the list, on the way out in the
+reverse. Native gRPC and gRPC-Web share the port: what only REST needs steps
+aside for them. The routes around the filters are left to `rest.envoy` and, in a
+sidecar, to the mesh.
+"""
+
+import base64
+import re
+from collections.abc import Iterator
+from importlib import resources
+from typing import Any
+
+from google.api.annotations_pb2 import http
+from google.protobuf.descriptor_pb2 import FileDescriptorSet
+
+from berth.rest.edge import MEBIBYTE, EdgeSettings
+from berth.rest.local_replies import GRPC_CONTENT_TYPES
+from berth.rest.view import load_contract, rest_view
+
+Json = dict[str, Any]
+
+_HTTP = "envoy.filters.http"
+_GRPC_HEADERS = ("grpc-status", "grpc-message", "grpc-accept-encoding", "grpc-encoding", "grpc-status-details-bin")
+
+
+def typed(message: str, **fields: Any) -> Json:
+    """Return a configuration with the name of its message, as Envoy wants each extension's."""
+    return {"@type": f"type.googleapis.com/{message}", **fields}
+
+
+def http_filters(settings: EdgeSettings) -> list[Json]:
+    """Return the filters in order, all but the router that ends every chain."""
+    view = rest_view(load_contract())
+    return [
+        _filter("cors", typed(f"{_EXTENSIONS}.cors.v3.Cors")),
+        _filter("grpc_web", typed(f"{_EXTENSIONS}.grpc_web.v3.GrpcWeb")),
+        _rest_only(
+            "buffer",
+            _buffer(settings),
+            [_header(":path", upload_paths(view))],
+        ),
+        _rest_only("header_mutation", _header_mutation()),
+        _rest_only("lua", _lua()),
+        _filter("grpc_json_transcoder", _transcoder(settings, view)),
+    ]
+
+
+_EXTENSIONS = "envoy.extensions.filters.http"
+
+
+def _filter(name: str, config: Json) -> Json:
+    return {"name": f"{_HTTP}.{name}", "typed_config": config}
+
+
+def _transcoder(settings: EdgeSettings, view: FileDescriptorSet) -> Json:
+    return typed(
+        f"{_EXTENSIONS}.grpc_json_transcoder.v3.GrpcJsonTranscoder",
+        proto_descriptor_bin=base64.b64encode(view.SerializeToString(deterministic=True)).decode(),
+        services=services(view),
+        # A false has_more and an empty data are printed: clients stop paging where they are missing.
+        print_options={"preserve_proto_field_names": True, "always_print_primitive_fields": True},
+        convert_grpc_status=True,
+        # Otherwise both would go on to the service as plain HTTP and come back as a 503, which clients repeat.
+        request_validation_options={"reject_unknown_method": True, "reject_unknown_query_parameters": True},
+        # Clients of Azure send it with everything; there is one version here.
+        ignored_query_parameters=["api-version"],
+        # The buffer filter is what refuses a large body: this must let through what that one hands over.
+        max_request_body_size=settings.max_json_body_bytes + MEBIBYTE,
+        max_response_body_size=settings.max_json_answer_bytes,
+        # The path changes on the way; the route chosen for the request stays.
+        match_incoming_request_route=True,
+    )
+
+
+def services(view: FileDescriptorSet) -> list[str]:
+    """Return the full names of our services."""
+    return [f"{file.package}.{service.name}" for file in view.file for service in file.service]
+
+
+def upload_paths(view: FileDescriptorSet) -> str:
+    """Return a regular expression for the paths, with or without a query, whose body is a stream."""
+    paths = [re.sub(r"\\\{.*?\\\}", "[^/?]+", re.escape(path)) for path in sorted(_streamed(view))]
+    return rf"({'|'.join(paths)})/?(\?.*)?"
+
+
+def _streamed(view: FileDescriptorSet) -> Iterator[str]:
+    for file in view.file:
+        for service in file.service:
+            for method in service.method:
+                if method.client_streaming:
+                    rule = method.options.Extensions[http]
+                    yield from (binding.post for binding in (rule, *rule.additional_bindings))
+
+
+def _buffer(settings: EdgeSettings) -> Json:
+    """Collect a JSON body, so that one that is too large is refused before the service sees it.
+
+    The transcoder's own limit does not see a body that it turns into protobuf as it comes.
+    """
+    return typed(f"{_EXTENSIONS}.buffer.v3.Buffer", max_request_bytes=settings.max_json_body_bytes)
+
+
+def _header_mutation() -> Json:
+    """Keep the headers of gRPC on gRPC's side.
+
+    What REST callers send of them could only make grpc refuse the call before
+    it reaches a handler, as would a header in binary form that is none. Listed
+    before the transcoder, this filter sees answers behind it: the transcoder
+    still finds the status that is removed here.
+    """
+    binary = {"remove_on_match": {"key_matcher": {"suffix": "-bin"}}}
+    removals = [{"remove": name} for name in _GRPC_HEADERS]
+    unwanted = ("grpc-timeout", "grpc-encoding", "grpc-accept-encoding")
+    return typed(
+        f"{_EXTENSIONS}.header_mutation.v3.HeaderMutation",
+        mutations={
+            "request_mutations": [*({"remove": name} for name in unwanted), binary],
+            "response_mutations": removals,
+            "response_trailers_mutations": removals,
+        },
+    )
+
+
+def _lua() -> Json:
+    script = resources.files("berth.rest").joinpath("answers.lua").read_text()
+    return typed(f"{_EXTENSIONS}.lua.v3.Lua", default_source_code={"inline_string": script})
+
+
+def _rest_only(name: str, config: Json, others: list[Json] | None = None) -> Json:
+    """Return a filter that native gRPC and gRPC-Web pass by, and what matches one of `others`, too."""
+    skip = typed("envoy.extensions.filters.common.matcher.action.v3.SkipFilter")
+    predicates = [_header("content-type", GRPC_CONTENT_TYPES), *(others or [])]
+    matchers = [
+        {"predicate": one, "on_match": {"action": {"name": "skip", "typed_config": skip}}} for one in predicates
+    ]
+    return _filter(
+        name,
+        typed(
+            "envoy.extensions.common.matching.v3.ExtensionWithMatcher",
+            extension_config=_filter(name, config),
+            xds_matcher={"matcher_list": {"matchers": matchers}},
+        ),
+    )
+
+
+def _header(name: str, regex: str) -> Json:
+    """Return a predicate on the whole value of a request's header."""
+    match = {"safe_regex": {"google_re2": {}, "regex": regex}}
+    source = typed("envoy.type.matcher.v3.HttpRequestHeaderMatchInput", header_name=name)
+    return {"single_predicate": {"input": {"name": "request-header", "typed_config": source}, "value_match": match}}

@@ -1,0 +1,74 @@
+"""The envelope around what Envoy refuses by itself.
+
+Bad JSON, an unknown path, a service that is down: nobody but Envoy sees these
+requests, and its answer must be ours all the same. The form is given here; the
+parameter, the code and a plainer text are filled in by `answers.lua`.
+"""
+
+from typing import Any
+
+Json = dict[str, Any]
+
+# Exactly the types that the transcoder lets pass and gRPC-Web has. A looser match would be a way around what holds
+# for REST: a type of nobody's would skip the limits and be transcoded all the same.
+GRPC_CONTENT_TYPES = r"application/grpc(\+.*|-web(-text)?(\+proto)?)?"
+
+_SERVER_ERRORS = 500
+_CLIENT_ERRORS = 400
+_TOO_LARGE = 413
+
+
+def local_reply_config() -> Json:
+    """Return how Envoy words its own refusals: plainly to gRPC callers, as the envelope to all others."""
+    return {
+        "mappers": [
+            _grpc(),
+            _too_large(),
+            _rest(_SERVER_ERRORS, error_type="api_error"),
+            _rest(_CLIENT_ERRORS, error_type="invalid_request_error"),
+        ]
+    }
+
+
+def _grpc() -> Json:
+    """Keep the plain text for gRPC callers, who get it as the message of the status.
+
+    A REST request looks like gRPC once it is transcoded, but has an original path.
+    """
+    grpc = _header("content-type", {"string_match": {"safe_regex": {"regex": GRPC_CONTENT_TYPES}}})
+    transcoded = _header("x-envoy-original-path", {"present_match": True, "invert_match": True})
+    return {
+        "filter": {"and_filter": {"filters": [grpc, transcoded]}},
+        "body_format_override": {"text_format_source": {"inline_string": "%LOCAL_REPLY_BODY%"}},
+    }
+
+
+def _header(name: str, match: Json) -> Json:
+    return {"header_filter": {"header": {"name": name, **match}}}
+
+
+def _too_large() -> Json:
+    """Make a 400 of Envoy's 413, which is what the service says of a file that is too large."""
+    reply = _rest(_TOO_LARGE, error_type="invalid_request_error", operator="EQ")
+    return {**reply, "status_code": _CLIENT_ERRORS}
+
+
+def _rest(status: int, *, error_type: str, operator: str = "GE") -> Json:
+    comparison = {"op": operator, "value": {"default_value": status, "runtime_key": "berth.local_reply"}}
+    # Envoy gives a request its id only after it has read the headers. Where these are the fault, the answer gets one.
+    request_id = {"key": "x-request-id", "value": "%UNIQUE_ID%"}
+    return {
+        "filter": {"status_code_filter": {"comparison": comparison}},
+        "headers_to_add": [{"header": request_id, "append_action": "ADD_IF_ABSENT"}],
+        "body_format_override": {"json_format": _envelope(error_type, failed=status == _SERVER_ERRORS)},
+    }
+
+
+def _envelope(error_type: str, *, failed: bool) -> Json:
+    """Return the envelope; a lone command such as %RESPONSE_CODE% becomes a JSON number."""
+    return {
+        "error": {"message": "%LOCAL_REPLY_BODY%", "type": error_type, "param": None, "code": None},
+        "is_bifrost_error": failed,
+        "status_code": "%RESPONSE_CODE%",
+        "extra_fields": {},
+    }

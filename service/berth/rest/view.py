@@ -1,0 +1,193 @@
+"""Derive the REST view: the descriptor that lets Envoy speak our JSON.
+
+Envoy's transcoder needs a descriptor that is wire-compatible with the
+contract, not the contract itself. So the contract keeps `int64`, prefixed enum
+values and the standard google.rpc.Status, and the view, the same bytes read
+with other eyes, has what JSON needs. It costs nothing at run time.
+
+How Envoy is told to use the view is left to `rest.envoy`.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from importlib import resources
+from itertools import chain
+from typing import Any
+
+from google.api.annotations_pb2 import http
+from google.api.http_pb2 import HttpRule
+from google.protobuf.descriptor_pb2 import (
+    DescriptorProto,
+    EnumDescriptorProto,
+    FieldDescriptorProto,
+    FileDescriptorProto,
+    FileDescriptorSet,
+)
+from google.rpc import status_pb2
+
+from berth.v1 import options_pb2
+
+ALIASES = ("/openai/v1/", "/openai/")
+_CANONICAL = "/v1/"
+_ERROR_REPLY = "berth.v1.ErrorReply"
+_UINT32_MAX = 4_294_967_295
+_MAXIMUM: Any = options_pb2.maximum  # which its stub does not call an extension
+
+# sint64 and the fixed ones are written differently from a uint32, and cannot be read as one.
+_VARINTS = {FieldDescriptorProto.TYPE_INT64, FieldDescriptorProto.TYPE_UINT64}
+_OTHER_64_BIT = {
+    FieldDescriptorProto.TYPE_SINT64,
+    FieldDescriptorProto.TYPE_FIXED64,
+    FieldDescriptorProto.TYPE_SFIXED64,
+}
+
+
+class ViewError(Exception):
+    """The contract holds something that the REST view cannot carry."""
+
+
+def load_contract() -> FileDescriptorSet:
+    """Return the contract with its imports and comments, as it ships with the package."""
+    return FileDescriptorSet.FromString(resources.files("berth.v1").joinpath("contract.binpb").read_bytes())
+
+
+def rest_view(contract: FileDescriptorSet) -> FileDescriptorSet:
+    """Return the view of `contract`; ViewError names what it cannot carry."""
+    view = FileDescriptorSet()
+    view.CopyFrom(contract)
+    ours = [file for file in view.file if f"{file.package}.".startswith("berth.")]
+    for file in view.file:
+        file.ClearField("source_code_info")
+    for file in ours:
+        _narrow_integers(file)
+        _add_aliases(file)
+    _shorten_enum_values(ours)
+    _replace_status(view)
+    return FileDescriptorSet(file=_dependencies_first(view.file))
+
+
+def _narrow_integers(file: FileDescriptorProto) -> None:
+    """Turn 64-bit integers into uint32, so that JSON carries them as numbers.
+
+    The two are the same varint up to 4 294 967 295: sizes end at 4 GiB and
+    times in 2106. A negative number would be misread, too: there is none.
+    """
+    for scope, message in _messages(file):
+        for field in message.field:
+            name = f"{scope}.{field.name}"
+            if field.type in _OTHER_64_BIT:
+                raise ViewError(f"{name}: only int64 and uint64 can be read as uint32")
+            if field.type in _VARINTS:
+                _check_maximum(field, name)
+                field.type = FieldDescriptorProto.TYPE_UINT32
+
+
+def _check_maximum(field: FieldDescriptorProto, name: str) -> None:
+    if not field.options.HasExtension(_MAXIMUM):
+        raise ViewError(f"{name}: a 64-bit field needs the option (berth.v1.maximum)")
+    if (maximum := field.options.Extensions[_MAXIMUM]) > _UINT32_MAX:
+        raise ViewError(f"{name}: its maximum {maximum} is above {_UINT32_MAX}")
+
+
+def _shorten_enum_values(files: Iterable[FileDescriptorProto]) -> None:
+    """Rename PROVIDER_OPENAI to openai, and so on.
+
+    The names of enum values stand beside the enum, not inside it: two enums of
+    one package must not come to share one. So the zero values, which JSON never
+    shows, keep their prefix.
+    """
+    taken: dict[str, str] = {}
+    for scope, enum in chain.from_iterable(map(_enums, files)):
+        for value in enum.value:
+            before, value.name = f"{scope}.{value.name}", _short_name(enum, value.name, scope=scope)
+            after = f"{scope}.{value.name}"
+            if after in taken:
+                raise ViewError(f"{before} and {taken[after]} would both be {after}")
+            taken[after] = before
+
+
+def _short_name(enum: EnumDescriptorProto, name: str, *, scope: str) -> str:
+    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", enum.name)
+    prefix = f"{words.upper()}_"
+    short = name.removeprefix(prefix).lower()
+    if not name.startswith(prefix) or not short.isidentifier():
+        raise ViewError(f"{scope}.{name}: a value of {enum.name} must be {prefix} and a name")
+    return name.lower() if short == "unspecified" else short
+
+
+def _replace_status(view: FileDescriptorSet) -> None:
+    """Give google.rpc.Status the fields of the error reply, and no others.
+
+    Envoy prints the status of a failed call by this message. The service writes
+    the standard status and the error reply one behind the other: here the one
+    disappears among the unknown fields and the other is the answer's body.
+    """
+    home, reply = _find(view, _ERROR_REPLY)
+    name = status_pb2.DESCRIPTOR.name
+    status = next((file for file in view.file if file.name == name), None) or view.file.add()
+    status.Clear()
+    status_pb2.DESCRIPTOR.CopyToProto(status)
+    status.message_type[0].CopyFrom(reply)
+    status.message_type[0].name = status_pb2.Status.DESCRIPTOR.name
+    status.dependency[:] = [home.name, *home.dependency]
+
+
+def _find(view: FileDescriptorSet, name: str) -> tuple[FileDescriptorProto, DescriptorProto]:
+    for file in view.file:
+        for scope, message in _messages(file):
+            if scope == name:
+                return file, message
+    raise ViewError(f"{name} is missing: it is the body of every REST error")
+
+
+def _add_aliases(file: FileDescriptorProto) -> None:
+    """Bind every path below /v1/ to its aliases, too."""
+    for service in file.service:
+        for method in service.method:
+            if method.options.HasExtension(http):
+                rule = method.options.Extensions[http]
+                rule.additional_bindings.extend(list(_aliases(rule)))
+
+
+def _aliases(rule: HttpRule) -> Iterator[HttpRule]:
+    verb = rule.WhichOneof("pattern")
+    path = getattr(rule, verb) if verb not in (None, "custom") else ""
+    if path.startswith(_CANONICAL):
+        for prefix in ALIASES:
+            alias = HttpRule(body=rule.body, response_body=rule.response_body)
+            setattr(alias, verb, prefix + path.removeprefix(_CANONICAL))
+            yield alias
+
+
+def _dependencies_first(files: Iterable[FileDescriptorProto]) -> list[FileDescriptorProto]:
+    """Order the files as Envoy needs them: each behind those that it imports."""
+    waiting = {file.name: file for file in files}
+    ordered: list[FileDescriptorProto] = []
+
+    def place(name: str) -> None:
+        if file := waiting.pop(name, None):
+            for dependency in file.dependency:
+                place(dependency)
+            ordered.append(file)
+
+    for name in list(waiting):
+        place(name)
+    return ordered
+
+
+def _messages(file: FileDescriptorProto) -> Iterator[tuple[str, DescriptorProto]]:
+    """Yield every message, nested ones too, with its full name."""
+    waiting = [(f"{file.package}.{message.name}", message) for message in reversed(file.message_type)]
+    while waiting:
+        scope, message = waiting.pop()
+        yield scope, message
+        waiting += [(f"{scope}.{nested.name}", nested) for nested in reversed(message.nested_type)]
+
+
+def _enums(file: FileDescriptorProto) -> Iterator[tuple[str, EnumDescriptorProto]]:
+    """Yield every enum with the scope that holds its values."""
+    for enum in file.enum_type:
+        yield file.package, enum
+    for scope, message in _messages(file):
+        for enum in message.enum_type:
+            yield scope, enum

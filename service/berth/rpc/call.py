@@ -1,0 +1,142 @@
+"""One call: what handlers and interceptors know of it, and how it ends."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, NoReturn, Protocol
+
+import grpc.aio
+from google.protobuf.message import Message
+
+from berth.core.caller import Caller
+from berth.core.providers import PROVIDER_NAMES
+from berth.rpc.status import Refusal
+from berth.v1.provider_pb2 import PROVIDER_UNSPECIFIED, Provider
+
+Context = grpc.aio.ServicerContext[Any, Any]
+Headers = list[tuple[str, str]]
+_PREFIX = "x-bifrost-"
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """A method of the contract: its name on the wire, and its name in answers, logs and headers."""
+
+    path: str
+    request_type: str
+
+
+class NamesProvider(Protocol):
+    """A request that may name a provider."""
+
+    provider: Provider
+
+
+class Call:
+    """A call that is being answered.
+
+    `request_id`, `credentials`, `is_rest` and `default_provider` come from the
+    request, `identity` from the auth interceptor; `provider` is the provider in
+    play, as far as it is known; `begun` says that a part of a streamed answer is out;
+    `status` is how the call ended.
+    """
+
+    __slots__ = (
+        "begun",
+        "context",
+        "credentials",
+        "default_provider",
+        "identity",
+        "is_rest",
+        "method",
+        "provider",
+        "request_id",
+        "status",
+    )
+
+    def __init__(self, context: Context, method: Method) -> None:
+        self.context = context
+        self.method = method
+        self.request_id = ""
+        self.credentials: Headers = []
+        self.is_rest = False
+        self.default_provider: Provider = PROVIDER_UNSPECIFIED
+        self.provider: Provider = PROVIDER_UNSPECIFIED
+        self.identity: Caller | None = None
+        self.status = "CANCELLED"
+        self.begun = False
+
+    @property
+    def caller(self) -> Caller:
+        """Who is calling; known to every handler, since auth comes before it."""
+        if self.identity is None:
+            raise RuntimeError("a handler ran before auth")
+        return self.identity
+
+    @property
+    def provider_name(self) -> str | None:
+        """The short name of the provider in play; None if none is, or it is no provider."""
+        return PROVIDER_NAMES.get(self.provider)
+
+    def provider_of(self, request: NamesProvider) -> Provider:
+        """Return the provider that `request` names; where it names none, the path's own becomes it."""
+        request.provider = self.provider = request.provider or self.default_provider
+        return self.provider
+
+    def headers(self) -> Headers:
+        """Return the headers that every answer carries."""
+        return [("x-request-id", self.request_id), *((_PREFIX + name, value) for name, value in self._facts())]
+
+    def attach_headers(self) -> None:
+        """Send the headers of a unary answer along with it.
+
+        Metadata before the answer would cost a quarter more time, and metadata
+        behind it never gets past Envoy's transcoder: REST callers get their
+        headers from the status message, which Envoy takes apart (see
+        rest/answers.lua) after it has put the request id on by itself.
+        """
+        if self.is_rest:
+            self.context.set_details(";".join(f"{name}={value}" for name, value in self._facts()))
+        else:
+            self.context.set_trailing_metadata(self.headers())
+
+    def _facts(self) -> Headers:
+        facts = [("request-type", self.method.request_type)]
+        if self.provider_name:
+            facts.append(("provider", self.provider_name))
+        return facts
+
+    async def require_whole(self) -> None:
+        """Make sure, behind the last request, that the caller ended the stream; cancelled if not.
+
+        A stream that broke off reads in grpc.aio like one that has ended, and a
+        moment passes until the call is cancelled for it. Sending waits for that
+        moment; so the headers, which are due anyway, are sent here.
+        """
+        await self.context.send_initial_metadata(self.headers())
+
+    async def send_headers(self, headers: Headers) -> None:
+        """Send the headers of a streamed answer, before its first message."""
+        await self.context.send_initial_metadata([*self.headers(), *headers])
+
+    async def write(self, message: Message) -> None:
+        """Send the next message of a streamed answer."""
+        self.begun = True
+        await self.context.write(message)
+
+    async def refuse(self, refused: Refusal) -> NoReturn:
+        """End the call with an error."""
+        self.status = refused.status.name
+        trailers: list[tuple[str, str | bytes]] = [*self.headers(), *refused.headers]
+        trailers.append(("grpc-status-details-bin", refused.details))
+        if self.begun and self.is_rest:
+            # Too late for an error over REST: Envoy would end the answer as if it were whole. HTTP/2 forbids this
+            # header, so Envoy breaks the answer off instead, and the client sees that it is not.
+            trailers.append(("connection", "close"))
+        await self.context.abort(refused.status, refused.message, trailing_metadata=tuple(trailers))
+
+
+Behavior = Callable[[Any, Call], Awaitable[Any]]
+"""Answers a call: from its request, or requests, to its response, or None once responses are written."""
+
+Interceptor = Callable[[Behavior], Behavior]
+"""Wraps what a method does."""

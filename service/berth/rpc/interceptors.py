@@ -1,0 +1,120 @@
+"""What happens around every call: request, errors, auth, outermost first.
+
+Each is applied to a method once, when the server is built: nothing is looked up
+or wrapped while calls run. Health and reflection stand outside.
+"""
+
+from collections.abc import Callable
+from time import perf_counter
+from typing import Any
+
+from structlog.typing import FilteringBoundLogger
+
+from berth.core.credentials import HEADERS, Credentials
+from berth.rpc.call import Behavior, Call, Interceptor
+from berth.rpc.status import refusal
+from berth.v1.provider_pb2 import PROVIDER_OPENAI
+
+MAX_REQUEST_ID_LENGTH = 128
+_ORIGINAL_PATH = "x-envoy-original-path"
+"""Where Envoy's transcoder keeps the path of a REST request."""
+_OPENAI_PATHS = "/openai/"
+
+
+def request(log: FilteringBoundLogger, *, new_request_id: Callable[[], str]) -> Interceptor:
+    """Return the interceptor that gives a call its id, its answer the facts about it, and the log one line."""
+
+    def intercept(proceed: Behavior) -> Behavior:
+        async def behave(message: Any, call: Call) -> Any:
+            started = perf_counter()
+            _read_metadata(call, new_request_id)
+            try:
+                response = await proceed(message, call)
+                if response is not None:
+                    _complete(response, call, milliseconds=int((perf_counter() - started) * 1000))
+                call.status = "OK"
+                return response
+            finally:
+                _log_line(log, call, seconds=perf_counter() - started)
+
+        return behave
+
+    return intercept
+
+
+def errors(log: FilteringBoundLogger) -> Interceptor:
+    """Return the interceptor that turns every error into a status, and what is unforeseen into "internal error".
+
+    grpc.aio sends the text of an uncaught exception to the caller, so nothing
+    may get past here but cancellation, and the AbortError that ends a call.
+    """
+
+    def intercept(proceed: Behavior) -> Behavior:
+        async def behave(message: Any, call: Call) -> Any:
+            try:
+                return await proceed(message, call)
+            except Exception as error:  # noqa: BLE001 - the catch-all is a matter of security
+                refused = refusal(
+                    error,
+                    request_id=call.request_id,
+                    request_type=call.method.request_type,
+                    provider=call.provider_name,
+                )
+            if refused.unforeseen is not None:
+                log.error("call.failed", request_id=call.request_id, exc_info=refused.unforeseen)
+            return await call.refuse(refused)
+
+        return behave
+
+    return intercept
+
+
+def auth(credentials: Credentials) -> Interceptor:
+    """Return the interceptor that finds out who is calling, before anything of the body is read."""
+
+    def intercept(proceed: Behavior) -> Behavior:
+        async def behave(message: Any, call: Call) -> Any:
+            call.identity = credentials.authenticate(call.credentials)
+            return await proceed(message, call)
+
+        return behave
+
+    return intercept
+
+
+def _read_metadata(call: Call, new_request_id: Callable[[], str]) -> None:
+    for name, value in call.context.invocation_metadata() or ():
+        if not isinstance(value, str):
+            continue
+        if name in HEADERS:
+            call.credentials.append((name, value))
+        elif name == "x-request-id" and value.isascii() and value.isprintable():
+            # Anything else cannot be sent back: grpc would drop the whole answer for it.
+            call.request_id = value[:MAX_REQUEST_ID_LENGTH]
+        elif name == _ORIGINAL_PATH:
+            call.is_rest = True
+            if value.startswith(_OPENAI_PATHS):
+                call.default_provider = PROVIDER_OPENAI
+    call.request_id = call.request_id or new_request_id()
+
+
+def _complete(response: Any, call: Call, *, milliseconds: int) -> None:
+    extra = response.extra_fields
+    extra.request_type = call.method.request_type
+    extra.latency = milliseconds
+    call.provider = extra.provider or call.provider
+    call.attach_headers()
+
+
+def _log_line(log: FilteringBoundLogger, call: Call, *, seconds: float) -> None:
+    caller = call.identity
+    log.info(
+        "call.finished",
+        method=call.method.path,
+        status=call.status,
+        milliseconds=round(seconds * 1000, 3),
+        request_id=call.request_id,
+        provider=call.provider_name,
+        tenant=caller.tenant if caller else None,
+        caller=caller.name if caller else None,
+    )

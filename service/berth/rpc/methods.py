@@ -1,0 +1,86 @@
+"""From the contract's services to what grpc.aio calls: one wrapped function per method."""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any
+
+import grpc
+from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+from google.protobuf.message import DecodeError, Message
+from google.protobuf.message_factory import GetMessageClass
+
+from berth.core.errors import InvalidRequestError
+from berth.rpc.call import Behavior, Call, Context, Interceptor, Method
+
+REQUEST_TYPES = {
+    "CreateContainer": "container_create",
+    "ListContainers": "container_list",
+    "RetrieveContainer": "container_retrieve",
+    "DeleteContainer": "container_delete",
+    "CreateContainerFile": "container_file_create",
+    "ListContainerFiles": "container_file_list",
+    "RetrieveContainerFile": "container_file_retrieve",
+    "RetrieveContainerFileContent": "container_file_content",
+    "DeleteContainerFile": "container_file_delete",
+}
+
+_HANDLERS: dict[tuple[bool, bool], Callable[..., "grpc.RpcMethodHandler[Any, Any]"]] = {
+    (False, False): grpc.unary_unary_rpc_method_handler,
+    (True, False): grpc.stream_unary_rpc_method_handler,
+    (False, True): grpc.unary_stream_rpc_method_handler,
+}
+
+
+def service_handler(
+    service: ServiceDescriptor, handlers: object, *, interceptors: Sequence[Interceptor]
+) -> grpc.GenericRpcHandler:
+    """Return what a server serves `service` with: the methods of `handlers`, inside `interceptors`."""
+    methods = {method.name: _method_handler(method, handlers, interceptors) for method in service.methods}
+    return grpc.method_handlers_generic_handler(service.full_name, methods)
+
+
+def _method_handler(
+    descriptor: MethodDescriptor, handlers: object, interceptors: Sequence[Interceptor]
+) -> "grpc.RpcMethodHandler[Any, Any]":
+    method = Method(
+        path=f"/{descriptor.containing_service.full_name}/{descriptor.name}",
+        request_type=REQUEST_TYPES[descriptor.name],
+    )
+    behave = _parsing(getattr(handlers, descriptor.name), descriptor)
+    for interceptor in reversed(interceptors):
+        behave = interceptor(behave)
+
+    async def handle(request: Any, context: Context) -> Any:
+        return await behave(request, Call(context, method))
+
+    kind = _HANDLERS[descriptor.client_streaming, descriptor.server_streaming]
+    return kind(handle, response_serializer=GetMessageClass(descriptor.output_type).SerializeToString)
+
+
+def _parsing(behave: Behavior, descriptor: MethodDescriptor) -> Behavior:
+    """Parse requests on the innermost step, not in grpc.
+
+    There a malformed one would end as INTERNAL without any details, and it
+    would be read before it is known who sends it.
+    """
+    message_class = GetMessageClass(descriptor.input_type)
+
+    async def parse_one(request: bytes, call: Call) -> Any:
+        return await behave(_parsed(message_class, request), call)
+
+    async def parsed(requests: AsyncIterator[bytes], call: Call) -> AsyncIterator[Message]:
+        async for request in requests:
+            yield _parsed(message_class, request)
+        await call.require_whole()
+
+    async def parse_each(requests: AsyncIterator[bytes], call: Call) -> Any:
+        return await behave(parsed(requests, call), call)
+
+    return parse_each if descriptor.client_streaming else parse_one
+
+
+def _parsed(message_class: type[Message], request: bytes) -> Message:
+    try:
+        return message_class.FromString(request)
+    except DecodeError:
+        message = "The request could not be read: it is malformed, or a text in it is not UTF-8."
+        raise InvalidRequestError(message, code="malformed_request") from None

@@ -1,0 +1,114 @@
+"""The grpc.aio server: its limits, its services, health and reflection, and how it stops."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+import grpc.aio
+from google.protobuf.descriptor import ServiceDescriptor
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from berth.rpc.call import Behavior, Call, Interceptor
+from berth.rpc.methods import service_handler
+
+MAX_MESSAGE_BYTES = 24 * 1024 * 1024
+"""Above what Envoy lets through (16 MiB of JSON), so that Envoy is who refuses, with the envelope."""
+MAX_METADATA_BYTES = 96 * 1024
+"""Above Envoy's 32 KiB of headers, which arrive with the path twice."""
+MAX_CONCURRENT_CALLS = 2048
+"""Above Envoy's limit on requests in flight; beyond it grpc answers RESOURCE_EXHAUSTED."""
+
+FAREWELL_SECONDS = 1.0
+"""For the last answers to get out, once all calls have ended."""
+
+OPTIONS: tuple[tuple[str, int], ...] = (
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_metadata_size", MAX_METADATA_BYTES),
+    ("grpc.absolute_max_metadata_size", MAX_METADATA_BYTES),
+    # Otherwise the window grows with the bandwidth, and uploads to a slow disk pile up in memory.
+    ("grpc.http2.bdp_probe", 0),
+    # A second process on the same port is a mistake that must show.
+    ("grpc.so_reuseport", 0),
+    # A peer that vanished without a word is noticed after 80 s, even while nothing is sent.
+    ("grpc.keepalive_time_ms", 60_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
+    # Clients may ping every 10 s, idle or not: meshes and long uploads do.
+    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+)
+
+
+class Server:
+    """Serves services on one address, with health (overall and per service) and reflection."""
+
+    def __init__(self, services: Mapping[ServiceDescriptor, object], *, interceptors: Sequence[Interceptor]) -> None:
+        self._server = grpc.aio.server(options=OPTIONS, maximum_concurrent_rpcs=MAX_CONCURRENT_CALLS)
+        self._running = RunningCalls()
+        self._names = [service.full_name for service in services]
+        self._health = health.aio.HealthServicer()
+        self._server.add_generic_rpc_handlers(
+            [
+                service_handler(service, handlers, interceptors=[self._running.intercept, *interceptors])
+                for service, handlers in services.items()
+            ]
+        )
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        shown = (*self._names, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME)
+        reflection.enable_server_reflection(shown, self._server)
+
+    def bind(self, address: str) -> int:
+        """Listen on `address`, "host:port", and return the port; 0 picks a free one. OSError if it is taken."""
+        try:
+            return self._server.add_insecure_port(address)
+        except RuntimeError as error:
+            raise OSError(f"cannot listen on {address}") from error
+
+    async def start(self) -> None:
+        """Begin to answer, and say so to whoever asks for health."""
+        await self._server.start()
+        for name in ("", *self._names):
+            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+
+    async def resign(self) -> None:
+        """Report NOT_SERVING and go on answering, so that calls are sent elsewhere before they are refused here."""
+        await self._health.enter_graceful_shutdown()
+
+    async def drain(self, grace_seconds: float) -> None:
+        """Report NOT_SERVING, take no new calls, and wait for those that run, at most `grace_seconds`.
+
+        Who watches the health of the service does so for ever, and is not
+        waited for.
+        """
+        await self.resign()
+        stopping = asyncio.create_task(self._server.stop(grace_seconds))
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._running.ended.wait(), grace_seconds)
+        await self._server.stop(FAREWELL_SECONDS)
+        await stopping
+
+
+class RunningCalls:
+    """Knows whether calls of the contract are running: `ended` is set while none is."""
+
+    def __init__(self) -> None:
+        self.ended = asyncio.Event()
+        self.ended.set()
+        self._count = 0
+
+    def intercept(self, proceed: Behavior) -> Behavior:
+        """Count a call for as long as it runs."""
+
+        async def behave(message: Any, call: Call) -> Any:
+            self._count += 1
+            self.ended.clear()
+            try:
+                return await proceed(message, call)
+            finally:
+                self._count -= 1
+                if not self._count:
+                    self.ended.set()
+
+        return behave

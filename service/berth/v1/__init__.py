@@ -1,0 +1,1 @@
+"""The contract, generated from proto/berth/v1: never edited."""

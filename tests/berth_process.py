@@ -1,0 +1,104 @@
+"""`berth` as people run it: a program with a data folder, two outputs and an exit code."""
+
+import contextlib
+import json
+import subprocess
+import threading
+from collections.abc import Iterator, Mapping
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any, cast
+
+from running import START_SECONDS, STOP_SECONDS, command, environment
+
+
+class BerthProcess:
+    """A `berth` that is ready. `ready` is its line on stdout, `errors` what came on stderr so far."""
+
+    def __init__(self, process: "subprocess.Popen[str]") -> None:
+        self.process = process
+        self.errors = ""
+        # Read all the time: a full pipe would stop the program.
+        self._reader = threading.Thread(target=self._read_errors)
+        self._reader.start()
+        line = self._stdout.readline()
+        self.ready: dict[str, str] = json.loads(line) if line else {}
+
+    @property
+    def _stdout(self) -> Any:
+        return self.process.stdout
+
+    def _read_errors(self) -> None:
+        for line in cast("Any", self.process.stderr):
+            self.errors += line
+
+    def end(self, signal_number: int | None = None) -> int:
+        """Send a signal, if any, wait for the end, and return the exit code."""
+        if signal_number is not None:
+            self.process.send_signal(signal_number)
+        code = self.process.wait(STOP_SECONDS)
+        self._reader.join(STOP_SECONDS)
+        return code
+
+    def rest_of_stdout(self) -> str:
+        """Return what stands on stdout behind the first line; only after the end."""
+        return cast("str", self._stdout.read())
+
+    def children(self) -> list[int]:
+        """Return the ids of the processes that Berth has started and that still run."""
+        pid = self.process.pid
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+    def connect(self) -> HTTPConnection:
+        """Return a connection to REST."""
+        return HTTPConnection(self.ready["rest"].removeprefix("http://"), timeout=STOP_SECONDS)
+
+    def call(self, method: str, path: str, body: object = None, **headers: str) -> tuple[int, Any]:
+        """Make a call over REST with the first key; return the status and the JSON."""
+        with contextlib.closing(self.connect()) as connection:
+            content = None if body is None else json.dumps(body)
+            connection.request(method, path, content, {**self.authorization(), **headers})
+            response = connection.getresponse()
+            return response.status, json.loads(response.read())
+
+    def authorization(self) -> dict[str, str]:
+        """Return the header that the first key makes."""
+        return {"Authorization": f"Bearer {self.ready['virtual_key']}"} if "virtual_key" in self.ready else {}
+
+
+@contextlib.contextmanager
+def running_berth(
+    name: str, folder: Path, *options: str, environ: Mapping[str, str] | None = None
+) -> Iterator[BerthProcess]:
+    """Start `berth name` on free ports with its data in `folder`, and end it afterwards whatever happens."""
+    with subprocess.Popen(
+        command(name, "--data-dir", str(folder), *free_ports(name), *options),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**environment(), **(environ or {})},
+    ) as process:
+        berth = BerthProcess(process)
+        try:
+            yield berth
+        finally:
+            process.kill()
+            berth.end()
+
+
+def free_ports(name: str) -> list[str]:
+    """Return the options that let the system pick the ports."""
+    return ["--grpc-port", "0", *(["--rest-port", "0"] if name == "up" else [])]
+
+
+def refused_berth(*arguments: str, environ: Mapping[str, str] | None = None) -> tuple[int, str, str]:
+    """Run a `berth` that ends by itself; return exit code, stdout and stderr."""
+    done = subprocess.run(
+        command(*arguments),
+        capture_output=True,
+        text=True,
+        timeout=START_SECONDS,
+        check=False,
+        env={**environment(), **(environ or {})},
+    )
+    return done.returncode, done.stdout, done.stderr

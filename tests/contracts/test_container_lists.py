@@ -1,0 +1,101 @@
+"""The contract of the lists of ContainerStore, run against every store and the fake."""
+
+import pytest
+
+from berth.core.errors import InvalidRequestError
+from berth.core.stores import ContainerStore, Paging
+from berth.v1.provider_pb2 import Provider
+from records import COHERE, OLLAMA, OPENAI, STRANGE_IDS, add_files, container, listed, listed_files
+
+
+async def test_lists_are_in_order_of_creation(store: ContainerStore) -> None:
+    """Items of one second are in the order in which they were added, or the reverse."""
+    for container_id in ("c", "a", "box"):
+        await store.add_container(container(container_id))
+    await add_files(store, "f3", "f1", "f2")
+    assert await listed(store, Paging(limit=9)) == (["box", "a", "c"], False)
+    assert await listed(store, Paging(limit=9, descending=False)) == (["c", "a", "box"], False)
+    assert await listed_files(store, Paging(limit=9)) == (["f2", "f1", "f3"], False)
+    assert await listed_files(store, Paging(limit=9, descending=False)) == (["f3", "f1", "f2"], False)
+
+
+@pytest.mark.parametrize("descending", [True, False])
+async def test_pages_join_into_the_whole_list(store: ContainerStore, descending: bool) -> None:  # noqa: FBT001 - a parameter
+    """Page after page gives every item once, and only the last page says that nothing follows."""
+    ids = [f"c{i}" for i in range(6)]
+    for container_id in ids:
+        await store.add_container(container(container_id))
+    seen: list[str] = []
+    has_more = True
+    while has_more:
+        after = seen[-1] if seen else None
+        page, has_more = await listed(store, Paging(limit=2, after=after, descending=descending))
+        seen += page
+    assert seen == (ids[::-1] if descending else ids)
+
+
+@pytest.mark.parametrize("descending", [True, False])
+async def test_a_deleted_cursor_still_marks_its_place(store: ContainerStore, descending: bool) -> None:  # noqa: FBT001 - a parameter
+    """A list goes on behind an item that was deleted meanwhile, and shows no deleted one."""
+    for container_id in ("c1", "c2", "box"):
+        await store.add_container(container(container_id))
+    await add_files(store, "f1", "f2", "f3")
+    await store.delete_container("ours", "c2")
+    await store.delete_file("ours", "box", "f2")
+    first, last = (("box", "f3"), ("c1", "f1")) if descending else (("c1", "f1"), ("box", "f3"))
+    assert await listed(store, Paging(limit=9, descending=descending)) == ([first[0], last[0]], False)
+    assert await listed(store, Paging(limit=9, after="c2", descending=descending)) == ([last[0]], False)
+    assert await listed_files(store, Paging(limit=9, descending=descending)) == ([first[1], last[1]], False)
+    assert await listed_files(store, Paging(limit=9, after="f2", descending=descending)) == ([last[1]], False)
+
+
+@pytest.mark.parametrize("strange", [*STRANGE_IDS, "of-theirs", "f-of-other"])
+async def test_a_cursor_that_names_nothing_is_refused(store: ContainerStore, strange: str) -> None:
+    """An `after` that is unknown, another tenant's or another container's is a bad request, without an oracle."""
+    for record in (container("box"), container("other"), container("of-theirs", tenant="theirs")):
+        await store.add_container(record)
+    await add_files(store, "f-of-other", container_id="other")
+    for noun, attempt in (
+        ("container", listed(store, Paging(limit=9, after=strange))),
+        ("file", listed_files(store, Paging(limit=9, after=strange))),
+    ):
+        with pytest.raises(InvalidRequestError, match=f"^Invalid 'after': no {noun} with the id '") as caught:
+            await attempt
+        assert (caught.value.param, caught.value.code) == ("after", "invalid_value")
+        assert len(caught.value.message) < 200
+
+
+@pytest.mark.parametrize(
+    ("providers", "name", "expected"),
+    [
+        (None, None, ["c5", "c4", "c3", "c2", "c1"]),
+        ({OPENAI}, None, ["c3", "c1"]),
+        ({OPENAI, COHERE}, None, ["c5", "c3", "c2", "c1"]),
+        ({OPENAI, COHERE, OLLAMA}, "x", ["c5", "c4", "c1"]),
+        (None, "x", ["c5", "c4", "c1"]),
+        (None, "X", []),
+        (None, "", []),
+        ({COHERE}, "x", ["c5"]),
+        ({OLLAMA}, "y", []),
+        (set(), None, []),
+    ],
+)
+async def test_filters_narrow_a_list(
+    store: ContainerStore, providers: set[Provider] | None, name: str | None, expected: list[str]
+) -> None:
+    """Only containers of one of the providers and of exactly the name are listed, still in order, on every page."""
+    for container_id, provider, its_name in (
+        ("c1", OPENAI, "x"),
+        ("c2", COHERE, "y"),
+        ("c3", OPENAI, "y"),
+        ("c4", OLLAMA, "x"),
+        ("c5", COHERE, "x"),
+    ):
+        await store.add_container(container(container_id, provider=provider, name=its_name))
+    wanted = None if providers is None else frozenset(providers)
+    assert await listed(store, Paging(limit=9), providers=wanted, name=name) == (expected, False)
+    ascending = await listed(store, Paging(limit=1, descending=False), providers=wanted, name=name)
+    assert ascending == (expected[:-2:-1], len(expected) > 1)
+    behind = await listed(store, Paging(limit=1, after="c5"), providers=wanted, name=name)
+    rest = [container_id for container_id in expected if container_id != "c5"]
+    assert behind == (rest[:1], len(rest) > 1)

@@ -1,0 +1,221 @@
+"""The contract of ContainerStore, run against every store and the fake; its lists have a suite of their own."""
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+
+from berth.core.errors import InvalidRequestError, NotFoundError
+from berth.core.stores import ContainerRecord, ContainerStore, Home, Paging
+from berth.v1.container_pb2 import NetworkPolicy, NetworkPolicyType
+from berth.v1.container_service_pb2 import DomainSecret
+from records import COHERE, NOW, OLLAMA, ROOMY, STRANGE_IDS, add_files, container, file, listed, listed_files
+
+
+def full_container() -> ContainerRecord:
+    record = container("full", provider=OLLAMA, name="Größe 'S' 🚢")
+    record.container.memory_limit = "4g"
+    record.container.metadata.update({"k": "v", "": 'ü"\n'})
+    record.container.network_policy.CopyFrom(
+        NetworkPolicy(type=NetworkPolicyType.NETWORK_POLICY_TYPE_ALLOWLIST, allowed_domains=["a.example", "b.example"])
+    )
+    return record
+
+
+def offline_container() -> ContainerRecord:
+    record = container("offline")
+    policy = NetworkPolicy(type=NetworkPolicyType.NETWORK_POLICY_TYPE_DISABLED)
+    record.container.network_policy.CopyFrom(policy)
+    return record
+
+
+@pytest.mark.parametrize("make", [full_container, offline_container, lambda: container("bare")])
+async def test_a_container_comes_back_as_it_was_added(
+    store: ContainerStore, make: Callable[[], ContainerRecord]
+) -> None:
+    """What was added is returned and listed, field by field, with nothing added or lost."""
+    record = make()
+    await store.add_container(record)
+    assert await store.get_container("ours", record.container.id) == record
+    assert (await store.list_containers("ours", Paging(limit=1))).data == [record]
+
+
+async def test_records_are_copies(store: ContainerStore) -> None:
+    """Changing a record outside, before or after, does not change what is stored."""
+    record = container("box")
+    await store.add_container(record)
+    record.container.name = "changed"
+    (await store.get_container("ours", "box")).container.name = "changed too"
+    assert (await store.get_container("ours", "box")).container.name == "box"
+
+
+async def test_secrets_are_never_returned(store: ContainerStore) -> None:
+    """Domain secrets are accepted, and no method gives them back."""
+    secret = DomainSecret(domain="a.example", name="token", value="hush-hush")
+    await store.add_container(full_container(), domain_secrets=[secret])
+    assert "hush" not in repr(await store.get_container("ours", "full"))
+    assert "hush" not in repr(await store.list_containers("ours", Paging(limit=1)))
+    assert await store.delete_container("ours", "full") == []
+
+
+async def test_a_file_comes_back_as_it_was_added(store: ContainerStore) -> None:
+    """A file is returned as it was added, with its container's provider and the second in which that expires."""
+    await store.add_container(container("box", provider=COHERE))
+    record = file("f", path="/mnt/data/größe 'x' 🚢.txt", size=4_294_967_295)
+    await store.add_file("ours", record, max_container_bytes=ROOMY)
+    assert await store.get_file("ours", "box", "f") == (Home(COHERE, NOW + 5 + 20 * 60), record)
+    assert (await store.list_files("ours", "box", Paging(limit=1))).data == [record]
+
+
+@pytest.mark.parametrize("strange", STRANGE_IDS)
+async def test_what_is_not_there_is_not_found(store: ContainerStore, strange: str) -> None:
+    """Any id that was never added is answered with NotFoundError, without param and code, in a sane message."""
+    await store.add_container(container("box"))
+    for attempt in (
+        store.get_container("ours", strange),
+        store.delete_container("ours", strange),
+        store.get_file("ours", strange, "f"),
+        store.get_file("ours", "box", strange),
+        store.delete_file("ours", strange, "f"),
+        store.delete_file("ours", "box", strange),
+        store.get_container(strange, "box"),
+    ):
+        with pytest.raises(NotFoundError) as caught:
+            await attempt
+        assert (caught.value.param, caught.value.code) == (None, None)
+        assert len(caught.value.message) < 200
+    assert await store.list_files("ours", strange, Paging(limit=1)) == ([], False)
+    assert await listed(store, Paging(limit=1), name=strange) == ([], False)
+    assert await listed(store, Paging(limit=1), tenant=strange) == ([], False)
+
+
+async def test_not_found_names_what_is_missing(store: ContainerStore) -> None:
+    """The messages are the provider's own, with the ids in them."""
+    with pytest.raises(NotFoundError, match=r"^Container cntr_1 not found\.$"):
+        await store.get_container("ours", "cntr_1")
+    with pytest.raises(NotFoundError, match=r"^File cfile_1 not found on container cntr_1\.$"):
+        await store.get_file("ours", "cntr_1", "cfile_1")
+
+
+async def test_another_tenants_container_is_not_there(store: ContainerStore) -> None:
+    """No method reaches a container or a file of another tenant, and the answer is that of absence."""
+    await store.add_container(container("box"))
+    await add_files(store, "f")
+    for attempt in (
+        store.get_container("theirs", "box"),
+        store.delete_container("theirs", "box"),
+        store.add_file("theirs", file("g"), max_container_bytes=ROOMY),
+        store.get_file("theirs", "box", "f"),
+        store.delete_file("theirs", "box", "f"),
+    ):
+        with pytest.raises(NotFoundError):
+            await attempt
+    assert await listed(store, Paging(limit=9), tenant="theirs") == ([], False)
+    assert await store.list_files("theirs", "box", Paging(limit=9)) == ([], False)
+    with pytest.raises(InvalidRequestError):
+        await listed(store, Paging(limit=9, after="box"), tenant="theirs")
+    assert await listed_files(store, Paging(limit=9)) == (["f"], False)
+
+
+async def test_a_file_is_found_in_its_own_container_only(store: ContainerStore) -> None:
+    """The id of a file in another container of the same tenant is not found, read or deleted."""
+    await store.add_container(container("box"))
+    await store.add_container(container("other"))
+    await add_files(store, "f")
+    with pytest.raises(NotFoundError):
+        await store.get_file("ours", "other", "f")
+    with pytest.raises(NotFoundError):
+        await store.delete_file("ours", "other", "f")
+
+
+async def test_deleting_a_container_deletes_its_files(store: ContainerStore) -> None:
+    """The blobs of its living files are returned, and neither it nor any file is found again."""
+    await store.add_container(container("box"))
+    await add_files(store, "f1", "f2", "f3")
+    await store.delete_file("ours", "box", "f2")
+    assert await store.delete_container("ours", "box") == ["blob of f1", "blob of f3"]
+    for attempt in (
+        store.get_container("ours", "box"),
+        store.get_file("ours", "box", "f1"),
+        store.delete_file("ours", "box", "f1"),
+        store.delete_container("ours", "box"),
+        store.add_file("ours", file("f4"), max_container_bytes=ROOMY),
+    ):
+        with pytest.raises(NotFoundError):
+            await attempt
+    assert await listed_files(store, Paging(limit=9, after="f1")) == ([], False)
+
+
+async def test_deleting_a_file_returns_its_blob_once(store: ContainerStore) -> None:
+    """The first deletion returns the blob, the second one finds nothing."""
+    await store.add_container(container("box"))
+    await add_files(store, "f")
+    assert await store.delete_file("ours", "box", "f") == "blob of f"
+    with pytest.raises(NotFoundError):
+        await store.delete_file("ours", "box", "f")
+    with pytest.raises(NotFoundError):
+        await store.get_file("ours", "box", "f")
+
+
+async def test_a_path_is_taken_once(store: ContainerStore) -> None:
+    """A container has one living file at a path; another container, or deleting the file, leaves it free."""
+    await store.add_container(container("box"))
+    await store.add_container(container("other"))
+    await store.add_file("ours", file("f1", path="/mnt/data/a"), max_container_bytes=ROOMY)
+    with pytest.raises(InvalidRequestError) as caught:
+        await store.add_file("ours", file("f2", path="/mnt/data/a"), max_container_bytes=ROOMY)
+    assert (caught.value.param, caught.value.code) == ("file_path", "path_already_exists")
+    await store.add_file("ours", file("f3", container_id="other", path="/mnt/data/a"), max_container_bytes=ROOMY)
+    await store.delete_file("ours", "box", "f1")
+    await store.add_file("ours", file("f4", path="/mnt/data/a"), max_container_bytes=ROOMY)
+    assert await listed_files(store, Paging(limit=9)) == (["f4"], False)
+
+
+async def test_a_container_holds_so_much_and_no_more(store: ContainerStore) -> None:
+    """Files fit up to exactly 100 bytes of 100, one byte more is refused, and a deletion makes room."""
+    await store.add_container(container("box"))
+    await store.add_file("ours", file("f1", size=60), max_container_bytes=100)
+    with pytest.raises(InvalidRequestError) as caught:
+        await store.add_file("ours", file("f2", size=41), max_container_bytes=100)
+    assert (caught.value.param, caught.value.code) == ("file", "container_size_exceeded")
+    await store.add_file("ours", file("f3", size=40), max_container_bytes=100)
+    await store.add_file("ours", file("f4", size=0), max_container_bytes=100)
+    await store.delete_file("ours", "box", "f1")
+    await store.add_file("ours", file("f5", size=60), max_container_bytes=100)
+    assert await listed_files(store, Paging(limit=9)) == (["f5", "f4", "f3"], False)
+
+
+async def test_a_hundred_writes_at_once_all_happen(store: ContainerStore) -> None:
+    """Of 100 files added at once all are there, each failure is its own caller's, and the limit holds."""
+    await store.add_container(container("box"))
+    good = [store.add_file("ours", file(f"f{i}", size=1), max_container_bytes=ROOMY) for i in range(100)]
+    bad = [store.add_file("theirs", file(f"g{i}"), max_container_bytes=ROOMY) for i in range(100)]
+    mixed = [attempt for pair in zip(good, bad, strict=True) for attempt in pair]
+    outcomes = await asyncio.gather(*mixed, return_exceptions=True)
+    assert outcomes[::2] == [None] * 100
+    assert {type(outcome) for outcome in outcomes[1::2]} == {NotFoundError}
+    ids, has_more = await listed_files(store, Paging(limit=100, descending=False))
+    assert (sorted(ids), has_more) == (sorted(f"f{i}" for i in range(100)), False)
+    late = [store.add_file("ours", file(f"h{i}", size=1), max_container_bytes=150) for i in range(100)]
+    outcomes = await asyncio.gather(*late, return_exceptions=True)
+    assert outcomes.count(None) == 50
+
+
+async def test_one_of_two_at_the_same_path_wins(store: ContainerStore) -> None:
+    """Two files added at once at one path: one is there, the other is refused."""
+    await store.add_container(container("box"))
+    attempts = [store.add_file("ours", file(i, path="/mnt/data/a"), max_container_bytes=ROOMY) for i in ("f1", "f2")]
+    outcomes = await asyncio.gather(*attempts, return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [type(None), InvalidRequestError]
+
+
+async def test_a_cancelled_write_leaves_the_store_whole(store: ContainerStore) -> None:
+    """A write whose caller goes away happens or does not, and later ones work."""
+    tasks = [asyncio.ensure_future(store.add_container(container(f"c{i}"))) for i in range(20)]
+    await asyncio.sleep(0)
+    for task in tasks[::2]:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    await store.add_container(container("box"))
+    ids, _ = await listed(store, Paging(limit=100))
+    assert {"box", *(f"c{i}" for i in range(1, 20, 2))} <= set(ids)

@@ -1,0 +1,272 @@
+"""`berth up`, `serve` and `envoy-config` as programs: what they print, and how they stop."""
+
+import asyncio
+import json
+import os
+import pty
+import shlex
+import signal
+import socket
+import stat
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from http.client import HTTPConnection
+from pathlib import Path
+
+import grpc
+import pytest
+import yaml
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from berth.launch.envoy_admin import EnvoyAdmin
+from berth_process import BerthProcess, free_ports, refused_berth, running_berth
+from running import STOP_SECONDS, command
+
+UNAUTHORIZED = 401
+BROKEN = 1
+
+
+@pytest.fixture
+def berth(tmp_path: Path) -> Iterator[BerthProcess]:
+    with running_berth("up", tmp_path / "data") as process:
+        yield process
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + STOP_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.02)
+
+
+def answers(address: str) -> bool:
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=STOP_SECONDS).close()
+    except ConnectionRefusedError:
+        return False
+    return True
+
+
+def start_upload(berth: BerthProcess, folder: Path) -> HTTPConnection:
+    """Begin an upload whose second half is still to come; return when Envoy is at it."""
+    status, container = berth.call("POST", "/v1/containers", {"provider": "ollama", "name": "a"})
+    assert status == 200
+    connection = berth.connect()
+    connection.putrequest("POST", f"/v1/containers/{container['id']}/files?filename=a.txt")
+    for name, value in {**berth.authorization(), "Content-Type": "text/plain", "Content-Length": "10"}.items():
+        connection.putheader(name, value)
+    connection.endheaders()
+    connection.send(b"first")
+    envoy = EnvoyAdmin((folder / "envoy" / "admin-address").read_text())
+    wait_until(lambda: asyncio.run(envoy.active_requests()) == 1)
+    return connection
+
+
+def health_of(address: str) -> int:
+    with grpc.insecure_channel(address) as channel:
+        check = health_pb2_grpc.HealthStub(channel).Check  # type: ignore[attr-defined]  # set by its constructor
+        return int(check(health_pb2.HealthCheckRequest(), timeout=STOP_SECONDS).status)
+
+
+def test_up_says_ready_in_one_line_when_both_answer(berth: BerthProcess) -> None:
+    """The line on stdout has both addresses and the key, and all three work at once; nothing else is on stdout."""
+    assert list(berth.ready) == ["event", "rest", "grpc", "virtual_key"]
+    assert berth.ready["event"] == "ready"
+    assert berth.ready["virtual_key"].startswith("sk-bf-")
+    assert berth.call("GET", "/v1/containers")[0] == 200
+    assert health_of(berth.ready["grpc"]) == health_pb2.HealthCheckResponse.SERVING
+    assert berth.end(signal.SIGTERM) == 0
+    assert berth.rest_of_stdout() == ""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_with_success_and_leaves_nothing_behind(berth: BerthProcess, number: signal.Signals) -> None:
+    """SIGTERM and Ctrl-C exit with 0 and take Envoy along."""
+    assert berth.end(number) == 0
+    assert not answers(berth.ready["grpc"])
+    assert not answers(berth.ready["rest"].removeprefix("http://"))
+
+
+def test_into_a_pipe_every_log_line_is_json(berth: BerthProcess) -> None:
+    """Without a terminal there is no banner, and service and Envoy alike write one JSON object a line."""
+    request_id = "11111111-2222-4333-8444-555555555555"
+    berth.call("GET", "/v1/containers", **{"x-request-id": request_id})
+    berth.end(signal.SIGTERM)
+    events = [json.loads(line) for line in berth.errors.splitlines()]
+    assert {line["event"] for line in events if line.get("request_id") == request_id} == {
+        "call.finished",
+        "request.proxied",
+    }
+
+
+def test_the_first_key_is_kept(tmp_path: Path) -> None:
+    """A second start prints the same key, whose file only its owner reads."""
+    keys = []
+    for _ in range(2):
+        with running_berth("serve", tmp_path / "data") as berth:
+            keys.append(berth.ready["virtual_key"])
+            assert berth.end(signal.SIGTERM) == 0
+    assert keys[0] == keys[1]
+    assert stat.S_IMODE((tmp_path / "data").stat().st_mode) == 0o700
+    assert stat.S_IMODE((tmp_path / "data" / "first-key").stat().st_mode) == 0o600
+
+
+def test_serve_needs_no_envoy(tmp_path: Path) -> None:
+    """`berth serve` runs gRPC alone and says so without an address for REST."""
+    with running_berth("serve", tmp_path / "data") as berth:
+        assert list(berth.ready) == ["event", "grpc", "virtual_key"]
+        assert health_of(berth.ready["grpc"]) == health_pb2.HealthCheckResponse.SERVING
+        assert berth.children() == []
+
+
+def test_with_callers_of_the_configuration_there_is_no_first_key(tmp_path: Path) -> None:
+    """As soon as a caller is configured, no other key is made, printed or accepted."""
+    keys = '[{"name": "a", "value": "env:KEY_OF_A", "tenant": "a"}]'
+    environ = {"BERTH_AUTH__VIRTUAL_KEYS": keys, "KEY_OF_A": "sk-bf-of-a"}
+    with running_berth("up", tmp_path / "data", environ=environ) as berth:
+        assert "virtual_key" not in berth.ready
+        assert not (tmp_path / "data" / "first-key").exists()
+        assert berth.call("GET", "/v1/containers")[0] == UNAUTHORIZED
+        assert berth.call("GET", "/v1/containers", **{"x-bf-vk": "sk-bf-of-a"})[0] == 200
+
+
+def test_open_access_is_warned_about(tmp_path: Path) -> None:
+    """`auth.mode: none` lets everybody in, and every start says so."""
+    with running_berth("up", tmp_path / "data", environ={"BERTH_AUTH__MODE": "none"}) as berth:
+        assert berth.call("GET", "/v1/containers")[0] == 200
+        assert "virtual_key" not in berth.ready
+        berth.end(signal.SIGTERM)
+    assert [line["level"] for line in map(json.loads, berth.errors.splitlines()) if line["event"] == "auth.off"] == [
+        "warning"
+    ]
+
+
+def test_what_has_no_effect_yet_is_warned_about(tmp_path: Path) -> None:
+    """A gateway that is configured, and limits that nobody checks, are named at the start."""
+    config = tmp_path / "berth.yaml"
+    config.write_text(
+        "providers: {openai: {backend: openai, keys: [{name: a, value: b}]}}\n"
+        "auth: {virtual_keys: [{name: a, value: sk-bf-a, tenant: a, max_in_flight: 5}]}\n"
+        "hosted: {retention_hours: 48}\n"
+    )
+    with running_berth("up", tmp_path / "data", "--config", str(config)) as berth:
+        status, answer = berth.call(
+            "POST", "/v1/containers", {"provider": "openai", "name": "a"}, **{"x-bf-vk": "sk-bf-a"}
+        )
+        berth.end(signal.SIGTERM)
+    assert (status, answer["error"]["code"]) == (400, "unsupported_operation")
+    events = [json.loads(line) for line in berth.errors.splitlines()]
+    assert {(event["event"], event.get("provider") or event.get("setting")) for event in events[:3]} == {
+        ("provider.unavailable", "openai"),
+        ("setting.unenforced", "hosted.retention_hours"),
+        ("setting.unenforced", "auth.virtual_keys[0].max_in_flight"),
+    }
+
+
+def test_the_curl_line_of_the_banner_makes_a_container(tmp_path: Path) -> None:
+    """Who pastes the printed line has a container; the banner is on stderr, and has both addresses and the key."""
+    with running_berth("up", tmp_path / "data", "--banner") as berth:
+        wait_until(lambda: "Ctrl-C" in berth.errors)
+        curl = next(part for part in berth.errors.split("\n\n") if "curl" in part)
+        _, url, *options = shlex.split(curl.replace("\\\n", ""))
+        pairs = list(zip(options[::2], options[1::2], strict=True))
+        headers = dict(value.split(": ", 1) for option, value in pairs if option == "-H")
+        body = next(value for option, value in pairs if option == "-d")
+        assert url == f"{berth.ready['rest']}/v1/containers"
+        status, container = berth.call("POST", "/v1/containers", json.loads(body), **headers)
+    assert status == 200
+    assert container["extra_fields"]["provider"] == "ollama"
+
+
+def test_a_terminal_gets_a_banner_and_readable_logs(tmp_path: Path) -> None:
+    """People see the banner unasked, and no JSON."""
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(
+        command("up", "--data-dir", str(tmp_path / "data"), *free_ports("up")), stdout=subprocess.PIPE, stderr=theirs
+    ) as process:
+        assert process.stdout is not None
+        assert json.loads(process.stdout.readline())["event"] == "ready"
+        shown = os.read(ours, 65536).decode()
+        process.terminate()
+        assert process.wait(STOP_SECONDS) == 0
+    os.close(ours)
+    os.close(theirs)
+    assert "Berth is ready." in shown
+    assert '{"event"' not in shown
+
+
+def test_what_runs_is_finished_before_the_end(berth: BerthProcess, tmp_path: Path) -> None:
+    """An upload that is half there when SIGTERM comes is completed, while new connections are refused."""
+    upload = start_upload(berth, tmp_path / "data")
+    berth.process.send_signal(signal.SIGTERM)
+    wait_until(lambda: not answers(berth.ready["rest"].removeprefix("http://")))
+    assert health_of(berth.ready["grpc"]) == health_pb2.HealthCheckResponse.NOT_SERVING
+    upload.send(b"again")
+    response = upload.getresponse()
+    assert (response.status, json.loads(response.read())["bytes"]) == (200, 10)
+    upload.close()
+    assert berth.end() == 0
+
+
+def test_a_second_signal_ends_it_at_once(berth: BerthProcess, tmp_path: Path) -> None:
+    """Who presses Ctrl-C twice does not wait for what runs."""
+    upload = start_upload(berth, tmp_path / "data")
+    berth.process.send_signal(signal.SIGINT)
+    wait_until(lambda: not answers(berth.ready["rest"].removeprefix("http://")))
+    started = time.monotonic()
+    assert berth.end(signal.SIGINT) == BROKEN
+    assert time.monotonic() - started < 5
+    upload.close()
+
+
+def test_envoy_dies_with_berth(berth: BerthProcess) -> None:
+    """After kill -9 no Envoy stays behind that answers for a service that is gone."""
+    assert len(berth.children()) == 1
+    assert berth.end(signal.SIGKILL) == -signal.SIGKILL
+    wait_until(lambda: not answers(berth.ready["rest"].removeprefix("http://")))
+
+
+def test_berth_ends_with_envoy(berth: BerthProcess) -> None:
+    """If Envoy dies, Berth stops and says why: half a Berth is worse than none."""
+    (envoy,) = berth.children()
+    os.kill(envoy, signal.SIGKILL)
+    assert berth.end() == BROKEN
+    assert berth.errors.splitlines()[-1] == "berth: Envoy ended by itself with status -9"
+
+
+def test_a_folder_may_have_any_name(tmp_path: Path) -> None:
+    """Spaces, percent signs and Japanese in the path of the data folder change nothing."""
+    folder = tmp_path / "a folder" / "100%25 日本"
+    with running_berth("up", folder) as berth:
+        assert berth.call("POST", "/v1/containers", {"provider": "ollama", "name": "a"})[0] == 200
+        assert berth.end(signal.SIGTERM) == 0
+    assert {"berth.db", "blobs", "first-key"} <= {path.name for path in folder.iterdir()}
+
+
+def test_envoy_config_prints_the_bootstrap(tmp_path: Path) -> None:
+    """What is printed is the YAML that an Envoy starts with, with the addresses of the settings."""
+    environ = {"BERTH_LISTEN__REST": "[::1]:1234", "BERTH_LISTEN__GRPC": "127.0.0.1:5678"}
+    code, output, errors = refused_berth("envoy-config", "--data-dir", str(tmp_path / "data"), environ=environ)
+    assert (code, errors) == (0, "")
+    bootstrap = yaml.safe_load(output)
+    (listener,) = bootstrap["static_resources"]["listeners"]
+    assert listener["address"]["socket_address"] == {"address": "::1", "port_value": 1234}
+    assert not (tmp_path / "data").exists()
+
+
+def test_envoy_config_prints_an_envoy_filter(tmp_path: Path) -> None:
+    """`--istio` prints the resource that a mesh takes."""
+    code, output, _ = refused_berth("envoy-config", "--istio", "--data-dir", str(tmp_path / "data"))
+    assert code == 0
+    assert yaml.safe_load(output)["kind"] == "EnvoyFilter"
+
+
+@pytest.mark.parametrize("name", ["up", "serve", "envoy-config"])
+def test_every_command_explains_itself(name: str) -> None:
+    """--help tells of --config and --data-dir everywhere."""
+    code, output, _ = refused_berth(name, "--help", environ={"COLUMNS": "120", "TERM": "dumb"})
+    assert code == 0
+    assert "--config" in output
+    assert "--data-dir" in output

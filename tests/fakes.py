@@ -1,0 +1,187 @@
+"""Fakes of the ports: ordinary classes in memory that pass the contracts of `tests/contracts`.
+
+They raise what the adapters raise; how the adapters fail when a disk fails is
+for tests of the adapters.
+"""
+
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from itertools import count
+from typing import Generic, NoReturn, TypeVar
+
+from berth.core.errors import InvalidRequestError, NotFoundError
+from berth.core.stores import ContainerRecord, FileRecord, Home, Page, Paging
+from berth.v1.container_service_pb2 import DomainSecret
+from berth.v1.provider_pb2 import Provider
+
+T = TypeVar("T")
+
+
+class FixedClock:
+    """A clock that stands still until it is told to advance; calling it gives seconds since 1970."""
+
+    def __init__(self, now: int = 1_700_000_000) -> None:
+        self.now = now
+
+    def __call__(self) -> int:
+        return self.now
+
+    def advance(self, seconds: int) -> None:
+        """Move the clock forward."""
+        self.now += seconds
+
+
+class SequentialIds:
+    """Makes ids one after the other: "cntr_000…1", "cntr_000…2"; every prefix and length counts for itself."""
+
+    def __init__(self) -> None:
+        self._counts: dict[tuple[str, int], Iterator[int]] = {}
+
+    def __call__(self, prefix: str, digits: int) -> str:
+        number = next(self._counts.setdefault((prefix, digits), count(1)))
+        return f"{prefix}{number:0{digits}x}"
+
+
+@dataclass
+class _Row(Generic[T]):
+    record: T
+    deleted: bool = False
+
+
+class MemoryStore:
+    """A ContainerStore in dictionaries, which keep the order of creation; deleted rows stay, as marks for cursors."""
+
+    def __init__(self) -> None:
+        self._containers: dict[str, _Row[ContainerRecord]] = {}
+        self._files: dict[str, _Row[FileRecord]] = {}
+        self.domain_secrets: dict[str, Sequence[DomainSecret]] = {}
+
+    async def add_container(self, record: ContainerRecord, *, domain_secrets: Sequence[DomainSecret] = ()) -> None:
+        """Add a container; see ContainerStore."""
+        self._containers[record.container.id] = _Row(deepcopy(record))
+        self.domain_secrets[record.container.id] = deepcopy(list(domain_secrets))
+
+    async def get_container(self, tenant: str, container_id: str) -> ContainerRecord:
+        """Return a container; see ContainerStore."""
+        return deepcopy(self._container(tenant, container_id).record)
+
+    async def list_containers(
+        self,
+        tenant: str,
+        paging: Paging,
+        *,
+        providers: frozenset[Provider] | None = None,
+        name: str | None = None,
+    ) -> Page[ContainerRecord]:
+        """Return a page of containers; see ContainerStore."""
+
+        def matches(record: ContainerRecord) -> bool:
+            in_provider = providers is None or record.provider in providers
+            return in_provider and name in (None, record.container.name)
+
+        rows = {key: row for key, row in self._containers.items() if row.record.tenant == tenant}
+        return _page(rows, paging, noun="container", matches=matches)
+
+    async def delete_container(self, tenant: str, container_id: str) -> Sequence[str]:
+        """Delete a container; see ContainerStore."""
+        self._container(tenant, container_id).deleted = True
+        del self.domain_secrets[container_id]
+        files = [row for row in self._files_of(container_id).values() if not row.deleted]
+        for row in files:
+            row.deleted = True
+        return [row.record.blob for row in files]
+
+    async def add_file(self, tenant: str, record: FileRecord, *, max_container_bytes: int) -> None:
+        """Add a file; see ContainerStore."""
+        self._container(tenant, record.file.container_id)
+        rows = self._files_of(record.file.container_id).values()
+        files = [row.record.file for row in rows if not row.deleted]
+        if record.file.path in [file.path for file in files]:
+            raise InvalidRequestError("The path is taken.", param="file_path", code="path_already_exists")
+        if sum(file.bytes for file in files) + record.file.bytes > max_container_bytes:
+            raise InvalidRequestError("The container is full.", param="file", code="container_size_exceeded")
+        self._files[record.file.id] = _Row(deepcopy(record))
+
+    async def get_file(self, tenant: str, container_id: str, file_id: str) -> tuple[Home, FileRecord]:
+        """Return a file and its container; see ContainerStore."""
+        row = self._file(tenant, container_id, file_id=file_id)
+        home = self._containers[container_id].record
+        expires_at = home.container.last_active_at + home.container.expires_after.minutes * 60
+        return Home(home.provider, expires_at), deepcopy(row.record)
+
+    async def list_files(self, tenant: str, container_id: str, paging: Paging) -> Page[FileRecord]:
+        """Return a page of files; see ContainerStore."""
+        try:
+            self._container(tenant, container_id)
+        except NotFoundError:
+            return Page([], has_more=False)
+        return _page(self._files_of(container_id), paging, noun="file", matches=lambda _: True)
+
+    async def delete_file(self, tenant: str, container_id: str, file_id: str) -> str:
+        """Delete a file; see ContainerStore."""
+        row = self._file(tenant, container_id, file_id=file_id)
+        row.deleted = True
+        return row.record.blob
+
+    def _container(self, tenant: str, container_id: str) -> _Row[ContainerRecord]:
+        row = self._containers.get(container_id)
+        if row is None or row.deleted or row.record.tenant != tenant:
+            raise NotFoundError(f"Container {_shortened(container_id)} not found.")
+        return row
+
+    def _file(self, tenant: str, container_id: str, *, file_id: str) -> _Row[FileRecord]:
+        home, row = self._containers.get(container_id), self._files_of(container_id).get(file_id)
+        if home is None or home.record.tenant != tenant or row is None or row.deleted:
+            message = f"File {_shortened(file_id)} not found on container {_shortened(container_id)}."
+            raise NotFoundError(message)
+        return row
+
+    def _files_of(self, container_id: str) -> dict[str, _Row[FileRecord]]:
+        return {key: row for key, row in self._files.items() if row.record.file.container_id == container_id}
+
+
+def _page(rows: dict[str, _Row[T]], paging: Paging, *, noun: str, matches: Callable[[T], bool]) -> Page[T]:
+    ids = list(reversed(rows)) if paging.descending else list(rows)
+    if paging.after is not None:
+        if paging.after not in rows:
+            _refuse_cursor(noun, paging.after)
+        ids = ids[ids.index(paging.after) + 1 :]
+    data = [deepcopy(rows[key].record) for key in ids if not rows[key].deleted and matches(rows[key].record)]
+    return Page(data[: paging.limit], len(data) > paging.limit)
+
+
+def _refuse_cursor(noun: str, after: str) -> NoReturn:
+    message = f"Invalid 'after': no {noun} with the id '{_shortened(after)}'."
+    raise InvalidRequestError(message, param="after", code="invalid_value")
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= 64 else text[:63] + "…"
+
+
+class MemoryBlobs:
+    """A BlobStore in a dictionary, which tests may look into: `blobs`."""
+
+    def __init__(self) -> None:
+        self.blobs: dict[str, bytes] = {}
+
+    async def put(self, key: str, chunks: AsyncIterator[bytes]) -> None:
+        """Store a blob; see BlobStore."""
+        self.blobs[key] = b"".join([chunk async for chunk in chunks])
+
+    async def get(self, key: str, *, offset: int, length: int) -> AsyncIterator[bytes]:
+        """Open a blob; see BlobStore."""
+        if key not in self.blobs:
+            raise NotFoundError(f"There is no blob {key}.")
+        return _chunks(self.blobs[key][offset : offset + length])
+
+    async def delete(self, keys: Iterable[str]) -> None:
+        """Delete blobs; see BlobStore."""
+        for key in keys:
+            self.blobs.pop(key, None)
+
+
+async def _chunks(content: bytes, *, size: int = 65536) -> AsyncIterator[bytes]:
+    for start in range(0, len(content), size):
+        yield content[start : start + size]

@@ -1,0 +1,59 @@
+"""Pulling the plug: the service ends without warning while files are on their way."""
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from running import KEY_A, running, start
+
+SETTINGS = {
+    "default_provider": "ollama",
+    "auth": {"virtual_keys": [{"name": "a", "value": KEY_A, "tenant": "a"}]},
+}
+HEADERS = {"authorization": f"Bearer {KEY_A}"}
+
+
+def test_killed_during_upload(tmp_path: Path) -> None:
+    """After kill -9 in the middle of an upload and a restart there is no such file, and earlier ones are intact."""
+    berth = start(tmp_path, SETTINGS)
+    half_sent, killed = threading.Event(), threading.Event()
+
+    def body() -> Iterator[bytes]:
+        for _ in range(64):
+            yield os.urandom(256 * 1024)
+        half_sent.set()
+        assert killed.wait(30)
+        yield b"the rest"
+
+    def kill() -> None:
+        assert half_sent.wait(30)
+        berth.process.send_signal(signal.SIGKILL)
+        berth.process.wait()
+        killed.set()
+
+    killer = threading.Thread(target=kill)
+    with httpx2.Client(base_url=berth.rest, headers=HEADERS, timeout=30) as client:
+        container = client.post("/v1/containers", json={"name": "plug"}).json()["id"]
+        files = f"/v1/containers/{container}/files"
+        kept = client.post(f"{files}?filename=kept.bin", content=b"kept" * 1000).json()
+        killer.start()
+        with pytest.raises(httpx2.HTTPError):
+            client.post(f"{files}?filename=lost.bin", content=body()).raise_for_status()
+    killer.join()
+    assert berth.process.stdout is not None
+    berth.process.stdout.close()
+
+    with (
+        running(tmp_path, SETTINGS) as again,
+        httpx2.Client(base_url=again.rest, headers=HEADERS, timeout=30) as client,
+    ):
+        listed = client.get(files).json()
+        assert [file["id"] for file in listed["data"]] == [kept["id"]]
+        assert client.get(f"{files}/{kept['id']}/content").content == b"kept" * 1000
+        blobs = [path for path in (tmp_path / "data" / "blobs").rglob("*") if path.is_file()]
+        assert [path.name for path in blobs] == [kept["id"]]

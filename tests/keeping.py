@@ -1,0 +1,58 @@
+"""HostedBackend on real stores in a folder, and a look at what is in them."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from berth.adapters.object_blobs import ObjectBlobs
+from berth.adapters.sql_store import SqlStore
+from berth.core.hosted import HostedBackend
+from berth.core.new_container import HostedLimits
+from berth.core.stores import BlobStore, ContainerStore
+from fakes import FixedClock, SequentialIds
+
+LIMITS = HostedLimits(default_minutes=20, max_minutes=60, max_file_bytes=100_000, max_container_bytes=250_000)
+
+
+class Left(NamedTuple):
+    """How much there is: living rows, and blobs, half-written ones included."""
+
+    containers: int = 0
+    files: int = 0
+    blobs: int = 0
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A HostedBackend, its clock, and the folder that everything is in."""
+
+    backend: HostedBackend
+    clock: FixedClock
+    folder: Path
+
+    def left(self) -> Left:
+        """Count what is there."""
+        with closing(sqlite3.connect(self.folder / "berth.db")) as connection:
+            containers, files = (
+                connection.execute(f"SELECT count(*) FROM {table} WHERE deleted_at IS NULL").fetchone()[0]  # noqa: S608 - constants
+                for table in ("containers", "files")
+            )
+        return Left(containers, files, sum(path.is_file() for path in (self.folder / "blobs").rglob("*")))
+
+
+def hosted(store: ContainerStore, blobs: BlobStore, *, clock: FixedClock) -> HostedBackend:
+    """Return a HostedBackend with small LIMITS and with ids that follow each other."""
+    return HostedBackend(store=store, blobs=blobs, limits=LIMITS, now=clock, new_id=SequentialIds())
+
+
+@contextmanager
+def keeping(folder: Path) -> Iterator[Kept]:
+    """Open a HostedBackend on stores in `folder`."""
+    clock = FixedClock()
+    blobs = ObjectBlobs.open(f"file://{folder}/blobs")
+    with closing(SqlStore.open(f"sqlite:///{folder}/berth.db", now=clock)) as store:
+        yield Kept(hosted(store, blobs, clock=clock), clock, folder)
+    blobs.close()

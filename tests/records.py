@@ -1,0 +1,69 @@
+"""Records to put into stores, and short ways to put and list them."""
+
+from berth.core.stores import ContainerRecord, ContainerStore, FileRecord, Paging
+from berth.v1.container_file_pb2 import ContainerFile
+from berth.v1.container_pb2 import Container, ExpiresAfter
+from berth.v1.provider_pb2 import Provider
+
+ROOMY = 1 << 40
+NOW = 1_700_000_000
+OPENAI, COHERE, OLLAMA = Provider.PROVIDER_OPENAI, Provider.PROVIDER_COHERE, Provider.PROVIDER_OLLAMA
+STRANGE_IDS = [
+    "",
+    "nobody",
+    'it\'s "quoted"; DROP TABLE containers; --',
+    "%",
+    "NUL \0 inside",
+    "港のコンテナ 🚢",
+    "lone surrogate \ud800",
+    "x" * 10_000,
+]
+
+
+def container(
+    container_id: str, *, tenant: str = "ours", provider: Provider = OPENAI, name: str = "box"
+) -> ContainerRecord:
+    message = Container(
+        id=container_id,
+        object="container",
+        name=name,
+        created_at=NOW,
+        last_active_at=NOW + 5,
+        expires_after=ExpiresAfter(anchor="last_active_at", minutes=20),
+    )
+    return ContainerRecord(message, tenant=tenant, provider=provider)
+
+
+def file(file_id: str, *, container_id: str = "box", path: str | None = None, size: int = 10) -> FileRecord:
+    message = ContainerFile(
+        id=file_id,
+        object="container.file",
+        container_id=container_id,
+        path=path or f"/mnt/data/{file_id}",
+        bytes=size,
+        created_at=NOW,
+        source="user",
+    )
+    return FileRecord(message, filename="a.txt", content_type="text/plain", sha256="0" * 64, blob=f"blob of {file_id}")
+
+
+async def add_files(store: ContainerStore, *file_ids: str, container_id: str = "box") -> None:
+    for file_id in file_ids:
+        await store.add_file("ours", file(file_id, container_id=container_id), max_container_bytes=ROOMY)
+
+
+async def listed(
+    store: ContainerStore,
+    paging: Paging,
+    *,
+    tenant: str = "ours",
+    providers: frozenset[Provider] | None = None,
+    name: str | None = None,
+) -> tuple[list[str], bool]:
+    data, has_more = await store.list_containers(tenant, paging, providers=providers, name=name)
+    return [record.container.id for record in data], has_more
+
+
+async def listed_files(store: ContainerStore, paging: Paging) -> tuple[list[str], bool]:
+    data, has_more = await store.list_files("ours", "box", paging)
+    return [record.file.id for record in data], has_more

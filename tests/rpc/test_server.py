@@ -1,0 +1,180 @@
+"""The server itself: health, reflection, and how it stops."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import grpc.aio
+import pytest
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest, ServerReflectionResponse
+
+from berth.core.unsupported import UnsupportedBackend
+from berth.rpc.call import Call, Method
+from berth.rpc.server import Server
+from berth.v1.container_service_pb2 import ListContainersRequest, ListContainersResponse
+from serving import GROQ, OURS, Served, eventually, serving
+
+SERVING, NOT_SERVING = HealthCheckResponse.SERVING, HealthCheckResponse.NOT_SERVING
+SERVICES = ["berth.v1.ContainerService", "berth.v1.ContainerFileService"]
+
+
+class Waiting(UnsupportedBackend):
+    """A backend whose lists wait for `go`; `began` is set while one waits, `gave_up` once one was cancelled."""
+
+    def __init__(self) -> None:
+        super().__init__(GROQ)
+        self.began, self.go, self.gave_up = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def list_containers(self, *_: object) -> ListContainersResponse:  # type: ignore[override] # it answers
+        self.began.set()
+        try:
+            await self.go.wait()
+        except asyncio.CancelledError:
+            self.gave_up.set()
+            raise
+        return ListContainersResponse(object="list")
+
+
+async def health(served: Served, service: str) -> int:
+    check: grpc.aio.UnaryUnaryMultiCallable[HealthCheckRequest, HealthCheckResponse] = served.channel.unary_unary(
+        "/grpc.health.v1.Health/Check", HealthCheckRequest.SerializeToString, HealthCheckResponse.FromString
+    )
+    return (await check(HealthCheckRequest(service=service))).status
+
+
+@pytest.fixture
+async def waiting() -> Waiting:
+    return Waiting()
+
+
+@pytest.fixture
+async def served(waiting: Waiting) -> AsyncIterator[Served]:
+    async with serving(waiting) as served:
+        yield served
+
+
+@pytest.mark.parametrize("service", ["", *SERVICES])
+async def test_health_needs_no_key(served: Served, service: str) -> None:
+    """Overall and for each service, whoever asks is told that it serves."""
+    assert await health(served, service) == SERVING
+
+
+async def test_the_health_of_an_unknown_service_is_not_found(served: Served) -> None:
+    """A service that is not there has no health."""
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await health(served, "berth.v1.FlightService")
+    assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+
+
+async def test_reflection_shows_the_services(served: Served) -> None:
+    """Tools find the services, and the contract of each, without a key and without the proto files."""
+
+    async def questions() -> AsyncIterator[ServerReflectionRequest]:
+        yield ServerReflectionRequest(list_services="")
+        yield ServerReflectionRequest(file_containing_symbol=SERVICES[0])
+
+    ask: grpc.aio.StreamStreamMultiCallable[ServerReflectionRequest, ServerReflectionResponse]
+    ask = served.channel.stream_stream(
+        "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+        ServerReflectionRequest.SerializeToString,
+        ServerReflectionResponse.FromString,
+    )
+    services, file = [answer async for answer in ask(questions())]
+    names = [service.name for service in services.list_services_response.service]
+    assert set(names) == {*SERVICES, "grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection"}
+    assert b"RetrieveContainer" in file.file_descriptor_response.file_descriptor_proto[0]
+
+
+async def test_a_taken_port_is_told(served: Served) -> None:
+    """A second server on the same port is a mistake that shows at once."""
+    second = Server({}, interceptors=[])
+    with pytest.raises(OSError, match=f"cannot listen on 127.0.0.1:{served.port}"):
+        second.bind(f"127.0.0.1:{served.port}")
+
+
+async def test_who_resigns_still_answers(served: Served, waiting: Waiting) -> None:
+    """Health says that calls should go elsewhere before any is refused."""
+    await served.server.resign()
+    for service in ("", *SERVICES):
+        assert await health(served, service) == NOT_SERVING
+    waiting.go.set()
+    assert (await served.containers.ListContainers(ListContainersRequest(), metadata=OURS)).object == "list"
+
+
+async def test_a_drain_lets_a_running_call_finish(served: Served, waiting: Waiting) -> None:
+    """Health changes for who watches, new calls are refused, and the running one is answered."""
+    watch: grpc.aio.UnaryStreamMultiCallable[HealthCheckRequest, HealthCheckResponse] = served.channel.unary_stream(
+        "/grpc.health.v1.Health/Watch", HealthCheckRequest.SerializeToString, HealthCheckResponse.FromString
+    )
+    watching = watch(HealthCheckRequest())
+    seen = aiter(watching)
+    assert (await anext(seen)).status == SERVING
+    running = served.containers.ListContainers(ListContainersRequest(), metadata=OURS)
+    await waiting.began.wait()
+    drain = asyncio.create_task(served.server.drain(10))
+    assert (await anext(seen)).status == NOT_SERVING
+    watching.cancel()
+    await eventually(lambda: served.channel.get_state() is not grpc.ChannelConnectivity.READY)
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await served.containers.ListContainers(ListContainersRequest(), metadata=OURS)
+    assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+    assert not drain.done()
+    waiting.go.set()
+    assert (await running).object == "list"
+    async with asyncio.timeout(5):
+        await drain
+    assert [line["status"] for line in served.lines()] == ["OK"]
+
+
+async def test_a_drain_does_not_wait_for_watchers(served: Served) -> None:
+    """Who watches the health of the service, as clients in a mesh do for ever, does not hold it up."""
+    watch: grpc.aio.UnaryStreamMultiCallable[HealthCheckRequest, HealthCheckResponse] = served.channel.unary_stream(
+        "/grpc.health.v1.Health/Watch", HealthCheckRequest.SerializeToString, HealthCheckResponse.FromString
+    )
+    seen = aiter(watch(HealthCheckRequest()))
+    assert (await anext(seen)).status == SERVING
+    async with asyncio.timeout(10):
+        await served.server.drain(60)
+    assert (await anext(seen)).status == NOT_SERVING
+
+
+async def test_a_drain_does_not_wait_for_ever(served: Served, waiting: Waiting) -> None:
+    """What has not finished in time is cancelled."""
+    running = served.containers.ListContainers(ListContainersRequest(), metadata=OURS)
+    await waiting.began.wait()
+    async with asyncio.timeout(5):
+        await served.server.drain(0.05)
+        await waiting.gave_up.wait()
+        with pytest.raises(grpc.aio.AioRpcError):
+            await running
+
+
+async def test_a_deadline_ends_the_work(served: Served, waiting: Waiting) -> None:
+    """The caller's deadline cancels what it waits for, and the log says so."""
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await served.containers.ListContainers(ListContainersRequest(), metadata=OURS, timeout=0.2)
+    assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    async with asyncio.timeout(5):
+        await waiting.gave_up.wait()
+    await eventually(lambda: len(served.lines()) == 1)
+    assert served.lines()[0]["status"] == "CANCELLED"
+    assert len(served.log) == 1
+
+
+async def test_a_caller_that_leaves_ends_the_work(served: Served, waiting: Waiting) -> None:
+    """A call that is cancelled stops, is logged as such, and is nobody's error."""
+    call = served.containers.ListContainers(ListContainersRequest(), metadata=OURS)
+    await waiting.began.wait()
+    call.cancel()
+    async with asyncio.timeout(5):
+        await waiting.gave_up.wait()
+    await eventually(lambda: len(served.lines()) == 1)
+    assert served.lines()[0]["status"] == "CANCELLED"
+    assert len(served.log) == 1
+
+
+def test_a_handler_never_runs_for_nobody() -> None:
+    """A server that is put together without auth fails, instead of letting everybody in."""
+    call = Call(None, Method("/x", "container_list"))  # type: ignore[arg-type] # no context is needed
+    with pytest.raises(RuntimeError, match="before auth"):
+        _ = call.caller

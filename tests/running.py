@@ -1,0 +1,103 @@
+"""A whole Berth, as `berth up` runs it: the service and Envoy, on free ports."""
+
+import json
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+START_SECONDS = 60.0
+STOP_SECONDS = 40.0
+
+KEY_A, KEY_B = "sk-bf-tenant-a", "sk-bf-tenant-b"
+MAX_FILE_BYTES = 70_000_000
+SETTINGS = {
+    "default_provider": "ollama",
+    "providers": {"openai": {"backend": "hosted"}, "cohere": {"backend": "unsupported"}},
+    "auth": {
+        "virtual_keys": [
+            {"name": "a", "value": KEY_A, "tenant": "a"},
+            {"name": "b", "value": KEY_B, "tenant": "b"},
+            {"name": "only-groq", "value": "sk-bf-only-groq", "tenant": "a", "providers": ["groq"]},
+        ],
+        "basic_users": [{"name": "ops", "password": "pass:word", "tenant": "a"}],
+    },
+    "hosted": {"max_file_bytes": MAX_FILE_BYTES},
+    "cors": {"origins": ["https://app.example"]},
+}
+
+
+@dataclass(frozen=True)
+class Berth:
+    """A running Berth: where it answers, the first key if there is one, and its process."""
+
+    rest: str
+    grpc: str
+    virtual_key: str | None
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def stop(self) -> int:
+        """Ask it to stop; return its exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(STOP_SECONDS)
+
+
+def command(*arguments: str) -> list[str]:
+    """Return the command line of `berth` with `arguments`."""
+    return [sys.executable, "-m", "berth", *arguments]
+
+
+def environment() -> dict[str, str]:
+    """Return the environment without any settings of Berth's."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("BERTH_")}
+
+
+def start(folder: Path, settings: Mapping[str, object], *, name: str = "berth") -> Berth:
+    """Start `berth up` with its data and its log in `folder`; return when it is ready."""
+    config, log = folder / f"{name}.yaml", folder / f"{name}.log"
+    config.write_text(yaml.safe_dump(dict(settings)))
+    arguments = ("--config", str(config), "--data-dir", str(folder / "data"), "--rest-port", "0", "--grpc-port", "0")
+    with log.open("ab") as stderr:
+        process = subprocess.Popen(
+            command("up", *arguments), stdout=subprocess.PIPE, stderr=stderr, env=environment(), cwd=folder
+        )
+    ready = json.loads(_first_line(process, log))
+    return Berth(ready["rest"], ready["grpc"], ready.get("virtual_key"), process, log)
+
+
+@contextmanager
+def running(folder: Path, settings: Mapping[str, object]) -> Iterator[Berth]:
+    """Run `berth up` for as long as the context lasts."""
+    berth = start(folder, settings)
+    try:
+        yield berth
+    finally:
+        if berth.process.poll() is None:
+            berth.stop()
+        assert berth.process.stdout is not None
+        berth.process.stdout.close()
+
+
+def _first_line(process: subprocess.Popen[bytes], log: Path) -> bytes:
+    """Return the first line that `process` prints; fail with its log if it ends or takes too long."""
+    assert process.stdout is not None
+    with selectors.DefaultSelector() as selector:
+        selector.register(process.stdout, selectors.EVENT_READ)
+        deadline = time.monotonic() + START_SECONDS
+        while selector.select(deadline - time.monotonic()):
+            if line := process.stdout.readline():
+                return line
+            break
+    process.kill()
+    process.wait()
+    process.stdout.close()
+    raise AssertionError(f"berth did not start: {log.read_text()[-4000:]}")

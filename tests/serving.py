@@ -1,0 +1,162 @@
+"""The gRPC server in the tests' own process, and what its callers see of it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from itertools import count
+from typing import TYPE_CHECKING
+
+import grpc.aio
+import pytest
+import structlog
+from google.protobuf.message import Message
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
+from google.rpc.status_pb2 import Status
+from structlog.testing import LogCapture
+
+from berth.core.backend import Backend
+from berth.core.caller import Caller
+from berth.core.credentials import Credentials
+from berth.core.providers import PROVIDERS
+from berth.core.router import Router
+from berth.core.unsupported import UnsupportedBackend
+from berth.rpc import interceptors
+from berth.rpc.container_files import ContainerFileHandlers
+from berth.rpc.containers import ContainerHandlers
+from berth.rpc.server import Server
+from berth.v1 import container_file_service_pb2, container_service_pb2
+from berth.v1.container_file_service_pb2_grpc import ContainerFileServiceStub
+from berth.v1.container_service_pb2_grpc import ContainerServiceStub
+from berth.v1.error_pb2 import ErrorReply
+from berth.v1.provider_pb2 import Provider
+
+if TYPE_CHECKING:  # these two exist for type checkers alone
+    from berth.v1.container_file_service_pb2_grpc import ContainerFileServiceAsyncStub
+    from berth.v1.container_service_pb2_grpc import ContainerServiceAsyncStub
+
+Metadata = tuple[tuple[str, str], ...]
+
+OURS: Metadata = (("x-bf-vk", "sk-bf-ours"),)
+THEIRS: Metadata = (("x-bf-vk", "sk-bf-theirs"),)
+ONLY_GROQ: Metadata = (("x-bf-vk", "sk-bf-only-groq"),)
+
+OLLAMA, GROQ = Provider.PROVIDER_OLLAMA, Provider.PROVIDER_GROQ
+UNCONFIGURED, UNSUPPORTED = Provider.PROVIDER_OPENAI, Provider.PROVIDER_COHERE
+
+
+def credentials() -> Credentials:
+    """Return the tenants "ours" (two keys, one of them for Groq alone, and a Basic user) and "theirs" (a key)."""
+    return Credentials(
+        virtual_keys={
+            "sk-bf-ours": Caller("ours", "first"),
+            "sk-bf-theirs": Caller("theirs", "second"),
+            "sk-bf-only-groq": Caller("ours", "only-groq", frozenset({GROQ})),
+        },
+        basic_users={("ops", "pass:wörd"): Caller("ours", "ops")},
+    )
+
+
+@dataclass(frozen=True)
+class Served:
+    """A running server: its stubs, a channel to it, what it logged, and itself."""
+
+    containers: "ContainerServiceAsyncStub"
+    files: "ContainerFileServiceAsyncStub"
+    channel: grpc.aio.Channel
+    port: int
+    log: Sequence[Mapping[str, object]]
+    server: Server
+
+    def lines(self) -> list[Mapping[str, object]]:
+        """Return the log lines of calls that have ended."""
+        return [entry for entry in self.log if entry["event"] == "call.finished"]
+
+
+@asynccontextmanager
+async def serving(hosted: Backend) -> AsyncIterator[Served]:
+    """Serve `hosted` for every provider but OpenAI, which is not configured, and Cohere, which has no containers."""
+    backends: dict[Provider, Backend] = dict.fromkeys(PROVIDERS.values(), hosted)
+    backends[UNSUPPORTED] = UnsupportedBackend(UNSUPPORTED)
+    del backends[UNCONFIGURED]
+    router, capture, numbers = Router(backends, keeper=hosted), LogCapture(), count(1)
+    log = structlog.wrap_logger(None, processors=[capture])
+    server = Server(
+        {
+            container_service_pb2.DESCRIPTOR.services_by_name["ContainerService"]: ContainerHandlers(router),
+            container_file_service_pb2.DESCRIPTOR.services_by_name["ContainerFileService"]: ContainerFileHandlers(
+                router
+            ),
+        },
+        interceptors=[
+            interceptors.request(log, new_request_id=lambda: f"request-{next(numbers)}"),
+            interceptors.errors(log),
+            interceptors.auth(credentials()),
+        ],
+    )
+    port = server.bind("127.0.0.1:0")
+    await server.start()
+    try:
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            containers, files = ContainerServiceStub(channel), ContainerFileServiceStub(channel)
+            yield Served(containers, files, channel, port, capture.entries, server)
+    finally:
+        await server.drain(0)
+
+
+@dataclass(frozen=True)
+class Refused:
+    """An error as a caller gets it: the status, Berth's own details, the standard ones, and the metadata beside."""
+
+    status: grpc.StatusCode
+    reply: ErrorReply
+    standard: Status
+    headers: Mapping[str, str | bytes]
+
+    @property
+    def message(self) -> str:
+        """What went wrong, for people."""
+        return self.reply.error.message
+
+    @property
+    def param(self) -> str | None:
+        """The parameter at fault; None where it is null."""
+        return self.reply.error.param.string_value if self.reply.error.param.HasField("string_value") else None
+
+    @property
+    def code(self) -> str | None:
+        """The error's code; None where it is null."""
+        return self.reply.error.code.string_value if self.reply.error.code.HasField("string_value") else None
+
+    def facts(self) -> tuple[str, str | None, str | None]:
+        """Return status, code and parameter: what most refusals are told apart by."""
+        return self.status.name, self.code, self.param
+
+    def detail(self, kind: type[ErrorInfo | BadRequest | RetryInfo]) -> Message | None:
+        """Return the standard detail of a kind, None if there is none."""
+        for packed in self.standard.details:
+            found: Message = kind()
+            if packed.Unpack(found):
+                return found
+        return None
+
+
+async def refused(call: Awaitable[object]) -> Refused:
+    """Return the error that a call ends in; it must have details, and they must agree with its status."""
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call
+    error = caught.value
+    headers = dict(error.trailing_metadata() or ())
+    details = headers["grpc-status-details-bin"]
+    assert isinstance(details, bytes)
+    reply, standard = ErrorReply.FromString(details), Status.FromString(details)
+    assert standard.code == error.code().value[0]
+    assert standard.message == reply.error.message == error.details()
+    return Refused(error.code(), reply, standard, headers)
+
+
+async def eventually(claim: Callable[[], bool], *, seconds: float = 10.0) -> None:
+    """Wait until `claim` holds; TimeoutError if it does not in time."""
+    async with asyncio.timeout(seconds):
+        while not claim():  # noqa: ASYNC110 - what is waited for is often in another thread, or in the server
+            await asyncio.sleep(0.005)

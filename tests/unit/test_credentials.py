@@ -1,0 +1,97 @@
+"""From the headers of a request to who is calling."""
+
+import base64
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from berth.core.caller import Caller
+from berth.core.credentials import HEADERS, Credentials
+from berth.core.errors import AuthenticationError
+from serving import credentials
+
+
+def basic(user_and_password: str) -> tuple[str, str]:
+    return "authorization", "Basic " + base64.b64encode(user_and_password.encode()).decode()
+
+
+@pytest.mark.parametrize(
+    ("header", "name"),
+    [
+        (("x-bf-vk", "sk-bf-ours"), "first"),
+        (("x-bf-vk", "  sk-bf-ours "), "first"),
+        (("authorization", "Bearer sk-bf-ours"), "first"),
+        (("authorization", "bearer   sk-bf-theirs"), "second"),
+        (("x-api-key", "sk-bf-theirs"), "second"),
+        (("x-goog-api-key", "sk-bf-ours"), "first"),
+        (("api-key", "sk-bf-ours"), "first"),
+        (basic("ops:pass:wörd"), "ops"),
+    ],
+)
+def test_each_scheme_lets_the_right_one_in(header: tuple[str, str], name: str) -> None:
+    """A known key says who is calling in every header it may come in."""
+    assert credentials().authenticate([header]).name == name
+
+
+@pytest.mark.parametrize(
+    ("headers", "code"),
+    [
+        ([], "virtual_key_required"),
+        ([("x-bf-vk", "sk-bf-nobody")], "virtual_key_not_found"),
+        ([("x-bf-vk", "")], "virtual_key_not_found"),
+        ([("x-bf-vk", "SK-BF-OURS")], "virtual_key_not_found"),
+        ([("authorization", "Bearer sk-bf-nobody")], "virtual_key_not_found"),
+        ([("authorization", "Bearer sk-proj-of-a-provider")], "virtual_key_not_found"),
+        ([("authorization", "sk-bf-ours")], "virtual_key_not_found"),
+        ([("authorization", "Bearer")], "virtual_key_not_found"),
+        ([("authorization", "")], "virtual_key_not_found"),
+        ([("x-api-key", "sk-bf-nobody")], "virtual_key_not_found"),
+        ([("x-api-key", "a-key-of-a-provider")], "virtual_key_not_found"),
+        ([basic("ops:wrong")], "basic_user_not_found"),
+        ([basic("nobody:pass:wörd")], "basic_user_not_found"),
+        ([basic("ops")], "basic_user_not_found"),
+        ([("authorization", "Basic !!!")], "basic_user_not_found"),
+        ([("authorization", "Basic é")], "basic_user_not_found"),
+        ([("authorization", "Basic")], "basic_user_not_found"),
+        ([("authorization", "Basic sk-bf-ours")], "basic_user_not_found"),
+        ([("x-bf-vk", "sk-bf-ours"), ("x-bf-vk", "sk-bf-theirs")], "conflicting_credentials"),
+        ([("x-bf-vk", "sk-bf-ours"), ("authorization", "Bearer sk-bf-theirs")], "conflicting_credentials"),
+        ([("x-bf-vk", "sk-bf-ours"), ("authorization", "Bearer sk-bf-nobody")], "conflicting_credentials"),
+        ([("x-api-key", "sk-bf-ours"), basic("ops:pass:wörd")], "conflicting_credentials"),
+    ],
+)
+def test_nobody_else_is_let_in(headers: list[tuple[str, str]], code: str) -> None:
+    """No credential, a wrong one, and two that differ have each a code of their own."""
+    with pytest.raises(AuthenticationError) as caught:
+        credentials().authenticate(headers)
+    assert caught.value.code == code
+    assert not [value for _, value in headers if value and value in caught.value.message]
+
+
+@pytest.mark.parametrize("other", ["Bearer sk-proj-of-a-provider", "Bearer sk-bf-ours"])
+def test_a_second_credential_does_no_harm_if_it_does_not_contradict(other: str) -> None:
+    """The same key twice is one key, and a provider's key beside it says nothing about who is calling."""
+    caller = credentials().authenticate([("x-bf-vk", "sk-bf-ours"), ("authorization", other)])
+    assert caller.name == "first"
+
+
+def test_without_auth_everybody_is_the_same() -> None:
+    """With an anonymous caller no credential is asked for, nor looked at."""
+    anonymous = Caller("all", "anonymous")
+    open_to_all = Credentials(virtual_keys={}, basic_users={}, anonymous=anonymous)
+    assert open_to_all.authenticate([]) is anonymous
+    assert open_to_all.authenticate([("x-bf-vk", "sk-bf-nobody")]) is anonymous
+
+
+def test_credentials_do_not_show_secrets() -> None:
+    """No key and no password can be read out of the object."""
+    assert "sk-bf-ours" not in repr(vars(credentials()))
+    assert "pass:w" not in repr(vars(credentials()))
+
+
+@given(st.lists(st.tuples(st.sampled_from(sorted(HEADERS)), st.text())))
+def test_arbitrary_headers_let_nobody_in(headers: list[tuple[str, str]]) -> None:
+    """Whatever the headers hold, the answer is an AuthenticationError."""
+    with pytest.raises(AuthenticationError):
+        credentials().authenticate(headers)

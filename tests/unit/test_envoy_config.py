@@ -1,0 +1,135 @@
+"""Envoy's configuration, as far as it can be judged without Envoy."""
+
+import re
+import runpy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from berth.rest.edge import EdgeSettings, Tls
+from berth.rest.envoy import bootstrap, envoy_filter, to_yaml
+from berth.rest.filters import http_filters, services, upload_paths
+from berth.rest.view import load_contract, rest_view
+
+FOLDER = Path(__file__).parents[2] / "envoy"
+
+
+def listener(settings: EdgeSettings) -> Any:
+    return bootstrap(settings)["static_resources"]["listeners"][0]
+
+
+def manager(settings: EdgeSettings) -> Any:
+    return listener(settings)["filter_chains"][0]["filters"][0]["typed_config"]
+
+
+@pytest.mark.parametrize("name", ["local.yaml", "edge.yaml", "sidecar.yaml"])
+def test_shipped_configuration_is_fresh(name: str) -> None:
+    """Each file in envoy/ is what `python envoy/generate.py` writes."""
+    configurations = runpy.run_path(str(FOLDER / "generate.py"))["configurations"]()
+    assert (FOLDER / name).read_text() == configurations[name], "run `python envoy/generate.py`"
+
+
+def test_every_shipped_configuration_is_generated() -> None:
+    """No file in envoy/ is written by hand."""
+    configurations = runpy.run_path(str(FOLDER / "generate.py"))["configurations"]()
+    assert {path.name for path in FOLDER.glob("*.yaml")} == set(configurations)
+
+
+def test_yaml_says_what_the_document_says() -> None:
+    """What is written as YAML is read as the same document, and scripts stand in it as blocks."""
+    document = bootstrap(EdgeSettings())
+    text = to_yaml(document)
+    assert yaml.safe_load(text) == document
+    assert "inline_string: |" in text
+
+
+def test_admin_is_on_loopback_whatever_rest_is() -> None:
+    """The admin interface never leaves 127.0.0.1, even where REST listens on every address."""
+    admin = bootstrap(EdgeSettings(rest_host="::", admin_port=9901))["admin"]
+    assert admin["address"]["socket_address"] == {"address": "127.0.0.1", "port_value": 9901}
+
+
+def test_limits_are_below_those_of_the_service() -> None:
+    """Envoy refuses before grpc does: 16 MiB in and 20 out of 24, 32 KiB of headers out of 96, 900 calls of 2048."""
+    chain = {one["name"].rpartition(".")[2]: one["typed_config"] for one in http_filters(EdgeSettings())}
+    assert chain["buffer"]["extension_config"]["typed_config"]["max_request_bytes"] == 16_777_216
+    assert chain["grpc_json_transcoder"]["max_request_body_size"] == 17_825_792
+    assert chain["grpc_json_transcoder"]["max_response_body_size"] == 20_971_520
+    assert manager(EdgeSettings())["max_request_headers_kb"] == 32
+    cluster = bootstrap(EdgeSettings())["static_resources"]["clusters"][0]
+    assert cluster["circuit_breakers"]["thresholds"][0]["max_requests"] == 900
+
+
+def test_long_transfers_are_not_cut() -> None:
+    """No timeout counts the whole of a request; headers have 10 s, and a silent stream 300 s."""
+    config = manager(EdgeSettings())
+    assert config["route_config"]["virtual_hosts"][0]["routes"][0]["route"]["timeout"] == "0s"
+    assert (config["request_timeout"], config["stream_idle_timeout"]) == ("0s", "300s")
+    assert config["request_headers_timeout"] == "10s"
+
+
+def test_cors_is_off_unless_origins_are_named() -> None:
+    """Without origins there is no policy; with some, exactly these are allowed."""
+    assert "typed_per_filter_config" not in manager(EdgeSettings())["route_config"]["virtual_hosts"][0]
+    host = manager(EdgeSettings(cors_origins=("https://a.example",)))["route_config"]["virtual_hosts"][0]
+    policy = host["typed_per_filter_config"]["envoy.filters.http.cors"]
+    assert policy["allow_origin_string_match"] == [{"exact": "https://a.example"}]
+
+
+def test_access_log_can_be_left_out() -> None:
+    """Without a path there is no access log; with one, no field of it is a key, a query or a body."""
+    assert manager(EdgeSettings(access_log_path=None))["access_log"] == []
+    line = manager(EdgeSettings())["access_log"][0]["typed_config"]["log_format"]["json_format"]
+    assert line["path"] == "%PATH(NQ:ORIG_OR_PATH)%"
+    assert not re.search("AUTHORIZATION|API-KEY|X-BF|COOKIE", str(line), re.IGNORECASE)
+
+
+def test_upstream_may_be_a_name() -> None:
+    """An address is used as it is, a name is resolved."""
+
+    def kind(host: str) -> object:
+        return bootstrap(EdgeSettings(grpc_host=host))["static_resources"]["clusters"][0]["type"]
+
+    assert (kind("127.0.0.1"), kind("::1"), kind("berth")) == ("STATIC", "STATIC", "STRICT_DNS")
+
+
+def test_certificate_is_optional() -> None:
+    """There is TLS exactly where there is a certificate."""
+    assert "transport_socket" not in listener(EdgeSettings())["filter_chains"][0]
+    chain = listener(EdgeSettings(tls=Tls("a.crt", "a.key")))["filter_chains"][0]
+    tls = chain["transport_socket"]["typed_config"]["common_tls_context"]
+    assert tls["tls_certificates"][0]["certificate_chain"] == {"filename": "a.crt"}
+
+
+@pytest.mark.parametrize(
+    ("path", "is_upload"),
+    [
+        ("/v1/containers/c/files", True),
+        ("/openai/v1/containers/c/files/?filename=a", True),
+        ("/openai/containers/c%2Fd/files?x=/v1/containers", True),
+        ("/v1/containers", False),
+        ("/v1/containers/c/files/f", False),
+        ("/v1/containers/files", False),
+        ("/v1/containers?x=/v1/containers/c/files", False),
+    ],
+)
+def test_only_uploads_are_not_collected(path: str, is_upload: bool) -> None:  # noqa: FBT001 # a parameter of the test
+    """The paths of client streams, and no others, go past the limit of JSON bodies."""
+    assert bool(re.fullmatch(upload_paths(rest_view(load_contract())), path)) is is_upload
+
+
+def test_all_services_are_transcoded() -> None:
+    """Every service of the contract answers REST."""
+    names = services(rest_view(load_contract()))
+    assert {"berth.v1.ContainerService", "berth.v1.ContainerFileService"} <= set(names)
+
+
+def test_sidecar_has_the_same_filters_in_the_same_order() -> None:
+    """The sidecar gets each filter of the edge, one behind the other, before its router, on the port of gRPC."""
+    patches = envoy_filter(EdgeSettings(grpc_port=50055))["spec"]["configPatches"]
+    inserted = [patch["patch"]["value"] for patch in patches if patch["applyTo"] == "HTTP_FILTER"]
+    assert inserted == http_filters(EdgeSettings(grpc_port=50055))
+    assert {patch["match"]["context"] for patch in patches} == {"SIDECAR_INBOUND"}
+    assert "50051" not in to_yaml({"patches": patches})

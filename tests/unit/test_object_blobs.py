@@ -1,0 +1,156 @@
+"""What is special about blobs in a folder: what is on the disk, and what an operator is told."""
+
+import asyncio
+import errno
+import stat
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from berth.adapters.blob_errors import translated
+from berth.adapters.blob_folder import _move
+from berth.adapters.object_blobs import ObjectBlobs
+from berth.core.errors import StorageError
+
+MIB = 1024 * 1024
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "some where" / "bl%obs"
+
+
+@pytest.fixture
+def blobs(folder: Path) -> Iterator[ObjectBlobs]:
+    opened = ObjectBlobs.open(folder.as_uri())
+    yield opened
+    opened.close()
+
+
+def files_in(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+async def chunks_of(*chunks: bytes) -> AsyncIterator[bytes]:
+    for chunk in chunks:
+        yield chunk
+
+
+async def test_a_blob_is_the_file_of_its_key(blobs: ObjectBlobs, folder: Path) -> None:
+    """Under its key is one file with the bytes, and nothing else is left."""
+    await blobs.put("cntr_1/cfile_1", chunks_of(bytes(3 * MIB)))
+    assert files_in(folder) == ["cntr_1/cfile_1"]
+    assert (folder / "cntr_1/cfile_1").read_bytes() == bytes(3 * MIB)
+
+
+def test_only_the_owner_may_enter(blobs: ObjectBlobs, folder: Path) -> None:
+    """A folder that is made here is closed to other users."""
+    assert blobs
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+async def test_a_failed_put_leaves_no_file(blobs: ObjectBlobs, folder: Path) -> None:
+    """After an error in the middle of a put there is no file, not even a hidden one."""
+
+    async def broken() -> AsyncIterator[bytes]:
+        yield bytes(3 * MIB)
+        raise ValueError("cut off")
+
+    with pytest.raises(ValueError, match="cut off"):
+        await blobs.put("cntr_1/cfile_1", broken())
+    assert files_in(folder) == []
+
+
+@pytest.mark.parametrize("size", [0, 100, 3 * MIB])
+async def test_cancelling_at_any_moment_leaves_no_file(blobs: ObjectBlobs, folder: Path, size: int) -> None:
+    """A put that is cancelled leaves no file, wherever it was; one that was done leaves the whole file."""
+    for turns in range(40):
+        task = asyncio.ensure_future(blobs.put(f"cntr_1/{turns}", chunks_of(bytes(size), bytes(size))))
+        for _ in range(turns):
+            await asyncio.sleep(0.0001)
+        task.cancel()
+        await asyncio.wait([task])
+        expected = [] if task.cancelled() else [f"cntr_1/{turns}"]
+        assert files_in(folder) == expected
+        await blobs.delete([f"cntr_1/{turns}"])
+
+
+async def test_a_folder_goes_with_its_last_blob(blobs: ObjectBlobs, folder: Path) -> None:
+    """When the last blob of a container is deleted, its folder is gone as well."""
+    await blobs.put("cntr_1/a", chunks_of(b"x"))
+    await blobs.put("cntr_1/b", chunks_of(b"x"))
+    await blobs.delete(["cntr_1/a"])
+    assert (folder / "cntr_1").is_dir()
+    await blobs.delete(["cntr_1/b"])
+    assert not (folder / "cntr_1").exists()
+
+
+async def test_putting_and_deleting_in_one_container_do_not_meet(blobs: ObjectBlobs, folder: Path) -> None:
+    """A put into a folder that is being removed with its last blob succeeds all the same."""
+    for turn in range(30):
+        await blobs.put("cntr_1/old", chunks_of(b"x"))
+        await asyncio.gather(blobs.delete(["cntr_1/old"]), blobs.put(f"cntr_1/{turn}", chunks_of(b"y")))
+        assert files_in(folder) == [f"cntr_1/{turn}"]
+        await blobs.delete([f"cntr_1/{turn}"])
+
+
+def test_opening_clears_what_a_dead_process_left(folder: Path) -> None:
+    """Unfinished files are removed when nobody else uses the folder, and only then."""
+    living = ObjectBlobs.open(folder.as_uri())
+    leftover = folder / ".incoming/cntr_1.cfile_1#1"
+    leftover.write_bytes(b"half")
+    ObjectBlobs.open(folder.as_uri()).close()
+    assert leftover.exists()
+    living.close()
+    ObjectBlobs.open(folder.as_uri()).close()
+    assert not leftover.exists()
+
+
+async def test_a_shortened_file_is_a_storage_error(blobs: ObjectBlobs, folder: Path) -> None:
+    """A file that has lost bytes is an error of the store while it is read, not a shorter answer."""
+    await blobs.put("cntr_1/a", chunks_of(bytes(MIB)))
+    (folder / "cntr_1/a").write_bytes(bytes(10))
+    with pytest.raises(StorageError) as caught:
+        async for _ in await blobs.get("cntr_1/a", offset=0, length=MIB):
+            pass
+    assert caught.value.code == "storage_unavailable"
+
+
+async def test_a_folder_that_is_in_the_way_is_a_storage_error(blobs: ObjectBlobs, folder: Path) -> None:
+    """What the file system refuses is a StorageError without a path in its message, and leaves nothing."""
+    (folder / "cntr_1").write_bytes(b"a file where a folder should be")
+    with pytest.raises(StorageError) as caught:
+        await blobs.put("cntr_1/a", chunks_of(b"x"))
+    assert (caught.value.message, caught.value.code) == ("The blob store failed.", "storage_unavailable")
+    assert files_in(folder) == ["cntr_1"]
+
+
+def test_a_rename_that_never_succeeds_is_given_up(tmp_path: Path) -> None:
+    """A file that is not there cannot be moved, and trying ends."""
+    with pytest.raises(OSError, match="cannot move"):
+        _move(tmp_path / "nothing", tmp_path / "folder" / "name")
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(errno.ENOSPC, "full"), OSError("Generic error: No space left on device (os error 28)")]
+)
+def test_a_full_disk_is_called_one(error: OSError) -> None:
+    """A full disk has a message of its own, whether Python or obstore met it."""
+    with pytest.raises(StorageError, match=r"^The blob store's disk is full\.$"), translated():
+        raise error
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("s3://user:secret@bucket", r"^Cannot open the blob store s3://…: only file:// is supported\.$"),
+        ("file://blobs", r"three slashes"),
+        ("blobs", r"only file://"),
+        ("file:///dev/null/blobs", r"^Cannot open the blob store file:///dev/null/blobs: Not a directory\.$"),
+    ],
+)
+def test_a_url_that_cannot_be_opened_is_refused(url: str, message: str) -> None:
+    """The operator is told what is wrong, without any secret in the URL."""
+    with pytest.raises(StorageError, match=message):
+        ObjectBlobs.open(url)

@@ -1,0 +1,72 @@
+"""Which backend answers, and which provider it is for."""
+
+import pytest
+
+from berth.core.caller import Caller
+from berth.core.errors import (
+    BerthError,
+    InvalidRequestError,
+    PermissionDeniedError,
+    ProviderNotConfiguredError,
+)
+from berth.core.providers import PROVIDERS, provider_name
+from berth.core.router import Router
+from berth.core.unsupported import UnsupportedBackend
+from berth.v1.provider_pb2 import Provider
+
+OPENAI, COHERE, GROQ = Provider.PROVIDER_OPENAI, Provider.PROVIDER_COHERE, Provider.PROVIDER_GROQ
+NONE = Provider.PROVIDER_UNSPECIFIED
+ANYONE = Caller("ours", "first")
+COHERES, KEEPER = UnsupportedBackend(COHERE), UnsupportedBackend(GROQ)
+ROUTER = Router({COHERE: COHERES}, keeper=KEEPER)
+
+
+def test_there_are_23_providers_with_short_names() -> None:
+    """The short name is the name of the contract without its prefix, in lower case."""
+    assert len(PROVIDERS) == 23
+    assert PROVIDERS["openai"] == OPENAI
+    assert provider_name(GROQ) == "groq"
+    assert NONE not in PROVIDERS.values()
+
+
+def test_the_named_provider_answers() -> None:
+    """A request that names a provider goes to its backend; one that names none to the keeper."""
+    assert ROUTER.backend(ANYONE, COHERE) is COHERES
+    assert ROUTER.backend(ANYONE, NONE) is KEEPER
+
+
+def test_a_new_container_needs_a_provider() -> None:
+    """The named provider comes before the default one; without either the request is refused."""
+    with_default = Router({}, keeper=KEEPER, default_provider=GROQ)
+    assert with_default.provider_for_new(NONE) == GROQ
+    assert with_default.provider_for_new(COHERE) == COHERE
+    with pytest.raises(InvalidRequestError, match=r"^provider is required$") as caught:
+        ROUTER.provider_for_new(NONE)
+    assert (caught.value.param, caught.value.code) == ("provider", "missing_required_parameter")
+
+
+@pytest.mark.parametrize(
+    ("caller", "provider", "kind", "code"),
+    [
+        (ANYONE, 99, InvalidRequestError, "invalid_value"),
+        (ANYONE, -1, InvalidRequestError, "invalid_value"),
+        (Caller("ours", "k", frozenset({GROQ})), COHERE, PermissionDeniedError, "provider_blocked"),
+        (Caller("ours", "k", frozenset()), COHERE, PermissionDeniedError, "provider_blocked"),
+        (Caller("ours", "k", frozenset({GROQ})), OPENAI, PermissionDeniedError, "provider_blocked"),
+        (ANYONE, OPENAI, ProviderNotConfiguredError, None),
+    ],
+)
+def test_a_provider_is_refused(caller: Caller, provider: Provider, kind: type[BerthError], code: str | None) -> None:
+    """One that does not exist, that the caller may not use, or that nothing is set for; in this order."""
+    with pytest.raises(kind) as caught:
+        ROUTER.backend(caller, provider)
+    assert caught.value.code == code
+
+
+def test_an_unconfigured_provider_is_told_with_what_to_set() -> None:
+    """The refusal names both settings that would mend it."""
+    with pytest.raises(ProviderNotConfiguredError) as caught:
+        ROUTER.backend(ANYONE, OPENAI)
+    assert "providers.openai.keys" in caught.value.message
+    assert "providers.openai: {backend: hosted}" in caught.value.message
+    assert caught.value.provider == "openai"

@@ -1,0 +1,37 @@
+"""An Upload of given chunks, for tests that need no server."""
+
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+
+from berth.core.backend import Backend
+from berth.core.caller import Caller
+from berth.v1.container_file_pb2 import ContainerFile
+from berth.v1.provider_pb2 import Provider
+
+
+@dataclass
+class GivenUpload:
+    """An Upload; `then`, if given, is called when the last chunk was taken."""
+
+    container_id: str
+    content: tuple[bytes, ...] = (b"hel", b"lo")
+    provider: Provider = Provider.PROVIDER_UNSPECIFIED
+    file_id: str | None = None
+    filename: str | None = "a.txt"
+    content_type: str | None = "text/plain"
+    file_path: str | None = None
+    then: Callable[[], object] | None = None
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """Yield the chunks."""
+        for chunk in self.content:
+            yield chunk
+        if self.then is not None:
+            self.then()
+
+
+async def put_file(
+    backend: Backend, caller: Caller, container_id: str, *, content: bytes = b"hello", file_path: str | None = None
+) -> ContainerFile:
+    """Store a file of a few bytes."""
+    return await backend.create_container_file(caller, GivenUpload(container_id, (content,), file_path=file_path))

@@ -1,0 +1,50 @@
+"""HTTP/2 by hand, for what gRPC's own clients neither send nor show."""
+
+import asyncio
+import struct
+
+_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+_DATA, _HEADERS, _RESET, _SETTINGS = 0, 1, 3, 4
+_END_STREAM, _END_HEADERS = 1, 4
+
+
+async def raw_call(port: int, path: str, *headers: tuple[bytes, bytes], message: bytes = b"") -> bytes:
+    """Send a unary call with any bytes as headers, each shorter than 127; return the frames that answer it."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    fields = [
+        (b":method", b"POST"),
+        (b":scheme", b"http"),
+        (b":path", path.encode()),
+        (b":authority", b"berth"),
+        (b"te", b"trailers"),
+        (b"content-type", b"application/grpc"),
+        *headers,
+    ]
+    writer.write(_PREFACE + _frame(_SETTINGS, 0, b""))
+    writer.write(_frame(_HEADERS, _END_HEADERS, b"".join(_literal(*field) for field in fields)))
+    writer.write(_frame(_DATA, _END_STREAM, b"\0" + struct.pack(">I", len(message)) + message))
+    async with asyncio.timeout(10):
+        answer = await _answer(reader)
+    writer.close()
+    await writer.wait_closed()
+    return answer
+
+
+async def _answer(reader: asyncio.StreamReader) -> bytes:
+    answer, ended = b"", False
+    while not ended:
+        head = await reader.readexactly(9)
+        kind, flags = head[3], head[4]
+        answer += await reader.readexactly(int.from_bytes(head[:3]))
+        ended = kind == _RESET or (kind in {_DATA, _HEADERS} and bool(flags & _END_STREAM))
+    return answer
+
+
+def _literal(name: bytes, value: bytes) -> bytes:
+    """Return a header field as it stands, outside the table of known ones (RFC 7541, 6.2.2)."""
+    return b"\0" + bytes([len(name)]) + name + bytes([len(value)]) + value
+
+
+def _frame(kind: int, flags: int, payload: bytes) -> bytes:
+    stream = 0 if kind == _SETTINGS else 1
+    return len(payload).to_bytes(3) + bytes([kind, flags]) + struct.pack(">I", stream) + payload
