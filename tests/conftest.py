@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from caching import cached
 from fakes import FixedClock, MemoryBlobs, MemoryStore
 from keeping import Kept, hosted, keeping
+from passing import Edge, passing_to_upstream, running_edge, serving_upstream
 from serving import Served, serving
 from subjects import Subject
 
@@ -21,16 +23,33 @@ def kept(tmp_path: Path) -> Iterator[Kept]:
 @pytest.fixture
 async def served(kept: Kept) -> AsyncIterator[Served]:
     """Start a server of `kept` on a free port of 127.0.0.1."""
-    async with serving(kept.backend) as served:
+    async with serving(kept.backend, kept.store) as served:
         yield served
 
 
-@pytest.fixture(params=["memory", "sqlite and a folder"])
-def subject(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Subject]:
+@pytest.fixture(scope="session")
+def edge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Edge]:
+    """Run an Envoy for the upstreams of all tests."""
+    with running_edge(tmp_path_factory.mktemp("edge")) as edge:
+        yield edge
+
+
+@pytest.fixture
+async def passed_through(kept: Kept, edge: Edge) -> AsyncIterator[Subject]:
+    """Open a backend whose containers another Berth keeps, behind its own Envoy."""
+    async with serving_upstream(kept, edge), passing_to_upstream(edge.rest, kept.clock) as backend:
+        yield Subject(backend, kept.clock)
+
+
+@pytest.fixture(params=["memory", "sqlite and a folder", "cached", "passed through"])
+def subject(request: pytest.FixtureRequest) -> Subject:
     """Open each backend that the suites of Backend run against."""
+    clock = FixedClock()
     if request.param == "memory":
-        clock = FixedClock()
-        yield Subject(hosted(MemoryStore(), MemoryBlobs(), clock=clock), clock)
-        return
-    with keeping(tmp_path) as kept:
-        yield Subject(kept.backend, kept.clock)
+        return Subject(hosted(MemoryStore(), MemoryBlobs(), clock=clock), clock)
+    if request.param == "cached":
+        return Subject(cached(hosted(MemoryStore(), MemoryBlobs(), clock=clock), clock, always=True), clock)
+    if request.param == "passed through":
+        return request.getfixturevalue("passed_through")  # type: ignore[no-any-return] # pytest's
+    kept: Kept = request.getfixturevalue("kept")
+    return Subject(kept.backend, kept.clock)

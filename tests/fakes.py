@@ -5,13 +5,15 @@ for tests of the adapters.
 """
 
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass
 from itertools import count
 from typing import Generic, NoReturn, TypeVar
 
-from berth.core.errors import InvalidRequestError, NotFoundError
-from berth.core.stores import ContainerRecord, FileRecord, Home, Page, Paging
+from berth.core.errors import InvalidRequestError, NotFoundError, StorageError
+from berth.core.stores import ID_TAKEN, ContainerRecord, FileRecord, Home, Page, Paging
+from berth.v1.container_pb2 import Container
 from berth.v1.container_service_pb2 import DomainSecret
 from berth.v1.provider_pb2 import Provider
 
@@ -59,8 +61,22 @@ class MemoryStore:
 
     async def add_container(self, record: ContainerRecord, *, domain_secrets: Sequence[DomainSecret] = ()) -> None:
         """Add a container; see ContainerStore."""
+        if record.container.id in self._containers:
+            raise StorageError("The id is known already.", code=ID_TAKEN)
         self._containers[record.container.id] = _Row(deepcopy(record))
         self.domain_secrets[record.container.id] = deepcopy(list(domain_secrets))
+
+    async def get_provider(self, tenant: str, container_id: str) -> Provider:
+        """Return whose a container is; see ContainerStore."""
+        return self._container(tenant, container_id).record.provider
+
+    async def refresh_container(self, tenant: str, container: Container) -> None:
+        """Take over what a provider said of a container; see ContainerStore."""
+        with suppress(NotFoundError):
+            kept = self._container(tenant, container.id).record.container
+            kept.ClearField("status")
+            kept.MergeFrom(Container(status=container.status if container.HasField("status") else None))
+            kept.last_active_at = container.last_active_at
 
     async def get_container(self, tenant: str, container_id: str) -> ContainerRecord:
         """Return a container; see ContainerStore."""

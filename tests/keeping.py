@@ -27,9 +27,10 @@ class Left(NamedTuple):
 
 @dataclass(frozen=True)
 class Kept:
-    """A HostedBackend, its clock, and the folder that everything is in."""
+    """A HostedBackend, its rows, its clock, and the folder that everything is in."""
 
     backend: HostedBackend
+    store: SqlStore
     clock: FixedClock
     folder: Path
 
@@ -54,5 +55,5 @@ def keeping(folder: Path) -> Iterator[Kept]:
     clock = FixedClock()
     blobs = ObjectBlobs.open(f"file://{folder}/blobs")
     with closing(SqlStore.open(f"sqlite:///{folder}/berth.db", now=clock)) as store:
-        yield Kept(hosted(store, blobs, clock=clock), clock, folder)
+        yield Kept(hosted(store, blobs, clock=clock), store, clock, folder)
     blobs.close()

@@ -20,6 +20,7 @@ from berth.core.caller import Caller
 from berth.core.credentials import Credentials
 from berth.core.providers import PROVIDERS
 from berth.core.router import Router
+from berth.core.stores import ContainerStore
 from berth.core.unsupported import UnsupportedBackend
 from berth.rpc import interceptors
 from berth.rpc.container_files import ContainerFileHandlers
@@ -30,6 +31,7 @@ from berth.v1.container_file_service_pb2_grpc import ContainerFileServiceStub
 from berth.v1.container_service_pb2_grpc import ContainerServiceStub
 from berth.v1.error_pb2 import ErrorReply
 from berth.v1.provider_pb2 import Provider
+from fakes import MemoryStore
 
 if TYPE_CHECKING:  # these two exist for type checkers alone
     from berth.v1.container_file_service_pb2_grpc import ContainerFileServiceAsyncStub
@@ -73,13 +75,25 @@ class Served:
         return [entry for entry in self.log if entry["event"] == "call.finished"]
 
 
+class Ollamas(MemoryStore):
+    """A store that knows of every container, and that it is Ollama's."""
+
+    async def get_provider(self, *_: object) -> Provider:
+        """Return Ollama."""
+        return OLLAMA
+
+
 @asynccontextmanager
-async def serving(hosted: Backend) -> AsyncIterator[Served]:
-    """Serve `hosted` for every provider but OpenAI, which is not configured, and Cohere, which has no containers."""
+async def serving(hosted: Backend, store: ContainerStore | None = None) -> AsyncIterator[Served]:
+    """Serve `hosted` for every provider but OpenAI, which is not configured, and Cohere, which has no containers.
+
+    Without a `store` every container there may be is Ollama's.
+    """
     backends: dict[Provider, Backend] = dict.fromkeys(PROVIDERS.values(), hosted)
     backends[UNSUPPORTED] = UnsupportedBackend(UNSUPPORTED)
     del backends[UNCONFIGURED]
-    router, capture, numbers = Router(backends, keeper=hosted), LogCapture(), count(1)
+    router = Router(backends, keeper=hosted, store=store or Ollamas())
+    capture, numbers = LogCapture(), count(1)
     log = structlog.wrap_logger(None, processors=[capture])
     server = Server(
         {

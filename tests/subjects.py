@@ -2,28 +2,33 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import pytest
 
 from berth.core.backend import Backend, Content
 from berth.core.caller import Caller
 from berth.core.errors import BerthError
+from berth.v1.container_file_pb2 import ContainerFile
 from berth.v1.container_file_service_pb2 import (
     DeleteContainerFileRequest,
     ListContainerFilesRequest,
     RetrieveContainerFileContentRequest,
     RetrieveContainerFileRequest,
 )
-from berth.v1.container_pb2 import ExpiresAfter
+from berth.v1.container_pb2 import Container, ExpiresAfter
 from berth.v1.container_service_pb2 import (
     CreateContainerRequest,
     DeleteContainerRequest,
     ListContainersRequest,
     RetrieveContainerRequest,
 )
+from berth.v1.extra_fields_pb2 import ExtraFields
 from berth.v1.provider_pb2 import Provider
 from fakes import FixedClock
 from uploading import GivenUpload
+
+Answer = TypeVar("Answer", Container, ContainerFile)
 
 OLLAMA, GROQ = Provider.PROVIDER_OLLAMA, Provider.PROVIDER_GROQ
 NONE = Provider.PROVIDER_UNSPECIFIED
@@ -56,6 +61,11 @@ class Subject:
         return [container.name for container in page.data]
 
 
+async def _opened(backend: Backend, caller: Caller, request: RetrieveContainerFileContentRequest) -> None:
+    """Open a file, and read nothing of it."""
+    (await backend.retrieve_container_file_content(caller, request)).close()
+
+
 Operation = Callable[[Backend, Caller, str, str, Provider], Awaitable[object]]
 READS: dict[str, Operation] = {
     "list_container_files": lambda backend, caller, container, _, provider: backend.list_container_files(
@@ -64,10 +74,10 @@ READS: dict[str, Operation] = {
     "retrieve_container_file": lambda backend, caller, container, file, provider: backend.retrieve_container_file(
         caller, RetrieveContainerFileRequest(container_id=container, file_id=file, provider=provider)
     ),
-    "retrieve_container_file_content": lambda backend, caller, container, file, provider: (
-        backend.retrieve_container_file_content(
-            caller, RetrieveContainerFileContentRequest(container_id=container, file_id=file, provider=provider)
-        )
+    "retrieve_container_file_content": lambda backend, caller, container, file, provider: _opened(
+        backend,
+        caller,
+        RetrieveContainerFileContentRequest(container_id=container, file_id=file, provider=provider),
     ),
 }
 WRITES: dict[str, Operation] = {
@@ -87,6 +97,13 @@ WHOLES: dict[str, Operation] = {
     ),
 }
 OPERATIONS = READS | WRITES | WHOLES
+
+
+def plain(answer: Answer) -> Answer:
+    """Return an answer without what its extra_fields are free to say: all but the provider."""
+    said = ExtraFields(provider=answer.extra_fields.provider)
+    answer.extra_fields.CopyFrom(said)
+    return answer
 
 
 async def refused(operation: Awaitable[object]) -> BerthError:

@@ -1,31 +1,23 @@
 """The composition root: builds everything from the configuration, starts it, stops it in reverse order."""
 
 import asyncio
-import secrets
-import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanager
+from collections.abc import Callable, Iterable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
 
 import structlog
 from structlog.typing import FilteringBoundLogger
 
-from berth.adapters.object_blobs import ObjectBlobs
-from berth.adapters.sql_store import SqlStore
+from berth.backends import build_router, new_id
 from berth.config import EVERY_PROVIDER, Config
-from berth.core.backend import Backend
 from berth.core.caller import Caller
 from berth.core.credentials import Credentials
-from berth.core.errors import StorageError
-from berth.core.hosted import HostedBackend
-from berth.core.new_container import HostedLimits
 from berth.core.providers import PROVIDERS
 from berth.core.router import Router
-from berth.core.unsupported import UnsupportedBackend
 from berth.launch.address import Address
 from berth.launch.data_folder import claimed
 from berth.launch.envoy_process import RunningEnvoy, running_envoy
-from berth.launch.first_key import TENANT, first_key
+from berth.launch.kept_secrets import TENANT, direct_secret, first_key
 from berth.launch.refusal import StartError
 from berth.rest.envoy import EdgeSettings, bootstrap
 from berth.rpc.container_files import ContainerFileHandlers
@@ -33,7 +25,6 @@ from berth.rpc.containers import ContainerHandlers
 from berth.rpc.interceptors import auth, errors, request
 from berth.rpc.server import Server
 from berth.v1 import container_file_service_pb2, container_service_pb2
-from berth.v1.provider_pb2 import Provider
 
 GRACE_SECONDS = 30.0
 """How long what runs may take to finish when Berth stops: in Envoy first, then in the service."""
@@ -58,7 +49,7 @@ async def run(config: Config, *, rest: bool, json_log: bool, announce: Callable[
     async with AsyncExitStack() as stack:
         stack.enter_context(claimed(config.data_dir))
         key = None if config.auth.mode == "none" or config.has_callers() else first_key(config.data_dir)
-        server = _server(_router(config, stack), _credentials(config, key), log)
+        server = _server(build_router(config, stack, log), _credentials(config, key), log)
         grpc = _bound(server, config.listen.grpc)
         await server.start()
         stack.push_async_callback(server.drain, GRACE_SECONDS)
@@ -101,9 +92,6 @@ def warn(config: Config, log: FilteringBoundLogger) -> None:
     """Log a warning for each setting that opens a door, or that has no effect in this version."""
     if config.auth.mode == "none":
         log.warning("auth.off", reason="auth.mode is none: everybody who reaches Berth may do everything")
-    for name, settings in config.providers.items():
-        if settings.backend in {"openai", "azure"}:
-            log.warning("provider.unavailable", provider=name, backend=settings.backend, reason="not built yet")
     for setting in _without_effect(config):
         log.warning("setting.unenforced", setting=setting, reason="not built yet: the setting has no effect")
 
@@ -111,8 +99,6 @@ def warn(config: Config, log: FilteringBoundLogger) -> None:
 def _without_effect(config: Config) -> Iterable[str]:
     if "retention_hours" in config.hosted.model_fields_set:
         yield "hosted.retention_hours"
-    if "allow_direct_keys" in config.auth.model_fields_set and config.auth.allow_direct_keys:
-        yield "auth.allow_direct_keys"
     for index, key in enumerate(config.auth.virtual_keys):
         for limit in ("requests_per_minute", "max_in_flight"):
             if getattr(key, limit) is not None:
@@ -136,47 +122,8 @@ def _bound(server: Server, address: Address) -> Address:
         raise StartError(f"listen.grpc: {error}") from error
 
 
-def _router(config: Config, stack: AsyncExitStack) -> Router:
-    hosted = _hosted(config, stack)
-    kinds = {provider: config.backend_of(name) for name, provider in PROVIDERS.items()}
-    backends: dict[Provider, Backend] = {
-        provider: hosted if kind == "hosted" else UnsupportedBackend(provider)
-        for provider, kind in kinds.items()
-        if kind
-    }
-    default = config.default_provider
-    return Router(
-        backends, keeper=hosted, default_provider=PROVIDERS[default] if default else Provider.PROVIDER_UNSPECIFIED
-    )
-
-
-def _hosted(config: Config, stack: AsyncExitStack) -> HostedBackend:
-    with _refusing("store.url"):
-        store = SqlStore.open(config.store_url())
-    stack.callback(store.close)
-    with _refusing("blobs.url"):
-        blobs = ObjectBlobs.open(config.blobs_url())
-    stack.callback(blobs.close)
-    limits = HostedLimits(
-        default_minutes=config.hosted.default_minutes,
-        max_minutes=config.hosted.max_minutes,
-        max_file_bytes=config.hosted.max_file_bytes,
-        max_container_bytes=config.hosted.max_container_bytes,
-    )
-    return HostedBackend(store=store, blobs=blobs, limits=limits, now=lambda: int(time.time()), new_id=new_id)
-
-
-@contextmanager
-def _refusing(setting: str) -> Iterator[None]:
-    """Turn a storage that cannot be opened into a refusal that names the setting."""
-    try:
-        yield
-    except StorageError as error:
-        raise StartError(f"{setting}: {error.message}") from error
-
-
 def _credentials(config: Config, key: str | None) -> Credentials:
-    """Return who is let in: the configured callers, the holder of the first `key`, or everybody."""
+    """Return who is let in: the configured callers, the holder of the first `key`, keys of providers, or everybody."""
     keys = {
         settings.value.get_secret_value(): _caller(settings.tenant, settings.name, settings.providers)
         for settings in config.auth.virtual_keys
@@ -190,14 +137,17 @@ def _credentials(config: Config, key: str | None) -> Credentials:
         for settings in config.auth.basic_users
     }
     anonymous = Caller(tenant=TENANT, name="anonymous") if config.auth.mode == "none" else None
-    return Credentials(virtual_keys=keys, basic_users=users, anonymous=anonymous)
+    return Credentials(virtual_keys=keys, basic_users=users, direct_secret=_direct_secret(config), anonymous=anonymous)
+
+
+def _direct_secret(config: Config) -> bytes | None:
+    """Return what makes tenants of callers' own keys: the configured secret, for several replicas, or the folder's."""
+    if not config.auth.allow_direct_keys or not config.passed_through():
+        return None
+    configured = config.auth.direct_key_secret
+    return (configured.get_secret_value() if configured else direct_secret(config.data_dir)).encode()
 
 
 def _caller(tenant: str, name: str, providers: Iterable[str]) -> Caller:
     allowed = None if EVERY_PROVIDER in providers else frozenset(PROVIDERS[provider] for provider in providers)
     return Caller(tenant=tenant, name=name, providers=allowed)
-
-
-def new_id(prefix: str, digits: int) -> str:
-    """Return an id that nobody can guess: `prefix` and `digits` hexadecimal digits."""
-    return prefix + secrets.token_hex(digits // 2)

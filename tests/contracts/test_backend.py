@@ -17,7 +17,7 @@ from berth.v1.container_service_pb2 import (
     ListContainersRequest,
     RetrieveContainerRequest,
 )
-from subjects import EXPIRY, GROQ, NONE, OLLAMA, OPERATIONS, OURS, READS, WRITES, Subject, refused
+from subjects import EXPIRY, GROQ, NONE, OLLAMA, OPERATIONS, OURS, READS, WRITES, Subject, plain, refused
 from uploading import GivenUpload, put_file
 
 
@@ -36,7 +36,8 @@ async def test_a_container_comes_back_as_it_was_made(subject: Subject) -> None:
         {"team": "a"},
     )
     assert made.created_at == made.last_active_at == subject.clock.now
-    assert await subject.backend.retrieve_container(OURS, RetrieveContainerRequest(container_id=made.id)) == made
+    retrieved = await subject.backend.retrieve_container(OURS, RetrieveContainerRequest(container_id=made.id))
+    assert plain(retrieved) == plain(made)
 
 
 async def test_a_page_holds_the_newest_first(subject: Subject) -> None:
@@ -71,7 +72,7 @@ async def test_a_file_comes_back_as_it_was_put(subject: Subject) -> None:
     assert made.path.endswith("-a.txt")
     assert made.extra_fields.provider == OLLAMA
     request = RetrieveContainerFileRequest(container_id=container_id, file_id=made.id)
-    assert await subject.backend.retrieve_container_file(OURS, request) == made
+    assert plain(await subject.backend.retrieve_container_file(OURS, request)) == plain(made)
     content = await subject.content(container_id, made.id)
     assert (content.provider, content.filename, content.content_type, content.length, content.sha256) == (
         OLLAMA,

@@ -5,11 +5,11 @@ from collections.abc import Callable
 
 import pytest
 
-from berth.core.errors import InvalidRequestError, NotFoundError
+from berth.core.errors import InvalidRequestError, NotFoundError, StorageError
 from berth.core.stores import ContainerRecord, ContainerStore, Home, Paging
-from berth.v1.container_pb2 import NetworkPolicy, NetworkPolicyType
+from berth.v1.container_pb2 import Container, ContainerStatus, NetworkPolicy, NetworkPolicyType
 from berth.v1.container_service_pb2 import DomainSecret
-from records import COHERE, NOW, OLLAMA, ROOMY, STRANGE_IDS, add_files, container, file, listed, listed_files
+from records import COHERE, NOW, OLLAMA, OPENAI, ROOMY, STRANGE_IDS, add_files, container, file, listed, listed_files
 
 
 def full_container() -> ContainerRecord:
@@ -219,3 +219,36 @@ async def test_a_cancelled_write_leaves_the_store_whole(store: ContainerStore) -
     await store.add_container(container("box"))
     ids, _ = await listed(store, Paging(limit=100))
     assert {"box", *(f"c{i}" for i in range(1, 20, 2))} <= set(ids)
+
+
+async def test_a_providers_container_keeps_what_the_provider_said(store: ContainerStore) -> None:
+    """Its key and status come back, and what the provider did not say stays unsaid."""
+    running = ContainerStatus.CONTAINER_STATUS_RUNNING
+    message = Container(id="theirs", object="container", name="box", created_at=NOW, status=running)
+    record = ContainerRecord(message, tenant="ours", provider=OPENAI, key="main")
+    await store.add_container(record)
+    assert await store.get_container("ours", "theirs") == record
+    assert await store.get_provider("ours", "theirs") == OPENAI
+    with pytest.raises(NotFoundError):
+        await store.get_provider("somebody else", "theirs")
+
+
+async def test_a_providers_container_is_refreshed(store: ContainerStore) -> None:
+    """Status and last activity are taken over, nothing else; for a container that is gone nothing happens."""
+    await store.add_container(container("theirs"))
+    said = Container(id="theirs", name="other", status=ContainerStatus.CONTAINER_STATUS_EXPIRED, last_active_at=NOW + 9)
+    await store.refresh_container("ours", said)
+    kept = (await store.get_container("ours", "theirs")).container
+    assert (kept.name, kept.status, kept.last_active_at) == ("box", said.status, NOW + 9)
+    await store.refresh_container("somebody else", Container(id="theirs", last_active_at=1))
+    await store.delete_container("ours", "theirs")
+    await store.refresh_container("ours", said)
+    assert (await store.list_containers("ours", Paging(limit=1))).data == []
+
+
+async def test_an_id_is_taken_once(store: ContainerStore) -> None:
+    """A provider that gives the same id twice is told off, whoever has the first; that one stays as it was."""
+    await store.add_container(container("theirs", name="first"))
+    with pytest.raises(StorageError):
+        await store.add_container(container("theirs", tenant="somebody else", name="second"))
+    assert (await store.get_container("ours", "theirs")).container.name == "first"

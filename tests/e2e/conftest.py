@@ -5,13 +5,53 @@ from collections.abc import Iterator
 import httpx2
 import pytest
 
+from background import in_background
+from chaining import Chain, chain_of_two, gateway
 from running import KEY_A, SETTINGS, Berth, running
+from strict_azure import AZURE_KEY, StrictAzure, strict_azure
 
 
 @pytest.fixture(scope="session")
-def berth(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Berth]:
-    """One Berth for all tests of a process; each test works in containers of its own."""
+def berth(request: pytest.FixtureRequest) -> Berth:
+    """One Berth for all tests of a process; each test works in containers of its own.
+
+    It hosts them, unless the suite asks for another kind: see `chaining.everywhere`.
+    """
+    return request.getfixturevalue(getattr(request, "param", "hosted"))  # type: ignore[no-any-return] # pytest's
+
+
+@pytest.fixture(scope="session")
+def hosted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Berth]:
+    """Run a Berth that keeps all containers itself."""
     with running(tmp_path_factory.mktemp("berth"), SETTINGS) as berth:
+        yield berth
+
+
+@pytest.fixture(scope="session")
+def chain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chain]:
+    """Run a gateway and the Berth that keeps its containers."""
+    with chain_of_two(tmp_path_factory.mktemp("chain")) as chain:
+        yield chain
+
+
+@pytest.fixture(scope="session")
+def chained(chain: Chain) -> Berth:
+    """Return the gateway of the chain."""
+    return chain.gateway
+
+
+@pytest.fixture(scope="session")
+def strict(chain: Chain) -> Iterator[StrictAzure]:
+    """Run an Azure whose containers the last Berth of the chain keeps."""
+    with in_background(strict_azure(chain.upstream.rest)) as strict:
+        yield strict
+
+
+@pytest.fixture(scope="session")
+def azure(strict: StrictAzure, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Berth]:
+    """Run a gateway before Azure."""
+    keys = [{"name": "main", "value": AZURE_KEY}]
+    with gateway(tmp_path_factory.mktemp("azure"), {"backend": "azure", "base_url": strict.url, "keys": keys}) as berth:
         yield berth
 
 

@@ -5,7 +5,10 @@ import json
 import httpx2
 import pytest
 
+from chaining import everywhere
 from envelope import expect
+
+pytestmark = everywhere
 
 NAME = "bad-input"
 GOOD = {"provider": "ollama", "name": NAME}

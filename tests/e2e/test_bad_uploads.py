@@ -7,8 +7,11 @@ from urllib.parse import urlsplit
 import httpx2
 import pytest
 
+from chaining import everywhere
 from envelope import expect
 from running import KEY_A, MAX_FILE_BYTES, Berth
+
+pytestmark = everywhere
 
 BOUNDARY = "XBOUNDARYX"
 FORM = f"multipart/form-data; boundary={BOUNDARY}"

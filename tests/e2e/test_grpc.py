@@ -25,7 +25,10 @@ from berth.v1.container_service_pb2 import (
 )
 from berth.v1.container_service_pb2_grpc import ContainerServiceStub
 from berth.v1.provider_pb2 import Provider
+from chaining import everywhere
 from running import KEY_A, Berth
+
+pytestmark = everywhere
 
 KEY = (("authorization", f"Bearer {KEY_A}"),)
 PIECE_BYTES = 512 * 1024

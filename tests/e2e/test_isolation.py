@@ -3,7 +3,10 @@
 import httpx2
 import pytest
 
+from chaining import everywhere
 from running import KEY_A, KEY_B, Berth
+
+pytestmark = everywhere
 
 ABSENT = ("cntr_" + "0" * 48, "cfile_" + "0" * 32)
 PREFIXES = ["/v1", "/openai"]

@@ -9,10 +9,13 @@ import openai
 import pytest
 from openai import AsyncOpenAI, OpenAI
 
+from chaining import everywhere
 from running import KEY_A, Berth
 
 MEBIBYTE = 1024 * 1024
 PREFIXES = ["/v1", "/openai/v1", "/openai"]
+
+pytestmark = everywhere
 
 
 def sync_client(berth: Berth, prefix: str = "/v1", key: str = KEY_A) -> OpenAI:

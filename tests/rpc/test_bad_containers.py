@@ -133,6 +133,7 @@ async def test_an_id_is_required(served: Served) -> None:
     """An empty id is a missing parameter, not something that is not found."""
     error = await refused(served.containers.RetrieveContainer(RetrieveContainerRequest(), metadata=OURS))
     assert error.facts() == ("INVALID_ARGUMENT", MISSING, "container_id")
-    file = RetrieveContainerFileRequest(container_id="cntr_1")
+    home = await served.containers.CreateContainer(CreateContainerRequest(provider=OLLAMA, name="x"), metadata=OURS)
+    file = RetrieveContainerFileRequest(container_id=home.id)
     error = await refused(served.files.RetrieveContainerFile(file, metadata=OURS))
     assert error.facts() == ("INVALID_ARGUMENT", MISSING, "file_id")

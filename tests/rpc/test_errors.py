@@ -137,7 +137,9 @@ async def test_a_bug_reveals_the_request_id_and_nothing_else() -> None:
 async def test_a_download_that_breaks_off_ends_in_an_error(error: Exception, status: str) -> None:
     """What was sent is sent; the end says that something is missing."""
     async with serving(Failing(error)) as served:
-        call = served.files.RetrieveContainerFileContent(RetrieveContainerFileContentRequest(), metadata=OURS)
+        call = served.files.RetrieveContainerFileContent(
+            RetrieveContainerFileContentRequest(container_id="cntr_1"), metadata=OURS
+        )
         assert (await anext(aiter(call))).content_type == "a/b"
         told = await refused(_rest(call))
     assert told.status.name == status

@@ -95,3 +95,32 @@ def test_arbitrary_headers_let_nobody_in(headers: list[tuple[str, str]]) -> None
     """Whatever the headers hold, the answer is an AuthenticationError."""
     with pytest.raises(AuthenticationError):
         credentials().authenticate(headers)
+
+
+WITH_DIRECT = Credentials(virtual_keys={"sk-bf-ours": Caller("ours", "first")}, basic_users={}, direct_secret=b"secret")
+
+
+@pytest.mark.parametrize("name", ["x-api-key", "x-goog-api-key", "api-key"])
+def test_a_providers_key_is_a_tenant_of_its_own(name: str) -> None:
+    """Alone, where it is allowed, it says who is calling: the same tenant each time, which tells nothing of the key."""
+    caller = WITH_DIRECT.authenticate([(name, "sk-proj-1")])
+    assert caller.direct_key == "sk-proj-1"
+    assert "sk-proj-1" not in repr(caller)
+    assert caller.tenant == WITH_DIRECT.authenticate([("authorization", "Bearer sk-proj-1")]).tenant
+    assert caller.tenant != WITH_DIRECT.authenticate([(name, "sk-proj-2")]).tenant
+
+
+def test_a_virtual_key_comes_before_a_providers() -> None:
+    """Beside a credential of ours a provider's key says nothing; two of the provider's contradict each other."""
+    both = [("authorization", "Bearer sk-proj-1"), ("x-bf-vk", "sk-bf-ours")]
+    assert WITH_DIRECT.authenticate(both) == Caller("ours", "first")
+    with pytest.raises(AuthenticationError) as caught:
+        WITH_DIRECT.authenticate([("authorization", "Bearer sk-proj-1"), ("api-key", "sk-proj-2")])
+    assert caught.value.code == "conflicting_credentials"
+
+
+def test_an_empty_key_is_nobody() -> None:
+    """A header without a key lets nobody in."""
+    with pytest.raises(AuthenticationError) as caught:
+        WITH_DIRECT.authenticate([("authorization", "Bearer ")])
+    assert caught.value.code == "virtual_key_not_found"

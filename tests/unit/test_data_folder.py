@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from berth.launch.data_folder import claimed
-from berth.launch.first_key import first_key
+from berth.launch.kept_secrets import first_key
 from berth.launch.refusal import StartError
 
 

@@ -4,8 +4,10 @@ import pytest
 
 from berth.core.caller import Caller
 from berth.core.errors import (
+    AuthenticationError,
     BerthError,
     InvalidRequestError,
+    NotFoundError,
     PermissionDeniedError,
     ProviderNotConfiguredError,
 )
@@ -13,12 +15,14 @@ from berth.core.providers import PROVIDERS, provider_name
 from berth.core.router import Router
 from berth.core.unsupported import UnsupportedBackend
 from berth.v1.provider_pb2 import Provider
+from fakes import MemoryStore
+from records import container
 
 OPENAI, COHERE, GROQ = Provider.PROVIDER_OPENAI, Provider.PROVIDER_COHERE, Provider.PROVIDER_GROQ
 NONE = Provider.PROVIDER_UNSPECIFIED
 ANYONE = Caller("ours", "first")
 COHERES, KEEPER = UnsupportedBackend(COHERE), UnsupportedBackend(GROQ)
-ROUTER = Router({COHERE: COHERES}, keeper=KEEPER)
+ROUTER = Router({COHERE: COHERES}, keeper=KEEPER, store=MemoryStore())
 
 
 def test_there_are_23_providers_with_short_names() -> None:
@@ -37,7 +41,7 @@ def test_the_named_provider_answers() -> None:
 
 def test_a_new_container_needs_a_provider() -> None:
     """The named provider comes before the default one; without either the request is refused."""
-    with_default = Router({}, keeper=KEEPER, default_provider=GROQ)
+    with_default = Router({}, keeper=KEEPER, store=MemoryStore(), default_provider=GROQ)
     assert with_default.provider_for_new(NONE) == GROQ
     assert with_default.provider_for_new(COHERE) == COHERE
     with pytest.raises(InvalidRequestError, match=r"^provider is required$") as caught:
@@ -70,3 +74,28 @@ def test_an_unconfigured_provider_is_told_with_what_to_set() -> None:
     assert "providers.openai.keys" in caught.value.message
     assert "providers.openai: {backend: hosted}" in caught.value.message
     assert caught.value.provider == "openai"
+
+
+async def test_a_container_leads_to_its_backend() -> None:
+    """Without a provider the container's own answers; a named one is taken at its word."""
+    store = MemoryStore()
+    await store.add_container(container("box", provider=COHERE))
+    router = Router({COHERE: COHERES, GROQ: KEEPER}, keeper=KEEPER, store=store)
+    assert await router.backend_of(ANYONE, NONE, container_id="box") is COHERES
+    assert await router.backend_of(ANYONE, GROQ, container_id="box") is KEEPER
+    for caller, container_id, kind in ((ANYONE, "", InvalidRequestError), (ANYONE, "other", NotFoundError)):
+        with pytest.raises(kind):
+            await router.backend_of(caller, NONE, container_id=container_id)
+
+
+async def test_a_providers_key_is_good_for_that_provider_alone() -> None:
+    """It works where its provider is named and takes such keys, and lets nobody in elsewhere."""
+    direct = Caller("direct-1", "direct", direct_key="sk-proj-1")
+    router = Router({COHERE: COHERES, GROQ: KEEPER}, keeper=KEEPER, store=MemoryStore(), direct=frozenset({COHERE}))
+    assert router.backend(direct, COHERE) is COHERES
+    for provider in (GROQ, NONE):
+        with pytest.raises(AuthenticationError) as caught:
+            router.backend(direct, provider)
+        assert caught.value.code == "virtual_key_not_found"
+    with pytest.raises(AuthenticationError):
+        await router.backend_of(direct, NONE, container_id="box")

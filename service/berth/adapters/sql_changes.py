@@ -8,12 +8,21 @@ import sqlite3
 from collections.abc import Iterable
 
 from berth.adapters.sql_errors import container_not_found, file_not_found, shortened
-from berth.adapters.sql_rows import CONTAINER_COLUMNS, FILE_COLUMNS, container_row, fetch_one, file_row
-from berth.core.errors import InvalidRequestError
-from berth.core.stores import ContainerRecord, FileRecord
+from berth.adapters.sql_rows import (
+    CONTAINER_COLUMNS,
+    FILE_COLUMNS,
+    container_row,
+    fetch_one,
+    file_row,
+    status_text,
+)
+from berth.core.errors import InvalidRequestError, StorageError
+from berth.core.stores import ID_TAKEN, ContainerRecord, FileRecord
+from berth.v1.container_pb2 import Container
 from berth.v1.container_service_pb2 import DomainSecret
 
-_INSERT_CONTAINER = f"INSERT INTO containers ({CONTAINER_COLUMNS}, tenant) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - constants
+_MARKS = ", ".join("?" * (CONTAINER_COLUMNS.count(",") + 2))  # and one for the tenant
+_INSERT_CONTAINER = f"INSERT INTO containers ({CONTAINER_COLUMNS}, tenant) VALUES ({_MARKS})"  # noqa: S608 - constants
 _INSERT_SECRET = "INSERT INTO domain_secrets (container_seq, domain, name, value) VALUES (?, ?, ?, ?)"  # noqa: S105 - a query
 _INSERT_FILE = f"INSERT INTO files (container_seq, {FILE_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - constants
 _CONTAINER = "SELECT seq, bytes FROM containers WHERE id = ? AND tenant = ? AND deleted_at IS NULL"
@@ -28,14 +37,24 @@ _GROW = "UPDATE containers SET bytes = bytes + ? WHERE seq = ?"
 _DELETE_FILE = "UPDATE files SET deleted_at = ? WHERE seq = ?"
 _DELETE_FILES = "UPDATE files SET deleted_at = ? WHERE container_seq = ? AND deleted_at IS NULL"
 _DELETE_CONTAINER = "UPDATE containers SET deleted_at = ?, bytes = 0 WHERE seq = ?"
+_REFRESH = "UPDATE containers SET status = ?, last_active_at = ? WHERE id = ? AND tenant = ? AND deleted_at IS NULL"
 _DELETE_SECRETS = "DELETE FROM domain_secrets WHERE container_seq = ?"
 
 
 def insert_container(connection: sqlite3.Connection, record: ContainerRecord, secrets: Iterable[DomainSecret]) -> None:
     """Add a container and its secrets."""
-    seq = connection.execute(_INSERT_CONTAINER, container_row(record)).lastrowid
+    try:
+        seq = connection.execute(_INSERT_CONTAINER, container_row(record)).lastrowid
+    except sqlite3.IntegrityError as error:
+        raise id_taken(record.container.id) from error
     rows = [(seq, secret.domain, secret.name, secret.value) for secret in secrets]
     connection.executemany(_INSERT_SECRET, rows)
+
+
+def refresh_container(connection: sqlite3.Connection, tenant: str, *, container: Container) -> None:
+    """Take over a container's status and last activity."""
+    values = (status_text(container), container.last_active_at, container.id, tenant)
+    connection.execute(_REFRESH, values)
 
 
 def delete_container(connection: sqlite3.Connection, tenant: str, *, container_id: str, deleted_at: int) -> list[str]:
@@ -85,6 +104,11 @@ def path_taken(path: str) -> InvalidRequestError:
     """Return the error of a path that a file of the container has already."""
     message = f"A file with the path '{shortened(path)}' already exists in the container."
     return InvalidRequestError(message, param="file_path", code="path_already_exists")
+
+
+def id_taken(container_id: str) -> StorageError:
+    """Return the error of a container whose id another one has already."""
+    return StorageError(f"A container with the id '{shortened(container_id)}' is known already.", code=ID_TAKEN)
 
 
 def container_full(max_container_bytes: int) -> InvalidRequestError:

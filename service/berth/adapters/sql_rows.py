@@ -12,13 +12,19 @@ import orjson
 from berth.core.providers import PROVIDERS, provider_name
 from berth.core.stores import ContainerRecord, FileRecord
 from berth.v1.container_file_pb2 import ContainerFile
-from berth.v1.container_pb2 import Container, ExpiresAfter, NetworkPolicy, NetworkPolicyType
+from berth.v1.container_pb2 import (
+    Container,
+    ContainerStatus,
+    ExpiresAfter,
+    NetworkPolicy,
+    NetworkPolicyType,
+)
 
 Row = tuple[Any, ...]
 
 CONTAINER_COLUMNS = (
     "id, provider, name, created_at, last_active_at, expires_minutes,"
-    " memory_limit, metadata, network_type, allowed_domains"
+    " memory_limit, metadata, network_type, allowed_domains, key_name, status"
 )
 FILE_COLUMNS = "id, path, bytes, created_at, source, filename, content_type, sha256, blob"
 
@@ -29,6 +35,11 @@ _NETWORK_TYPES: dict[str, NetworkPolicyType] = {
     for name, value in NetworkPolicyType.items()
 }
 _NETWORK_NAMES: dict[int, str] = {value: name for name, value in _NETWORK_TYPES.items()}
+_STATUS_PREFIX = "CONTAINER_STATUS_"
+_STATUSES: dict[str, ContainerStatus] = {
+    name.removeprefix(_STATUS_PREFIX).lower(): cast("ContainerStatus", value) for name, value in ContainerStatus.items()
+}
+_STATUS_NAMES: dict[int, str] = {value: name for name, value in _STATUSES.items()}
 
 
 def fetch_one(connection: sqlite3.Connection, query: str, *values: object) -> Row | None:
@@ -46,19 +57,20 @@ def fetch_one(connection: sqlite3.Connection, query: str, *values: object) -> Ro
 
 def container_record(row: Row, tenant: str) -> ContainerRecord:
     """Return the record of a row that begins with CONTAINER_COLUMNS."""
-    id_, provider, name, created_at, last_active_at, minutes, memory_limit, metadata, network_type, domains, *_ = row
+    id_, provider, name, created_at, last_active_at, minutes, memory_limit, metadata, *policy, key, status = row[:12]
     container = Container(
         id=id_,
         object="container",
         name=name,
         created_at=created_at,
-        last_active_at=last_active_at,
-        expires_after=ExpiresAfter(anchor=_ANCHOR, minutes=minutes),
+        status=_STATUSES[status] if status else None,
+        last_active_at=last_active_at or None,
+        expires_after=ExpiresAfter(anchor=_ANCHOR, minutes=minutes) if minutes else None,
         memory_limit=memory_limit,
         metadata=orjson.loads(metadata) if metadata else None,
-        network_policy=_network_policy(network_type, domains) if network_type else None,
+        network_policy=_network_policy(*policy) if policy[0] else None,
     )
-    return ContainerRecord(container, tenant, PROVIDERS[provider])
+    return ContainerRecord(container, tenant, PROVIDERS[provider], key)
 
 
 def container_row(record: ContainerRecord) -> Row:
@@ -76,8 +88,15 @@ def container_row(record: ContainerRecord) -> Row:
         _json(dict(container.metadata)),
         _NETWORK_NAMES[policy.type] if policy else None,
         _json(list(policy.allowed_domains)) if policy else None,
+        record.key,
+        status_text(container),
         record.tenant,
     )
+
+
+def status_text(container: Container) -> str | None:
+    """Return the value of the column `status`, None if the container has none."""
+    return _STATUS_NAMES[container.status] if container.HasField("status") else None
 
 
 def file_record(row: Row, container_id: str) -> FileRecord:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Self
 
 from berth.adapters.schema import migrate
-from berth.adapters.sql_changes import delete_container, delete_file, insert_container, insert_file
+from berth.adapters.sql_changes import delete_container, delete_file, insert_container, insert_file, refresh_container
 from berth.adapters.sql_connections import connect_for_reads, connect_for_writes, path_of
 from berth.adapters.sql_errors import bad_cursor, container_not_found, file_not_found, open_error, translated
 from berth.adapters.sql_pages import containers_query, cut, files_query, start_of_list
@@ -21,6 +21,7 @@ from berth.adapters.sql_rows import CONTAINER_COLUMNS, Row, container_record, fe
 from berth.adapters.sql_writer import SqlWriter
 from berth.core.providers import PROVIDERS, provider_name
 from berth.core.stores import ContainerRecord, FileRecord, Home, Page, Paging
+from berth.v1.container_pb2 import Container
 from berth.v1.container_service_pb2 import DomainSecret
 from berth.v1.provider_pb2 import Provider
 
@@ -33,6 +34,7 @@ _GET_FILE = """
     FROM files JOIN containers ON containers.seq = files.container_seq
     WHERE files.id = ? AND containers.id = ? AND containers.tenant = ? AND files.deleted_at IS NULL
 """
+_GET_PROVIDER = "SELECT provider FROM containers WHERE id = ? AND tenant = ? AND deleted_at IS NULL"
 _CONTAINER_SEQ = "SELECT seq FROM containers WHERE id = ? AND tenant = ? AND deleted_at IS NULL"
 _CONTAINER_CURSOR = "SELECT seq FROM containers WHERE id = ? AND tenant = ?"
 _FILE_CURSOR = "SELECT seq FROM files WHERE id = ? AND container_seq = ?"
@@ -74,6 +76,17 @@ class SqlStore:
     async def add_container(self, record: ContainerRecord, *, domain_secrets: Sequence[DomainSecret] = ()) -> None:
         """Add a container; see ContainerStore."""
         await self._writer.write(lambda connection: insert_container(connection, record, domain_secrets))
+
+    async def get_provider(self, tenant: str, container_id: str) -> Provider:
+        """Return whose a container is; see ContainerStore."""
+        row = self._one(_GET_PROVIDER, container_id, tenant)
+        if row is None:
+            raise container_not_found(container_id)
+        return PROVIDERS[row[0]]
+
+    async def refresh_container(self, tenant: str, container: Container) -> None:
+        """Take over what a provider said of a container; see ContainerStore."""
+        await self._writer.write(lambda connection: refresh_container(connection, tenant, container=container))
 
     async def get_container(self, tenant: str, container_id: str) -> ContainerRecord:
         """Return a container; see ContainerStore."""

@@ -69,10 +69,12 @@ class Blobs(Section):
 
 
 class UpstreamKey(Section):
-    """A key of Berth's own at a provider."""
+    """A key of Berth's own at a provider. Of several, each is used as often as its weight says."""
 
     name: Name
     value: HeaderSecret
+    weight: Annotated[float, Field(gt=0, le=1_000_000)] = 1.0
+    max_in_flight: Count | None = None
 
 
 class ProviderSettings(Section):
@@ -83,14 +85,33 @@ class ProviderSettings(Section):
     keys: Annotated[tuple[UpstreamKey, ...] | None, Field(validate_default=True)] = None
     timeout_seconds: Seconds = 30.0
     max_retries: Retries = 2
+    extra_headers: dict[str, HeaderSecret] = {}
+    proxy: BaseUrl | None = None
+    ca_file: Path | None = None
+    api_version: Name | None = None
+    cache_seconds: Count | None = None
 
-    @field_validator("base_url", "keys", "timeout_seconds", "max_retries")
+    @field_validator(
+        "base_url",
+        "keys",
+        "timeout_seconds",
+        "max_retries",
+        "extra_headers",
+        "proxy",
+        "ca_file",
+        "api_version",
+        "cache_seconds",
+    )
     @classmethod
     def _fits_the_backend(cls, value: T, info: ValidationInfo) -> T:
         backend = info.data.get("backend")
         if value is not None and backend in {"hosted", "unsupported"}:
             raise refused(f"makes no sense with backend '{backend}', which calls nobody")
         return value
+
+    def url(self) -> str:
+        """Return where the provider answers; only for one that is passed through."""
+        return self.base_url or OPENAI_URL
 
     @field_validator("base_url")
     @classmethod
@@ -135,6 +156,7 @@ class Auth(Section):
 
     mode: Literal["keys", "none"] = "keys"
     allow_direct_keys: bool = True
+    direct_key_secret: Secret | None = None
     virtual_keys: tuple[VirtualKey, ...] = ()
     basic_users: tuple[BasicUser, ...] = ()
 
@@ -181,6 +203,13 @@ class Hosted(Section):
         return size
 
 
+class Cache(Section):
+    """What is kept of providers' answers: how much, and for how long unless somebody says otherwise."""
+
+    max_bytes: Bytes = 67_108_864
+    seconds: Count = 300
+
+
 class Cors(Section):
     """The web pages whose scripts may call; none unless said."""
 
@@ -198,6 +227,7 @@ class Config(Section):
     providers: dict[ProviderName, ProviderSettings] = {}
     auth: Auth = Auth()
     hosted: Hosted = Hosted()
+    cache: Cache = Cache()
     cors: Cors = Cors()
 
     @field_validator("providers")
@@ -221,6 +251,17 @@ class Config(Section):
         if provider in self.providers:
             return self.providers[provider].backend
         return None if provider in KEEPERS else "hosted"
+
+    def passed_through(self) -> dict[str, ProviderSettings]:
+        """Return the providers that keep containers of their own, by short name.
+
+        OpenAI's is there also where nothing is said of it, without keys: for
+        callers who bring one of their own.
+        """
+        named = {name: settings for name, settings in self.providers.items() if settings.backend in KEEPERS}
+        if "openai" not in self.providers and self.auth.allow_direct_keys:
+            named["openai"] = ProviderSettings.model_construct(backend="openai", base_url=OPENAI_URL)
+        return named
 
     def has_callers(self) -> bool:
         """Return whether any virtual key or Basic user is configured."""

@@ -5,7 +5,7 @@ router picks one. One suite (`tests/contracts/test_backend.py`) runs against
 every implementation.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -66,20 +66,26 @@ class Upload(Protocol):
         """Yield the bytes once. InvalidRequestError where the body is malformed or cut off."""
 
 
+def nothing_to_close() -> None:
+    """Do nothing."""
+
+
 @dataclass(frozen=True, slots=True)
 class Content:
-    """The bytes of a file on their way out: `length` of them, from `chunks`.
+    """The bytes of a file on their way out: `length` of them, where that is known, from `chunks`.
 
     `provider`, `filename`, `content_type` and `sha256` (of the whole file, 64
-    hexadecimal digits, where known) describe the file.
+    hexadecimal digits, where known) describe the file. Whoever opened it calls
+    `close` when no more of it is wanted, whether or not it was read to its end.
     """
 
     provider: Provider
     filename: str
     content_type: str
     sha256: str | None
-    length: int
+    length: int | None
     chunks: AsyncIterator[bytes]
+    close: Callable[[], None] = nothing_to_close
 
 
 class Backend(Protocol):

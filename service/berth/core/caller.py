@@ -1,6 +1,6 @@
-"""Who is calling."""
+"""Who is calling, and what they ask for beside the operation itself."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from berth.core.errors import PermissionDeniedError
 from berth.core.providers import provider_name
@@ -8,15 +8,41 @@ from berth.v1.provider_pb2 import Provider
 
 
 @dataclass(frozen=True, slots=True)
+class Options:
+    """What a caller asks for in headers.
+
+    `organization` and `project` are for the provider; `raw_request` and
+    `raw_response` ask for what went there and came back; `cache_key` puts the
+    answer into the cache, and `cache_ttl_seconds` says for how long, unless
+    `cache_store` is False.
+    """
+
+    organization: str | None = None
+    project: str | None = None
+    raw_request: bool = False
+    raw_response: bool = False
+    cache_key: str | None = None
+    cache_ttl_seconds: int | None = None
+    cache_store: bool = True
+
+
+NO_OPTIONS = Options()
+
+
+@dataclass(frozen=True, slots=True)
 class Caller:
     """A tenant, and the providers it may use; `providers` None means all.
 
     `name` is that of the key or user, for logs; it is never a secret.
+    `direct_key` is: the caller's own key of a provider, which goes upstream as
+    it is and nowhere else.
     """
 
     tenant: str
     name: str
     providers: frozenset[Provider] | None = None
+    direct_key: str | None = field(default=None, repr=False)
+    options: Options = NO_OPTIONS
 
     def require(self, provider: Provider) -> None:
         """Raise PermissionDeniedError (`provider_blocked`) unless the caller may use `provider`."""

@@ -2,12 +2,14 @@
 
 A virtual key comes in `x-bf-vk`, or, where it begins with `sk-bf-`, as Bearer,
 `x-api-key`, `x-goog-api-key` or `api-key`; a Basic user in `authorization`.
-Other keys in these headers are the caller's own keys of a provider: they say
-nothing about who is calling and are passed over.
+Any other key in these headers is the caller's own key of a provider: beside a
+credential of ours it says nothing and is passed over, alone it is who is
+calling, where that is allowed.
 """
 
 import base64
 import binascii
+import hmac
 from collections.abc import Iterable, Mapping
 from hashlib import sha256
 
@@ -28,8 +30,10 @@ class Credentials:
     """The virtual keys and Basic users that are let in.
 
     Only digests are kept, and only digests are compared: the time that a look-up
-    takes tells nothing about a key. `anonymous` is who calls without any
-    credential being asked for; None asks for one.
+    takes tells nothing about a key. `direct_secret` is the key of the hash that
+    makes a tenant of a caller's own key of a provider; None allows no such keys.
+    `anonymous` is who calls without any credential being asked for; None asks
+    for one.
     """
 
     def __init__(
@@ -37,11 +41,13 @@ class Credentials:
         *,
         virtual_keys: Mapping[str, Caller],
         basic_users: Mapping[tuple[str, str], Caller],
+        direct_secret: bytes | None = None,
         anonymous: Caller | None = None,
     ) -> None:
         self._callers = {_key_digest(value): caller for value, caller in virtual_keys.items()}
         for (name, password), caller in basic_users.items():
             self._callers[_user_digest(f"{name}:{password}".encode())] = caller
+        self._direct_secret = direct_secret
         self._anonymous = anonymous
 
     def authenticate(self, headers: Iterable[tuple[str, str]]) -> Caller:
@@ -53,21 +59,27 @@ class Credentials:
         """
         if self._anonymous is not None:
             return self._anonymous
-        presented = {_digest(name, value) for name, value in headers}
-        ours = presented - {None}
-        if len(ours) > 1:
+        presented = {_read(name, value) for name, value in headers}
+        ours = {credential for credential in presented if isinstance(credential, bytes)}
+        if len(ours or presented) > 1:
             raise AuthenticationError(_CONFLICT, code="conflicting_credentials")
-        if not presented:
-            raise AuthenticationError(_REQUIRED, code="virtual_key_required")
-        return self._caller(ours.pop() if ours else None)
+        for credential in ours or presented:
+            return self._caller(credential) if isinstance(credential, bytes) else self._direct(credential)
+        raise AuthenticationError(_REQUIRED, code="virtual_key_required")
 
-    def _caller(self, digest: bytes | None) -> Caller:
-        caller = self._callers.get(digest) if digest is not None else None
+    def _caller(self, digest: bytes) -> Caller:
+        caller = self._callers.get(digest)
         if caller is not None:
             return caller
-        if digest is not None and digest.startswith(_USER):
+        if digest.startswith(_USER):
             raise AuthenticationError(_BASIC_NOT_FOUND, code="basic_user_not_found")
         raise AuthenticationError(_NOT_FOUND, code="virtual_key_not_found")
+
+    def _direct(self, key: str) -> Caller:
+        if self._direct_secret is None or not key:
+            raise AuthenticationError(_NOT_FOUND, code="virtual_key_not_found")
+        digest = hmac.new(self._direct_secret, key.encode(), sha256).hexdigest()
+        return Caller(tenant=f"direct-{digest}", name="direct", direct_key=key)
 
 
 _KEY, _USER = b"key:", b"user:"
@@ -81,8 +93,8 @@ def _user_digest(user_and_password: bytes) -> bytes:
     return _USER + sha256(user_and_password).digest()
 
 
-def _digest(name: str, value: str) -> bytes | None:
-    """Return the digest of a credential of ours, None for somebody else's key."""
+def _read(name: str, value: str) -> bytes | str:
+    """Return the digest of a credential of ours, or a provider's key as it is."""
     if name == VIRTUAL_KEY_HEADER:
         return _key_digest(value.strip())
     if name == "authorization":
@@ -90,7 +102,7 @@ def _digest(name: str, value: str) -> bytes | None:
         if scheme.lower() == "basic":
             return _user_digest(_decoded(value.strip()))
     value = value.strip()
-    return _key_digest(value) if value.lower().startswith(VIRTUAL_KEY_PREFIX) else None
+    return _key_digest(value) if value.lower().startswith(VIRTUAL_KEY_PREFIX) else value
 
 
 def _decoded(text: str) -> bytes:

@@ -10,7 +10,8 @@ class BerthError(Exception):
 
     `message` is one sentence for people, without secrets; `param` names the
     parameter at fault; `code` is for programs; `provider` is the short name of
-    the provider where only the thrower knows it.
+    the provider where only the thrower knows it; `kind` is the error's type
+    where a provider gave it one of its own.
     """
 
     def __init__(
@@ -21,6 +22,7 @@ class BerthError(Exception):
         code: str | None = None,
         provider: str | None = None,
         retry_after_seconds: int | None = None,
+        kind: str | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -28,6 +30,7 @@ class BerthError(Exception):
         self.code = code
         self.provider = provider
         self.retry_after_seconds = retry_after_seconds
+        self.kind = kind
 
 
 class InvalidRequestError(BerthError):
@@ -55,15 +58,15 @@ class ContainerExpiredError(BerthError):
 class AuthenticationError(BerthError):
     """Nobody known is calling. `code` says what is wrong with the credential."""
 
-    def __init__(self, message: str, *, code: str) -> None:
-        super().__init__(message, code=code)
+    def __init__(self, message: str, *, code: str, kind: str | None = None) -> None:
+        super().__init__(message, code=code, kind=kind)
 
 
 class PermissionDeniedError(BerthError):
     """The caller is known and may not do this. `code` says why."""
 
-    def __init__(self, message: str, *, code: str, provider: str | None = None) -> None:
-        super().__init__(message, code=code, provider=provider)
+    def __init__(self, message: str, *, code: str, provider: str | None = None, kind: str | None = None) -> None:
+        super().__init__(message, code=code, provider=provider, kind=kind)
 
 
 class NotFoundError(BerthError):
@@ -77,8 +80,8 @@ class IdempotencyConflictError(BerthError):
 class RateLimitError(BerthError):
     """A limit of the caller's, here or at the provider, is used up."""
 
-    def __init__(self, message: str, *, code: str, retry_after_seconds: int) -> None:
-        super().__init__(message, code=code, retry_after_seconds=retry_after_seconds)
+    def __init__(self, message: str, *, code: str, retry_after_seconds: int, kind: str | None = None) -> None:
+        super().__init__(message, code=code, retry_after_seconds=retry_after_seconds, kind=kind)
 
 
 class UpstreamError(BerthError):

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from berth.core.backend import Content, Upload
 from berth.core.caller import Caller
+from berth.core.catalogue import Catalogue
 from berth.core.checks import check_integer, missing
 from berth.core.errors import ContainerExpiredError, NotFoundError
 from berth.core.intake import Intake, to_the_end
@@ -45,7 +46,6 @@ Answer = TypeVar(
     "Answer",
     Container,
     ContainerFile,
-    ListContainersResponse,
     ListContainerFilesResponse,
     DeleteContainerResponse,
     DeleteContainerFileResponse,
@@ -74,6 +74,7 @@ class HostedBackend:
         self._limits = limits
         self._now = now
         self._new_id = new_id
+        self._catalogue = Catalogue(store, now)
         self._intake = Intake(store=store, blobs=blobs, limits=limits, now=now, new_id=new_id)
 
     async def create_container(self, caller: Caller, request: CreateContainerRequest) -> Container:
@@ -83,37 +84,27 @@ class HostedBackend:
         )
         record = ContainerRecord(container, tenant=caller.tenant, provider=request.provider)
         await to_the_end(self._store.add_container(record, domain_secrets=request.network_policy.domain_secrets))
-        return _of(self._shown(record), record.provider)
+        return _of(self._catalogue.shown(record), record.provider)
 
     async def list_containers(self, caller: Caller, request: ListContainersRequest) -> ListContainersResponse:
         """Return a page of containers; see Backend."""
-        page = await self._store.list_containers(
-            caller.tenant,
-            paging(request),
-            providers=frozenset({request.provider}) if request.provider else caller.providers,
-            name=request.name if request.HasField("name") else None,
-        )
-        containers = [self._shown(record) for record in page.data]
-        response = ListContainersResponse(object="list", data=containers, has_more=page.has_more)
-        if containers:
-            response.first_id, response.last_id = containers[0].id, containers[-1].id
-        return _of(response, request.provider)
+        return await self._catalogue.containers(caller, request)
 
     async def retrieve_container(self, caller: Caller, request: RetrieveContainerRequest) -> Container:
         """Return a container; see Backend."""
-        record = await self._container(caller, request.container_id, request.provider)
-        return _of(self._shown(record), record.provider)
+        record = await self._catalogue.container(caller, request.container_id, provider=request.provider)
+        return _of(self._catalogue.shown(record), record.provider)
 
     async def delete_container(self, caller: Caller, request: DeleteContainerRequest) -> DeleteContainerResponse:
         """Delete a container and its files; see Backend."""
-        record = await self._container(caller, request.container_id, request.provider)
+        record = await self._catalogue.container(caller, request.container_id, provider=request.provider)
         await to_the_end(self._delete_container(caller.tenant, request.container_id))
         response = DeleteContainerResponse(id=request.container_id, object="container.deleted", deleted=True)
         return _of(response, record.provider)
 
     async def create_container_file(self, caller: Caller, upload: Upload) -> ContainerFile:
         """Store a file; see Backend."""
-        record = await self._container(caller, upload.container_id, upload.provider)
+        record = await self._catalogue.container(caller, upload.container_id, provider=upload.provider)
         self._require_running(home_of(record))
         if upload.file_id is not None:
             raise unknown_file(upload.file_id, "file_id")
@@ -124,7 +115,7 @@ class HostedBackend:
         self, caller: Caller, request: ListContainerFilesRequest
     ) -> ListContainerFilesResponse:
         """Return a page of files; see Backend."""
-        record = await self._container(caller, request.container_id, request.provider)
+        record = await self._catalogue.container(caller, request.container_id, provider=request.provider)
         self._require_files(home_of(record), request.container_id)
         page = await self._store.list_files(caller.tenant, request.container_id, paging(request))
         files = [stored.file for stored in page.data]
@@ -169,16 +160,6 @@ class HostedBackend:
         response = DeleteContainerFileResponse(id=request.file_id, object="container.file.deleted", deleted=True)
         return _of(response, home.provider)
 
-    async def _container(self, caller: Caller, container_id: str, provider: Provider) -> ContainerRecord:
-        """Return the caller's container, of `provider` if that is set."""
-        if not container_id:
-            raise missing("container_id")
-        record = await self._store.get_container(caller.tenant, container_id)
-        if provider not in (record.provider, PROVIDER_UNSPECIFIED):
-            raise NotFoundError(f"Container {container_id} not found.")
-        caller.require(record.provider)
-        return record
-
     async def _located(self, caller: Caller, request: FileRequest) -> tuple[Home, FileRecord]:
         """Return the caller's file and its container, of the request's provider if that is set."""
         if not request.container_id:
@@ -196,10 +177,6 @@ class HostedBackend:
 
     async def _delete_file(self, tenant: str, container_id: str, file_id: str) -> None:
         await self._blobs.delete([await self._store.delete_file(tenant, container_id, file_id)])
-
-    def _shown(self, record: ContainerRecord) -> Container:
-        record.container.status = status_at(self._now(), expires_at=expires_at(record.container))
-        return record.container
 
     def _expired(self, home: Home) -> bool:
         return status_at(self._now(), expires_at=home.expires_at) == CONTAINER_STATUS_EXPIRED
@@ -220,7 +197,6 @@ def home_of(record: ContainerRecord) -> Home:
 
 
 def _of(answer: Answer, provider: Provider) -> Answer:
-    """Say in `answer` whose it is; a list over all providers is nobody's."""
-    if provider:
-        answer.extra_fields.provider = provider
+    """Say in `answer` whose it is."""
+    answer.extra_fields.provider = provider
     return answer

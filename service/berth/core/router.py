@@ -1,22 +1,24 @@
-"""Which backend answers: (caller, provider) → Backend."""
+"""Which backend answers: (caller, provider, container) → Backend."""
 
 from collections.abc import Mapping
 
 from berth.core.backend import Backend
 from berth.core.caller import Caller
 from berth.core.checks import invalid, missing
-from berth.core.errors import ProviderNotConfiguredError
+from berth.core.errors import AuthenticationError, ProviderNotConfiguredError
 from berth.core.providers import PROVIDERS, provider_name
+from berth.core.stores import ContainerStore
 from berth.v1.provider_pb2 import PROVIDER_UNSPECIFIED, Provider
 
 _KNOWN = frozenset(PROVIDERS.values())
 
 
 class Router:
-    """Picks a backend by provider.
+    """Picks a backend.
 
-    `backends` holds the providers that are configured; `keeper` is the backend
-    that knows the containers of every provider, for requests that name none;
+    `backends` holds the providers that are configured, and `direct` those of
+    them that take a caller's own key; `store` knows whose a container is;
+    `keeper` answers what is about the containers of all providers;
     `default_provider` is the one that a container is made for when none is
     named, PROVIDER_UNSPECIFIED for no default.
     """
@@ -26,10 +28,14 @@ class Router:
         backends: Mapping[Provider, Backend],
         *,
         keeper: Backend,
+        store: ContainerStore,
+        direct: frozenset[Provider] = frozenset(),
         default_provider: Provider = PROVIDER_UNSPECIFIED,
     ) -> None:
         self._backends = backends
         self._keeper = keeper
+        self._store = store
+        self._direct = direct
         self._default_provider = default_provider
 
     def provider_for_new(self, named: Provider) -> Provider:
@@ -40,24 +46,49 @@ class Router:
         return provider
 
     def backend(self, caller: Caller, provider: Provider) -> Backend:
-        """Return the backend of `provider`, or the keeper's for PROVIDER_UNSPECIFIED.
+        """Return the backend of `provider`, or the keeper for PROVIDER_UNSPECIFIED.
 
         InvalidRequestError for a number that is no provider,
-        PermissionDeniedError if the caller may not use it,
-        ProviderNotConfiguredError if nothing says how to reach it.
+        PermissionDeniedError if the caller may not use it, AuthenticationError
+        if it does not take the caller's own key, ProviderNotConfiguredError if
+        nothing says how to reach it.
         """
         if not provider:
+            _require_no_direct_key(caller, "any provider")
             return self._keeper
         if provider not in _KNOWN:
             raise invalid("provider", f"there is no provider {provider}")
         caller.require(provider)
         backend = self._backends.get(provider)
         if backend is None:
-            raise _not_configured(provider)
+            raise not_configured(provider)
+        if provider not in self._direct:
+            _require_no_direct_key(caller, provider_name(provider))
         return backend
 
+    async def backend_of(self, caller: Caller, provider: Provider, *, container_id: str) -> Backend:
+        """Return the backend of a container: of `provider` if it is named, of the container's own otherwise.
 
-def _not_configured(provider: Provider) -> ProviderNotConfiguredError:
+        If none is named, InvalidRequestError for an empty id, NotFoundError if
+        the caller has no such container; and what `backend` raises.
+        """
+        if provider:
+            return self.backend(caller, provider)
+        if not container_id:
+            raise missing("container_id")
+        _require_no_direct_key(caller, "any provider")
+        return self.backend(caller, await self._store.get_provider(caller.tenant, container_id))
+
+
+def _require_no_direct_key(caller: Caller, whose: str) -> None:
+    """Raise AuthenticationError for a caller with a key of a provider's, which is good for a provider by name only."""
+    if caller.direct_key is not None:
+        message = f"virtual key not found. A key that is not one of ours does not work for {whose}."
+        raise AuthenticationError(message, code="virtual_key_not_found")
+
+
+def not_configured(provider: Provider) -> ProviderNotConfiguredError:
+    """Return the error for a provider that nothing says how to reach."""
     name = provider_name(provider)
     message = (
         f"Provider '{name}' is not configured. Set providers.{name}.keys to use your account there, "

@@ -1,4 +1,4 @@
-"""The ports under the hosted backend: rows and bytes.
+"""The ports under the backends and what wraps them: rows, bytes, answers.
 
 Every adapter passes the suites in `tests/contracts`; the errors named here are
 the ones it raises, besides StorageError, which any method may raise when the
@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
+from berth.core.caller import Options
 from berth.v1.container_file_pb2 import ContainerFile
 from berth.v1.container_pb2 import Container
 from berth.v1.container_service_pb2 import DomainSecret
@@ -16,18 +17,24 @@ from berth.v1.provider_pb2 import Provider
 
 T = TypeVar("T")
 
+ID_TAKEN = "container_id_taken"
+"""The code of the StorageError of a container whose id another one has already."""
+
 
 @dataclass(frozen=True, slots=True)
 class ContainerRecord:
-    """A container as it is stored.
+    """A container as it is stored, without `extra_fields`.
 
-    In the message `last_active_at` and `expires_after` are set, `status` and
-    `extra_fields` are not.
+    `key` is the name of the key that a provider made the container with, empty
+    for a hosted one. In the message of a hosted one `last_active_at` and
+    `expires_after` are set, and `status` is not: the clock tells it. In that of
+    a provider's they are what the provider said last, if it did.
     """
 
     container: Container
     tenant: str
     provider: Provider
+    key: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +89,13 @@ class ContainerStore(Protocol):
     """
 
     async def add_container(self, record: ContainerRecord, *, domain_secrets: Sequence[DomainSecret] = ()) -> None:
-        """Add a container. Its id is new."""
+        """Add a container. StorageError if there is one of its id already, which only a provider can bring about."""
+
+    async def get_provider(self, tenant: str, container_id: str) -> Provider:
+        """Return whose a container is. NotFoundError if the tenant has none of that id."""
+
+    async def refresh_container(self, tenant: str, container: Container) -> None:
+        """Take over the `status` and `last_active_at` of `container`; do nothing if it is gone."""
 
     async def get_container(self, tenant: str, container_id: str) -> ContainerRecord:
         """Return a container. NotFoundError if the tenant has none of that id."""
@@ -146,3 +159,47 @@ class BlobStore(Protocol):
 
     async def delete(self, keys: Iterable[str]) -> None:
         """Delete blobs; one that is not there is no error."""
+
+
+@dataclass(frozen=True, slots=True)
+class CacheKey:
+    """What an answer depends on: whose backend was asked for what, by whom, and how.
+
+    `allowed` are the providers that the caller may use, None for all; `named` is
+    the provider that the request named. `options` are the caller's, with those
+    at their defaults that say only how to cache.
+    """
+
+    tenant: str
+    allowed: frozenset[Provider] | None
+    provider: Provider
+    operation: str
+    container_id: str
+    file_id: str
+    named: Provider
+    options: Options
+
+
+class CachedAnswer(NamedTuple):
+    """An answer as it is cached.
+
+    `id` names it to callers, `body` is the message, serialized, and `read_at`
+    the moment, counted in writes, at which it began to be read.
+    """
+
+    id: str
+    body: bytes
+    read_at: int
+
+
+class ResponseCache(Protocol):
+    """Answers under keys, in bounded memory of this process. An answer may be gone at any time."""
+
+    def get(self, key: CacheKey) -> CachedAnswer | None:
+        """Return the answer that was put last, or None if its time is up or it had to make room."""
+
+    def put(self, key: CacheKey, answer: CachedAnswer, *, ttl_seconds: int) -> bool:
+        """Keep an answer for `ttl_seconds`; return whether it is kept.
+
+        One that is larger than the whole cache is not, nor one without time.
+        """

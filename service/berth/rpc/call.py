@@ -31,13 +31,20 @@ class NamesProvider(Protocol):
     provider: Provider
 
 
+class NamesContainer(NamesProvider, Protocol):
+    """A request that names a container, and may name its provider."""
+
+    container_id: str
+
+
 class Call:
     """A call that is being answered.
 
-    `request_id`, `credentials`, `is_rest` and `default_provider` come from the
-    request, `identity` from the auth interceptor; `provider` is the provider in
+    `request_id`, `credentials`, `options`, `is_rest` and `default_provider` come
+    from the request, `identity` from the auth interceptor; `provider` is the provider in
     play, as far as it is known; `begun` says that a part of a streamed answer is out;
-    `status` is how the call ended.
+    `status` is how the call ended; `upstream_milliseconds` is how long a provider
+    took, if one was asked.
     """
 
     __slots__ = (
@@ -48,9 +55,11 @@ class Call:
         "identity",
         "is_rest",
         "method",
+        "options",
         "provider",
         "request_id",
         "status",
+        "upstream_milliseconds",
     )
 
     def __init__(self, context: Context, method: Method) -> None:
@@ -58,12 +67,14 @@ class Call:
         self.method = method
         self.request_id = ""
         self.credentials: Headers = []
+        self.options: dict[str, str] = {}
         self.is_rest = False
         self.default_provider: Provider = PROVIDER_UNSPECIFIED
         self.provider: Provider = PROVIDER_UNSPECIFIED
         self.identity: Caller | None = None
         self.status = "CANCELLED"
         self.begun = False
+        self.upstream_milliseconds: int | None = None
 
     @property
     def caller(self) -> Caller:
@@ -103,6 +114,8 @@ class Call:
         facts = [("request-type", self.method.request_type)]
         if self.provider_name:
             facts.append(("provider", self.provider_name))
+        if self.upstream_milliseconds is not None:
+            facts.append(("upstream-latency-ms", str(self.upstream_milliseconds)))
         return facts
 
     async def require_whole(self) -> None:

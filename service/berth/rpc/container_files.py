@@ -4,8 +4,9 @@ from collections.abc import AsyncIterator
 
 from google.api.httpbody_pb2 import HttpBody
 
+from berth.core.backend import Backend
 from berth.core.router import Router
-from berth.rpc.call import Call
+from berth.rpc.call import Call, NamesContainer
 from berth.rpc.downloads import content_headers
 from berth.rpc.uploads import open_upload
 from berth.v1.container_file_pb2 import ContainerFile
@@ -31,30 +32,36 @@ class ContainerFileHandlers:
     ) -> ContainerFile:
         """Store a file that comes as a form, as JSON, or as bytes."""
         upload = await open_upload(requests)
-        backend = self._router.backend(call.caller, call.provider_of(upload))
+        backend = await self._backend_of(upload, call)
         return await backend.create_container_file(call.caller, upload)
 
     async def ListContainerFiles(self, request: ListContainerFilesRequest, call: Call) -> ListContainerFilesResponse:
         """Return a page of a container's files."""
-        backend = self._router.backend(call.caller, call.provider_of(request))
+        backend = await self._backend_of(request, call)
         return await backend.list_container_files(call.caller, request)
 
     async def RetrieveContainerFile(self, request: RetrieveContainerFileRequest, call: Call) -> ContainerFile:
         """Return a file."""
-        backend = self._router.backend(call.caller, call.provider_of(request))
+        backend = await self._backend_of(request, call)
         return await backend.retrieve_container_file(call.caller, request)
 
     async def RetrieveContainerFileContent(self, request: RetrieveContainerFileContentRequest, call: Call) -> None:
         """Write the bytes of a file, the first message with their type, also when there are none."""
-        backend = self._router.backend(call.caller, call.provider_of(request))
+        backend = await self._backend_of(request, call)
         content = await backend.retrieve_container_file_content(call.caller, request)
-        call.provider = content.provider
-        await call.send_headers(content_headers(content))
-        await call.write(HttpBody(content_type=content.content_type))
-        async for chunk in content.chunks:
-            await call.write(HttpBody(data=chunk))
+        try:
+            call.provider = content.provider
+            await call.send_headers(content_headers(content))
+            await call.write(HttpBody(content_type=content.content_type))
+            async for chunk in content.chunks:
+                await call.write(HttpBody(data=chunk))
+        finally:
+            content.close()
 
     async def DeleteContainerFile(self, request: DeleteContainerFileRequest, call: Call) -> DeleteContainerFileResponse:
         """Delete a file."""
-        backend = self._router.backend(call.caller, call.provider_of(request))
+        backend = await self._backend_of(request, call)
         return await backend.delete_container_file(call.caller, request)
+
+    async def _backend_of(self, request: NamesContainer, call: Call) -> Backend:
+        return await self._router.backend_of(call.caller, call.provider_of(request), container_id=request.container_id)

@@ -1,7 +1,8 @@
 """The handlers of ContainerService."""
 
+from berth.core.backend import Backend
 from berth.core.router import Router
-from berth.rpc.call import Call
+from berth.rpc.call import Call, NamesContainer
 from berth.v1.container_pb2 import Container
 from berth.v1.container_service_pb2 import (
     CreateContainerRequest,
@@ -32,10 +33,13 @@ class ContainerHandlers:
 
     async def RetrieveContainer(self, request: RetrieveContainerRequest, call: Call) -> Container:
         """Return a container."""
-        backend = self._router.backend(call.caller, call.provider_of(request))
+        backend = await self._backend_of(request, call)
         return await backend.retrieve_container(call.caller, request)
 
     async def DeleteContainer(self, request: DeleteContainerRequest, call: Call) -> DeleteContainerResponse:
         """Delete a container."""
-        backend = self._router.backend(call.caller, call.provider_of(request))
+        backend = await self._backend_of(request, call)
         return await backend.delete_container(call.caller, request)
+
+    async def _backend_of(self, request: NamesContainer, call: Call) -> Backend:
+        return await self._router.backend_of(call.caller, call.provider_of(request), container_id=request.container_id)

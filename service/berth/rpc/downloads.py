@@ -12,10 +12,11 @@ def content_headers(content: Content) -> list[tuple[str, str]]:
     """Return what describes the bytes that follow, besides their type."""
     headers = [
         ("content-disposition", content_disposition(content.filename)),
-        ("x-content-length", str(content.length)),
         # The type is the uploader's word; no browser may see more in it.
         ("x-content-type-options", "nosniff"),
     ]
+    if content.length is not None:
+        headers.append(("x-content-length", str(content.length)))
     if content.sha256 is not None:
         headers += [("etag", f'"{content.sha256}"'), ("x-content-sha256", content.sha256)]
     return headers

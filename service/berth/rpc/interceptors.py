@@ -5,13 +5,16 @@ or wrapped while calls run. Health and reflection stand outside.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from time import perf_counter
 from typing import Any
 
 from structlog.typing import FilteringBoundLogger
 
 from berth.core.credentials import HEADERS, Credentials
+from berth.rpc import options
 from berth.rpc.call import Behavior, Call, Interceptor
+from berth.rpc.options import read_options
 from berth.rpc.status import refusal
 from berth.v1.provider_pb2 import PROVIDER_OPENAI
 
@@ -75,6 +78,8 @@ def auth(credentials: Credentials) -> Interceptor:
     def intercept(proceed: Behavior) -> Behavior:
         async def behave(message: Any, call: Call) -> Any:
             call.identity = credentials.authenticate(call.credentials)
+            if call.options:
+                call.identity = replace(call.identity, options=read_options(call.options))
             return await proceed(message, call)
 
         return behave
@@ -88,6 +93,8 @@ def _read_metadata(call: Call, new_request_id: Callable[[], str]) -> None:
             continue
         if name in HEADERS:
             call.credentials.append((name, value))
+        elif name in options.HEADERS:
+            call.options[name] = value
         elif name == "x-request-id" and value.isascii() and value.isprintable():
             # Anything else cannot be sent back: grpc would drop the whole answer for it.
             call.request_id = value[:MAX_REQUEST_ID_LENGTH]
@@ -103,6 +110,8 @@ def _complete(response: Any, call: Call, *, milliseconds: int) -> None:
     extra.request_type = call.method.request_type
     extra.latency = milliseconds
     call.provider = extra.provider or call.provider
+    if extra.HasField("upstream_latency"):
+        call.upstream_milliseconds = extra.upstream_latency
     call.attach_headers()
 
 

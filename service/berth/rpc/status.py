@@ -92,16 +92,21 @@ def refusal(error: BaseException, *, request_id: str, request_type: str, provide
     """Return what the caller is told about `error`: nothing of it unless it is a BerthError."""
     row = next(TABLE[kind] for kind in type(error).__mro__ if kind in TABLE)
     told = error if isinstance(error, BerthError) else BerthError(f"internal error, request id {request_id}")
-    code = told.code or row.code
+    code = told.code or (row.code if told.kind is None else None)  # a provider's own error says all there is
     reply = ErrorReply(
         error=ErrorDetail(
-            message=told.message, type=row.kind or code, param=_text_or_null(told.param), code=_text_or_null(code)
+            message=told.message,
+            type=told.kind or row.kind or code,
+            param=_text_or_null(told.param),
+            code=_text_or_null(code),
         ),
         is_bifrost_error=row.own,
         status_code=row.http,
         extra_fields=ErrorExtraFields(provider=told.provider or provider, request_type=request_type),
     )
-    standard = Status(code=row.status.value[0], message=told.message, details=_details(told, code or row.kind or ""))
+    standard = Status(
+        code=row.status.value[0], message=told.message, details=_details(told, code or told.kind or row.kind or "")
+    )
     # Both at once: parsers of either message skip the fields of the other.
     details = standard.SerializeToString() + reply.SerializeToString()
     retry_after = told.retry_after_seconds

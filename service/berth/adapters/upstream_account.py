@@ -1,0 +1,163 @@
+"""An account at a provider: its keys, its connections, and what is made of its answers."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from time import perf_counter
+from typing import TypeVar
+
+from structlog.typing import FilteringBoundLogger
+
+from berth.adapters.key_ring import KeyRing
+from berth.adapters.upstream import UpstreamKey, UpstreamSettings
+from berth.adapters.upstream_errors import REFUSED_KEY, refusal, said_of, translated, unreadable
+from berth.adapters.upstream_http import Order, UpstreamHttp
+from berth.adapters.upstream_reply import Reply
+from berth.adapters.upstream_retries import Retries
+
+DIRECT = "direct"
+"""The name of a key of the caller's own."""
+MAX_CREATE_WAIT_SECONDS = 5
+"""How long a create waits for the last key that is left, where the provider asks for it."""
+_TOO_MANY, _BEYOND_END = 429, 416
+
+T = TypeVar("T")
+Sleep = Callable[[float], Awaitable[None]]
+
+
+@dataclass(slots=True)
+class Trip:
+    """One operation on its way: with which key, and how long the provider took so far, over all attempts."""
+
+    key: UpstreamKey
+    seconds: float = 0.0
+    attempts: int = 0
+
+
+class UpstreamAccount:
+    """Sends orders, with the right key, as often as it takes, and returns good answers alone.
+
+    Each method raises the core error of what else may come, within the time
+    that the settings allow.
+    """
+
+    def __init__(
+        self, settings: UpstreamSettings, *, provider: str, ring: KeyRing, log: FilteringBoundLogger, sleep: Sleep
+    ) -> None:
+        self._timeout_seconds = settings.timeout_seconds
+        self._secrets = frozenset(settings.extra_headers.values())
+        self._provider = provider
+        self._ring = ring
+        self._sleep = sleep
+        self._retries = Retries(max_retries=settings.max_retries, timeout_seconds=settings.timeout_seconds, sleep=sleep)
+        self._http = UpstreamHttp(settings, provider=provider, log=log)
+
+    async def open(self) -> None:
+        """Read what the connections need. OSError if the authorities to trust cannot be read."""
+        await self._http.open()
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._http.close()
+
+    def secrets(self, order: Order, key: UpstreamKey) -> frozenset[str]:
+        """Return what must not be seen of a call with `key`."""
+        return self._secrets | order.secrets | {key.value}
+
+    async def send(self, order: Order, trip: Trip) -> Reply:
+        """Send `order` with the key of `trip`."""
+        return self._judged(await self._in_time(self._sent(order, trip), order), order, trip)
+
+    async def create(self, order: Order) -> tuple[Reply, Trip]:
+        """Send `order` with one configured key after the other until one is let in."""
+        trip = Trip(self._ring.choose())
+        return self._judged(await self._in_time(self._let_in(order, trip), order), order, trip), trip
+
+    async def open_stream(self, order: Order, trip: Trip) -> tuple[Reply, Callable[[], None]]:
+        """Send `order`; return its answer, whose body is to come, and what to call when that is through.
+
+        What is asked for beyond a file's end (416) is returned like a good answer.
+        """
+        key = trip.key
+        self._ring.take(key)
+        try:
+            reply = await self._in_time(self._exchanged(order, trip), order)
+            if reply.status != _BEYOND_END:
+                self._judged(reply, order, trip)
+        except BaseException:
+            self._ring.give_back(key)
+            raise
+        return reply, lambda: self._ring.give_back(key)
+
+    async def _let_in(self, order: Order, trip: Trip) -> Reply:
+        """Pass over keys that are refused or at their limit; for the last one wait a moment, if it asks for that."""
+        spent, limited, waited = set[str](), None, False
+        while True:
+            reply = await self._sent(order, trip)
+            if reply.status not in REFUSED_KEY | {_TOO_MANY}:
+                return reply
+            limited = reply if reply.status == _TOO_MANY else limited
+            spent.add(trip.key.name)
+            if self._ring.has_other(spent):
+                trip.key = self._ring.choose(spent)
+            elif reply is limited and not waited and _is_short(reply.retry_after):
+                waited = True
+                await self._sleep(reply.retry_after or 0)
+            else:
+                return limited or reply
+
+    async def _sent(self, order: Order, trip: Trip) -> Reply:
+        key = trip.key
+        self._ring.take(key)
+        try:
+            return await self._exchanged(order, trip)
+        finally:
+            self._ring.give_back(key)
+
+    async def _exchanged(self, order: Order, trip: Trip) -> Reply:
+        async def attempt() -> Reply:
+            started = perf_counter()
+            trip.attempts += 1
+            try:
+                return await self._http.attempt(order, trip.key)
+            finally:
+                trip.seconds += perf_counter() - started
+
+        reply = await self._retries.run(attempt, repeatable=order.is_repeatable)
+        if reply.status in REFUSED_KEY and trip.key in self._ring:
+            self._ring.put_aside(trip.key, status=reply.status)
+        return reply
+
+    async def _in_time(self, work: Awaitable[T], order: Order) -> T:
+        with translated(self._provider):
+            async with asyncio.timeout(self._timeout_seconds) as timeout:
+                if order.form is not None:
+                    order.form.bound(timeout, seconds=self._timeout_seconds)
+                return await work
+
+    def _judged(self, reply: Reply, order: Order, trip: Trip) -> Reply:
+        """Return a good answer; raise what any other stands for."""
+        if reply.is_good:
+            if order.form is not None and not order.form.is_sent:
+                raise unreadable(self._provider, "before it had the whole file")
+            return reply
+        configured = trip.key in self._ring
+        if configured and reply.status in REFUSED_KEY:
+            raise self._ring.exhausted()
+        secrets = self.secrets(order, trip.key)
+        raise refusal(reply, provider=self._provider, direct=not configured, secrets=secrets)
+
+    def read(self, reply: Reply, order: Order, trip: Trip) -> object:
+        """Return the JSON value of a good answer. UpstreamError if there is none in it, or an error."""
+        try:
+            value = reply.json()
+        except ValueError:
+            raise unreadable(self._provider, "with something that is not JSON") from None
+        if isinstance(value, dict) and value.get("error") and "id" not in value:
+            said = said_of(value, self.secrets(order, trip.key))
+            raise unreadable(self._provider, f"with an error: {said.message}" if said.message else "with an error")
+        return value
+
+
+def _is_short(seconds: float | None) -> bool:
+    return seconds is not None and seconds <= MAX_CREATE_WAIT_SECONDS

@@ -1,0 +1,184 @@
+"""Upstream JSON ⇄ messages.
+
+What comes in is read with patience: fields may be missing or null, numbers may
+be texts. What cannot be understood at all is an UpstreamError.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import orjson
+from google.protobuf.json_format import MessageToDict
+
+from berth.adapters.upstream_errors import unreadable
+from berth.core.backend import Upload
+from berth.v1.container_file_pb2 import ContainerFile
+from berth.v1.container_file_service_pb2 import ListContainerFilesResponse
+from berth.v1.container_pb2 import (
+    Container,
+    ContainerStatus,
+    ExpiresAfter,
+    NetworkPolicy,
+    NetworkPolicyType,
+)
+from berth.v1.container_service_pb2 import CreateContainerRequest
+
+_STATUS, _POLICY = "CONTAINER_STATUS_", "NETWORK_POLICY_TYPE_"
+_STATUSES = {name.removeprefix(_STATUS).lower(): name for name in ContainerStatus.keys()[1:]}
+_POLICIES = {name.removeprefix(_POLICY).lower(): name for name in NetworkPolicyType.keys()[1:]}
+_MAX_INTEGER = 4294967295
+"""The largest integer of the contract; see `maximum` in proto/berth/v1."""
+
+T = TypeVar("T")
+
+
+class _Malformed(Exception):  # noqa: N818 - it never leaves this module
+    """A field is of another kind than it must be."""
+
+
+def new_container_json(request: CreateContainerRequest) -> dict[str, object]:
+    """Return the body that creates the container of `request`: all of it but whose it is to be."""
+    body: dict[str, Any] = MessageToDict(request, preserving_proto_field_name=True)
+    body.pop("provider", None)
+    policy = body.get("network_policy", {})
+    if isinstance(policy.get("type"), str):
+        policy["type"] = policy["type"].removeprefix(_POLICY).lower()
+    return body
+
+
+def copied_file_json(upload: Upload) -> dict[str, object]:
+    """Return the body that copies an existing file into a container."""
+    body: dict[str, object] = {"file_id": upload.file_id}
+    if upload.file_path is not None:
+        body["file_path"] = upload.file_path
+    return body
+
+
+def container_of(value: object, *, provider: str) -> Container:
+    """Return the container that a JSON object describes. UpstreamError if it describes none."""
+    return _read(_container, value, provider=provider, noun="container")
+
+
+def file_of(value: object, *, provider: str, container_id: str) -> ContainerFile:
+    """Return the file, of a container, that a JSON object describes. UpstreamError if it describes none."""
+    return _read(lambda fields: _file(fields, container_id), value, provider=provider, noun="file")
+
+
+def files_of(value: object, *, provider: str, container_id: str) -> ListContainerFilesResponse:
+    """Return the page of files, of a container, that a JSON object describes. UpstreamError if it describes none."""
+    return _read(lambda fields: _files(fields, container_id), value, provider=provider, noun="list of files")
+
+
+def is_identifier(value: str) -> bool:
+    """Tell whether `value` can be an id at all, and be a part of a path."""
+    return value.isprintable() and value not in {"", ".", ".."}
+
+
+def _read(read: Callable[[Mapping[str, object]], T], value: object, *, provider: str, noun: str) -> T:
+    try:
+        return read(_object(value))
+    except _Malformed:
+        raise unreadable(provider, f"with something that is not a {noun}") from None
+
+
+def _container(fields: Mapping[str, object]) -> Container:
+    container = Container(
+        id=_id(fields, "container"),
+        object="container",
+        name=_text(fields, "name"),
+        created_at=_integer(fields, "created_at"),
+        status=_STATUSES.get(_text(fields, "status") or ""),
+        last_active_at=_integer(fields, "last_active_at"),
+        memory_limit=_text(fields, "memory_limit"),
+    )
+    if fields.get("expires_after") is not None:
+        container.expires_after.CopyFrom(_expiry(_object(fields["expires_after"])))
+    if fields.get("network_policy") is not None:
+        container.network_policy.CopyFrom(_policy(_object(fields["network_policy"])))
+    if fields.get("metadata") is not None:
+        container.metadata.update(_metadata(_object(fields["metadata"])))
+    return container
+
+
+def _expiry(fields: Mapping[str, object]) -> ExpiresAfter:
+    minutes = _integer(fields, "minutes")
+    if minutes is not None and minutes >= 2**31:
+        raise _Malformed
+    return ExpiresAfter(anchor=_text(fields, "anchor"), minutes=minutes)
+
+
+def _policy(fields: Mapping[str, object]) -> NetworkPolicy:
+    kind = _POLICIES.get(_text(fields, "type") or "")
+    domains = [domain for domain in _array(fields, "allowed_domains") if isinstance(domain, str)]
+    return NetworkPolicy(type=kind, allowed_domains=domains)
+
+
+def _metadata(fields: Mapping[str, object]) -> dict[str, str]:
+    return {name: value if isinstance(value, str) else orjson.dumps(value).decode() for name, value in fields.items()}
+
+
+def _file(fields: Mapping[str, object], container_id: str) -> ContainerFile:
+    return ContainerFile(
+        id=_id(fields, "container.file"),
+        object="container.file",
+        container_id=container_id,
+        path=_text(fields, "path"),
+        bytes=_integer(fields, "bytes"),
+        created_at=_integer(fields, "created_at"),
+        source=_text(fields, "source"),
+    )
+
+
+def _files(fields: Mapping[str, object], container_id: str) -> ListContainerFilesResponse:
+    if not isinstance(fields.get("data"), list):
+        raise _Malformed
+    files = [_file(_object(item), container_id) for item in _array(fields, "data")]
+    page = ListContainerFilesResponse(object="list", data=files, has_more=fields.get("has_more") in (True, "true"))
+    if files:
+        page.first_id, page.last_id = files[0].id, files[-1].id
+    return page
+
+
+def _id(fields: Mapping[str, object], kind: str) -> str:
+    value = _text(fields, "id") or ""
+    if not is_identifier(value) or fields.get("object") not in (kind, None):
+        raise _Malformed
+    return value
+
+
+def _object(value: object) -> Mapping[str, object]:
+    if not isinstance(value, dict):
+        raise _Malformed
+    return value
+
+
+def _array(fields: Mapping[str, object], name: str) -> list[object]:
+    value = fields.get(name)
+    if value is None:
+        return []
+    if not isinstance(value, list):
+        raise _Malformed
+    return value
+
+
+def _text(fields: Mapping[str, object], name: str) -> str | None:
+    value = fields.get(name)
+    if value is None or isinstance(value, str):
+        return value
+    raise _Malformed
+
+
+def _integer(fields: Mapping[str, object], name: str) -> int | None:
+    """Return an integer, whether it comes as a number or as a text."""
+    value = fields.get(name)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise _Malformed
+    try:
+        number = int(value) if isinstance(value, int) else int(float(value))
+    except (ValueError, OverflowError):
+        raise _Malformed from None
+    if not 0 <= number <= _MAX_INTEGER:
+        raise _Malformed
+    return number

@@ -1,0 +1,96 @@
+"""What each operation sends to a provider.
+
+Ids come from callers: they are escaped, and what cannot be an id is not sent.
+"""
+
+from urllib.parse import quote, urlencode
+
+import orjson
+
+from berth.adapters.upstream_download import Span
+from berth.adapters.upstream_form import UploadForm
+from berth.adapters.upstream_http import Order
+from berth.adapters.upstream_json import copied_file_json, is_identifier, new_container_json
+from berth.core.backend import Upload
+from berth.core.caller import Caller
+from berth.core.checks import missing, shown
+from berth.core.errors import NotFoundError
+from berth.core.paging import paging
+from berth.v1.container_file_service_pb2 import (
+    DeleteContainerFileRequest,
+    ListContainerFilesRequest,
+    RetrieveContainerFileContentRequest,
+    RetrieveContainerFileRequest,
+)
+from berth.v1.container_service_pb2 import CreateContainerRequest
+
+_ROOT = "/containers"
+FileRequest = RetrieveContainerFileRequest | RetrieveContainerFileContentRequest | DeleteContainerFileRequest
+
+
+def new_container(caller: Caller, request: CreateContainerRequest) -> Order:
+    """Return what makes a container. InvalidRequestError if it has no name; the rest is for the provider to judge."""
+    if not request.name:
+        raise missing("name")
+    return Order(
+        "POST",
+        _ROOT,
+        headers=_headers(caller),
+        body=orjson.dumps(new_container_json(request)),
+        secrets=frozenset(secret.value for secret in request.network_policy.domain_secrets if secret.value),
+    )
+
+
+def container(method: str, caller: Caller, container_id: str) -> Order:
+    """Return what retrieves or deletes a container."""
+    return Order(method, _container_path(container_id), headers=_headers(caller))
+
+
+def new_file(caller: Caller, upload: Upload) -> Order:
+    """Return what puts a file into a container. InvalidRequestError for a name that cannot be."""
+    path = f"{_container_path(upload.container_id)}/files"
+    if upload.file_id is None:
+        return Order("POST", path, headers=_headers(caller), form=UploadForm(upload))
+    return Order("POST", path, headers=_headers(caller), body=orjson.dumps(copied_file_json(upload)))
+
+
+def files(caller: Caller, request: ListContainerFilesRequest) -> Order:
+    """Return what lists the files of a container. InvalidRequestError for a limit or an order that cannot be."""
+    paging(request)
+    given = {name: getattr(request, name) for name in ("limit", "after", "order") if request.HasField(name)}
+    path = f"{_container_path(request.container_id)}/files"
+    return Order("GET", path, query=urlencode(given), headers=_headers(caller))
+
+
+def file(method: str, caller: Caller, request: FileRequest) -> Order:
+    """Return what retrieves or deletes a file. InvalidRequestError for an empty id."""
+    return Order(method, _file_path(request), headers=_headers(caller))
+
+
+def content(caller: Caller, request: FileRequest, span: Span) -> Order:
+    """Return what opens a file. InvalidRequestError for an empty id."""
+    headers = _headers(caller) | span.headers
+    return Order("GET", f"{_file_path(request)}/content", headers=headers, streamed=True)
+
+
+def _container_path(container_id: str) -> str:
+    if not container_id:
+        raise missing("container_id")
+    if not is_identifier(container_id):
+        raise NotFoundError(f"Container {shown(container_id)} not found.")
+    return f"{_ROOT}/{quote(container_id, safe='')}"
+
+
+def _file_path(request: FileRequest) -> str:
+    path = _container_path(request.container_id)
+    if not request.file_id:
+        raise missing("file_id")
+    if not is_identifier(request.file_id):
+        raise NotFoundError(f"File {shown(request.file_id)} not found on container {shown(request.container_id)}.")
+    return f"{path}/files/{quote(request.file_id, safe='')}"
+
+
+def _headers(caller: Caller) -> dict[str, str]:
+    options = caller.options
+    given = {"OpenAI-Organization": options.organization, "OpenAI-Project": options.project}
+    return {name: value for name, value in given.items() if value}

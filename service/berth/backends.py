@@ -1,0 +1,123 @@
+"""The part of the composition that stands behind the handlers: stores, the backend of each provider, the router."""
+
+import secrets
+import time
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, contextmanager
+
+from structlog.typing import FilteringBoundLogger
+
+from berth.adapters.memory_cache import MemoryCache
+from berth.adapters.object_blobs import ObjectBlobs
+from berth.adapters.passthrough import PassthroughBackend
+from berth.adapters.sql_store import SqlStore
+from berth.adapters.upstream import AZURE, OPENAI, UpstreamKey, UpstreamSettings
+from berth.config import Config
+from berth.config.model import ProviderSettings
+from berth.core.backend import Backend
+from berth.core.cached import CachedBackend
+from berth.core.errors import StorageError
+from berth.core.hosted import HostedBackend
+from berth.core.new_container import HostedLimits
+from berth.core.providers import PROVIDERS
+from berth.core.router import Router
+from berth.core.unsupported import UnsupportedBackend
+from berth.launch.refusal import StartError
+from berth.v1.provider_pb2 import Provider
+
+_FLAVORS = {"openai": OPENAI, "azure": AZURE}
+
+
+def build_router(config: Config, stack: AsyncExitStack, log: FilteringBoundLogger) -> Router:
+    """Open the stores, make a backend for each provider that is configured, and close all with `stack`."""
+    with _refusing("store.url"):
+        store = SqlStore.open(config.store_url())
+    stack.callback(store.close)
+    hosted = _hosted(config, stack, store)
+    passed_through = _passed_through(config, stack, store=store, log=log)
+    backends: dict[Provider, Backend] = dict(passed_through)
+    for name, provider in PROVIDERS.items():
+        kind = config.backend_of(name)
+        if kind == "hosted":
+            backends[provider] = hosted
+        elif kind == "unsupported":
+            backends[provider] = UnsupportedBackend(provider)
+    default = config.default_provider
+    return Router(
+        backends,
+        keeper=hosted,
+        store=store,
+        direct=frozenset(passed_through) if config.auth.allow_direct_keys else frozenset(),
+        default_provider=PROVIDERS[default] if default else Provider.PROVIDER_UNSPECIFIED,
+    )
+
+
+def _passed_through(
+    config: Config, stack: AsyncExitStack, *, store: SqlStore, log: FilteringBoundLogger
+) -> dict[Provider, Backend]:
+    """Return a backend, behind the cache, for each provider that keeps its containers itself."""
+    cache = MemoryCache(config.cache.max_bytes, timer=time.monotonic)
+    backends: dict[Provider, Backend] = {}
+    for name, settings in config.passed_through().items():
+        provider = PROVIDERS[name]
+        passthrough = PassthroughBackend(provider, _upstream(settings), store=store, now=now, log=log)
+        stack.push_async_callback(passthrough.close)
+        backends[provider] = CachedBackend(
+            passthrough,
+            cache,
+            provider=provider,
+            default_ttl_seconds=settings.cache_seconds or config.cache.seconds,
+            always=settings.cache_seconds is not None,
+            now=now,
+            new_id=new_id,
+        )
+    return backends
+
+
+def _upstream(settings: ProviderSettings) -> UpstreamSettings:
+    return UpstreamSettings(
+        base_url=settings.url(),
+        flavor=_FLAVORS[settings.backend],
+        keys=tuple(
+            UpstreamKey(key.name, key.value.get_secret_value(), weight=key.weight, max_in_flight=key.max_in_flight)
+            for key in settings.keys or ()
+        ),
+        timeout_seconds=settings.timeout_seconds,
+        max_retries=settings.max_retries,
+        extra_headers={name: value.get_secret_value() for name, value in settings.extra_headers.items()},
+        proxy=settings.proxy,
+        ca_file=settings.ca_file,
+        api_version=settings.api_version,
+    )
+
+
+def _hosted(config: Config, stack: AsyncExitStack, store: SqlStore) -> HostedBackend:
+    with _refusing("blobs.url"):
+        blobs = ObjectBlobs.open(config.blobs_url())
+    stack.callback(blobs.close)
+    limits = HostedLimits(
+        default_minutes=config.hosted.default_minutes,
+        max_minutes=config.hosted.max_minutes,
+        max_file_bytes=config.hosted.max_file_bytes,
+        max_container_bytes=config.hosted.max_container_bytes,
+    )
+    return HostedBackend(store=store, blobs=blobs, limits=limits, now=now, new_id=new_id)
+
+
+@contextmanager
+def _refusing(setting: str) -> Iterator[None]:
+    """Turn a storage that cannot be opened into a refusal that names the setting."""
+    try:
+        yield
+    except StorageError as error:
+        raise StartError(f"{setting}: {error.message}") from error
+
+
+def now() -> int:
+    """Return the time, in seconds since 1970."""
+    return int(time.time())
+
+
+def new_id(prefix: str, digits: int) -> str:
+    """Return an id that nobody can guess: `prefix` and `digits` hexadecimal digits."""
+    return prefix + secrets.token_hex(digits // 2)

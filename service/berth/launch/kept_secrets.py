@@ -1,0 +1,51 @@
+"""The secrets that a data folder makes for itself at the first start, and keeps.
+
+The first key is the virtual key of a Berth whose configuration has no callers,
+so that there is no open mode and nothing to set up. The direct secret turns
+callers' own keys of providers into tenants.
+"""
+
+import os
+import secrets
+from pathlib import Path
+
+from berth.core.credentials import VIRTUAL_KEY_PREFIX
+from berth.launch.refusal import StartError
+
+FIRST_KEY = "first-key"
+DIRECT_SECRET = "direct-secret"  # noqa: S105 - the name of a file
+TENANT = "default"
+DIGITS = 48
+
+
+def first_key(folder: Path) -> str:
+    """Return the key that is kept in `folder`, making one if there is none. StartError if that cannot be."""
+    key = _kept(folder / FIRST_KEY, VIRTUAL_KEY_PREFIX + secrets.token_hex(DIGITS // 2))
+    if not key.startswith(VIRTUAL_KEY_PREFIX):
+        raise StartError(f"data_dir: {folder / FIRST_KEY} holds no virtual key; delete it to have a new one made")
+    return key
+
+
+def direct_secret(folder: Path) -> str:
+    """Return the secret that is kept in `folder`, making one if there is none. StartError if that cannot be."""
+    return _kept(folder / DIRECT_SECRET, secrets.token_hex(DIGITS // 2))
+
+
+def _kept(path: Path, new: str) -> str:
+    try:
+        if not path.exists():
+            _write(path, new)
+        return path.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise StartError(f"data_dir: cannot keep a secret in {path}: {error}") from error
+
+
+def _write(path: Path, text: str) -> None:
+    """Write the file whole or not at all, for its owner only."""
+    unfinished = path.with_suffix(".new")
+    unfinished.unlink(missing_ok=True)
+    with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
+        file.write(f"{text}\n")
+        file.flush()
+        os.fsync(file.fileno())
+    unfinished.replace(path)

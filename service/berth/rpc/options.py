@@ -1,0 +1,61 @@
+"""The headers in which callers ask for something beside the operation itself."""
+
+from collections.abc import Mapping
+
+from berth.core.caller import NO_OPTIONS, Options
+from berth.core.checks import check_integer, check_text, invalid
+
+ORGANIZATION = "openai-organization"
+PROJECT = "openai-project"
+RAW_REQUEST = "x-bf-send-back-raw-request"
+RAW_RESPONSE = "x-bf-send-back-raw-response"
+CACHE_KEY = "x-bf-cache-key"
+CACHE_TTL = "x-bf-cache-ttl"
+CACHE_TYPE = "x-bf-cache-type"
+CACHE_NO_STORE = "x-bf-cache-no-store"
+HEADERS = frozenset(
+    {ORGANIZATION, PROJECT, RAW_REQUEST, RAW_RESPONSE, CACHE_KEY, CACHE_TTL, CACHE_TYPE, CACHE_NO_STORE}
+)
+
+MAX_HEADER_LENGTH = 256
+MAX_CACHE_TTL_SECONDS = 86_400
+_UNITS = {"s": 1, "m": 60, "h": 3600}
+
+
+def read_options(headers: Mapping[str, str]) -> Options:
+    """Return what `headers`, of the names in HEADERS, ask for. InvalidRequestError for one that cannot be."""
+    if not headers:
+        return NO_OPTIONS
+    if headers.get(CACHE_TYPE, "direct") != "direct":
+        raise invalid(CACHE_TYPE, "there is only 'direct': containers have no meaning to compare")
+    return Options(
+        organization=_text(headers, ORGANIZATION),
+        project=_text(headers, PROJECT),
+        raw_request=_flag(headers, RAW_REQUEST),
+        raw_response=_flag(headers, RAW_RESPONSE),
+        cache_key=_text(headers, CACHE_KEY),
+        cache_ttl_seconds=_seconds(headers, CACHE_TTL),
+        cache_store=not _flag(headers, CACHE_NO_STORE),
+    )
+
+
+def _text(headers: Mapping[str, str], name: str) -> str | None:
+    return check_text(headers[name], name, maximum=MAX_HEADER_LENGTH) if headers.get(name) else None
+
+
+def _flag(headers: Mapping[str, str], name: str) -> bool:
+    value = headers.get(name, "false").lower()
+    if value not in {"true", "false"}:
+        raise invalid(name, "it is either 'true' or 'false'")
+    return value == "true"
+
+
+def _seconds(headers: Mapping[str, str], name: str) -> int | None:
+    """Read whole seconds, or a number with a unit such as "5m"."""
+    text = headers.get(name)
+    if text is None:
+        return None
+    number, unit = (text[:-1], text[-1:]) if text[-1:] in _UNITS else (text, "s")
+    if not (number.isascii() and number.isdigit()):
+        raise invalid(name, "expected seconds, or a duration such as '30s', '5m' or '1h'")
+    return check_integer(int(number[:9]) * _UNITS[unit], name, minimum=1, maximum=MAX_CACHE_TTL_SECONDS)

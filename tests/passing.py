@@ -1,0 +1,157 @@
+"""PassthroughBackend before a Berth of the tests' own process, which a real Envoy stands before."""
+
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from background import in_background
+from berth.adapters.passthrough import PassthroughBackend
+from berth.adapters.upstream import OPENAI, UpstreamKey, UpstreamSettings
+from berth.core.backend import Backend, Content, Upload
+from berth.core.caller import Caller
+from berth.core.credentials import Credentials
+from berth.core.errors import NotFoundError
+from berth.core.router import Router
+from berth.launch.envoy_process import running_envoy
+from berth.rest.edge import EdgeSettings
+from berth.rest.envoy import bootstrap
+from berth.rpc import interceptors
+from berth.rpc.container_files import ContainerFileHandlers
+from berth.rpc.containers import ContainerHandlers
+from berth.rpc.server import Server
+from berth.v1 import container_file_service_pb2 as files
+from berth.v1 import container_service_pb2 as containers
+from berth.v1.container_file_pb2 import ContainerFile
+from berth.v1.container_pb2 import Container
+from berth.v1.provider_pb2 import Provider
+from fakes import FixedClock, MemoryStore
+from keeping import Kept
+
+PASSED = (Provider.PROVIDER_OLLAMA, Provider.PROVIDER_GROQ)
+KEEPER = Provider.PROVIDER_OLLAMA
+KEY = "sk-bf-of-the-gateway"
+SILENT = structlog.wrap_logger(None, processors=[structlog.testing.LogCapture()])
+
+
+@dataclass(frozen=True)
+class Edge:
+    """An Envoy, and the socket on which it looks for the service."""
+
+    rest: str
+    socket: Path
+
+
+@contextmanager
+def running_edge(folder: Path) -> Iterator[Edge]:
+    """Run an Envoy; what serves behind it may come and go."""
+    socket = folder / "grpc"
+    configuration = _behind(bootstrap(EdgeSettings(rest_port=0, access_log_path=None)), socket)
+    envoy = running_envoy(configuration, folder / "envoy", listener="rest", grace_seconds=1.0, json_log=False)
+    with in_background(envoy) as running:
+        yield Edge(f"http://127.0.0.1:{running.port}", socket)
+
+
+def _behind(configuration: Any, socket: Path) -> Any:
+    """Return the configuration with every endpoint on a Unix socket."""
+    if isinstance(configuration, list):
+        return [_behind(item, socket) for item in configuration]
+    if not isinstance(configuration, dict):
+        return configuration
+    if "endpoint" in configuration:
+        return configuration | {"endpoint": {"address": {"pipe": {"path": str(socket)}}}}
+    return {name: _behind(value, socket) for name, value in configuration.items()}
+
+
+@asynccontextmanager
+async def serving_upstream(kept: Kept, edge: Edge) -> AsyncIterator[None]:
+    """Serve `kept` behind an Envoy: all that it makes is Ollama's."""
+    router = Router({KEEPER: kept.backend}, keeper=kept.backend, store=kept.store, default_provider=KEEPER)
+    server = Server(
+        {
+            containers.DESCRIPTOR.services_by_name["ContainerService"]: ContainerHandlers(router),
+            files.DESCRIPTOR.services_by_name["ContainerFileService"]: ContainerFileHandlers(router),
+        },
+        interceptors=[
+            interceptors.request(SILENT, new_request_id=lambda: "request"),
+            interceptors.errors(SILENT),
+            interceptors.auth(Credentials(virtual_keys={KEY: Caller("upstream", "gateway")}, basic_users={})),
+        ],
+    )
+    server.bind(f"unix:{edge.socket}")
+    await server.start()
+    try:
+        yield
+    finally:
+        await server.drain(0)
+
+
+@asynccontextmanager
+async def passing_to_upstream(rest: str, clock: FixedClock) -> AsyncIterator[Backend]:
+    """Open a PassthroughBackend for each provider, on one store, and what chooses between them."""
+    store = MemoryStore()
+    settings = UpstreamSettings(base_url=f"{rest}/v1", flavor=OPENAI, keys=(UpstreamKey("main", KEY),))
+    backends = {
+        provider: PassthroughBackend(provider, settings, store=store, now=clock, log=SILENT) for provider in PASSED
+    }
+    try:
+        yield Routed(backends, store)
+    finally:
+        for backend in backends.values():
+            await backend.close()
+
+
+class Routed:
+    """Several backends as one: each request goes to the one of its provider, as the handlers see to."""
+
+    def __init__(self, backends: Mapping[Provider, Backend], store: MemoryStore) -> None:
+        self._backends, self._store = backends, store
+
+    async def create_container(self, caller: Caller, request: containers.CreateContainerRequest) -> Container:
+        return await self._backends[request.provider].create_container(caller, request)
+
+    async def list_containers(
+        self, caller: Caller, request: containers.ListContainersRequest
+    ) -> containers.ListContainersResponse:
+        return await self._backends[request.provider or KEEPER].list_containers(caller, request)
+
+    async def retrieve_container(self, caller: Caller, request: containers.RetrieveContainerRequest) -> Container:
+        return await (await self._of(caller, request)).retrieve_container(caller, request)
+
+    async def delete_container(
+        self, caller: Caller, request: containers.DeleteContainerRequest
+    ) -> containers.DeleteContainerResponse:
+        return await (await self._of(caller, request)).delete_container(caller, request)
+
+    async def create_container_file(self, caller: Caller, upload: Upload) -> ContainerFile:
+        return await (await self._of(caller, upload)).create_container_file(caller, upload)
+
+    async def list_container_files(
+        self, caller: Caller, request: files.ListContainerFilesRequest
+    ) -> files.ListContainerFilesResponse:
+        return await (await self._of(caller, request)).list_container_files(caller, request)
+
+    async def retrieve_container_file(
+        self, caller: Caller, request: files.RetrieveContainerFileRequest
+    ) -> ContainerFile:
+        return await (await self._of(caller, request)).retrieve_container_file(caller, request)
+
+    async def retrieve_container_file_content(
+        self, caller: Caller, request: files.RetrieveContainerFileContentRequest
+    ) -> Content:
+        return await (await self._of(caller, request)).retrieve_container_file_content(caller, request)
+
+    async def delete_container_file(
+        self, caller: Caller, request: files.DeleteContainerFileRequest
+    ) -> files.DeleteContainerFileResponse:
+        return await (await self._of(caller, request)).delete_container_file(caller, request)
+
+    async def _of(self, caller: Caller, request: Any) -> Backend:
+        try:
+            owner = await self._store.get_provider(caller.tenant, request.container_id)
+        except NotFoundError:
+            owner = KEEPER
+        return self._backends[request.provider or owner]

@@ -1,0 +1,90 @@
+"""MemoryCache: its bound, and what makes room."""
+
+import tracemalloc
+
+from berth.adapters.memory_cache import ENTRY_BYTES, MemoryCache
+from berth.core.caller import Options
+from berth.core.stores import CachedAnswer, CacheKey
+from berth.v1.provider_pb2 import Provider
+from fakes import FixedClock
+
+OPENAI = Provider.PROVIDER_OPENAI
+
+
+def key(number: int) -> CacheKey:
+    return CacheKey(
+        tenant=f"tenant-{number}",
+        allowed=None,
+        provider=OPENAI,
+        operation="retrieve_container",
+        container_id=f"cntr_{number:048x}",
+        file_id=f"cfile_{number:032x}",
+        named=OPENAI,
+        options=Options(cache_key=f"key-{number}"),
+    )
+
+
+def answer(number: int, *, length: int = 300) -> CachedAnswer:
+    return CachedAnswer(f"cache_{number:032x}", bytes(length), read_at=number)
+
+
+def test_it_never_takes_more_than_it_may() -> None:
+    """A hundred answers of 10 kB into 200 kB: some twenty stay, the last among them."""
+    cache = MemoryCache(200_000, timer=FixedClock())
+    for number in range(100):
+        assert cache.put(key(number), answer(number, length=10_000), ttl_seconds=60)
+        assert cache.bytes <= 200_000
+    kept = [number for number in range(100) if cache.get(key(number)) is not None]
+    assert kept == list(range(100 - len(kept), 100))
+    assert 15 <= len(kept) <= 20
+
+
+def test_what_is_used_stays() -> None:
+    """The answer that was least recently used makes room first."""
+    cache = MemoryCache(50_000, timer=FixedClock())
+    cache.put(key(0), answer(0), ttl_seconds=60)
+    for number in range(1, 100):
+        cache.put(key(number), answer(number), ttl_seconds=60)
+        assert cache.get(key(0)) == answer(0)
+    assert cache.get(key(1)) is None
+
+
+def test_what_is_too_large_is_not_kept() -> None:
+    """An answer over the bound displaces nobody."""
+    cache = MemoryCache(20_000, timer=FixedClock())
+    assert cache.put(key(0), answer(0), ttl_seconds=60)
+    assert not cache.put(key(1), answer(1, length=20_000), ttl_seconds=60)
+    assert cache.get(key(0)) == answer(0)
+    assert cache.get(key(1)) is None
+
+
+def test_the_key_counts() -> None:
+    """A caller's own texts in the key are part of what an entry takes."""
+    cache = MemoryCache(10_000, timer=FixedClock())
+    cache.put(key(0), answer(0, length=1000), ttl_seconds=60)
+    assert 1000 + len(key(0).container_id) + ENTRY_BYTES < cache.bytes < 1000 + ENTRY_BYTES + 1000
+
+
+def test_what_has_expired_takes_no_room() -> None:
+    """Answers whose time is up go before any that still hold."""
+    clock = FixedClock()
+    cache = MemoryCache(10_000, timer=clock)
+    for number in range(5):
+        cache.put(key(number), answer(number), ttl_seconds=60)
+    clock.advance(60)
+    cache.put(key(5), answer(5), ttl_seconds=60)
+    assert cache.bytes < 2500
+
+
+def test_the_count_is_true() -> None:
+    """The memory that is really used is no more than what is counted, and no less than half of it."""
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        cache = MemoryCache(10**9, timer=FixedClock())
+        for number in range(2000):
+            cache.put(key(number), answer(number), ttl_seconds=60)
+        used = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+    assert cache.bytes / 2 < used <= cache.bytes
