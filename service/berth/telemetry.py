@@ -29,6 +29,13 @@ def configure_logging(*, json: bool) -> None:
     renderers = [structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_renderers(json=json, to_text=True)]
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(processors=renderers, foreign_pre_chain=described))
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+    # Both tell of a client's mistake, which is answered; the first shows the value of the header, which may be a key.
+    logging.getLogger("grpc._cython.cygrpc").addFilter(_tells_no_header)
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)
+
+
+def _tells_no_header(record: logging.LogRecord) -> bool:
+    return not str(record.msg).startswith("Invalid encoding")
 
 
 def _renderers(*, json: bool, to_text: bool) -> list[Processor]:

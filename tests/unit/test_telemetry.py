@@ -72,3 +72,20 @@ def test_a_terminal_gets_lines_for_people() -> None:
     assert "call.finished" in text
     assert "Traceback (most recent call last)" in text
     assert "not.shown" not in text
+
+
+def test_a_header_that_is_no_text_is_not_shown() -> None:
+    """What grpc says of a header it cannot decode holds the header's value, which may be a key."""
+    program = """
+import logging
+from berth.telemetry import configure_logging
+configure_logging(json=True)
+grpc = logging.getLogger("grpc._cython.cygrpc")
+grpc.exception("Invalid encoding on %s", b"sk-bf-s3cret")
+grpc.error("something else")
+logging.getLogger("python_multipart.multipart").warning("Expected boundary character")
+"""
+    command = [sys.executable, "-c", program]
+    text = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stderr
+    (line,) = map(json.loads, text.splitlines())
+    assert line["event"] == "something else"
