@@ -40,6 +40,23 @@ def test_paths(berth: Berth, path: str, statuses: set[int]) -> None:
     expect_raw(raw(berth, f"GET {path} HTTP/1.1"), statuses)
 
 
+def test_the_query_cannot_replace_the_path(client: httpx2.Client, container: str) -> None:
+    """An id that stands in the path is the one that counts: given again in the query, it is refused."""
+    path = f"/v1/containers/{container}"
+    for response in (
+        client.get(path, params={"container_id": "cntr_other"}),
+        client.delete(path, params={"container_id": container}),
+        client.post(f"{path}/files", params={"container_id": "cntr_other"}, content=b"x"),
+    ):
+        expect(response, 400, "container_id", "duplicate_parameter")
+    expect(client.get("/v1/containers?provider=groq&provider=ollama"), 400, "provider", "duplicate_parameter")
+
+
+def test_connect_is_refused(berth: Berth) -> None:
+    """A CONNECT, whose body has no end, is answered at once."""
+    expect_raw(raw(berth, "CONNECT elsewhere:443 HTTP/1.1"), {404})
+
+
 @pytest.mark.parametrize("verb", ["PUT", "PATCH", "POST"])
 def test_methods(client: httpx2.Client, container: str, verb: str) -> None:
     """A method that does not exist on a path is a 404 with the envelope."""

@@ -197,6 +197,16 @@ def test_other_packages_are_left_alone() -> None:
     assert "REQUIRED" in VIEW.FindEnumTypeByName("google.api.FieldBehavior").values_by_name
 
 
+def test_no_field_of_a_request_can_be_given_twice() -> None:
+    """Each plain field of a request is optional, which is what makes Envoy refuse a second value; answers stay."""
+    services = [service for file in rest_view(load_contract()).file for service in file.service]
+    for method in (method for service in services for method in service.method):
+        fields = VIEW.FindMessageTypeByName(method.input_type.removeprefix(".")).fields
+        plain_fields = [field for field in fields if not field.is_repeated and field.message_type is None]
+        assert all(field.has_presence for field in plain_fields), method.name
+    assert not VIEW.FindMessageTypeByName("berth.v1.Container").fields_by_name["name"].has_presence
+
+
 def with_file(**parts: Any) -> FileDescriptorSet:
     """Return the contract and one more file of its package."""
     extra = FileDescriptorProto(name="berth/v1/extra.proto", package="berth.v1", syntax="proto3", **parts)

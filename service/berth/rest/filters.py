@@ -39,7 +39,8 @@ def http_filters(settings: EdgeSettings) -> list[Json]:
         _rest_only(
             "buffer",
             _buffer(settings),
-            [_header(":path", upload_paths(view))],
+            # A CONNECT has no body that ends: who waits for it never comes to the refusal.
+            [_header(":path", upload_paths(view)), _header(":method", "CONNECT")],
         ),
         _rest_only("header_mutation", _header_mutation()),
         _rest_only("lua", _lua()),

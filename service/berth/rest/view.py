@@ -61,6 +61,7 @@ def rest_view(contract: FileDescriptorSet) -> FileDescriptorSet:
     for file in ours:
         _narrow_integers(file)
         _add_aliases(file)
+    _refuse_repetition(ours)
     _shorten_enum_values(ours)
     _replace_status(view)
     return FileDescriptorSet(file=_dependencies_first(view.file))
@@ -87,6 +88,29 @@ def _check_maximum(field: FieldDescriptorProto, name: str) -> None:
         raise ViewError(f"{name}: a 64-bit field needs the option (berth.v1.maximum)")
     if (maximum := field.options.Extensions[_MAXIMUM]) > _UINT32_MAX:
         raise ViewError(f"{name}: its maximum {maximum} is above {_UINT32_MAX}")
+
+
+def _refuse_repetition(files: Iterable[FileDescriptorProto]) -> None:
+    """Make the fields of requests optional, which they are on the wire anyway.
+
+    Envoy takes the last of two values of a plain field, be they in the path, the
+    query or the body: `?container_id=` would reach another container than the
+    path says. The second value of an optional one it refuses.
+    """
+    methods = chain.from_iterable(service.method for file in files for service in file.service)
+    requests = {method.input_type.removeprefix(".") for method in methods}
+    for scope, message in chain.from_iterable(map(_messages, files)):
+        if scope in requests:
+            for field in message.field:
+                _make_optional(field, message)
+
+
+def _make_optional(field: FieldDescriptorProto, message: DescriptorProto) -> None:
+    plain = field.label != FieldDescriptorProto.LABEL_REPEATED and field.type != FieldDescriptorProto.TYPE_MESSAGE
+    if plain and not field.HasField("oneof_index"):
+        field.proto3_optional = True
+        field.oneof_index = len(message.oneof_decl)
+        message.oneof_decl.add(name=f"_{field.name}")
 
 
 def _shorten_enum_values(files: Iterable[FileDescriptorProto]) -> None:
