@@ -7,8 +7,8 @@ from typing import cast
 
 from berth.core.backend import Backend, Upload
 from berth.core.caller import Caller
+from berth.core.completion import Completion
 from berth.core.errors import BerthError, NotFoundError
-from berth.core.intake import to_the_end
 from berth.v1.container_file_pb2 import ContainerFile
 from berth.v1.container_file_service_pb2 import (
     DeleteContainerFileRequest,
@@ -90,7 +90,7 @@ class CountingBackend:
     async def _write(self, call: str, caller: Caller, container_id: str) -> None:
         self.calls[call] += 1
         effect = self._effect(caller.tenant, container_id, deletes=call == "delete_container")
-        await to_the_end(effect)
+        await Completion().of(effect)
         await self._gate()
 
     async def _effect(self, tenant: str, container_id: str, *, deletes: bool) -> None:

@@ -25,8 +25,8 @@ from berth.adapters.upstream_reply import Reply
 from berth.core.backend import Content, Upload
 from berth.core.caller import Caller
 from berth.core.catalogue import Catalogue
+from berth.core.completion import Completion
 from berth.core.errors import BerthError, NotFoundError, StorageError, UnsupportedOperationError
-from berth.core.intake import to_the_end
 from berth.core.providers import provider_name
 from berth.core.router import not_configured
 from berth.core.stores import ID_TAKEN, ContainerRecord, ContainerStore
@@ -92,6 +92,7 @@ class PassthroughBackend:
         self._now = now
         self._log = log
         self._catalogue = Catalogue(store, now)
+        self._completion = Completion()
         self._ring = KeyRing(settings.keys, provider=self._name, now=now, random=random, log=log)
         self._account = UpstreamAccount(settings, provider=self._name, ring=self._ring, log=log, sleep=sleep)
 
@@ -111,7 +112,7 @@ class PassthroughBackend:
         value = self._account.read(reply, order, trip)
         container = container_of(value, provider=self._name)
         record = ContainerRecord(container, tenant=caller.tenant, provider=self._provider, key=trip.key.name)
-        await to_the_end(self._add(record, caller, trip.key))
+        await self._completion.of(self._add(record, caller, trip.key))
         return self._dressed(container, trip, caller=caller, order=order, value=value)
 
     async def list_containers(self, caller: Caller, request: ListContainersRequest) -> ListContainersResponse:
@@ -251,7 +252,7 @@ class PassthroughBackend:
 
     async def _forget(self, caller: Caller, container_id: str) -> None:
         with suppress(NotFoundError):
-            await to_the_end(self._store.delete_container(caller.tenant, container_id))
+            await self._completion.of(self._store.delete_container(caller.tenant, container_id))
 
     async def _keep(self, record: ContainerRecord, container: Container) -> None:
         """Keep what the provider says of a container, where it says something new."""

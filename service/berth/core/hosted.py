@@ -13,8 +13,9 @@ from berth.core.backend import Content, Upload
 from berth.core.caller import Caller
 from berth.core.catalogue import Catalogue
 from berth.core.checks import check_integer, missing
+from berth.core.completion import Completion
 from berth.core.errors import ContainerExpiredError, NotFoundError
-from berth.core.intake import Intake, to_the_end
+from berth.core.intake import Intake
 from berth.core.lifetime import expires_at, status_at
 from berth.core.new_container import HostedLimits, new_container, unknown_file
 from berth.core.paging import paging
@@ -75,7 +76,10 @@ class HostedBackend:
         self._now = now
         self._new_id = new_id
         self._catalogue = Catalogue(store, now)
-        self._intake = Intake(store=store, blobs=blobs, limits=limits, now=now, new_id=new_id)
+        self._completion = Completion()
+        self._intake = Intake(
+            store=store, blobs=blobs, limits=limits, now=now, new_id=new_id, completion=self._completion
+        )
 
     async def create_container(self, caller: Caller, request: CreateContainerRequest) -> Container:
         """Make a container; see Backend."""
@@ -83,7 +87,9 @@ class HostedBackend:
             request, container_id=self._new_id(*CONTAINER_ID), created_at=self._now(), limits=self._limits
         )
         record = ContainerRecord(container, tenant=caller.tenant, provider=request.provider)
-        await to_the_end(self._store.add_container(record, domain_secrets=request.network_policy.domain_secrets))
+        await self._completion.of(
+            self._store.add_container(record, domain_secrets=request.network_policy.domain_secrets)
+        )
         return _of(self._catalogue.shown(record), record.provider)
 
     async def list_containers(self, caller: Caller, request: ListContainersRequest) -> ListContainersResponse:
@@ -98,7 +104,7 @@ class HostedBackend:
     async def delete_container(self, caller: Caller, request: DeleteContainerRequest) -> DeleteContainerResponse:
         """Delete a container and its files; see Backend."""
         record = await self._catalogue.container(caller, request.container_id, provider=request.provider)
-        await to_the_end(self._delete_container(caller.tenant, request.container_id))
+        await self._completion.of(self._delete_container(caller.tenant, request.container_id))
         response = DeleteContainerResponse(id=request.container_id, object="container.deleted", deleted=True)
         return _of(response, record.provider)
 
@@ -156,7 +162,7 @@ class HostedBackend:
         """Delete a file; see Backend."""
         home, _ = await self._located(caller, request)
         self._require_running(home)
-        await to_the_end(self._delete_file(caller.tenant, request.container_id, request.file_id))
+        await self._completion.of(self._delete_file(caller.tenant, request.container_id, request.file_id))
         response = DeleteContainerFileResponse(id=request.file_id, object="container.file.deleted", deleted=True)
         return _of(response, home.provider)
 

@@ -1,11 +1,10 @@
 """How a file gets into a hosted container: the bytes first, then the row."""
 
-import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable
 from hashlib import sha256
-from typing import Any, TypeVar
 
 from berth.core.backend import Upload
+from berth.core.completion import Completion
 from berth.core.errors import InvalidRequestError
 from berth.core.new_container import HostedLimits
 from berth.core.paths import UNIQUE_DIGITS, clean_filename, container_path
@@ -14,9 +13,6 @@ from berth.v1.container_file_pb2 import ContainerFile
 
 FILE_ID = ("cfile_", 32)
 DEFAULT_CONTENT_TYPE = "application/octet-stream"
-
-T = TypeVar("T")
-_running: set[asyncio.Task[Any]] = set()
 
 
 class Intake:
@@ -30,12 +26,14 @@ class Intake:
         limits: HostedLimits,
         now: Callable[[], int],
         new_id: Callable[[str, int], str],
+        completion: Completion,
     ) -> None:
         self._store = store
         self._blobs = blobs
         self._limits = limits
         self._now = now
         self._new_id = new_id
+        self._completion = completion
 
     async def take(self, tenant: str, upload: Upload) -> ContainerFile:
         """Store the bytes of `upload` and then its row.
@@ -60,11 +58,11 @@ class Intake:
                 source="user",
             )
         except InvalidRequestError:
-            await to_the_end(self._blobs.delete([blob]))
+            await self._completion.of(self._blobs.delete([blob]))
             raise
         content_type = upload.content_type or DEFAULT_CONTENT_TYPE
         record = FileRecord(file, filename=filename, content_type=content_type, sha256=tally.sha256, blob=blob)
-        await to_the_end(self._add(tenant, record))
+        await self._completion.of(self._add(tenant, record))
         return file
 
     async def _add(self, tenant: str, record: FileRecord) -> None:
@@ -97,15 +95,3 @@ class _Tally:
                 raise InvalidRequestError(message, param="file", code="file_too_large")
             self._digest.update(chunk)
             yield chunk
-
-
-async def to_the_end(work: Coroutine[Any, Any, T]) -> T:
-    """Await `work`, which goes on to its end even if the caller goes away.
-
-    What must not stop half-way, a row that is being written or a blob that is
-    to be removed, runs under this.
-    """
-    task = asyncio.ensure_future(work)
-    _running.add(task)  # the event loop itself holds tasks only weakly
-    task.add_done_callback(_running.discard)
-    return await asyncio.shield(task)
