@@ -105,6 +105,14 @@ async def test_a_delay_is_told_in_every_way() -> None:
     assert told.headers["retry-after"] == "7"
 
 
+async def test_a_provider_that_only_the_backend_knows_is_told_in_every_way() -> None:
+    """The reply, the headers and the log name the provider of a container that was asked for by its id alone."""
+    async with serving(Failing(errors.NotFoundError("no", provider="groq"))) as served:
+        told = await refused(served.containers.ListContainers(ListContainersRequest(), metadata=OURS))
+    assert told.reply.extra_fields.provider == told.headers["x-bifrost-provider"] == "groq"
+    assert served.lines()[0]["provider"] == "groq"
+
+
 async def test_a_parameter_is_told_in_every_way(served: Served) -> None:
     """The parameter at fault stands in BadRequest as well."""
     told = await refused(served.containers.ListContainers(ListContainersRequest(limit=0), metadata=OURS))

@@ -6,7 +6,8 @@ blobs on delete. So a row never lies; what a crash can leave is a blob without
 a row, which nobody sees.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 from berth.core.backend import Content, Upload
@@ -14,7 +15,7 @@ from berth.core.caller import Caller
 from berth.core.catalogue import Catalogue
 from berth.core.checks import check_integer, missing
 from berth.core.completion import Completion
-from berth.core.errors import ContainerExpiredError, NotFoundError
+from berth.core.errors import BerthError, ContainerExpiredError, NotFoundError
 from berth.core.intake import Intake
 from berth.core.lifetime import expires_at, status_at
 from berth.core.new_container import HostedLimits, new_container, unknown_file
@@ -104,17 +105,19 @@ class HostedBackend:
     async def delete_container(self, caller: Caller, request: DeleteContainerRequest) -> DeleteContainerResponse:
         """Delete a container and its files; see Backend."""
         record = await self._catalogue.container(caller, request.container_id, provider=request.provider)
-        await self._completion.of(self._delete_container(caller.tenant, request.container_id))
+        with _naming(record.provider):
+            await self._completion.of(self._delete_container(caller.tenant, request.container_id))
         response = DeleteContainerResponse(id=request.container_id, object="container.deleted", deleted=True)
         return _of(response, record.provider)
 
     async def create_container_file(self, caller: Caller, upload: Upload) -> ContainerFile:
         """Store a file; see Backend."""
         record = await self._catalogue.container(caller, upload.container_id, provider=upload.provider)
-        self._require_running(home_of(record))
-        if upload.file_id is not None:
-            raise unknown_file(upload.file_id, "file_id")
-        file = await self._intake.take(caller.tenant, upload)
+        with _naming(record.provider):
+            self._require_running(home_of(record))
+            if upload.file_id is not None:
+                raise unknown_file(upload.file_id, "file_id")
+            file = await self._intake.take(caller.tenant, upload)
         return _of(file, record.provider)
 
     async def list_container_files(
@@ -122,8 +125,9 @@ class HostedBackend:
     ) -> ListContainerFilesResponse:
         """Return a page of files; see Backend."""
         record = await self._catalogue.container(caller, request.container_id, provider=request.provider)
-        self._require_files(home_of(record), request.container_id)
-        page = await self._store.list_files(caller.tenant, request.container_id, paging(request))
+        with _naming(record.provider):
+            self._require_files(home_of(record), request.container_id)
+            page = await self._store.list_files(caller.tenant, request.container_id, paging(request))
         files = [stored.file for stored in page.data]
         response = ListContainerFilesResponse(object="list", data=files, has_more=page.has_more)
         if files:
@@ -133,7 +137,8 @@ class HostedBackend:
     async def retrieve_container_file(self, caller: Caller, request: RetrieveContainerFileRequest) -> ContainerFile:
         """Return a file; see Backend."""
         home, stored = await self._located(caller, request)
-        self._require_files(home, request.container_id)
+        with _naming(home.provider):
+            self._require_files(home, request.container_id)
         return _of(stored.file, home.provider)
 
     async def retrieve_container_file_content(
@@ -141,19 +146,17 @@ class HostedBackend:
     ) -> Content:
         """Open a file; see Backend."""
         home, stored = await self._located(caller, request)
-        self._require_files(home, request.container_id)
-        size = stored.file.bytes
-        offset = check_integer(request.offset, "offset", minimum=0, maximum=size)
-        length = size - offset
-        if request.HasField("length"):
-            length = min(length, check_integer(request.length, "length", minimum=0, maximum=2**63))
+        with _naming(home.provider):
+            self._require_files(home, request.container_id)
+            offset, length = _range(request, stored.file.bytes)
+            chunks = await self._blobs.get(stored.blob, offset=offset, length=length)
         return Content(
             provider=home.provider,
             filename=stored.filename,
             content_type=stored.content_type,
             sha256=stored.sha256,
             length=length,
-            chunks=await self._blobs.get(stored.blob, offset=offset, length=length),
+            chunks=chunks,
         )
 
     async def delete_container_file(
@@ -161,8 +164,9 @@ class HostedBackend:
     ) -> DeleteContainerFileResponse:
         """Delete a file; see Backend."""
         home, _ = await self._located(caller, request)
-        self._require_running(home)
-        await self._completion.of(self._delete_file(caller.tenant, request.container_id, request.file_id))
+        with _naming(home.provider):
+            self._require_running(home)
+            await self._completion.of(self._delete_file(caller.tenant, request.container_id, request.file_id))
         response = DeleteContainerFileResponse(id=request.file_id, object="container.file.deleted", deleted=True)
         return _of(response, home.provider)
 
@@ -189,17 +193,34 @@ class HostedBackend:
 
     def _require_running(self, home: Home) -> None:
         if self._expired(home):
-            raise ContainerExpiredError(provider=provider_name(home.provider))
+            raise ContainerExpiredError
 
     def _require_files(self, home: Home, container_id: str) -> None:
         if self._expired(home):
-            message = f"The files of container {container_id} are gone: the container is expired."
-            raise NotFoundError(message, provider=provider_name(home.provider))
+            raise NotFoundError(f"The files of container {container_id} are gone: the container is expired.")
 
 
 def home_of(record: ContainerRecord) -> Home:
     """Return what matters about a container to its files."""
     return Home(record.provider, expires_at(record.container))
+
+
+def _range(request: RetrieveContainerFileContentRequest, size: int) -> tuple[int, int]:
+    """Return the offset and the length of what is asked for of `size` bytes."""
+    offset = check_integer(request.offset, "offset", minimum=0, maximum=size)
+    if not request.HasField("length"):
+        return offset, size - offset
+    return offset, min(size - offset, check_integer(request.length, "length", minimum=0, maximum=2**63))
+
+
+@contextmanager
+def _naming(provider: Provider) -> Iterator[None]:
+    """Say in what goes wrong whose container it is about: the caller need not have named the provider."""
+    try:
+        yield
+    except BerthError as error:
+        error.provider = error.provider or provider_name(provider)
+        raise
 
 
 def _of(answer: Answer, provider: Provider) -> Answer:

@@ -12,6 +12,8 @@ from typing import Any
 from structlog.typing import FilteringBoundLogger
 
 from berth.core.credentials import HEADERS, Credentials
+from berth.core.errors import BerthError
+from berth.core.providers import PROVIDERS
 from berth.rpc import options
 from berth.rpc.call import Behavior, Call, Interceptor
 from berth.rpc.options import read_options
@@ -57,6 +59,8 @@ def errors(log: FilteringBoundLogger) -> Interceptor:
             try:
                 return await proceed(message, call)
             except Exception as error:  # noqa: BLE001 - the catch-all is a matter of security
+                if isinstance(error, BerthError) and error.provider:
+                    call.provider = PROVIDERS[error.provider]
                 refused = refusal(
                     error,
                     request_id=call.request_id,
