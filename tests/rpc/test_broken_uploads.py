@@ -97,7 +97,7 @@ async def test_a_deadline_during_an_upload_leaves_nothing(served: Served, kept: 
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await call
     assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-    assert await ended(served, 2) == ["CANCELLED"]
+    assert await ended(served, 2) == ["DEADLINE_EXCEEDED"]
     await eventually(lambda: kept.left() == Left(containers=1))
 
 

@@ -4,6 +4,7 @@ Each is applied to a method once, when the server is built: nothing is looked up
 or wrapped while calls run. Health and reflection stand outside.
 """
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 from time import perf_counter
@@ -21,6 +22,8 @@ from berth.rpc.status import refusal
 from berth.v1.provider_pb2 import PROVIDER_OPENAI
 
 MAX_REQUEST_ID_LENGTH = 128
+DEADLINE_SLACK_SECONDS = 0.05
+"""A caller whose time is up says so, which may arrive a little before the time is up here."""
 _ORIGINAL_PATH = "x-envoy-original-path"
 """Where Envoy's transcoder keeps the path of a REST request."""
 _OPENAI_PATHS = "/openai/"
@@ -37,6 +40,10 @@ def request(log: FilteringBoundLogger, *, new_request_id: Callable[[], str]) -> 
                 response = await proceed(message, call)
                 if response is not None:
                     _complete(response, call, milliseconds=int((perf_counter() - started) * 1000))
+            except asyncio.CancelledError:
+                call.status = _reason_to_cancel(call)
+                raise
+            else:
                 call.status = "OK"
                 return response
             finally:
@@ -107,6 +114,12 @@ def _read_metadata(call: Call, new_request_id: Callable[[], str]) -> None:
             if value.startswith(_OPENAI_PATHS):
                 call.default_provider = PROVIDER_OPENAI
     call.request_id = call.request_id or new_request_id()
+
+
+def _reason_to_cancel(call: Call) -> str:
+    """Return the status of a call that nobody waits for any more: its time was up, or the caller left."""
+    seconds = call.context.time_remaining()
+    return "CANCELLED" if seconds is None or seconds > DEADLINE_SLACK_SECONDS else "DEADLINE_EXCEEDED"
 
 
 def _complete(response: Any, call: Call, *, milliseconds: int) -> None:
