@@ -189,7 +189,7 @@ class MemoryBlobs:
     async def get(self, key: str, *, offset: int, length: int) -> AsyncIterator[bytes]:
         """Open a blob; see BlobStore."""
         if key not in self.blobs:
-            raise NotFoundError(f"There is no blob {key}.")
+            raise NotFoundError("The file is gone: it was deleted meanwhile.")
         return _chunks(self.blobs[key][offset : offset + length])
 
     async def delete(self, keys: Iterable[str]) -> None:

@@ -16,13 +16,13 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextmanager
-def found(key: str) -> Iterator[None]:
-    """Raise NotFoundError if there is no blob `key`, StorageError for all else that goes wrong."""
+def found() -> Iterator[None]:
+    """Raise NotFoundError if there is no such blob, StorageError for all else that goes wrong."""
     with translated():
         try:
             yield
         except FileNotFoundError as error:
-            raise NotFoundError(f"There is no blob {key}.") from error
+            raise NotFoundError("The file is gone: it was deleted meanwhile.") from error
 
 
 @contextmanager

@@ -63,7 +63,7 @@ class ObjectBlobs:
     async def get(self, key: str, *, offset: int, length: int) -> AsyncIterator[bytes]:
         """Open a blob; see BlobStore. Reading the first chunk at once shows whether there is one."""
         end = offset + length
-        with found(key):
+        with found():
             if not length:
                 await obstore.head_async(self._store, key)
         first = await self._read(key, start=offset, end=end) if length else b""
@@ -105,7 +105,7 @@ class ObjectBlobs:
 
     async def _read(self, key: str, *, start: int, end: int) -> bytes:
         """Read a chunk. Ranges are several times as fast as obstore's stream, which reads 8 KiB at a time."""
-        with found(key):
+        with found():
             size = min(_CHUNK_BYTES, end - start)
             return bytes(await obstore.get_range_async(self._store, key, start=start, length=size))
 
