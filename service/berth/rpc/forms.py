@@ -157,4 +157,4 @@ def _text(value: bytes, what: str) -> str:
 
 
 def _malformed(reason: str) -> InvalidRequestError:
-    return invalid("body", f"the multipart form is malformed, {reason}")
+    return invalid("body", f"the multipart form is malformed: {reason}")
