@@ -163,22 +163,8 @@ async def test_the_files_of_an_expired_container_are_gone(subject: Subject, name
     subject.clock.advance(61)
     error = await refused(OPERATIONS[name](subject.backend, OURS, container_id, file.id, NONE))
     assert type(error) is (ContainerExpiredError if name in WRITES else NotFoundError)
-    assert error.provider == "ollama"
     if name in WRITES:
         assert (error.message, error.code) == ("Container is expired.", None)
-
-
-async def test_what_is_wrong_with_a_file_names_the_provider(subject: Subject) -> None:
-    """Who names no provider, since the id tells it, still learns from a refusal which one it is about."""
-    container_id = await subject.container()
-    file = await put_file(subject.backend, OURS, container_id, file_path="taken")
-    for refusal in (
-        put_file(subject.backend, OURS, container_id, file_path="taken"),
-        subject.content(container_id, file.id, offset=6),
-        subject.backend.list_container_files(OURS, ListContainerFilesRequest(container_id=container_id, limit=0)),
-    ):
-        error = await refused(refusal)
-        assert (type(error), error.provider) == (InvalidRequestError, "ollama")
 
 
 async def test_an_expired_container_still_shows(subject: Subject) -> None:

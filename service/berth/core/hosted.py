@@ -6,8 +6,7 @@ blobs on delete. So a row never lies; what a crash can leave is a blob without
 a row, which nobody sees.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import TypeVar
 
 from berth.core.backend import Content, Upload
@@ -15,12 +14,11 @@ from berth.core.caller import Caller
 from berth.core.catalogue import Catalogue
 from berth.core.checks import check_integer, missing
 from berth.core.completion import Completion
-from berth.core.errors import BerthError, ContainerExpiredError, NotFoundError
+from berth.core.errors import ContainerExpiredError, NotFoundError
 from berth.core.intake import Intake
 from berth.core.lifetime import expires_at, status_at
 from berth.core.new_container import HostedLimits, new_container, unknown_file
 from berth.core.paging import paging
-from berth.core.providers import provider_name
 from berth.core.stores import BlobStore, ContainerRecord, ContainerStore, FileRecord, Home
 from berth.v1.container_file_pb2 import ContainerFile
 from berth.v1.container_file_service_pb2 import (
@@ -105,19 +103,17 @@ class HostedBackend:
     async def delete_container(self, caller: Caller, request: DeleteContainerRequest) -> DeleteContainerResponse:
         """Delete a container and its files; see Backend."""
         record = await self._catalogue.container(caller, request.container_id, provider=request.provider)
-        with _naming(record.provider):
-            await self._completion.of(self._delete_container(caller.tenant, request.container_id))
+        await self._completion.of(self._delete_container(caller.tenant, request.container_id))
         response = DeleteContainerResponse(id=request.container_id, object="container.deleted", deleted=True)
         return _of(response, record.provider)
 
     async def create_container_file(self, caller: Caller, upload: Upload) -> ContainerFile:
         """Store a file; see Backend."""
         record = await self._catalogue.container(caller, upload.container_id, provider=upload.provider)
-        with _naming(record.provider):
-            self._require_running(home_of(record))
-            if upload.file_id is not None:
-                raise unknown_file(upload.file_id, "file_id")
-            file = await self._intake.take(caller.tenant, upload)
+        self._require_running(home_of(record))
+        if upload.file_id is not None:
+            raise unknown_file(upload.file_id, "file_id")
+        file = await self._intake.take(caller.tenant, upload)
         return _of(file, record.provider)
 
     async def list_container_files(
@@ -125,9 +121,8 @@ class HostedBackend:
     ) -> ListContainerFilesResponse:
         """Return a page of files; see Backend."""
         record = await self._catalogue.container(caller, request.container_id, provider=request.provider)
-        with _naming(record.provider):
-            self._require_files(home_of(record), request.container_id)
-            page = await self._store.list_files(caller.tenant, request.container_id, paging(request))
+        self._require_files(home_of(record), request.container_id)
+        page = await self._store.list_files(caller.tenant, request.container_id, paging(request))
         files = [stored.file for stored in page.data]
         response = ListContainerFilesResponse(object="list", data=files, has_more=page.has_more)
         if files:
@@ -137,8 +132,7 @@ class HostedBackend:
     async def retrieve_container_file(self, caller: Caller, request: RetrieveContainerFileRequest) -> ContainerFile:
         """Return a file; see Backend."""
         home, stored = await self._located(caller, request)
-        with _naming(home.provider):
-            self._require_files(home, request.container_id)
+        self._require_files(home, request.container_id)
         return _of(stored.file, home.provider)
 
     async def retrieve_container_file_content(
@@ -146,10 +140,9 @@ class HostedBackend:
     ) -> Content:
         """Open a file; see Backend."""
         home, stored = await self._located(caller, request)
-        with _naming(home.provider):
-            self._require_files(home, request.container_id)
-            offset, length = _range(request, stored.file.bytes)
-            chunks = await self._blobs.get(stored.blob, offset=offset, length=length)
+        self._require_files(home, request.container_id)
+        offset, length = _range(request, stored.file.bytes)
+        chunks = await self._blobs.get(stored.blob, offset=offset, length=length)
         return Content(
             provider=home.provider,
             filename=stored.filename,
@@ -164,9 +157,8 @@ class HostedBackend:
     ) -> DeleteContainerFileResponse:
         """Delete a file; see Backend."""
         home, _ = await self._located(caller, request)
-        with _naming(home.provider):
-            self._require_running(home)
-            await self._completion.of(self._delete_file(caller.tenant, request.container_id, request.file_id))
+        self._require_running(home)
+        await self._completion.of(self._delete_file(caller.tenant, request.container_id, request.file_id))
         response = DeleteContainerFileResponse(id=request.file_id, object="container.file.deleted", deleted=True)
         return _of(response, home.provider)
 
@@ -211,16 +203,6 @@ def _range(request: RetrieveContainerFileContentRequest, size: int) -> tuple[int
     if not request.HasField("length"):
         return offset, size - offset
     return offset, min(size - offset, check_integer(request.length, "length", minimum=0, maximum=2**63))
-
-
-@contextmanager
-def _naming(provider: Provider) -> Iterator[None]:
-    """Say in what goes wrong whose container it is about: the caller need not have named the provider."""
-    try:
-        yield
-    except BerthError as error:
-        error.provider = error.provider or provider_name(provider)
-        raise
 
 
 def _of(answer: Answer, provider: Provider) -> Answer:

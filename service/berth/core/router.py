@@ -66,18 +66,19 @@ class Router:
             _require_no_direct_key(caller, provider_name(provider))
         return backend
 
-    async def backend_of(self, caller: Caller, provider: Provider, *, container_id: str) -> Backend:
-        """Return the backend of a container: of `provider` if it is named, of the container's own otherwise.
+    async def backend_of(self, caller: Caller, provider: Provider, *, container_id: str) -> tuple[Provider, Backend]:
+        """Return the provider of a container, `provider` if it is named and else the container's own, and its backend.
 
         If none is named, InvalidRequestError for an empty id, NotFoundError if
         the caller has no such container; and what `backend` raises.
         """
         if provider:
-            return self.backend(caller, provider)
+            return provider, self.backend(caller, provider)
         if not container_id:
             raise missing("container_id")
         _require_no_direct_key(caller, "any provider")
-        return self.backend(caller, await self._store.get_provider(caller.tenant, container_id))
+        own = await self._store.get_provider(caller.tenant, container_id)
+        return own, self.backend(caller, own)
 
 
 def _require_no_direct_key(caller: Caller, whose: str) -> None:

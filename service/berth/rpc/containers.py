@@ -42,4 +42,6 @@ class ContainerHandlers:
         return await backend.delete_container(call.caller, request)
 
     async def _backend_of(self, request: NamesContainer, call: Call) -> Backend:
-        return await self._router.backend_of(call.caller, call.provider_of(request), container_id=request.container_id)
+        named = call.provider_of(request)
+        call.provider, backend = await self._router.backend_of(call.caller, named, container_id=request.container_id)
+        return backend
