@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 import sys
-from asyncio.subprocess import DEVNULL, Process, create_subprocess_exec
+from asyncio.subprocess import DEVNULL, PIPE, Process, create_subprocess_exec
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -23,7 +23,7 @@ STOP_SECONDS = 5.0
 POLL_SECONDS = 0.02
 # One Python process is behind them: more threads would only cost memory.
 THREADS = 2
-_STDERR = 2
+_READ_BYTES = 65_536
 
 T = TypeVar("T")
 
@@ -60,6 +60,7 @@ async def running_envoy(
     program = envoy_program()
     configuration, admin_file = _prepare(folder, bootstrap)
     process = await _start(program, configuration, admin_file, json_log=json_log)
+    log = asyncio.create_task(_pass_on(process))
     try:
         admin = EnvoyAdmin(await _until(process, lambda: asyncio.to_thread(_content, admin_file)))
         await _until(process, admin.is_live)
@@ -69,6 +70,7 @@ async def running_envoy(
             await _drain(process, admin, grace_seconds)
     finally:
         await _stop(process)
+        await log
 
 
 def envoy_program() -> str:
@@ -101,13 +103,24 @@ async def _start(program: str, configuration: Path, admin_file: Path, *, json_lo
         *("--log-format", _JSON_LOG if json_log else _READABLE_LOG),
     ]
     # A session of its own: Ctrl-C reaches Berth only, which drains Envoy first.
-    # Berth's stdout is for the one line that says "ready".
     return await create_subprocess_exec(
         *(sys.executable, "-IS", tether.__file__, str(os.getpid()), program, *arguments),
         stdin=DEVNULL,
-        stdout=_STDERR,
+        stdout=DEVNULL,
+        stderr=PIPE,
         start_new_session=True,
     )
+
+
+async def _pass_on(process: Process) -> None:
+    """Write what Envoy logs to stderr, whole lines at a time: two programs there would cut into each other's."""
+    begun = b""
+    while process.stderr is not None and (read := await process.stderr.read(_READ_BYTES)):
+        lines, newline, begun = (begun + read).rpartition(b"\n")
+        sys.stderr.buffer.write(lines + newline)
+        sys.stderr.buffer.flush()
+    sys.stderr.buffer.write(begun)
+    sys.stderr.buffer.flush()
 
 
 async def _until(process: Process, condition: Callable[[], Awaitable[T]]) -> T:
