@@ -10,7 +10,7 @@ import structlog
 from structlog.testing import LogCapture
 
 from berth.adapters.passthrough import PassthroughBackend
-from berth.adapters.upstream import OPENAI, UpstreamKey, UpstreamSettings
+from berth.adapters.upstream.settings import OPENAI, UpstreamKey, UpstreamSettings
 from berth.core.backend import Backend
 from berth.core.caller import Caller
 from berth.core.errors import BerthError

@@ -10,7 +10,7 @@ import structlog
 
 from background import in_background
 from berth.adapters.passthrough import PassthroughBackend
-from berth.adapters.upstream import OPENAI, UpstreamKey, UpstreamSettings
+from berth.adapters.upstream.settings import OPENAI, UpstreamKey, UpstreamSettings
 from berth.core.backend import Backend, Content, Upload
 from berth.core.caller import Caller
 from berth.core.credentials import Credentials

@@ -11,7 +11,7 @@ from aiohttp import web
 from structlog.testing import LogCapture
 
 from berth.adapters.passthrough import PassthroughBackend
-from berth.adapters.upstream import OPENAI, UpstreamKey, UpstreamSettings
+from berth.adapters.upstream.settings import OPENAI, UpstreamKey, UpstreamSettings
 from berth.core.stores import ContainerStore
 from berth.v1.provider_pb2 import Provider
 from fakes import FixedClock, MemoryStore

@@ -11,7 +11,7 @@ from berth.adapters.memory_cache import MemoryCache
 from berth.adapters.object_blobs import ObjectBlobs
 from berth.adapters.passthrough import PassthroughBackend
 from berth.adapters.sql_store import SqlStore
-from berth.adapters.upstream import AZURE, OPENAI, UpstreamKey, UpstreamSettings
+from berth.adapters.upstream.settings import AZURE, OPENAI, UpstreamKey, UpstreamSettings
 from berth.config import Config
 from berth.config.model import ProviderSettings
 from berth.core.backend import Backend

@@ -1,6 +1,7 @@
 """The fault matrix: whatever a provider does wrong, the caller gets one decided answer, in time, and nothing twice."""
 
 import ssl
+from collections.abc import Callable
 from pathlib import Path
 from time import monotonic
 
@@ -8,10 +9,11 @@ import pytest
 import trustme
 
 from before_provider import CALLS, KEY, ONCE, at_once, before, ending
-from berth.adapters.upstream import UpstreamKey
-from berth.core.errors import StorageError
+from berth.adapters.upstream.settings import UpstreamKey
+from berth.core.errors import BerthError, StorageError
+from berth.rpc.status import refusal
 from fakes import MemoryStore
-from misbehaving import answer, flood, head, misbehaving, refusing, reset
+from misbehaving import Behaviour, answer, flood, hang, head, misbehaving, refusing, reset
 from provider_faults import CONTAINER, FAULTS, GOOD, LOST, TOO_MANY, WRONG_KEY
 
 MEBIBYTE = 1024 * 1024
@@ -193,3 +195,23 @@ async def test_an_id_that_is_known_already() -> None:
 
 def _kept(call: str) -> str | None:
     return None if call == "create" else "cntr_1"
+
+
+@every_call
+@pytest.mark.parametrize("fault", [reset, hang])
+async def test_what_may_have_been_done_is_not_to_be_repeated(fault: Callable[[], Behaviour], call: str) -> None:
+    """A create whose fate nobody knows asks SDKs, which repeat a 503 and a 504, not to; a read or delete does not."""
+    async with misbehaving(fault()) as server, before(server.url, kept=_kept(call), timeout_seconds=0.5) as at:
+        with pytest.raises(BerthError) as caught:
+            await CALLS[call](at.backend)
+    told = refusal(caught.value, request_id="", request_type="", provider=None)
+    assert (("x-should-retry", "false") in told.headers) == (call == "create")
+
+
+async def test_what_was_not_sent_may_be_repeated() -> None:
+    """A create that never got to the provider is as good as new."""
+    with refusing() as url:
+        async with before(url) as at:
+            with pytest.raises(BerthError) as caught:
+                await CALLS["create"](at.backend)
+    assert refusal(caught.value, request_id="", request_type="", provider=None).headers == ()

@@ -7,8 +7,8 @@ import pytest
 import structlog
 from structlog.testing import LogCapture
 
-from berth.adapters.key_ring import KeyRing
-from berth.adapters.upstream import UpstreamKey
+from berth.adapters.upstream.key_ring import KeyRing
+from berth.adapters.upstream.settings import UpstreamKey
 from berth.core.errors import RateLimitError, UpstreamError
 from fakes import FixedClock
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 from google.protobuf.json_format import MessageToDict
 
-from berth.adapters.upstream import Flavor, UpstreamKey
+from berth.adapters.upstream.settings import Flavor, UpstreamKey
 from berth.core.caller import Caller, Options
 from berth.core.errors import (
     BerthError,

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 from aiohttp import web
 
-from berth.adapters.upstream import UpstreamKey
+from berth.adapters.upstream.settings import UpstreamKey
 from berth.core.backend import Content
 from berth.core.errors import InvalidRequestError, UpstreamError
 from berth.v1.container_file_service_pb2 import RetrieveContainerFileContentRequest

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from berth.adapters.upstream import AZURE, UpstreamKey
+from berth.adapters.upstream.settings import AZURE, UpstreamKey
 from berth.core.caller import Caller, Options
 from berth.core.errors import (
     AuthenticationError,

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 from aiohttp import web
 
-from berth.adapters.upstream import UpstreamKey
+from berth.adapters.upstream.settings import UpstreamKey
 from berth.core.errors import InvalidRequestError, NotFoundError, RateLimitError, UpstreamTimeoutError
 from berth.v1.container_service_pb2 import CreateContainerRequest, RetrieveContainerRequest
 from berth.v1.provider_pb2 import Provider

@@ -12,16 +12,16 @@ from typing import Protocol
 
 from structlog.typing import FilteringBoundLogger
 
-from berth.adapters import upstream_orders as orders
-from berth.adapters.key_ring import KeyRing
-from berth.adapters.upstream import UpstreamKey, UpstreamSettings
-from berth.adapters.upstream_account import DIRECT, Sleep, Trip, UpstreamAccount
-from berth.adapters.upstream_download import Span, content_of
-from berth.adapters.upstream_errors import unreadable
-from berth.adapters.upstream_extra import Answer, dressed
-from berth.adapters.upstream_http import Order
-from berth.adapters.upstream_json import container_of, file_of, files_of
-from berth.adapters.upstream_reply import Reply
+from berth.adapters.upstream import orders
+from berth.adapters.upstream.account import DIRECT, Sleep, Trip, UpstreamAccount
+from berth.adapters.upstream.answers import container_of, file_of, files_of
+from berth.adapters.upstream.download import Span, content_of
+from berth.adapters.upstream.errors import unreadable
+from berth.adapters.upstream.extra import Answer, dressed
+from berth.adapters.upstream.key_ring import KeyRing
+from berth.adapters.upstream.reply import Reply
+from berth.adapters.upstream.session import Order
+from berth.adapters.upstream.settings import UpstreamKey, UpstreamSettings
 from berth.core.backend import Content, Upload
 from berth.core.caller import Caller
 from berth.core.catalogue import Catalogue

@@ -11,7 +11,8 @@ class BerthError(Exception):
     `message` is one sentence for people, without secrets; `param` names the
     parameter at fault; `code` is for programs; `provider` is the short name of
     the provider where only the thrower knows it; `kind` is the error's type
-    where a provider gave it one of its own.
+    where a provider gave it one of its own; `is_final` tells clients not to
+    send the request again by themselves: it may have been done.
     """
 
     def __init__(
@@ -31,6 +32,7 @@ class BerthError(Exception):
         self.provider = provider
         self.retry_after_seconds = retry_after_seconds
         self.kind = kind
+        self.is_final = False
 
 
 class InvalidRequestError(BerthError):

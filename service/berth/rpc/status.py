@@ -109,14 +109,21 @@ def refusal(error: BaseException, *, request_id: str, request_type: str, provide
     )
     # Both at once: parsers of either message skip the fields of the other.
     details = standard.SerializeToString() + reply.SerializeToString()
-    retry_after = told.retry_after_seconds
     return Refusal(
         row.status,
         told.message,
         details,
-        headers=() if retry_after is None else (("retry-after", str(retry_after)),),
+        headers=_headers(told),
         unforeseen=None if told is error else error,
     )
+
+
+def _headers(error: BerthError) -> tuple[tuple[str, str], ...]:
+    """Return what the SDKs of OpenAI read to decide whether they send the request again."""
+    if error.is_final:
+        return (("x-should-retry", "false"),)
+    retry_after = error.retry_after_seconds
+    return () if retry_after is None else (("retry-after", str(retry_after)),)
 
 
 def _details(error: BerthError, reason: str) -> list[AnyMessage]:

@@ -7,10 +7,10 @@ from urllib.parse import quote, urlencode
 
 import orjson
 
-from berth.adapters.upstream_download import Span
-from berth.adapters.upstream_form import UploadForm
-from berth.adapters.upstream_http import Order
-from berth.adapters.upstream_json import copied_file_json, is_identifier, new_container_json
+from berth.adapters.upstream.answers import copied_file_json, is_identifier, new_container_json
+from berth.adapters.upstream.download import Span
+from berth.adapters.upstream.form import UploadForm
+from berth.adapters.upstream.session import Order
 from berth.core.backend import Upload
 from berth.core.caller import Caller
 from berth.core.checks import missing, shown

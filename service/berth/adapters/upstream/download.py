@@ -14,8 +14,8 @@ from aiohttp import (
     parse_content_disposition,
 )
 
-from berth.adapters.upstream_errors import CONNECTION_FAILED, translated, unreadable
-from berth.adapters.upstream_reply import Reply
+from berth.adapters.upstream.errors import CONNECTION_FAILED, translated, unreadable
+from berth.adapters.upstream.reply import Reply
 from berth.core.backend import Content
 from berth.core.checks import check_integer
 from berth.core.errors import InvalidRequestError, UpstreamError

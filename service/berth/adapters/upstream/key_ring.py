@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Sequence
 
 from structlog.typing import FilteringBoundLogger
 
-from berth.adapters.upstream import UpstreamKey
+from berth.adapters.upstream.settings import UpstreamKey
 from berth.core.errors import RateLimitError, UpstreamError
 
 ASIDE_SECONDS = 60

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import orjson
 from google.protobuf.json_format import MessageToDict
 
-from berth.adapters.upstream_errors import unreadable
+from berth.adapters.upstream.errors import unreadable
 from berth.core.backend import Upload
 from berth.v1.container_file_pb2 import ContainerFile
 from berth.v1.container_file_service_pb2 import ListContainerFilesResponse

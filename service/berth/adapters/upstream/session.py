@@ -1,7 +1,7 @@
 """HTTP to one provider: a pool of connections, one attempt at a time, bounded answers.
 
-Whether an attempt is repeated is the business of `upstream_retries`, what an
-answer means that of `upstream_errors` and `upstream_json`.
+Whether an attempt is repeated is the business of `retries`, what an
+answer means that of `errors` and `answers`.
 """
 
 import ssl
@@ -13,10 +13,10 @@ from aiohttp import ClientError, ClientResponse, ClientSession, ClientTimeout, D
 from structlog.typing import FilteringBoundLogger
 from yarl import URL
 
-from berth.adapters.upstream import UpstreamKey, UpstreamSettings
-from berth.adapters.upstream_errors import unreadable
-from berth.adapters.upstream_form import UploadForm
-from berth.adapters.upstream_reply import Reply
+from berth.adapters.upstream.errors import unreadable
+from berth.adapters.upstream.form import UploadForm
+from berth.adapters.upstream.reply import Reply
+from berth.adapters.upstream.settings import UpstreamKey, UpstreamSettings
 
 _READ_BUFFER_BYTES = 256 * 1024
 """How much of an answer may wait here; a download stops reading beyond it."""

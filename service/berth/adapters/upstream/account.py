@@ -1,19 +1,21 @@
 """An account at a provider: its keys, its connections, and what is made of its answers."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from time import perf_counter
 from typing import TypeVar
 
 from structlog.typing import FilteringBoundLogger
 
-from berth.adapters.key_ring import KeyRing
-from berth.adapters.upstream import UpstreamKey, UpstreamSettings
-from berth.adapters.upstream_errors import REFUSED_KEY, refusal, said_of, translated, unreadable
-from berth.adapters.upstream_http import Order, UpstreamHttp
-from berth.adapters.upstream_reply import Reply
-from berth.adapters.upstream_retries import Retries
+from berth.adapters.upstream.errors import REFUSED_KEY, refusal, said_of, translated, unreadable
+from berth.adapters.upstream.key_ring import KeyRing
+from berth.adapters.upstream.reply import Reply
+from berth.adapters.upstream.retries import NOTHING_SENT, Retries
+from berth.adapters.upstream.session import Order, UpstreamHttp
+from berth.adapters.upstream.settings import UpstreamKey, UpstreamSettings
+from berth.core.errors import BerthError
 
 DIRECT = "direct"
 """The name of a key of the caller's own."""
@@ -129,7 +131,7 @@ class UpstreamAccount:
         return reply
 
     async def _in_time(self, work: Awaitable[T], order: Order) -> T:
-        with translated(self._provider):
+        with _of_unknown_fate(order), translated(self._provider):
             async with asyncio.timeout(self._timeout_seconds) as timeout:
                 if order.form is not None:
                     order.form.bound(timeout, seconds=self._timeout_seconds)
@@ -157,6 +159,17 @@ class UpstreamAccount:
             said = said_of(value, self.secrets(order, trip.key))
             raise unreadable(self._provider, f"with an error: {said.message}" if said.message else "with an error")
         return value
+
+
+@contextmanager
+def _of_unknown_fate(order: Order) -> Iterator[None]:
+    """Keep clients from repeating what may have been done: after a 503 or 504 they would, and there would be two."""
+    try:
+        yield
+    except BerthError as error:
+        fault = error.__cause__
+        error.is_final = fault is not None and not order.is_repeatable and not isinstance(fault, NOTHING_SENT)
+        raise
 
 
 def _is_short(seconds: float | None) -> bool:

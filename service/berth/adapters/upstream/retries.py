@@ -19,10 +19,12 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from berth.adapters.upstream_reply import Reply
+from berth.adapters.upstream.reply import Reply
 
 MAX_RETRY_AFTER_SECONDS = 30
 """A provider that wants to be left alone for longer is not asked again."""
+NOTHING_SENT = (ClientConnectorError, ConnectionTimeoutError)
+"""The faults after which a provider has certainly received nothing."""
 _PASSING = frozenset({429, 500, 502, 503, 504})
 _BACKOFF = wait_random_exponential(multiplier=0.5, max=8)
 
@@ -75,8 +77,8 @@ def may_help(outcome: Outcome, *, repeatable: bool) -> bool:
         return repeatable and outcome.status in _PASSING and patient
     if isinstance(outcome, ClientSSLError):
         return False
-    if isinstance(outcome, ClientConnectorError | ConnectionTimeoutError):
-        return True  # nothing was sent
+    if isinstance(outcome, NOTHING_SENT):
+        return True
     lost = isinstance(outcome, ClientConnectionError | ClientPayloadError) and not isinstance(outcome, TimeoutError)
     return repeatable and lost
 
