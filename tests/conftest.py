@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import hypothesis.internal.conjecture.optimiser  # noqa: F401 - late, in the depth of a test, its import can fail (CPython 3.11)
 import pytest
 
 from caching import cached

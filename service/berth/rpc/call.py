@@ -1,5 +1,6 @@
 """One call: what handlers and interceptors know of it, and how it ends."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, NoReturn, Protocol
@@ -48,6 +49,8 @@ class Call:
     """
 
     __slots__ = (
+        "_is_settled",
+        "_sending",
         "begun",
         "context",
         "credentials",
@@ -75,6 +78,8 @@ class Call:
         self.status = "CANCELLED"
         self.begun = False
         self.upstream_milliseconds: int | None = None
+        self._sending: asyncio.Future[None] | None = None
+        self._is_settled = False
 
     @property
     def caller(self) -> Caller:
@@ -123,9 +128,23 @@ class Call:
 
         A stream that broke off reads in grpc.aio like one that has ended, and a
         moment passes until the call is cancelled for it. Sending waits for that
-        moment; so the headers, which are due anyway, are sent here.
+        moment; so the headers, which are due anyway, are sent here. What is read
+        once the call is settled, by somebody who was told to stop, is nothing.
         """
-        await self.context.send_initial_metadata(self.headers())
+        if self._is_settled:
+            raise asyncio.CancelledError
+        self._sending = asyncio.ensure_future(self.context.send_initial_metadata(self.headers()))
+        await asyncio.shield(self._sending)
+
+    async def settle(self) -> None:
+        """Let no headers be on their way when the call ends: grpc.aio would then lose the end of it.
+
+        The requests may be read by another task than the one that answers, which
+        may have an answer before all is read.
+        """
+        self._is_settled = True
+        if self._sending is not None:
+            await asyncio.wait([self._sending])
 
     async def send_headers(self, headers: Headers) -> None:
         """Send the headers of a streamed answer, before its first message."""

@@ -73,7 +73,10 @@ def _parsing(behave: Behavior, descriptor: MethodDescriptor) -> Behavior:
         await call.require_whole()
 
     async def parse_each(requests: AsyncIterator[bytes], call: Call) -> Any:
-        return await behave(parsed(requests, call), call)
+        try:
+            return await behave(parsed(requests, call), call)
+        finally:
+            await call.settle()
 
     return parse_each if descriptor.client_streaming else parse_one
 
