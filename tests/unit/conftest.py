@@ -1,9 +1,11 @@
-"""A configuration file to write, for the tests of the configuration."""
+"""What tests of several modules share: a configuration file to write, and a provider to ask."""
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
+
+from providing import Provided, providing
 
 Write = Callable[[str], Path]
 
@@ -18,3 +20,10 @@ def write(tmp_path: Path) -> Write:
         return path
 
     return write_file
+
+
+@pytest.fixture
+async def provider() -> AsyncIterator[Provided]:
+    """Start a provider on a free port, which answers what it is told to."""
+    async with providing() as provided:
+        yield provided

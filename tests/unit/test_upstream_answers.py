@@ -29,7 +29,7 @@ from berth.v1.container_service_pb2 import (
     Skill,
 )
 from berth.v1.provider_pb2 import Provider
-from providing import CONTAINER, FILE, MAIN, Behaviour, Passed, Provided, answer, passing, providing, refuse
+from providing import CONTAINER, FILE, MAIN, Behaviour, Passed, Provided, answer, passing, refuse
 from subjects import OURS, refused
 
 OPENAI = Provider.PROVIDER_OPENAI
@@ -50,12 +50,6 @@ FULL = CreateContainerRequest(
 )
 BOX = RetrieveContainerRequest(container_id="cntr_1")
 ERROR = {"message": "No.", "type": "some_type", "param": "some_param", "code": "some_code"}
-
-
-@pytest.fixture
-async def provider() -> AsyncIterator[Provided]:
-    async with providing() as provided:
-        yield provided
 
 
 @pytest.fixture

@@ -12,18 +12,12 @@ from berth.core.errors import InvalidRequestError, UpstreamError
 from berth.v1.container_file_service_pb2 import RetrieveContainerFileContentRequest
 from berth.v1.container_service_pb2 import CreateContainerRequest
 from berth.v1.provider_pb2 import Provider
-from providing import Behaviour, Passed, Provided, answer, passing, providing
+from providing import Behaviour, Passed, Provided, answer, passing
 from subjects import OURS, refused
 
 NEW = CreateContainerRequest(provider=Provider.PROVIDER_OPENAI, name="box")
 NARROW = UpstreamKey("narrow", "sk-narrow", max_in_flight=1)
 TEXT = b"0123456789"
-
-
-@pytest.fixture
-async def provider() -> AsyncIterator[Provided]:
-    async with providing() as provided:
-        yield provided
 
 
 @pytest.fixture

@@ -1,7 +1,5 @@
 """How PassthroughBackend goes about its keys, before a real server."""
 
-from collections.abc import AsyncIterator
-
 import pytest
 
 from berth.adapters.upstream.settings import AZURE, UpstreamKey
@@ -26,12 +24,6 @@ DIRECT = Caller("direct-1", "direct", direct_key="sk-own-secret")
 NEW = CreateContainerRequest(provider=Provider.PROVIDER_OPENAI, name="box")
 BOX = RetrieveContainerRequest(container_id="cntr_1")
 OK = answer(CONTAINER)
-
-
-@pytest.fixture
-async def provider() -> AsyncIterator[Provided]:
-    async with providing() as provided:
-        yield provided
 
 
 def used(provider: Provided) -> list[str]:

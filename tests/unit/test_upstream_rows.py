@@ -16,18 +16,12 @@ from berth.v1.container_service_pb2 import (
 )
 from berth.v1.provider_pb2 import Provider
 from fakes import MemoryStore
-from providing import CONTAINER, FILE, MAIN, Passed, Provided, answer, passing, providing, refuse
+from providing import CONTAINER, FILE, MAIN, Passed, Provided, answer, passing, refuse
 from subjects import OURS, refused
 
 OPENAI = Provider.PROVIDER_OPENAI
 NEW = CreateContainerRequest(provider=OPENAI, name="box")
 BOX = RetrieveContainerRequest(container_id="cntr_1")
-
-
-@pytest.fixture
-async def provider() -> AsyncIterator[Provided]:
-    async with providing() as provided:
-        yield provided
 
 
 @pytest.fixture

@@ -11,19 +11,13 @@ from berth.adapters.upstream.settings import UpstreamKey
 from berth.core.errors import InvalidRequestError, NotFoundError, RateLimitError, UpstreamTimeoutError
 from berth.v1.container_service_pb2 import CreateContainerRequest, RetrieveContainerRequest
 from berth.v1.provider_pb2 import Provider
-from providing import FILE, Behaviour, Passed, Provided, answer, passing, providing, refuse
+from providing import FILE, Behaviour, Passed, Provided, answer, passing, refuse
 from serving import eventually
 from subjects import OURS, refused
 from uploading import GivenUpload
 
 NEW = CreateContainerRequest(provider=Provider.PROVIDER_OPENAI, name="box")
 NARROW = UpstreamKey("narrow", "sk-narrow", max_in_flight=1)
-
-
-@pytest.fixture
-async def provider() -> AsyncIterator[Provided]:
-    async with providing() as provided:
-        yield provided
 
 
 @pytest.fixture
