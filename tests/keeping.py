@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from berth.adapters.object_blobs import ObjectBlobs
+from berth.adapters.sql_database import SqlDatabase
 from berth.adapters.sql_store import SqlStore
 from berth.core.hosted import HostedBackend
 from berth.core.new_container import HostedLimits
@@ -54,6 +55,7 @@ def keeping(folder: Path) -> Iterator[Kept]:
     """Open a HostedBackend on stores in `folder`."""
     clock = FixedClock()
     blobs = ObjectBlobs.open(f"file://{folder}/blobs")
-    with closing(SqlStore.open(f"sqlite:///{folder}/berth.db", now=clock)) as store:
+    with closing(SqlDatabase.open(f"sqlite:///{folder}/berth.db")) as database:
+        store = SqlStore(database, now=clock)
         yield Kept(hosted(store, blobs, clock=clock), store, clock, folder)
     blobs.close()

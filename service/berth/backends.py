@@ -10,6 +10,7 @@ from structlog.typing import FilteringBoundLogger
 from berth.adapters.memory_cache import MemoryCache
 from berth.adapters.object_blobs import ObjectBlobs
 from berth.adapters.passthrough import PassthroughBackend
+from berth.adapters.sql_database import SqlDatabase
 from berth.adapters.sql_store import SqlStore
 from berth.adapters.upstream.settings import AZURE, OPENAI, UpstreamKey, UpstreamSettings
 from berth.config import Config
@@ -31,8 +32,9 @@ _FLAVORS = {"openai": OPENAI, "azure": AZURE}
 def build_router(config: Config, stack: AsyncExitStack, log: FilteringBoundLogger) -> Router:
     """Open the stores, make a backend for each provider that is configured, and close all with `stack`."""
     with _refusing("store.url"):
-        store = SqlStore.open(config.store_url())
-    stack.callback(store.close)
+        database = SqlDatabase.open(config.store_url())
+    stack.callback(database.close)
+    store = SqlStore(database)
     hosted = _hosted(config, stack, store)
     passed_through = _passed_through(config, stack, store=store, log=log)
     backends: dict[Provider, Backend] = dict(passed_through)

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from berth.adapters.object_blobs import ObjectBlobs
+from berth.adapters.sql_database import SqlDatabase
 from berth.adapters.sql_store import SqlStore
 from berth.core.stores import BlobStore, ContainerStore
 from fakes import FixedClock, MemoryBlobs, MemoryStore
@@ -17,9 +18,9 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ContainerS
     if request.param == "memory":
         yield MemoryStore()
         return
-    sql_store = SqlStore.open(f"sqlite:///{tmp_path}/berth.db", now=FixedClock(NOW))
-    yield sql_store
-    sql_store.close()
+    database = SqlDatabase.open(f"sqlite:///{tmp_path}/berth.db")
+    yield SqlStore(database, now=FixedClock(NOW))
+    database.close()
 
 
 @pytest.fixture(params=["folder", "memory"])

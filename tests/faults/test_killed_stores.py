@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from berth.adapters.object_blobs import ObjectBlobs
+from berth.adapters.sql_database import SqlDatabase
 from berth.adapters.sql_store import SqlStore
 from berth.core.errors import NotFoundError
 
@@ -34,6 +35,7 @@ asyncio.run(main())
 
 ADD_ROWS = """
 import asyncio, itertools, sys
+from berth.adapters.sql_database import SqlDatabase
 from berth.adapters.sql_store import SqlStore
 from berth.core.stores import ContainerRecord
 from berth.v1.container_pb2 import Container
@@ -43,7 +45,7 @@ async def add(store, container_id):
     print(container_id, flush=True)
 
 async def main():
-    store = SqlStore.open(sys.argv[1])
+    store = SqlStore(SqlDatabase.open(sys.argv[1]))
     for i in itertools.count():
         await asyncio.gather(*(add(store, f"c{i}-{j}") for j in range(7)))
 
@@ -94,8 +96,9 @@ async def test_acknowledged_rows_survive_a_kill(tmp_path: Path) -> None:
         acknowledged = [line_of(process) for _ in range(300)]
     rest, _ = process.communicate()
     acknowledged += rest.splitlines()[:-1]  # the last line may be cut
-    store = SqlStore.open(url)
+    database = SqlDatabase.open(url)
+    store = SqlStore(database)
     for container_id in acknowledged:
         assert await store.get_container("ours", container_id)
-    assert store._reads.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-    store.close()
+    assert database.one("PRAGMA integrity_check") == ("ok",)
+    database.close()

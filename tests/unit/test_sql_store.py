@@ -14,6 +14,7 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 
 from berth.adapters import schema, sql_store
+from berth.adapters.sql_database import SqlDatabase
 from berth.adapters.sql_pages import containers_query, files_query
 from berth.adapters.sql_store import SqlStore
 from berth.core.errors import InvalidRequestError, StorageError
@@ -28,10 +29,15 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def store(path: Path) -> Iterator[SqlStore]:
-    opened = SqlStore.open(f"sqlite:///{path}", now=lambda: 1_700_000_000.9)
+def database(path: Path) -> Iterator[SqlDatabase]:
+    opened = SqlDatabase.open(f"sqlite:///{path}")
     yield opened
     opened.close()
+
+
+@pytest.fixture
+def store(database: SqlDatabase) -> SqlStore:
+    return SqlStore(database, now=lambda: 1_700_000_000.9)
 
 
 def rows(path: Path, query: str) -> list[tuple[object, ...]]:
@@ -49,14 +55,16 @@ def modes_in(folder: Path) -> dict[str, int]:
 async def test_rows_survive_closing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was written before closing is there after reopening, by a relative and by an absolute URL."""
     monkeypatch.chdir(tmp_path)
-    first = SqlStore.open("sqlite:///berth.db")
+    opened = SqlDatabase.open("sqlite:///berth.db")
+    first = SqlStore(opened)
     await first.add_container(container("box"))
     await first.add_file("ours", file("f"), max_container_bytes=ROOMY)
-    first.close()
-    second = SqlStore.open(f"sqlite:///{tmp_path}/berth.db")
+    opened.close()
+    opened = SqlDatabase.open(f"sqlite:///{tmp_path}/berth.db")
+    second = SqlStore(opened)
     assert (await second.get_container("ours", "box")).container.name == "box"
     assert (await second.get_file("ours", "box", "f"))[1].blob == "blob of f"
-    second.close()
+    opened.close()
 
 
 async def test_only_the_owner_may_read_the_files(store: SqlStore, path: Path) -> None:
@@ -76,7 +84,7 @@ def test_an_up_to_date_database_opens_without_alembic(store: SqlStore, path: Pat
     """Opening a database that needs no migration imports neither alembic nor SQLAlchemy."""
     assert store
     code = (
-        "import sys; from berth.adapters.sql_store import SqlStore; SqlStore.open(sys.argv[1]).close();"
+        "import sys; from berth.adapters.sql_database import SqlDatabase; SqlDatabase.open(sys.argv[1]).close();"
         " sys.exit(bool({'alembic', 'sqlalchemy'} & set(sys.modules)))"
     )
     subprocess.run([sys.executable, "-c", code, f"sqlite:///{path}"], check=True, timeout=60)
@@ -84,23 +92,23 @@ def test_an_up_to_date_database_opens_without_alembic(store: SqlStore, path: Pat
 
 def test_two_processes_may_make_it_at_once(path: Path) -> None:
     """Of two processes that open a new database at the same time, both succeed."""
-    code = "import sys; from berth.adapters.sql_store import SqlStore; SqlStore.open(sys.argv[1]).close()"
+    code = "import sys; from berth.adapters.sql_database import SqlDatabase; SqlDatabase.open(sys.argv[1]).close()"
     processes = [subprocess.Popen([sys.executable, "-c", code, f"sqlite:///{path}"]) for _ in range(2)]
     assert [process.wait(timeout=60) for process in processes] == [0, 0]
     assert rows(path, "SELECT version_num FROM alembic_version") == [(schema.HEAD,)]
 
 
-def test_commits_are_durable(store: SqlStore) -> None:
+def test_commits_are_durable(database: SqlDatabase) -> None:
     """Writes go to a write-ahead log and wait for the disk at every commit; keys between tables are checked."""
     pragmas = ["journal_mode", "synchronous", "foreign_keys"]
-    connection = store._writer._connection
+    connection = database._writer._connection
     assert [connection.execute(f"PRAGMA {pragma}").fetchone()[0] for pragma in pragmas] == ["wal", 2, 1]
 
 
 @pytest.mark.parametrize("descending", [True, False])
 @pytest.mark.parametrize(("providers", "by_name"), [(n, by) for n in (None, 1, 2, 23) for by in (True, False)])
 def test_lists_read_only_what_they_show(
-    store: SqlStore, providers: int | None, *, by_name: bool, descending: bool
+    database: SqlDatabase, providers: int | None, *, by_name: bool, descending: bool
 ) -> None:
     """Every list follows an index from its cursor on: nothing is scanned and nothing sorted."""
     query = containers_query(providers=providers, by_name=by_name, descending=descending)
@@ -112,18 +120,18 @@ def test_lists_read_only_what_they_show(
         (False, True): "containers_by_name",
         (True, True): "containers_by_provider_and_name",
     }[bool(providers), by_name]
-    _assert_plan(store, query, values, index)
+    _assert_plan(database, query, values, index)
 
 
 @pytest.mark.parametrize("descending", [True, False])
-def test_lists_of_files_read_only_what_they_show(store: SqlStore, *, descending: bool) -> None:
+def test_lists_of_files_read_only_what_they_show(database: SqlDatabase, *, descending: bool) -> None:
     """The list of a container's files follows an index from its cursor on."""
     values = {"container_seq": 1, "seq": 1, "limit": 101}
-    _assert_plan(store, files_query(descending=descending), values, "files_by_container")
+    _assert_plan(database, files_query(descending=descending), values, "files_by_container")
 
 
-def _assert_plan(store: SqlStore, query: str, values: Mapping[str, object], index: str) -> None:
-    steps = [row[3] for row in store._reads.execute(f"EXPLAIN QUERY PLAN {query}", values)]
+def _assert_plan(database: SqlDatabase, query: str, values: Mapping[str, object], index: str) -> None:
+    steps = [row[3] for row in database._reads.execute(f"EXPLAIN QUERY PLAN {query}", values)]
     searches = [step for step in steps if step.startswith("SEARCH")]
     assert searches
     assert all(f" {index} " in step and ("seq<?" in step or "seq>?" in step) for step in searches)
@@ -131,9 +139,9 @@ def _assert_plan(store: SqlStore, query: str, values: Mapping[str, object], inde
 
 
 @pytest.mark.parametrize("query", [sql_store._GET_CONTAINER, sql_store._GET_FILE])
-def test_point_reads_search_by_id(store: SqlStore, query: str) -> None:
+def test_point_reads_search_by_id(database: SqlDatabase, query: str) -> None:
     """A container, and a file with its container, are found by unique ids alone."""
-    steps = [row[3] for row in store._reads.execute(f"EXPLAIN QUERY PLAN {query}", ("",) * query.count("?"))]
+    steps = [row[3] for row in database._reads.execute(f"EXPLAIN QUERY PLAN {query}", ("",) * query.count("?"))]
     assert all(step.startswith("SEARCH") and step.endswith(("(id=?)", "(rowid=?)")) for step in steps)
 
 
@@ -168,14 +176,14 @@ async def test_text_that_is_no_unicode_is_refused(store: SqlStore) -> None:
     assert [type(outcome) for outcome in outcomes] == [InvalidRequestError, type(None)]
 
 
-async def test_a_failed_write_takes_back_its_own_changes_only(store: SqlStore) -> None:
+async def test_a_failed_write_takes_back_its_own_changes_only(store: SqlStore, database: SqlDatabase) -> None:
     """Writes that share a commit with one that fails half-way are not touched by it."""
 
     def fail_half_way(connection: sqlite3.Connection) -> None:
         connection.execute("DELETE FROM containers")
         raise ZeroDivisionError
 
-    attempts = [store.add_container(container("c1")), store._writer.write(fail_half_way)]
+    attempts = [store.add_container(container("c1")), database.write(fail_half_way)]
     attempts.append(store.add_container(container("c2")))
     outcomes = await asyncio.gather(*attempts, return_exceptions=True)
     assert [type(outcome) for outcome in outcomes] == [type(None), ZeroDivisionError, type(None)]
@@ -191,23 +199,23 @@ async def test_an_id_that_is_not_new_is_an_error(store: SqlStore) -> None:
     assert (await store.get_container("ours", "box")).container.name == "box"
 
 
-async def test_a_full_disk_is_told(store: SqlStore) -> None:
+async def test_a_full_disk_is_told(store: SqlStore, database: SqlDatabase) -> None:
     """When the disk is full writes say so, reads go on, and writes work again when there is room."""
     await store.add_container(container("before"))
-    (pages,) = store._writer._connection.execute("PRAGMA page_count").fetchone()
-    store._writer._connection.execute(f"PRAGMA max_page_count = {pages}")
+    (pages,) = database._writer._connection.execute("PRAGMA page_count").fetchone()
+    database._writer._connection.execute(f"PRAGMA max_page_count = {pages}")
     big = [store.add_container(container(f"c{i}", name="x" * 100_000)) for i in range(3)]
     outcomes = await asyncio.gather(*big, return_exceptions=True)
     assert [str(outcome) for outcome in outcomes] == ["The store's disk is full."] * 3
     assert (await store.get_container("ours", "before")).container.name == "box"
-    store._writer._connection.execute(f"PRAGMA max_page_count = {pages + 1000}")
+    database._writer._connection.execute(f"PRAGMA max_page_count = {pages + 1000}")
     await store.add_container(container("after", name="x" * 100_000))
 
 
-async def test_a_locked_database_is_told(store: SqlStore, path: Path) -> None:
+async def test_a_locked_database_is_told(store: SqlStore, database: SqlDatabase, path: Path) -> None:
     """While another process holds the write lock for too long writes say so, and reads go on."""
     await store.add_container(container("box"))
-    store._writer._connection.execute("PRAGMA busy_timeout = 10")
+    database._writer._connection.execute("PRAGMA busy_timeout = 10")
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     with pytest.raises(StorageError, match=r"^The store is locked by another process\.$") as caught:
@@ -218,20 +226,20 @@ async def test_a_locked_database_is_told(store: SqlStore, path: Path) -> None:
     await store.add_container(container("c1"))
 
 
-async def test_a_damaged_database_is_told(store: SqlStore, path: Path) -> None:
+async def test_a_damaged_database_is_told(store: SqlStore, database: SqlDatabase, path: Path) -> None:
     """Reading pages that hold something else is an error of the store, and not a wrong answer."""
     for i in range(200):
         await store.add_container(container(f"c{i}", name="x" * 500))
-    store.close()
+    database.close()
     size = path.stat().st_size  # noqa: ASYNC240 - a test has time
     path.write_bytes(path.read_bytes()[:4096] + b"\xff" * (size - 4096))  # noqa: ASYNC240 - as above
     with pytest.raises(StorageError, match="damaged"):
-        SqlStore.open(f"sqlite:///{path}")
+        SqlDatabase.open(f"sqlite:///{path}")
 
 
-async def test_a_closed_store_says_so(store: SqlStore) -> None:
+async def test_a_closed_store_says_so(store: SqlStore, database: SqlDatabase) -> None:
     """Reading and writing after closing are errors of the store."""
-    store.close()
+    database.close()
     for attempt in (store.get_container("ours", "box"), store.add_container(container("box"))):
         with pytest.raises(StorageError):
             await attempt
@@ -244,7 +252,7 @@ def test_a_file_that_is_no_database_is_refused(path: Path) -> None:
     path.parent.mkdir()
     path.write_text("once upon a time " * 1000)
     with pytest.raises(StorageError, match=r"^Cannot open the store /.*: The store's database file is not a database"):
-        SqlStore.open(f"sqlite:///{path}")
+        SqlDatabase.open(f"sqlite:///{path}")
 
 
 @pytest.mark.parametrize("table", ["containers", "alembic_version"])
@@ -255,15 +263,15 @@ def test_a_database_of_something_else_is_left_alone(path: Path, table: str) -> N
     connection.execute(f"CREATE TABLE {table} (mine TEXT)")
     connection.close()
     with pytest.raises(StorageError, match=f"^Cannot open the store {path}: The store failed"):
-        SqlStore.open(f"sqlite:///{path}")
+        SqlDatabase.open(f"sqlite:///{path}")
     assert rows(path, "SELECT name FROM sqlite_schema") == [(table,)]
 
 
-def test_a_database_of_a_newer_version_is_refused(store: SqlStore, path: Path) -> None:
+def test_a_database_of_a_newer_version_is_refused(database: SqlDatabase, path: Path) -> None:
     """A database that a newer version has migrated is not touched."""
-    store._writer._connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    database._writer._connection.execute("UPDATE alembic_version SET version_num = '9999'")
     with pytest.raises(StorageError, match=r"made by a newer version of the service\.$"):
-        SqlStore.open(f"sqlite:///{path}")
+        SqlDatabase.open(f"sqlite:///{path}")
 
 
 @pytest.mark.parametrize(
@@ -280,5 +288,5 @@ def test_a_database_of_a_newer_version_is_refused(store: SqlStore, path: Path) -
 def test_a_url_that_cannot_be_opened_is_refused(url: str, message: str) -> None:
     """The operator is told what is wrong, without any secret in the URL."""
     with pytest.raises(StorageError, match=message) as caught:
-        SqlStore.open(url)
+        SqlDatabase.open(url)
     assert "secret" not in caught.value.message

@@ -1,31 +1,23 @@
 """SqlStore: the ContainerStore on SQLite.
 
-Point reads run on the event loop's own thread: one takes microseconds, and a
-hop to another thread many times that. Writes wait for the disk, so they run
-behind SqlWriter; in WAL mode neither keeps the other waiting. Tables are the
-business of `schema`, connections of `sql_connections`, rows of `sql_rows`,
-lists of `sql_pages`, changes of `sql_changes`.
+Tables are the business of `schema`, reading and writing at all of
+`sql_database`, rows of `sql_rows`, lists of `sql_pages`, changes of `sql_changes`.
 """
 
-import sqlite3
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import Self
+from collections.abc import Callable, Sequence
 
-from berth.adapters.schema import migrate
 from berth.adapters.sql_changes import delete_container, delete_file, insert_container, insert_file, refresh_container
-from berth.adapters.sql_connections import connect_for_reads, connect_for_writes, path_of
-from berth.adapters.sql_errors import bad_cursor, container_not_found, file_not_found, open_error, translated
+from berth.adapters.sql_database import SqlDatabase
+from berth.adapters.sql_errors import bad_cursor, container_not_found, file_not_found
 from berth.adapters.sql_pages import containers_query, cut, files_query, start_of_list
-from berth.adapters.sql_rows import CONTAINER_COLUMNS, Row, container_record, fetch_one, file_record
-from berth.adapters.sql_writer import SqlWriter
+from berth.adapters.sql_rows import CONTAINER_COLUMNS, container_record, file_record
 from berth.core.providers import PROVIDERS, provider_name
 from berth.core.stores import ContainerRecord, FileRecord, Home, Page, Paging
 from berth.v1.container_pb2 import Container
 from berth.v1.container_service_pb2 import DomainSecret
 from berth.v1.provider_pb2 import Provider
 
-_OWNER_ONLY = 0o600  # the file holds the secrets of containers
 _GET_CONTAINER = f"SELECT {CONTAINER_COLUMNS} FROM containers WHERE id = ? AND tenant = ? AND deleted_at IS NULL"  # noqa: S608 - constants
 # FILE_COLUMNS, and Home behind them: one query for a file, its container and their owner.
 _GET_FILE = """
@@ -41,56 +33,33 @@ _FILE_CURSOR = "SELECT seq FROM files WHERE id = ? AND container_seq = ?"
 
 
 class SqlStore:
-    """A ContainerStore in one SQLite file. To be used from one event loop; `now` gives seconds since 1970.
+    """A ContainerStore in `database`; `now` gives seconds since 1970.
 
     A write whose caller is cancelled happens whole or not at all.
     """
 
-    def __init__(self, reads: sqlite3.Connection, writer: SqlWriter, *, now: Callable[[], float]) -> None:
-        self._reads = reads
-        self._writer = writer
+    def __init__(self, database: SqlDatabase, *, now: Callable[[], float] = time.time) -> None:
+        self._database = database
         self._now = now
-
-    @classmethod
-    def open(cls, url: str, *, now: Callable[[], float] = time.time) -> Self:
-        """Open the database of `url`, made and migrated where needed.
-
-        `sqlite:///path` is relative to the working directory, `sqlite:////path`
-        is absolute. StorageError if it cannot be used.
-        """
-        path = path_of(url)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.touch(mode=_OWNER_ONLY)
-            migrate(path)
-            writer = SqlWriter(connect_for_writes(path))
-            return cls(connect_for_reads(path), writer, now=now)
-        except (OSError, sqlite3.Error) as error:
-            raise open_error(path, error) from error
-
-    def close(self) -> None:
-        """Finish the writes that wait, and close the database."""
-        self._reads.close()
-        self._writer.close()
 
     async def add_container(self, record: ContainerRecord, *, domain_secrets: Sequence[DomainSecret] = ()) -> None:
         """Add a container; see ContainerStore."""
-        await self._writer.write(lambda connection: insert_container(connection, record, domain_secrets))
+        await self._database.write(lambda connection: insert_container(connection, record, domain_secrets))
 
     async def get_provider(self, tenant: str, container_id: str) -> Provider:
         """Return whose a container is; see ContainerStore."""
-        row = self._one(_GET_PROVIDER, container_id, tenant)
+        row = self._database.one(_GET_PROVIDER, container_id, tenant)
         if row is None:
             raise container_not_found(container_id)
         return PROVIDERS[row[0]]
 
     async def refresh_container(self, tenant: str, container: Container) -> None:
         """Take over what a provider said of a container; see ContainerStore."""
-        await self._writer.write(lambda connection: refresh_container(connection, tenant, container=container))
+        await self._database.write(lambda connection: refresh_container(connection, tenant, container=container))
 
     async def get_container(self, tenant: str, container_id: str) -> ContainerRecord:
         """Return a container; see ContainerStore."""
-        row = self._one(_GET_CONTAINER, container_id, tenant)
+        row = self._database.one(_GET_CONTAINER, container_id, tenant)
         if row is None:
             raise container_not_found(container_id)
         return container_record(row, tenant)
@@ -111,45 +80,47 @@ class SqlStore:
         count = None if names is None else len(names)
         query = containers_query(providers=count, by_name=name is not None, descending=paging.descending)
         values = {f"provider{i}": provider for i, provider in enumerate(names or ())}
-        rows = self._all(query, {**values, "tenant": tenant, "name": name, "seq": seq, "limit": paging.limit + 1})
+        rows = self._database.all(
+            query, {**values, "tenant": tenant, "name": name, "seq": seq, "limit": paging.limit + 1}
+        )
         page, has_more = cut(rows, paging.limit)
         return Page([container_record(row, tenant) for row in page], has_more)
 
     async def delete_container(self, tenant: str, container_id: str) -> Sequence[str]:
         """Delete a container; see ContainerStore."""
         deleted_at = int(self._now())
-        return await self._writer.write(
+        return await self._database.write(
             lambda connection: delete_container(connection, tenant, container_id=container_id, deleted_at=deleted_at)
         )
 
     async def add_file(self, tenant: str, record: FileRecord, *, max_container_bytes: int) -> None:
         """Add a file; see ContainerStore."""
-        await self._writer.write(
+        await self._database.write(
             lambda connection: insert_file(connection, tenant, record=record, max_container_bytes=max_container_bytes)
         )
 
     async def get_file(self, tenant: str, container_id: str, file_id: str) -> tuple[Home, FileRecord]:
         """Return a file and its container; see ContainerStore."""
-        row = self._one(_GET_FILE, file_id, container_id, tenant)
+        row = self._database.one(_GET_FILE, file_id, container_id, tenant)
         if row is None:
             raise file_not_found(container_id, file_id)
         return Home(PROVIDERS[row[9]], row[10]), file_record(row, container_id)
 
     async def list_files(self, tenant: str, container_id: str, paging: Paging) -> Page[FileRecord]:
         """Return a page of files; see ContainerStore."""
-        container = self._one(_CONTAINER_SEQ, container_id, tenant)
+        container = self._database.one(_CONTAINER_SEQ, container_id, tenant)
         if container is None:
             return Page([], has_more=False)
         seq = self._file_cursor(container[0], paging)
         query = files_query(descending=paging.descending)
-        rows = self._all(query, {"container_seq": container[0], "seq": seq, "limit": paging.limit + 1})
+        rows = self._database.all(query, {"container_seq": container[0], "seq": seq, "limit": paging.limit + 1})
         page, has_more = cut(rows, paging.limit)
         return Page([file_record(row, container_id) for row in page], has_more)
 
     async def delete_file(self, tenant: str, container_id: str, file_id: str) -> str:
         """Delete a file; see ContainerStore."""
         deleted_at = int(self._now())
-        return await self._writer.write(
+        return await self._database.write(
             lambda connection: delete_file(
                 connection, tenant, container_id=container_id, file_id=file_id, deleted_at=deleted_at
             )
@@ -158,7 +129,7 @@ class SqlStore:
     def _container_cursor(self, tenant: str, paging: Paging) -> int:
         if paging.after is None:
             return start_of_list(paging)
-        row = self._one(_CONTAINER_CURSOR, paging.after, tenant)
+        row = self._database.one(_CONTAINER_CURSOR, paging.after, tenant)
         if row is None:
             raise bad_cursor("container", paging.after)
         return int(row[0])
@@ -166,21 +137,7 @@ class SqlStore:
     def _file_cursor(self, container_seq: int, paging: Paging) -> int:
         if paging.after is None:
             return start_of_list(paging)
-        row = self._one(_FILE_CURSOR, paging.after, container_seq)
+        row = self._database.one(_FILE_CURSOR, paging.after, container_seq)
         if row is None:
             raise bad_cursor("file", paging.after)
         return int(row[0])
-
-    def _one(self, query: str, *values: object) -> Row | None:
-        try:
-            return fetch_one(self._reads, query, *values)
-        except sqlite3.Error as error:
-            raise translated(error) from error
-
-    def _all(self, query: str, values: Mapping[str, object]) -> list[Row]:
-        try:
-            return self._reads.execute(query, values).fetchall()
-        except UnicodeEncodeError:  # as in fetch_one: no row has such a name
-            return []
-        except sqlite3.Error as error:
-            raise translated(error) from error
