@@ -10,6 +10,7 @@ import structlog
 from structlog.testing import LogCapture
 
 from berth.adapters.passthrough import PassthroughBackend
+from berth.adapters.prometheus_metrics import PrometheusMetrics
 from berth.adapters.upstream.settings import OPENAI, UpstreamKey, UpstreamSettings
 from berth.core.backend import Backend
 from berth.core.caller import Caller
@@ -75,6 +76,7 @@ async def before(
         store=store,
         now=clock,
         log=structlog.wrap_logger(None, processors=[capture]),
+        metrics=PrometheusMetrics(),
         sleep=sleep,
     )
     try:

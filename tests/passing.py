@@ -10,6 +10,7 @@ import structlog
 
 from background import in_background
 from berth.adapters.passthrough import PassthroughBackend
+from berth.adapters.prometheus_metrics import PrometheusMetrics
 from berth.adapters.upstream.settings import OPENAI, UpstreamKey, UpstreamSettings
 from berth.core.backend import Backend, Content, Upload
 from berth.core.caller import Caller
@@ -76,7 +77,7 @@ async def serving_upstream(kept: Kept, edge: Edge) -> AsyncIterator[None]:
             files.DESCRIPTOR.services_by_name["ContainerFileService"]: ContainerFileHandlers(router),
         },
         interceptors=[
-            interceptors.request(SILENT, new_request_id=lambda: "request"),
+            interceptors.request(SILENT, PrometheusMetrics(), new_request_id=lambda: "request"),
             interceptors.errors(SILENT),
             interceptors.auth(Credentials(virtual_keys={KEY: Caller("upstream", "gateway")}, basic_users={})),
         ],
@@ -95,7 +96,10 @@ async def passing_to_upstream(rest: str, clock: FixedClock) -> AsyncIterator[Bac
     store = MemoryStore()
     settings = UpstreamSettings(base_url=f"{rest}/v1", flavor=OPENAI, keys=(UpstreamKey("main", KEY),))
     backends = {
-        provider: PassthroughBackend(provider, settings, store=store, now=clock, log=SILENT) for provider in PASSED
+        provider: PassthroughBackend(
+            provider, settings, store=store, now=clock, log=SILENT, metrics=PrometheusMetrics()
+        )
+        for provider in PASSED
     }
     try:
         yield Routed(backends, store)

@@ -11,7 +11,9 @@ from aiohttp import web
 from structlog.testing import LogCapture
 
 from berth.adapters.passthrough import PassthroughBackend
+from berth.adapters.prometheus_metrics import PrometheusMetrics
 from berth.adapters.upstream.settings import OPENAI, UpstreamKey, UpstreamSettings
+from berth.core.metrics import Metrics
 from berth.core.stores import ContainerStore
 from berth.v1.provider_pb2 import Provider
 from fakes import FixedClock, MemoryStore
@@ -134,6 +136,7 @@ async def passing(
     *keys: UpstreamKey,
     store: ContainerStore | None = None,
     random: Callable[[], float] = lambda: 0.0,
+    metrics: Metrics | None = None,
     provider: Provider = Provider.PROVIDER_OPENAI,
     **settings: Any,
 ) -> AsyncIterator[Passed]:
@@ -151,6 +154,7 @@ async def passing(
         store=kept,
         now=clock,
         log=structlog.wrap_logger(None, processors=[log]),
+        metrics=metrics or PrometheusMetrics(),
         random=random,
         sleep=sleep,
     )

@@ -42,6 +42,7 @@ class Berth:
     rest: str
     grpc: str
     virtual_key: str | None
+    metrics: str | None
     process: subprocess.Popen[bytes]
     log: Path
 
@@ -71,7 +72,7 @@ def start(folder: Path, settings: Mapping[str, object], *, name: str = "berth") 
             command("up", *arguments), stdout=subprocess.PIPE, stderr=stderr, env=environment(), cwd=folder
         )
     ready = json.loads(_first_line(process, log))
-    return Berth(ready["rest"], ready["grpc"], ready.get("virtual_key"), process, log)
+    return Berth(ready["rest"], ready["grpc"], ready.get("virtual_key"), ready.get("metrics"), process, log)
 
 
 @contextmanager

@@ -15,9 +15,11 @@ from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 from structlog.testing import LogCapture
 
+from berth.adapters.prometheus_metrics import PrometheusMetrics
 from berth.core.backend import Backend
 from berth.core.caller import Caller
 from berth.core.credentials import Credentials
+from berth.core.metrics import Metrics
 from berth.core.providers import PROVIDERS
 from berth.core.router import Router
 from berth.core.stores import ContainerStore
@@ -84,7 +86,9 @@ class Ollamas(MemoryStore):
 
 
 @asynccontextmanager
-async def serving(hosted: Backend, store: ContainerStore | None = None) -> AsyncIterator[Served]:
+async def serving(
+    hosted: Backend, store: ContainerStore | None = None, metrics: Metrics | None = None
+) -> AsyncIterator[Served]:
     """Serve `hosted` for every provider but OpenAI, which is not configured, and Cohere, which has no containers.
 
     Without a `store` every container there may be is Ollama's.
@@ -94,6 +98,7 @@ async def serving(hosted: Backend, store: ContainerStore | None = None) -> Async
     del backends[UNCONFIGURED]
     router = Router(backends, keeper=hosted, store=store or Ollamas())
     capture, numbers = LogCapture(), count(1)
+    counted = metrics if metrics is not None else PrometheusMetrics()
     log = structlog.wrap_logger(None, processors=[capture])
     server = Server(
         {
@@ -103,7 +108,7 @@ async def serving(hosted: Backend, store: ContainerStore | None = None) -> Async
             ),
         },
         interceptors=[
-            interceptors.request(log, new_request_id=lambda: f"request-{next(numbers)}"),
+            interceptors.request(log, counted, new_request_id=lambda: f"request-{next(numbers)}"),
             interceptors.errors(log),
             interceptors.auth(credentials()),
         ],

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
+from berth.adapters.prometheus_metrics import PrometheusMetrics
 from berth.config import Config
 from berth.rpc.options import CACHE_TYPE, HEADERS, ORGANIZATION, PROJECT
 from berth.rpc.status import TABLE
@@ -53,3 +54,9 @@ def test_an_error_is_documented(code: str) -> None:
 def test_a_header_is_documented(header: str) -> None:
     """Every header that asks for something stands in the README."""
     assert f"`{header}`" in README
+
+
+@pytest.mark.parametrize("name", sorted(PrometheusMetrics().names()))
+def test_a_metric_is_documented(name: str) -> None:
+    """Every metric stands in the README."""
+    assert f"`{name}`" in README

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 import structlog
 from structlog.typing import FilteringBoundLogger
 
+from berth.adapters.prometheus_metrics import PrometheusMetrics
 from berth.backends import build_router, new_id
 from berth.config import EVERY_PROVIDER, Config
 from berth.core.caller import Caller
 from berth.core.credentials import Credentials
+from berth.core.metrics import Metrics
 from berth.core.providers import PROVIDERS
 from berth.core.router import Router
 from berth.launch.address import Address
@@ -36,6 +38,7 @@ class Ready:
 
     grpc: Address
     rest: Address | None
+    metrics: Address | None
     virtual_key: str | None
 
 
@@ -49,14 +52,17 @@ async def run(config: Config, *, rest: bool, json_log: bool, announce: Callable[
     async with AsyncExitStack() as stack:
         stack.enter_context(claimed(config.data_dir))
         key = None if config.auth.mode == "none" or config.has_callers() else first_key(config.data_dir)
-        server = _server(build_router(config, stack, log), _credentials(config, key), log)
+        metrics = PrometheusMetrics()
+        router = build_router(config, stack, log, metrics)
+        server = _server(router, _credentials(config, key), log=log, metrics=metrics)
+        numbers = _numbers(config.listen.metrics, metrics, stack)
         grpc = _bound(server, config.listen.grpc)
         await server.start()
         stack.push_async_callback(server.drain, GRACE_SECONDS)
         envoy = await stack.enter_async_context(_envoy(config, grpc, json_log=json_log)) if rest else None
         stack.push_async_callback(server.resign)
         address = config.listen.rest._replace(port=envoy.port).to_call() if envoy else None
-        announce(Ready(grpc.to_call(), address, key))
+        announce(Ready(grpc.to_call(), address, numbers, key))
         await (envoy.watch() if envoy else asyncio.Event().wait())
 
 
@@ -105,12 +111,24 @@ def _without_effect(config: Config) -> Iterable[str]:
                 yield f"auth.virtual_keys[{index}].{limit}"
 
 
-def _server(router: Router, credentials: Credentials, log: FilteringBoundLogger) -> Server:
+def _numbers(address: Address | None, metrics: PrometheusMetrics, stack: AsyncExitStack) -> Address | None:
+    """Serve the metrics where that is asked for, until `stack` closes; return where."""
+    if address is None:
+        return None
+    address.require_free("listen.metrics")
+    return address._replace(port=stack.enter_context(metrics.served(address.host, address.port))).to_call()
+
+
+def _server(router: Router, credentials: Credentials, *, log: FilteringBoundLogger, metrics: Metrics) -> Server:
     containers = container_service_pb2.DESCRIPTOR.services_by_name["ContainerService"]
     files = container_file_service_pb2.DESCRIPTOR.services_by_name["ContainerFileService"]
     return Server(
         {containers: ContainerHandlers(router), files: ContainerFileHandlers(router)},
-        interceptors=[request(log, new_request_id=lambda: new_id("req_", 32)), errors(log), auth(credentials)],
+        interceptors=[
+            request(log, metrics, new_request_id=lambda: new_id("req_", 32)),
+            errors(log),
+            auth(credentials),
+        ],
     )
 
 

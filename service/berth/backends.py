@@ -19,6 +19,7 @@ from berth.core.backend import Backend
 from berth.core.cached import CachedBackend
 from berth.core.errors import StorageError
 from berth.core.hosted import HostedBackend
+from berth.core.metrics import Metrics
 from berth.core.new_container import HostedLimits
 from berth.core.providers import PROVIDERS
 from berth.core.router import Router
@@ -29,14 +30,14 @@ from berth.v1.provider_pb2 import Provider
 _FLAVORS = {"openai": OPENAI, "azure": AZURE}
 
 
-def build_router(config: Config, stack: AsyncExitStack, log: FilteringBoundLogger) -> Router:
+def build_router(config: Config, stack: AsyncExitStack, log: FilteringBoundLogger, metrics: Metrics) -> Router:
     """Open the stores, make a backend for each provider that is configured, and close all with `stack`."""
     with _refusing("store.url"):
         database = SqlDatabase.open(config.store_url())
     stack.callback(database.close)
     store = SqlStore(database)
     hosted = _hosted(config, stack, store)
-    passed_through = _passed_through(config, stack, store=store, log=log)
+    passed_through = _passed_through(config, stack, store=store, log=log, metrics=metrics)
     backends: dict[Provider, Backend] = dict(passed_through)
     for name, provider in PROVIDERS.items():
         kind = config.backend_of(name)
@@ -55,14 +56,14 @@ def build_router(config: Config, stack: AsyncExitStack, log: FilteringBoundLogge
 
 
 def _passed_through(
-    config: Config, stack: AsyncExitStack, *, store: SqlStore, log: FilteringBoundLogger
+    config: Config, stack: AsyncExitStack, *, store: SqlStore, log: FilteringBoundLogger, metrics: Metrics
 ) -> dict[Provider, Backend]:
     """Return a backend, behind the cache, for each provider that keeps its containers itself."""
     cache = MemoryCache(config.cache.max_bytes, timer=time.monotonic)
     backends: dict[Provider, Backend] = {}
     for name, settings in config.passed_through().items():
         provider = PROVIDERS[name]
-        passthrough = PassthroughBackend(provider, _upstream(settings), store=store, now=now, log=log)
+        passthrough = PassthroughBackend(provider, _upstream(settings), store=store, now=now, log=log, metrics=metrics)
         stack.push_async_callback(passthrough.close)
         backends[provider] = CachedBackend(
             passthrough,

@@ -135,6 +135,8 @@ def _ready_line(ready: Ready) -> str:
     if ready.rest:
         line["rest"] = f"http://{ready.rest}"
     line["grpc"] = str(ready.grpc)
+    if ready.metrics:
+        line["metrics"] = f"http://{ready.metrics}/metrics"
     if ready.virtual_key:
         line["virtual_key"] = ready.virtual_key
     return json.dumps(line, separators=(",", ":"))

@@ -73,7 +73,8 @@ def berth(folder: Path) -> Iterator[Berth]:
     }
     with in_background(misbehaving(echo())) as provider:
         passing = passing_to(f"{provider.url}/v1", CONFIGURED, extra_headers={"x-gate": EXTRA}, max_retries=0)
-        with running(folder, {"providers": {"openai": passing}, "auth": auth}) as berth:
+        listen = {"metrics": "127.0.0.1:0"}
+        with running(folder, {"providers": {"openai": passing}, "auth": auth, "listen": listen}) as berth:
             yield berth
 
 
@@ -92,6 +93,9 @@ def test_no_answer_has_a_secret(berth: Berth, folder: Path, who: str, shown: Map
             answers += [client.get(f"{path}/files/cfile_1/content"), client.delete(path)]
             assert ("raw_response" in made.json()["extra_fields"]) == bool(shown)
             assert ("raw_request" in made.json()["extra_fields"]) == bool(shown)
+    assert berth.metrics is not None
+    answers.append(httpx2.get(berth.metrics))
     told = "".join(f"{answer.headers}{answer.text}" for answer in answers)
+    assert "berth_call_seconds_count" in told
     assert [secret for secret in SECRETS if secret in told] == []
     assert leaks(folder, SECRETS) == []

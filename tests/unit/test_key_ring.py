@@ -7,16 +7,20 @@ import pytest
 import structlog
 from structlog.testing import LogCapture
 
+from berth.adapters.prometheus_metrics import PrometheusMetrics
 from berth.adapters.upstream.key_ring import KeyRing
 from berth.adapters.upstream.settings import UpstreamKey
 from berth.core.errors import RateLimitError, UpstreamError
+from berth.core.metrics import Metrics
 from fakes import FixedClock
 
 A, B = UpstreamKey("a", "secret-a"), UpstreamKey("b", "secret-b", weight=3.0)
 NARROW = UpstreamKey("narrow", "secret-n", max_in_flight=1)
 
 
-def ring(*keys: UpstreamKey, clock: FixedClock | None = None, log: LogCapture | None = None) -> KeyRing:
+def ring(
+    *keys: UpstreamKey, clock: FixedClock | None = None, log: LogCapture | None = None, metrics: Metrics | None = None
+) -> KeyRing:
     """Return a ring whose chance goes evenly through [0, 1)."""
     steps = count()
     return KeyRing(
@@ -25,6 +29,7 @@ def ring(*keys: UpstreamKey, clock: FixedClock | None = None, log: LogCapture | 
         now=clock or FixedClock(),
         random=lambda: next(steps) % 100 / 100,
         log=structlog.wrap_logger(None, processors=[log or LogCapture()]),
+        metrics=metrics or PrometheusMetrics(),
     )
 
 
@@ -32,6 +37,13 @@ def test_keys_are_chosen_by_weight() -> None:
     """A key with three times the weight is chosen three times as often."""
     keys = ring(A, B)
     assert Counter(keys.choose().name for _ in range(100)) == {"a": 25, "b": 75}
+
+
+def test_a_refused_key_is_counted() -> None:
+    """Each time a key is put aside, the metrics are told which one."""
+    metrics = PrometheusMetrics()
+    ring(A, B, metrics=metrics).put_aside(A, status=401)
+    assert metrics.value("berth_upstream_keys_put_aside_total", provider="openai", key="a") == 1
 
 
 def test_keys_without_weight_still_serve() -> None:

@@ -27,6 +27,7 @@ from berth.core.caller import Caller
 from berth.core.catalogue import Catalogue
 from berth.core.completion import Completion
 from berth.core.errors import BerthError, NotFoundError, StorageError, UnsupportedOperationError
+from berth.core.metrics import Metrics
 from berth.core.providers import provider_name
 from berth.core.router import not_configured
 from berth.core.stores import ID_TAKEN, ContainerRecord, ContainerStore
@@ -82,6 +83,7 @@ class PassthroughBackend:
         store: ContainerStore,
         now: Callable[[], int],
         log: FilteringBoundLogger,
+        metrics: Metrics,
         random: Callable[[], float] = chance.random,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
@@ -93,8 +95,10 @@ class PassthroughBackend:
         self._log = log
         self._catalogue = Catalogue(store, now)
         self._completion = Completion()
-        self._ring = KeyRing(settings.keys, provider=self._name, now=now, random=random, log=log)
-        self._account = UpstreamAccount(settings, provider=self._name, ring=self._ring, log=log, sleep=sleep)
+        self._ring = KeyRing(settings.keys, provider=self._name, now=now, random=random, log=log, metrics=metrics)
+        self._account = UpstreamAccount(
+            settings, provider=self._name, ring=self._ring, log=log, metrics=metrics, sleep=sleep
+        )
 
     async def open(self) -> None:
         """Read what the connections need. OSError if the authorities to trust cannot be read."""

@@ -48,6 +48,8 @@ class Listen(Section):
     grpc: ListenAddress = Address("127.0.0.1", 50051)
     rest: Annotated[ListenAddress, Field(validate_default=True)] = Address("127.0.0.1", 8080)
 
+    metrics: ListenAddress | None = None
+
     @field_validator("rest")
     @classmethod
     def _differs_from_grpc(cls, rest: Address, info: ValidationInfo) -> Address:

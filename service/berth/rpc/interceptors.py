@@ -14,7 +14,8 @@ from structlog.typing import FilteringBoundLogger
 
 from berth.core.credentials import HEADERS, Credentials
 from berth.core.errors import BerthError
-from berth.core.providers import PROVIDERS
+from berth.core.metrics import Metrics
+from berth.core.providers import PROVIDER_NAMES, PROVIDERS
 from berth.rpc import options
 from berth.rpc.call import Behavior, Call, Interceptor
 from berth.rpc.options import read_options
@@ -29,16 +30,18 @@ _ORIGINAL_PATH = "x-envoy-original-path"
 _OPENAI_PATHS = "/openai/"
 
 
-def request(log: FilteringBoundLogger, *, new_request_id: Callable[[], str]) -> Interceptor:
-    """Return the interceptor that gives a call its id, its answer the facts about it, and the log one line."""
+def request(log: FilteringBoundLogger, metrics: Metrics, *, new_request_id: Callable[[], str]) -> Interceptor:
+    """Return the interceptor that gives a call its id, its answer the facts about it, and log and metrics their due."""
 
     def intercept(proceed: Behavior) -> Behavior:
         async def behave(message: Any, call: Call) -> Any:
             started = perf_counter()
+            metrics.call_began()
             _read_metadata(call, new_request_id)
             try:
                 response = await proceed(message, call)
                 if response is not None:
+                    _count_cache(response, metrics)
                     _complete(response, call, milliseconds=int((perf_counter() - started) * 1000))
             except asyncio.CancelledError:
                 call.status = _reason_to_cancel(call)
@@ -47,7 +50,11 @@ def request(log: FilteringBoundLogger, *, new_request_id: Callable[[], str]) -> 
                 call.status = "OK"
                 return response
             finally:
-                _log_line(log, call, seconds=perf_counter() - started)
+                seconds = perf_counter() - started
+                metrics.call_ended(
+                    call.method.request_type, provider=call.provider_name, status=call.status, seconds=seconds
+                )
+                _log_line(log, call, seconds=seconds)
 
         return behave
 
@@ -130,6 +137,12 @@ def _complete(response: Any, call: Call, *, milliseconds: int) -> None:
     if extra.HasField("upstream_latency"):
         call.upstream_milliseconds = extra.upstream_latency
     call.attach_headers()
+
+
+def _count_cache(response: Any, metrics: Metrics) -> None:
+    extra = response.extra_fields
+    if extra.HasField("cache_debug"):
+        metrics.cache_asked(PROVIDER_NAMES[extra.cache_debug.requested_provider], hit=extra.cache_debug.cache_hit)
 
 
 def _log_line(log: FilteringBoundLogger, call: Call, *, seconds: float) -> None:

@@ -16,6 +16,7 @@ from berth.adapters.upstream.retries import NOTHING_SENT, Retries
 from berth.adapters.upstream.session import Order, UpstreamHttp
 from berth.adapters.upstream.settings import UpstreamKey, UpstreamSettings
 from berth.core.errors import BerthError
+from berth.core.metrics import Metrics
 
 DIRECT = "direct"
 """The name of a key of the caller's own."""
@@ -44,7 +45,14 @@ class UpstreamAccount:
     """
 
     def __init__(
-        self, settings: UpstreamSettings, *, provider: str, ring: KeyRing, log: FilteringBoundLogger, sleep: Sleep
+        self,
+        settings: UpstreamSettings,
+        *,
+        provider: str,
+        ring: KeyRing,
+        log: FilteringBoundLogger,
+        metrics: Metrics,
+        sleep: Sleep,
     ) -> None:
         self._timeout_seconds = settings.timeout_seconds
         self._secrets = frozenset(settings.extra_headers.values())
@@ -52,7 +60,7 @@ class UpstreamAccount:
         self._ring = ring
         self._sleep = sleep
         self._retries = Retries(max_retries=settings.max_retries, timeout_seconds=settings.timeout_seconds, sleep=sleep)
-        self._http = UpstreamHttp(settings, provider=provider, log=log)
+        self._http = UpstreamHttp(settings, provider=provider, log=log, metrics=metrics)
 
     async def open(self) -> None:
         """Read what the connections need. OSError if the authorities to trust cannot be read."""

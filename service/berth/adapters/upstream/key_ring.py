@@ -7,6 +7,7 @@ from structlog.typing import FilteringBoundLogger
 
 from berth.adapters.upstream.settings import UpstreamKey
 from berth.core.errors import RateLimitError, UpstreamError
+from berth.core.metrics import Metrics
 
 ASIDE_SECONDS = 60
 """How long a key that the provider refused is not used for new containers."""
@@ -27,12 +28,14 @@ class KeyRing:
         now: Callable[[], int],
         random: Callable[[], float],
         log: FilteringBoundLogger,
+        metrics: Metrics,
     ) -> None:
         self._keys = {key.name: key for key in keys}
         self._provider = provider
         self._now = now
         self._random = random
         self._log = log
+        self._metrics = metrics
         self._aside_until: dict[str, int] = {}
         self._in_flight: Counter[str] = Counter()
 
@@ -73,6 +76,7 @@ class KeyRing:
     def put_aside(self, key: UpstreamKey, *, status: int) -> None:
         """Use `key`, which the provider refused with `status`, for no new container for a while."""
         self._aside_until[key.name] = self._now() + ASIDE_SECONDS
+        self._metrics.key_put_aside(self._provider, key=key.name)
         self._log.warning(
             "upstream.key_put_aside", provider=self._provider, key=key.name, status=status, seconds=ASIDE_SECONDS
         )

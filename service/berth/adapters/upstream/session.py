@@ -17,6 +17,7 @@ from berth.adapters.upstream.errors import unreadable
 from berth.adapters.upstream.form import UploadForm
 from berth.adapters.upstream.reply import Reply
 from berth.adapters.upstream.settings import UpstreamKey, UpstreamSettings
+from berth.core.metrics import Metrics
 
 _READ_BUFFER_BYTES = 256 * 1024
 """How much of an answer may wait here; a download stops reading beyond it."""
@@ -49,10 +50,13 @@ class Order:
 class UpstreamHttp:
     """Connections to one provider, opened when they are first needed."""
 
-    def __init__(self, settings: UpstreamSettings, *, provider: str, log: FilteringBoundLogger) -> None:
+    def __init__(
+        self, settings: UpstreamSettings, *, provider: str, log: FilteringBoundLogger, metrics: Metrics
+    ) -> None:
         self._settings = settings
         self._provider = provider
         self._log = log.bind(provider=provider)
+        self._metrics = metrics
         self._root = settings.root
         self._query = f"api-version={settings.api_version}" if settings.api_version else ""
         # Whoever sends an order bounds the whole of it; of what is streamed, that is only the beginning.
@@ -109,7 +113,7 @@ class UpstreamHttp:
                 raise order.form.failure from None
             raise
         finally:
-            self._log_attempt(order, status, perf_counter() - started)
+            self._tell(order, status, perf_counter() - started)
 
     async def _request(self, order: Order, key: UpstreamKey) -> ClientResponse:
         name, credential = self._settings.flavor.credential(key)
@@ -152,5 +156,6 @@ class UpstreamHttp:
             body += chunk
         raise unreadable(self._provider, f"with more than {maximum} bytes")
 
-    def _log_attempt(self, order: Order, status: int, seconds: float) -> None:
+    def _tell(self, order: Order, status: int, seconds: float) -> None:
+        self._metrics.attempt_ended(self._provider, status=status, seconds=seconds)
         self._log.debug("upstream.attempt", method=order.method, status=status, milliseconds=round(seconds * 1000, 3))

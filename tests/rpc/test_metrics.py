@@ -1,0 +1,34 @@
+"""Calls are counted, whatever becomes of them."""
+
+import pytest
+
+from berth.adapters.prometheus_metrics import PrometheusMetrics
+from berth.core.backend import Backend
+from berth.core.unsupported import UnsupportedBackend
+from berth.v1.container_service_pb2 import ListContainersRequest
+from berth.v1.provider_pb2 import Provider
+from serving import GROQ, OLLAMA, ONLY_GROQ, OURS, Metadata, refused, serving
+
+
+@pytest.fixture
+def backend() -> Backend:
+    return UnsupportedBackend(GROQ)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "provider", "labels"),
+    [
+        ((), OLLAMA, {"provider": "none", "status": "UNAUTHENTICATED"}),
+        (ONLY_GROQ, OLLAMA, {"provider": "ollama", "status": "PERMISSION_DENIED"}),
+        (OURS, GROQ, {"provider": "groq", "status": "FAILED_PRECONDITION"}),
+    ],
+)
+async def test_a_refused_call_is_counted(
+    backend: Backend, metadata: Metadata, provider: Provider, labels: dict[str, str]
+) -> None:
+    """A call that is refused, by auth too, is counted with its status, and is no longer in flight."""
+    metrics = PrometheusMetrics()
+    async with serving(backend, metrics=metrics) as served:
+        await refused(served.containers.ListContainers(ListContainersRequest(provider=provider), metadata=metadata))
+    assert metrics.value("berth_call_seconds_count", request_type="container_list", **labels) == 1
+    assert metrics.value("berth_calls_in_flight") == 0
