@@ -21,6 +21,7 @@ from berth.launch.envoy_process import running_envoy
 from berth.rest.edge import EdgeSettings
 from berth.rest.envoy import bootstrap
 from berth.rpc import interceptors
+from berth.rpc.admission import admission
 from berth.rpc.container_files import ContainerFileHandlers
 from berth.rpc.containers import ContainerHandlers
 from berth.rpc.server import Server
@@ -73,9 +74,10 @@ async def serving_upstream(kept: Kept, edge: Edge) -> AsyncIterator[None]:
     router = Router({KEEPER: kept.backend}, keeper=kept.backend, store=kept.store, default_provider=KEEPER)
     server = Server(
         {
-            containers.DESCRIPTOR.services_by_name["ContainerService"]: ContainerHandlers(router),
-            files.DESCRIPTOR.services_by_name["ContainerFileService"]: ContainerFileHandlers(router),
+            containers.DESCRIPTOR.services_by_name["ContainerService"]: ContainerHandlers(),
+            files.DESCRIPTOR.services_by_name["ContainerFileService"]: ContainerFileHandlers(),
         },
+        admit=admission(router),
         interceptors=[
             interceptors.request(SILENT, PrometheusMetrics(), new_request_id=lambda: "request"),
             interceptors.errors(SILENT),

@@ -25,6 +25,7 @@ from berth.core.router import Router
 from berth.core.stores import ContainerStore
 from berth.core.unsupported import UnsupportedBackend
 from berth.rpc import interceptors
+from berth.rpc.admission import admission
 from berth.rpc.container_files import ContainerFileHandlers
 from berth.rpc.containers import ContainerHandlers
 from berth.rpc.server import Server
@@ -102,11 +103,10 @@ async def serving(
     log = structlog.wrap_logger(None, processors=[capture])
     server = Server(
         {
-            container_service_pb2.DESCRIPTOR.services_by_name["ContainerService"]: ContainerHandlers(router),
-            container_file_service_pb2.DESCRIPTOR.services_by_name["ContainerFileService"]: ContainerFileHandlers(
-                router
-            ),
+            container_service_pb2.DESCRIPTOR.services_by_name["ContainerService"]: ContainerHandlers(),
+            container_file_service_pb2.DESCRIPTOR.services_by_name["ContainerFileService"]: ContainerFileHandlers(),
         },
+        admit=admission(router),
         interceptors=[
             interceptors.request(log, counted, new_request_id=lambda: f"request-{next(numbers)}"),
             interceptors.errors(log),

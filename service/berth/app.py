@@ -22,6 +22,7 @@ from berth.launch.envoy_process import RunningEnvoy, running_envoy
 from berth.launch.kept_secrets import TENANT, direct_secret, first_key
 from berth.launch.refusal import StartError
 from berth.rest.envoy import EdgeSettings, bootstrap
+from berth.rpc.admission import admission
 from berth.rpc.container_files import ContainerFileHandlers
 from berth.rpc.containers import ContainerHandlers
 from berth.rpc.interceptors import auth, errors, request
@@ -123,7 +124,8 @@ def _server(router: Router, credentials: Credentials, *, log: FilteringBoundLogg
     containers = container_service_pb2.DESCRIPTOR.services_by_name["ContainerService"]
     files = container_file_service_pb2.DESCRIPTOR.services_by_name["ContainerFileService"]
     return Server(
-        {containers: ContainerHandlers(router), files: ContainerFileHandlers(router)},
+        {containers: ContainerHandlers(), files: ContainerFileHandlers()},
+        admit=admission(router),
         interceptors=[
             request(log, metrics, new_request_id=lambda: new_id("req_", 32)),
             errors(log),

@@ -10,7 +10,7 @@ from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
 from berth.core import errors
 from berth.core.backend import Content
 from berth.core.unsupported import UnsupportedBackend
-from berth.rpc.methods import REQUEST_TYPES
+from berth.rpc.operations import OPERATIONS
 from berth.v1.container_file_service_pb2 import (
     CreateContainerFileRequest,
     DeleteContainerFileRequest,
@@ -182,11 +182,11 @@ async def test_a_provider_without_containers_says_so_for_each_operation(served: 
             DeleteContainerFileRequest(provider=UNSUPPORTED), metadata=OURS
         ),
     }
-    assert set(calls) == set(REQUEST_TYPES)
+    assert set(calls) == set(OPERATIONS)
     for method, call in calls.items():
         told = await refused(call)
         assert told.facts() == ("FAILED_PRECONDITION", "unsupported_operation", None)
-        assert told.message == f"{REQUEST_TYPES[method]} is not supported by cohere provider"
+        assert told.message == f"{OPERATIONS[method].request_type} is not supported by cohere provider"
 
 
 @pytest.mark.parametrize("request_", [b"\xff\xff", b"\x0a", b"\x1a\x02\xff\xfe", b"\x0a\x05a"])

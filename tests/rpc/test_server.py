@@ -8,10 +8,13 @@ import pytest
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest, ServerReflectionResponse
 
+from berth.core.router import Router
 from berth.core.unsupported import UnsupportedBackend
+from berth.rpc.admission import admission
 from berth.rpc.call import Call, Method
 from berth.rpc.server import Server
 from berth.v1.container_service_pb2 import ListContainersRequest, ListContainersResponse
+from fakes import MemoryStore
 from serving import GROQ, OURS, Served, eventually, serving
 
 SERVING, NOT_SERVING = HealthCheckResponse.SERVING, HealthCheckResponse.NOT_SERVING
@@ -87,7 +90,8 @@ async def test_reflection_shows_the_services(served: Served) -> None:
 
 async def test_a_taken_port_is_told(served: Served) -> None:
     """A second server on the same port is a mistake that shows at once."""
-    second = Server({}, interceptors=[])
+    router = Router({}, keeper=UnsupportedBackend(GROQ), store=MemoryStore())
+    second = Server({}, admit=admission(router), interceptors=[])
     with pytest.raises(OSError, match=f"cannot listen on 127.0.0.1:{served.port}"):
         second.bind(f"127.0.0.1:{served.port}")
 

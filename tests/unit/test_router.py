@@ -15,10 +15,12 @@ from berth.core.providers import PROVIDERS, provider_name
 from berth.core.router import Router
 from berth.core.unsupported import UnsupportedBackend
 from berth.v1.provider_pb2 import Provider
-from fakes import MemoryStore
+from fakes import FixedClock, MemoryBlobs, MemoryStore
+from keeping import hosted
 from records import container
 
 OPENAI, COHERE, GROQ = Provider.PROVIDER_OPENAI, Provider.PROVIDER_COHERE, Provider.PROVIDER_GROQ
+OLLAMA = Provider.PROVIDER_OLLAMA
 NONE = Provider.PROVIDER_UNSPECIFIED
 ANYONE = Caller("ours", "first")
 COHERES, KEEPER = UnsupportedBackend(COHERE), UnsupportedBackend(GROQ)
@@ -77,15 +79,28 @@ def test_an_unconfigured_provider_is_told_with_what_to_set() -> None:
 
 
 async def test_a_container_leads_to_its_backend() -> None:
-    """Without a provider the container's own answers; a named one is taken at its word."""
+    """Its provider's backend answers, whether that is named or not, and to its owner alone; a wrong name is a 404."""
     store = MemoryStore()
-    await store.add_container(container("box", provider=COHERE))
-    router = Router({COHERE: COHERES, GROQ: KEEPER}, keeper=KEEPER, store=store)
-    assert await router.backend_of(ANYONE, NONE, container_id="box") == (COHERE, COHERES)
-    assert await router.backend_of(ANYONE, GROQ, container_id="box") == (GROQ, KEEPER)
-    for caller, container_id, kind in ((ANYONE, "", InvalidRequestError), (ANYONE, "other", NotFoundError)):
+    await store.add_container(container("box", provider=GROQ))
+    other, own = (hosted(store, MemoryBlobs(), clock=FixedClock()) for _ in range(2))
+    router = Router({OLLAMA: other, GROQ: own}, keeper=other, store=store)
+    found = [await router.backend_of(ANYONE, provider, container_id="box") for provider in (NONE, GROQ)]
+    assert found == [(GROQ, own)] * 2
+    for caller, provider, container_id, kind in (
+        (ANYONE, NONE, "", InvalidRequestError),
+        (ANYONE, GROQ, "", InvalidRequestError),
+        (ANYONE, NONE, "other", NotFoundError),
+        (ANYONE, OLLAMA, "box", NotFoundError),
+        (Caller("theirs", "second"), NONE, "box", NotFoundError),
+        (Caller("theirs", "second"), GROQ, "box", NotFoundError),
+    ):
         with pytest.raises(kind):
-            await router.backend_of(caller, NONE, container_id=container_id)
+            await router.backend_of(caller, provider, container_id=container_id)
+
+
+async def test_a_provider_without_containers_answers_by_itself() -> None:
+    """Where it is named, whatever the container's id: it has no such operation, which is worth more than a 404."""
+    assert await ROUTER.backend_of(ANYONE, COHERE, container_id="box") == (COHERE, COHERES)
 
 
 async def test_a_providers_key_is_good_for_that_provider_alone() -> None:

@@ -4,10 +4,11 @@ from collections.abc import Mapping
 
 from berth.core.backend import Backend
 from berth.core.caller import Caller
-from berth.core.checks import invalid, missing
-from berth.core.errors import AuthenticationError, ProviderNotConfiguredError
+from berth.core.checks import invalid, missing, shown
+from berth.core.errors import AuthenticationError, NotFoundError, ProviderNotConfiguredError
 from berth.core.providers import PROVIDERS, provider_name
 from berth.core.stores import ContainerStore
+from berth.core.unsupported import UnsupportedBackend
 from berth.v1.provider_pb2 import PROVIDER_UNSPECIFIED, Provider
 
 _KNOWN = frozenset(PROVIDERS.values())
@@ -67,17 +68,22 @@ class Router:
         return backend
 
     async def backend_of(self, caller: Caller, provider: Provider, *, container_id: str) -> tuple[Provider, Backend]:
-        """Return the provider of a container, `provider` if it is named and else the container's own, and its backend.
+        """Return the provider of the caller's container, and its backend.
 
-        If none is named, InvalidRequestError for an empty id, NotFoundError if
-        the caller has no such container; and what `backend` raises.
+        InvalidRequestError for an empty id, NotFoundError if the caller has no
+        such container or it is not of `provider`, where that is set; and what
+        `backend` raises. A provider that has no containers answers by itself.
         """
-        if provider:
-            return provider, self.backend(caller, provider)
+        named = self.backend(caller, provider)
+        if provider and isinstance(named, UnsupportedBackend):
+            return provider, named
         if not container_id:
             raise missing("container_id")
-        _require_no_direct_key(caller, "any provider")
         own = await self._store.get_provider(caller.tenant, container_id)
+        if provider == own:
+            return own, named
+        if provider:
+            raise NotFoundError(f"Container {shown(container_id)} not found.")
         return own, self.backend(caller, own)
 
 

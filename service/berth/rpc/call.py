@@ -8,8 +8,10 @@ from typing import Any, NoReturn, Protocol
 import grpc.aio
 from google.protobuf.message import Message
 
+from berth.core.backend import Backend
 from berth.core.caller import Caller
 from berth.core.providers import PROVIDER_NAMES
+from berth.rpc.operations import Reach
 from berth.rpc.status import Refusal
 from berth.v1.provider_pb2 import PROVIDER_UNSPECIFIED, Provider
 
@@ -20,10 +22,11 @@ _PREFIX = "x-bifrost-"
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """A method of the contract: its name on the wire, and its name in answers, logs and headers."""
+    """A method of the contract: its name on the wire, its name in answers, logs and headers, and what it reaches."""
 
     path: str
     request_type: str
+    reach: Reach | None = None
 
 
 class NamesProvider(Protocol):
@@ -32,23 +35,18 @@ class NamesProvider(Protocol):
     provider: Provider
 
 
-class NamesContainer(NamesProvider, Protocol):
-    """A request that names a container, and may name its provider."""
-
-    container_id: str
-
-
 class Call:
     """A call that is being answered.
 
     `request_id`, `credentials`, `options`, `is_rest` and `default_provider` come
-    from the request, `identity` from the auth interceptor; `provider` is the provider in
+    from the request, `identity` from the auth interceptor, `backend` from admission; `provider` is the provider in
     play, as far as it is known; `begun` says that a part of a streamed answer is out;
     `status` is how the call ended; `upstream_milliseconds` is how long a provider
     took, if one was asked.
     """
 
     __slots__ = (
+        "_backend",
         "_is_settled",
         "_sending",
         "begun",
@@ -75,6 +73,7 @@ class Call:
         self.default_provider: Provider = PROVIDER_UNSPECIFIED
         self.provider: Provider = PROVIDER_UNSPECIFIED
         self.identity: Caller | None = None
+        self._backend: Backend | None = None
         self.status = "CANCELLED"
         self.begun = False
         self.upstream_milliseconds: int | None = None
@@ -87,6 +86,17 @@ class Call:
         if self.identity is None:
             raise RuntimeError("a handler ran before auth")
         return self.identity
+
+    @property
+    def backend(self) -> Backend:
+        """What answers; known to every handler, since admission comes before it."""
+        if self._backend is None:
+            raise RuntimeError("a handler ran before admission")
+        return self._backend
+
+    @backend.setter
+    def backend(self, backend: Backend) -> None:
+        self._backend = backend
 
     @property
     def provider_name(self) -> str | None:

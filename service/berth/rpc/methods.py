@@ -9,19 +9,9 @@ from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
 from berth.core.errors import InvalidRequestError
+from berth.rpc.admission import Admission
 from berth.rpc.call import Behavior, Call, Context, Interceptor, Method
-
-REQUEST_TYPES = {
-    "CreateContainer": "container_create",
-    "ListContainers": "container_list",
-    "RetrieveContainer": "container_retrieve",
-    "DeleteContainer": "container_delete",
-    "CreateContainerFile": "container_file_create",
-    "ListContainerFiles": "container_file_list",
-    "RetrieveContainerFile": "container_file_retrieve",
-    "RetrieveContainerFileContent": "container_file_content",
-    "DeleteContainerFile": "container_file_delete",
-}
+from berth.rpc.operations import OPERATIONS
 
 _HANDLERS: dict[tuple[bool, bool], Callable[..., "grpc.RpcMethodHandler[Any, Any]"]] = {
     (False, False): grpc.unary_unary_rpc_method_handler,
@@ -31,21 +21,25 @@ _HANDLERS: dict[tuple[bool, bool], Callable[..., "grpc.RpcMethodHandler[Any, Any
 
 
 def service_handler(
-    service: ServiceDescriptor, handlers: object, *, interceptors: Sequence[Interceptor]
+    service: ServiceDescriptor, handlers: object, *, admit: Admission, interceptors: Sequence[Interceptor]
 ) -> grpc.GenericRpcHandler:
-    """Return what a server serves `service` with: the methods of `handlers`, inside `interceptors`."""
-    methods = {method.name: _method_handler(method, handlers, interceptors) for method in service.methods}
+    """Return what a server serves `service` with: the methods of `handlers`, behind `admit`, inside `interceptors`."""
+    methods = {
+        method.name: _method_handler(method, _parsing(getattr(handlers, method.name), method, admit), interceptors)
+        for method in service.methods
+    }
     return grpc.method_handlers_generic_handler(service.full_name, methods)
 
 
 def _method_handler(
-    descriptor: MethodDescriptor, handlers: object, interceptors: Sequence[Interceptor]
+    descriptor: MethodDescriptor, behave: Behavior, interceptors: Sequence[Interceptor]
 ) -> "grpc.RpcMethodHandler[Any, Any]":
+    operation = OPERATIONS.get(descriptor.name)
     method = Method(
         path=f"/{descriptor.containing_service.full_name}/{descriptor.name}",
-        request_type=REQUEST_TYPES[descriptor.name],
+        request_type=operation.request_type if operation else descriptor.name,
+        reach=operation.reach if operation else None,
     )
-    behave = _parsing(getattr(handlers, descriptor.name), descriptor)
     for interceptor in reversed(interceptors):
         behave = interceptor(behave)
 
@@ -56,20 +50,28 @@ def _method_handler(
     return kind(handle, response_serializer=GetMessageClass(descriptor.output_type).SerializeToString)
 
 
-def _parsing(behave: Behavior, descriptor: MethodDescriptor) -> Behavior:
-    """Parse requests on the innermost step, not in grpc.
+def _parsing(behave: Behavior, descriptor: MethodDescriptor, admit: Admission) -> Behavior:
+    """Parse and admit requests on the innermost step, not in grpc.
 
     There a malformed one would end as INTERNAL without any details, and it
-    would be read before it is known who sends it.
+    would be read before it is known who sends it. Of a stream, the first
+    request is what is admitted.
     """
     message_class = GetMessageClass(descriptor.input_type)
 
     async def parse_one(request: bytes, call: Call) -> Any:
-        return await behave(_parsed(message_class, request), call)
+        message = _parsed(message_class, request)
+        await admit(message, call)
+        return await behave(message, call)
 
     async def parsed(requests: AsyncIterator[bytes], call: Call) -> AsyncIterator[Message]:
+        is_admitted = False
         async for request in requests:
-            yield _parsed(message_class, request)
+            message = _parsed(message_class, request)
+            if not is_admitted:
+                await admit(message, call)
+                is_admitted = True
+            yield message
         await call.require_whole()
 
     async def parse_each(requests: AsyncIterator[bytes], call: Call) -> Any:

@@ -10,6 +10,7 @@ from google.protobuf.descriptor import ServiceDescriptor
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from berth.rpc.admission import Admission
 from berth.rpc.call import Behavior, Call, Interceptor
 from berth.rpc.methods import service_handler
 
@@ -44,14 +45,20 @@ OPTIONS: tuple[tuple[str, int], ...] = (
 class Server:
     """Serves services on one address, with health (overall and per service) and reflection."""
 
-    def __init__(self, services: Mapping[ServiceDescriptor, object], *, interceptors: Sequence[Interceptor]) -> None:
+    def __init__(
+        self,
+        services: Mapping[ServiceDescriptor, object],
+        *,
+        admit: Admission,
+        interceptors: Sequence[Interceptor],
+    ) -> None:
         self._server = grpc.aio.server(options=OPTIONS, maximum_concurrent_rpcs=MAX_CONCURRENT_CALLS)
         self._running = RunningCalls()
         self._names = [service.full_name for service in services]
         self._health = health.aio.HealthServicer()
         self._server.add_generic_rpc_handlers(
             [
-                service_handler(service, handlers, interceptors=[self._running.intercept, *interceptors])
+                service_handler(service, handlers, admit=admit, interceptors=[self._running.intercept, *interceptors])
                 for service, handlers in services.items()
             ]
         )

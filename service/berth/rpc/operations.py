@@ -1,0 +1,40 @@
+"""What is known about each method of the contract: its name in answers, and what a caller must own to use it.
+
+A method that is not in the table is answered to nobody: whoever adds one has
+to say here what it reaches.
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+class Reach(Enum):
+    """What a request is about, and so what is checked before a handler sees it."""
+
+    NEW_CONTAINER = "new container"
+    """A container to be made, for the provider that is named or the default one."""
+    ALL_CONTAINERS = "all containers"
+    """The caller's containers, of the provider that is named or of all."""
+    CONTAINER = "container"
+    """The container of `container_id`, which must be the caller's, and of the provider that is named, if one is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """A method: its name in answers, logs and headers, and its reach."""
+
+    request_type: str
+    reach: Reach
+
+
+OPERATIONS = {
+    "CreateContainer": Operation("container_create", Reach.NEW_CONTAINER),
+    "ListContainers": Operation("container_list", Reach.ALL_CONTAINERS),
+    "RetrieveContainer": Operation("container_retrieve", Reach.CONTAINER),
+    "DeleteContainer": Operation("container_delete", Reach.CONTAINER),
+    "CreateContainerFile": Operation("container_file_create", Reach.CONTAINER),
+    "ListContainerFiles": Operation("container_file_list", Reach.CONTAINER),
+    "RetrieveContainerFile": Operation("container_file_retrieve", Reach.CONTAINER),
+    "RetrieveContainerFileContent": Operation("container_file_content", Reach.CONTAINER),
+    "DeleteContainerFile": Operation("container_file_delete", Reach.CONTAINER),
+}
