@@ -7,11 +7,12 @@ for tests of the adapters.
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from typing import Generic, NoReturn, TypeVar
 
 from berth.core.errors import InvalidRequestError, NotFoundError, StorageError
+from berth.core.keys import KeyEntry, VirtualKey
 from berth.core.stores import ID_TAKEN, ContainerRecord, FileRecord, Home, Page, Paging
 from berth.v1.container_pb2 import Container
 from berth.v1.container_service_pb2 import DomainSecret
@@ -201,3 +202,51 @@ class MemoryBlobs:
 async def _chunks(content: bytes, *, size: int = 65536) -> AsyncIterator[bytes]:
     for start in range(0, len(content), size):
         yield content[start : start + size]
+
+
+class MemoryKeys:
+    """A KeyStore in memory."""
+
+    def __init__(self) -> None:
+        self._entries: dict[str, KeyEntry] = {}
+        self._digests: dict[bytes, tuple[str, int | None]] = {}
+
+    async def find(self, digest: bytes, *, now: int) -> VirtualKey | None:
+        """Return the key of a digest; see KeyStore."""
+        name, valid_until = self._digests.get(digest, ("", 0))
+        return self._entries[name].key if valid_until is None or now < valid_until else None
+
+    async def add(self, key: VirtualKey, digest: bytes, *, now: int) -> None:
+        """Add a key; see KeyStore."""
+        name = key.caller.name
+        if self._is_in_use(name):
+            raise InvalidRequestError(f"There is a key '{name}' already.")
+        self._entries[name] = KeyEntry(key, now)
+        self._digests[digest] = (name, None)
+
+    async def entries(self) -> Sequence[KeyEntry]:
+        """Return all keys; see KeyStore."""
+        return [self._entries[name] for name in sorted(self._entries)]
+
+    async def revoke(self, name: str, *, now: int) -> None:
+        """End a key; see KeyStore."""
+        self._require(name)
+        self._entries[name] = replace(self._entries[name], revoked_at=now)
+        self._digests = {digest: found for digest, found in self._digests.items() if found[0] != name}
+
+    async def rotate(self, name: str, digest: bytes, *, now: int, old_until: int) -> None:
+        """Give a key a new digest; see KeyStore."""
+        self._require(name)
+        for old, (owner, until) in list(self._digests.items()):
+            if owner == name and until is not None and until <= now:
+                del self._digests[old]
+            elif owner == name:
+                self._digests[old] = (name, old_until if until is None else min(until, old_until))
+        self._digests[digest] = (name, None)
+
+    def _is_in_use(self, name: str) -> bool:
+        return name in self._entries and self._entries[name].revoked_at is None
+
+    def _require(self, name: str) -> None:
+        if not self._is_in_use(name):
+            raise NotFoundError(f"There is no key '{name}'.")

@@ -16,6 +16,7 @@ from berth.core.backend import Backend, Content, Upload
 from berth.core.caller import Caller
 from berth.core.credentials import Credentials
 from berth.core.errors import NotFoundError
+from berth.core.keys import VirtualKey
 from berth.core.router import Router
 from berth.launch.envoy_process import running_envoy
 from berth.rest.edge import EdgeSettings
@@ -32,6 +33,7 @@ from berth.v1.container_pb2 import Container
 from berth.v1.provider_pb2 import Provider
 from fakes import FixedClock, MemoryStore
 from keeping import Kept
+from serving import unhurried
 
 PASSED = (Provider.PROVIDER_OLLAMA, Provider.PROVIDER_GROQ)
 KEEPER = Provider.PROVIDER_OLLAMA
@@ -71,6 +73,9 @@ def _behind(configuration: Any, socket: Path) -> Any:
 @asynccontextmanager
 async def serving_upstream(kept: Kept, edge: Edge) -> AsyncIterator[None]:
     """Serve `kept` behind an Envoy: all that it makes is Ollama's."""
+    gateway = Credentials(
+        virtual_keys={KEY: VirtualKey(Caller("upstream", "gateway"))}, basic_users={}, now=FixedClock()
+    )
     router = Router({KEEPER: kept.backend}, keeper=kept.backend, store=kept.store, default_provider=KEEPER)
     server = Server(
         {
@@ -81,7 +86,7 @@ async def serving_upstream(kept: Kept, edge: Edge) -> AsyncIterator[None]:
         interceptors=[
             interceptors.request(SILENT, PrometheusMetrics(), new_request_id=lambda: "request"),
             interceptors.errors(SILENT),
-            interceptors.auth(Credentials(virtual_keys={KEY: Caller("upstream", "gateway")}, basic_users={})),
+            interceptors.auth(gateway, unhurried()),
         ],
     )
     server.bind(f"unix:{edge.socket}")

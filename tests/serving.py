@@ -1,6 +1,7 @@
 """The gRPC server in the tests' own process, and what its callers see of it."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -16,9 +17,11 @@ from google.rpc.status_pb2 import Status
 from structlog.testing import LogCapture
 
 from berth.adapters.prometheus_metrics import PrometheusMetrics
+from berth.core.attempts import FailedAttempts
 from berth.core.backend import Backend
 from berth.core.caller import Caller
 from berth.core.credentials import Credentials
+from berth.core.keys import VirtualKey
 from berth.core.metrics import Metrics
 from berth.core.providers import PROVIDERS
 from berth.core.router import Router
@@ -34,7 +37,7 @@ from berth.v1.container_file_service_pb2_grpc import ContainerFileServiceStub
 from berth.v1.container_service_pb2_grpc import ContainerServiceStub
 from berth.v1.error_pb2 import ErrorReply
 from berth.v1.provider_pb2 import Provider
-from fakes import MemoryStore
+from fakes import FixedClock, MemoryStore
 
 if TYPE_CHECKING:  # these two exist for type checkers alone
     from berth.v1.container_file_service_pb2_grpc import ContainerFileServiceAsyncStub
@@ -54,12 +57,18 @@ def credentials() -> Credentials:
     """Return the tenants "ours" (two keys, one of them for Groq alone, and a Basic user) and "theirs" (a key)."""
     return Credentials(
         virtual_keys={
-            "sk-bf-ours": Caller("ours", "first"),
-            "sk-bf-theirs": Caller("theirs", "second"),
-            "sk-bf-only-groq": Caller("ours", "only-groq", frozenset({GROQ})),
+            "sk-bf-ours": VirtualKey(Caller("ours", "first")),
+            "sk-bf-theirs": VirtualKey(Caller("theirs", "second")),
+            "sk-bf-only-groq": VirtualKey(Caller("ours", "only-groq", frozenset({GROQ}))),
         },
         basic_users={("ops", "pass:wörd"): Caller("ours", "ops")},
+        now=FixedClock(),
     )
+
+
+def unhurried() -> FailedAttempts:
+    """Return what slows nobody down."""
+    return FailedAttempts(free=1_000_000, timer=time.monotonic, sleep=asyncio.sleep)
 
 
 @dataclass(frozen=True)
@@ -110,7 +119,7 @@ async def serving(
         interceptors=[
             interceptors.request(log, counted, new_request_id=lambda: f"request-{next(numbers)}"),
             interceptors.errors(log),
-            interceptors.auth(credentials()),
+            interceptors.auth(credentials(), unhurried()),
         ],
     )
     port = server.bind("127.0.0.1:0")

@@ -31,7 +31,7 @@ ALLOWED = {
 HEAVY = {"grpc", "obstore", "sqlite3", "alembic", "sqlalchemy", "pydantic", "structlog", "yaml", "typer", "httpx2"}
 """What the core does without."""
 
-READERS = {"config", "cli", "launch"}
+READERS = {"config", "cli", "commands", "launch"}
 """Who may look at the environment: for settings, and for the PATH that programs are found on."""
 
 
@@ -87,10 +87,10 @@ def test_parts_import_only_what_they_may(path: Path) -> None:
 
 
 @service_modules
-def test_the_configuration_is_read_in_three_places(path: Path) -> None:
-    """Only the app, the command line and the configuration itself know settings; everyone else is given values."""
+def test_the_configuration_is_read_where_things_are_put_together(path: Path) -> None:
+    """Only the composition, the command line and the configuration itself know settings; all else is given values."""
     reads = any(name.startswith("berth.config") for name in imported(path))
-    assert not reads or part(path) in {"app", "backends", "cli", "config"}
+    assert not reads or part(path) in {"app", "backends", "callers", "cli", "commands", "config"}
 
 
 @service_modules

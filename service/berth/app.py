@@ -1,6 +1,8 @@
 """The composition root: builds everything from the configuration, starts it, stops it in reverse order."""
 
 import asyncio
+import signal
+import time
 from collections.abc import Callable, Iterable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
@@ -9,17 +11,17 @@ import structlog
 from structlog.typing import FilteringBoundLogger
 
 from berth.adapters.prometheus_metrics import PrometheusMetrics
-from berth.backends import build_router, new_id
-from berth.config import EVERY_PROVIDER, Config
-from berth.core.caller import Caller
+from berth.backends import build_router, new_id, open_database
+from berth.callers import build_credentials, reload_credentials
+from berth.config import Config
+from berth.core.attempts import FailedAttempts
 from berth.core.credentials import Credentials
 from berth.core.metrics import Metrics
-from berth.core.providers import PROVIDERS
 from berth.core.router import Router
 from berth.launch.address import Address
 from berth.launch.data_folder import claimed
 from berth.launch.envoy_process import RunningEnvoy, running_envoy
-from berth.launch.kept_secrets import TENANT, direct_secret, first_key
+from berth.launch.kept_secrets import first_key
 from berth.launch.refusal import StartError
 from berth.rest.envoy import EdgeSettings, bootstrap
 from berth.rpc.admission import admission
@@ -43,9 +45,12 @@ class Ready:
     virtual_key: str | None
 
 
-async def run(config: Config, *, rest: bool, json_log: bool, announce: Callable[[Ready], None]) -> None:
+async def run(
+    config: Config, *, rest: bool, json_log: bool, reload: Callable[[], Config], announce: Callable[[Ready], None]
+) -> None:
     """Serve until cancelled, then finish what runs; `announce` is called when all is ready.
 
+    On SIGHUP the callers of the configuration that `reload` returns are let in.
     StartError if it cannot start, EnvoyEndedError if Envoy ends by itself.
     """
     log = structlog.get_logger()
@@ -54,8 +59,12 @@ async def run(config: Config, *, rest: bool, json_log: bool, announce: Callable[
         stack.enter_context(claimed(config.data_dir))
         key = None if config.auth.mode == "none" or config.has_callers() else first_key(config.data_dir)
         metrics = PrometheusMetrics()
-        router = build_router(config, stack, log, metrics)
-        server = _server(router, _credentials(config, key), log=log, metrics=metrics)
+        database = open_database(config, stack)
+        router = build_router(config, stack, database=database, log=log, metrics=metrics)
+        credentials = build_credentials(config, database, first_key=key)
+        _on_hangup(lambda: reload_credentials(credentials, reload, first_key=key, log=log), stack)
+        attempts = FailedAttempts(free=config.auth.free_failures_per_minute, timer=time.monotonic, sleep=asyncio.sleep)
+        server = _server(router, credentials, attempts=attempts, log=log, metrics=metrics)
         numbers = _numbers(config.listen.metrics, metrics, stack)
         grpc = _bound(server, config.listen.grpc)
         await server.start()
@@ -120,7 +129,20 @@ def _numbers(address: Address | None, metrics: PrometheusMetrics, stack: AsyncEx
     return address._replace(port=stack.enter_context(metrics.served(address.host, address.port))).to_call()
 
 
-def _server(router: Router, credentials: Credentials, *, log: FilteringBoundLogger, metrics: Metrics) -> Server:
+def _on_hangup(act: Callable[[], None], stack: AsyncExitStack) -> None:
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGHUP, act)
+    stack.callback(loop.remove_signal_handler, signal.SIGHUP)
+
+
+def _server(
+    router: Router,
+    credentials: Credentials,
+    *,
+    attempts: FailedAttempts,
+    log: FilteringBoundLogger,
+    metrics: Metrics,
+) -> Server:
     containers = container_service_pb2.DESCRIPTOR.services_by_name["ContainerService"]
     files = container_file_service_pb2.DESCRIPTOR.services_by_name["ContainerFileService"]
     return Server(
@@ -129,7 +151,7 @@ def _server(router: Router, credentials: Credentials, *, log: FilteringBoundLogg
         interceptors=[
             request(log, metrics, new_request_id=lambda: new_id("req_", 32)),
             errors(log),
-            auth(credentials),
+            auth(credentials, attempts),
         ],
     )
 
@@ -140,34 +162,3 @@ def _bound(server: Server, address: Address) -> Address:
         return address._replace(port=server.bind(str(address)))
     except OSError as error:
         raise StartError(f"listen.grpc: {error}") from error
-
-
-def _credentials(config: Config, key: str | None) -> Credentials:
-    """Return who is let in: the configured callers, the holder of the first `key`, keys of providers, or everybody."""
-    keys = {
-        settings.value.get_secret_value(): _caller(settings.tenant, settings.name, settings.providers)
-        for settings in config.auth.virtual_keys
-    }
-    if key:
-        keys[key] = Caller(tenant=TENANT, name="first-key")
-    users = {
-        (settings.name, settings.password.get_secret_value()): _caller(
-            settings.tenant, settings.name, settings.providers
-        )
-        for settings in config.auth.basic_users
-    }
-    anonymous = Caller(tenant=TENANT, name="anonymous") if config.auth.mode == "none" else None
-    return Credentials(virtual_keys=keys, basic_users=users, direct_secret=_direct_secret(config), anonymous=anonymous)
-
-
-def _direct_secret(config: Config) -> bytes | None:
-    """Return what makes tenants of callers' own keys: the configured secret, for several replicas, or the folder's."""
-    if not config.auth.allow_direct_keys or not config.passed_through():
-        return None
-    configured = config.auth.direct_key_secret
-    return (configured.get_secret_value() if configured else direct_secret(config.data_dir)).encode()
-
-
-def _caller(tenant: str, name: str, providers: Iterable[str]) -> Caller:
-    allowed = None if EVERY_PROVIDER in providers else frozenset(PROVIDERS[provider] for provider in providers)
-    return Caller(tenant=tenant, name=name, providers=allowed)

@@ -30,11 +30,18 @@ from berth.v1.provider_pb2 import Provider
 _FLAVORS = {"openai": OPENAI, "azure": AZURE}
 
 
-def build_router(config: Config, stack: AsyncExitStack, log: FilteringBoundLogger, metrics: Metrics) -> Router:
-    """Open the stores, make a backend for each provider that is configured, and close all with `stack`."""
+def open_database(config: Config, stack: AsyncExitStack) -> SqlDatabase:
+    """Open the database, and close it with `stack`. StartError if that cannot be."""
     with _refusing("store.url"):
         database = SqlDatabase.open(config.store_url())
     stack.callback(database.close)
+    return database
+
+
+def build_router(
+    config: Config, stack: AsyncExitStack, *, database: SqlDatabase, log: FilteringBoundLogger, metrics: Metrics
+) -> Router:
+    """Open the blob store, make a backend for each provider that is configured, and close all with `stack`."""
     store = SqlStore(database)
     hosted = _hosted(config, stack, store)
     passed_through = _passed_through(config, stack, store=store, log=log, metrics=metrics)

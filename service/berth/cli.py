@@ -9,14 +9,16 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Coroutine
-from pathlib import Path
+from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Annotated, Any, NoReturn
 
 import typer
 
 from berth.app import Ready, edge_settings, run
-from berth.config import Config, load
+from berth.commands.keys import keys
+from berth.commands.options import ConfigFile, DataDir, load_config
+from berth.config import Config
 from berth.launch.address import MAX_PORT
 from berth.launch.banner import banner
 from berth.launch.envoy_process import EnvoyEndedError
@@ -34,11 +36,8 @@ commands = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-ConfigFile = Annotated[
-    Path | None,
-    typer.Option("--config", metavar="FILE", envvar="BERTH_CONFIG", help="The YAML file with the settings."),
-]
-DataDir = Annotated[Path | None, typer.Option(metavar="FOLDER", help="Where Berth keeps its data; above `data_dir`.")]
+commands.add_typer(keys, name="keys")
+
 RestPort = Annotated[int | None, typer.Option(min=0, max=MAX_PORT, help="REST port; 0 picks a free one.")]
 GrpcPort = Annotated[int | None, typer.Option(min=0, max=MAX_PORT, help="gRPC port; 0 picks a free one.")]
 Banner = Annotated[bool, typer.Option("--banner", help="Print the banner also where stderr is no terminal.")]
@@ -54,7 +53,8 @@ def up(
     show_banner: Banner = False,
 ) -> None:
     """Serve gRPC, and REST through an Envoy of its own, in the foreground."""
-    _serve(_load(config, data_dir, rest_port=rest_port, grpc_port=grpc_port), rest=True, show_banner=show_banner)
+    load = partial(load_config, config, data_dir, rest_port=rest_port, grpc_port=grpc_port)
+    _serve(load, rest=True, show_banner=show_banner)
 
 
 @commands.command()
@@ -66,7 +66,7 @@ def serve(
     show_banner: Banner = False,
 ) -> None:
     """Serve gRPC alone, in the foreground: for sidecars and Kubernetes."""
-    _serve(_load(config, data_dir, grpc_port=grpc_port), rest=False, show_banner=show_banner)
+    _serve(partial(load_config, config, data_dir, grpc_port=grpc_port), rest=False, show_banner=show_banner)
 
 
 @commands.command()
@@ -77,7 +77,7 @@ def envoy_config(
     istio: Annotated[bool, typer.Option("--istio", help="Print an Istio EnvoyFilter instead.")] = False,
 ) -> None:
     """Print the Envoy bootstrap for these settings, as YAML."""
-    loaded = _load(config, data_dir)
+    loaded = load_config(config, data_dir)
     settings = edge_settings(loaded, loaded.listen.grpc)
     document = envoy_filter(settings) if istio else bootstrap(settings)
     typer.echo(to_yaml(document), nl=False)
@@ -93,13 +93,8 @@ def main() -> None:
         _leave(str(error), BROKEN)
 
 
-def _load(
-    config: Path | None, data_dir: Path | None, *, rest_port: int | None = None, grpc_port: int | None = None
-) -> Config:
-    return load(config, os.environ, data_dir=data_dir, rest_port=rest_port, grpc_port=grpc_port)
-
-
-def _serve(config: Config, *, rest: bool, show_banner: bool) -> None:
+def _serve(load: Callable[[], Config], *, rest: bool, show_banner: bool) -> None:
+    config = load()
     for_people = sys.stderr.isatty()
     configure_logging(json=not for_people)
 
@@ -109,7 +104,8 @@ def _serve(config: Config, *, rest: bool, show_banner: bool) -> None:
             sys.stderr.flush()
         print(_ready_line(ready), flush=True)  # noqa: T201 - what programs wait for
 
-    asyncio.run(_until_signalled(run(config, rest=rest, json_log=not for_people, announce=announce)))
+    serving = run(config, rest=rest, json_log=not for_people, reload=load, announce=announce)
+    asyncio.run(_until_signalled(serving))
 
 
 async def _until_signalled(serving: Coroutine[Any, Any, None]) -> None:

@@ -23,7 +23,7 @@ from berth.v1.provider_pb2 import Provider
 from fakes import FixedClock, MemoryBlobs, MemoryStore
 from keeping import hosted
 from records import container
-from serving import GROQ, OLLAMA, ONLY_GROQ, OURS, THEIRS, Metadata, credentials, refused
+from serving import GROQ, OLLAMA, ONLY_GROQ, OURS, THEIRS, Metadata, credentials, refused, unhurried
 
 NONE = Provider.PROVIDER_UNSPECIFIED
 
@@ -71,7 +71,7 @@ async def channel(careless: Careless) -> AsyncIterator[grpc.aio.Channel]:
     outer = [
         interceptors.request(log, PrometheusMetrics(), new_request_id=lambda: "request"),
         interceptors.errors(log),
-        interceptors.auth(credentials()),
+        interceptors.auth(credentials(), unhurried()),
     ]
     server = Server({more_methods(): careless}, admit=admission(router), interceptors=outer)
     port = server.bind("127.0.0.1:0")

@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from berth.core.caller import Caller
 from berth.core.credentials import HEADERS, Credentials
 from berth.core.errors import AuthenticationError
+from berth.core.keys import VirtualKey
+from fakes import FixedClock
 from serving import credentials
 
 
@@ -29,9 +31,9 @@ def basic(user_and_password: str) -> tuple[str, str]:
         (basic("ops:pass:wörd"), "ops"),
     ],
 )
-def test_each_scheme_lets_the_right_one_in(header: tuple[str, str], name: str) -> None:
+async def test_each_scheme_lets_the_right_one_in(header: tuple[str, str], name: str) -> None:
     """A known key says who is calling in every header it may come in."""
-    assert credentials().authenticate([header]).name == name
+    assert (await credentials().authenticate([header])).name == name
 
 
 @pytest.mark.parametrize(
@@ -61,27 +63,27 @@ def test_each_scheme_lets_the_right_one_in(header: tuple[str, str], name: str) -
         ([("x-api-key", "sk-bf-ours"), basic("ops:pass:wörd")], "conflicting_credentials"),
     ],
 )
-def test_nobody_else_is_let_in(headers: list[tuple[str, str]], code: str) -> None:
+async def test_nobody_else_is_let_in(headers: list[tuple[str, str]], code: str) -> None:
     """No credential, a wrong one, and two that differ have each a code of their own."""
     with pytest.raises(AuthenticationError) as caught:
-        credentials().authenticate(headers)
+        await credentials().authenticate(headers)
     assert caught.value.code == code
     assert not [value for _, value in headers if value and value in caught.value.message]
 
 
 @pytest.mark.parametrize("other", ["Bearer sk-proj-of-a-provider", "Bearer sk-bf-ours"])
-def test_a_second_credential_does_no_harm_if_it_does_not_contradict(other: str) -> None:
+async def test_a_second_credential_does_no_harm_if_it_does_not_contradict(other: str) -> None:
     """The same key twice is one key, and a provider's key beside it says nothing about who is calling."""
-    caller = credentials().authenticate([("x-bf-vk", "sk-bf-ours"), ("authorization", other)])
+    caller = await credentials().authenticate([("x-bf-vk", "sk-bf-ours"), ("authorization", other)])
     assert caller.name == "first"
 
 
-def test_without_auth_everybody_is_the_same() -> None:
+async def test_without_auth_everybody_is_the_same() -> None:
     """With an anonymous caller no credential is asked for, nor looked at."""
     anonymous = Caller("all", "anonymous")
-    open_to_all = Credentials(virtual_keys={}, basic_users={}, anonymous=anonymous)
-    assert open_to_all.authenticate([]) is anonymous
-    assert open_to_all.authenticate([("x-bf-vk", "sk-bf-nobody")]) is anonymous
+    open_to_all = Credentials(virtual_keys={}, basic_users={}, now=FixedClock(), anonymous=anonymous)
+    assert await open_to_all.authenticate([]) is anonymous
+    assert await open_to_all.authenticate([("x-bf-vk", "sk-bf-nobody")]) is anonymous
 
 
 def test_credentials_do_not_show_secrets() -> None:
@@ -91,36 +93,41 @@ def test_credentials_do_not_show_secrets() -> None:
 
 
 @given(st.lists(st.tuples(st.sampled_from(sorted(HEADERS)), st.text())))
-def test_arbitrary_headers_let_nobody_in(headers: list[tuple[str, str]]) -> None:
+async def test_arbitrary_headers_let_nobody_in(headers: list[tuple[str, str]]) -> None:
     """Whatever the headers hold, the answer is an AuthenticationError."""
     with pytest.raises(AuthenticationError):
-        credentials().authenticate(headers)
+        await credentials().authenticate(headers)
 
 
-WITH_DIRECT = Credentials(virtual_keys={"sk-bf-ours": Caller("ours", "first")}, basic_users={}, direct_secret=b"secret")
+WITH_DIRECT = Credentials(
+    virtual_keys={"sk-bf-ours": VirtualKey(Caller("ours", "first"))},
+    basic_users={},
+    now=FixedClock(),
+    direct_secret=b"secret",
+)
 
 
 @pytest.mark.parametrize("name", ["x-api-key", "x-goog-api-key", "api-key"])
-def test_a_providers_key_is_a_tenant_of_its_own(name: str) -> None:
+async def test_a_providers_key_is_a_tenant_of_its_own(name: str) -> None:
     """Alone, where it is allowed, it says who is calling: the same tenant each time, which tells nothing of the key."""
-    caller = WITH_DIRECT.authenticate([(name, "sk-proj-1")])
+    caller = await WITH_DIRECT.authenticate([(name, "sk-proj-1")])
     assert caller.direct_key == "sk-proj-1"
     assert "sk-proj-1" not in repr(caller)
-    assert caller.tenant == WITH_DIRECT.authenticate([("authorization", "Bearer sk-proj-1")]).tenant
-    assert caller.tenant != WITH_DIRECT.authenticate([(name, "sk-proj-2")]).tenant
+    assert caller.tenant == (await WITH_DIRECT.authenticate([("authorization", "Bearer sk-proj-1")])).tenant
+    assert caller.tenant != (await WITH_DIRECT.authenticate([(name, "sk-proj-2")])).tenant
 
 
-def test_a_virtual_key_comes_before_a_providers() -> None:
+async def test_a_virtual_key_comes_before_a_providers() -> None:
     """Beside a credential of ours a provider's key says nothing; two of the provider's contradict each other."""
     both = [("authorization", "Bearer sk-proj-1"), ("x-bf-vk", "sk-bf-ours")]
-    assert WITH_DIRECT.authenticate(both) == Caller("ours", "first")
+    assert await WITH_DIRECT.authenticate(both) == Caller("ours", "first")
     with pytest.raises(AuthenticationError) as caught:
-        WITH_DIRECT.authenticate([("authorization", "Bearer sk-proj-1"), ("api-key", "sk-proj-2")])
+        await WITH_DIRECT.authenticate([("authorization", "Bearer sk-proj-1"), ("api-key", "sk-proj-2")])
     assert caught.value.code == "conflicting_credentials"
 
 
-def test_an_empty_key_is_nobody() -> None:
+async def test_an_empty_key_is_nobody() -> None:
     """A header without a key lets nobody in."""
     with pytest.raises(AuthenticationError) as caught:
-        WITH_DIRECT.authenticate([("authorization", "Bearer ")])
+        await WITH_DIRECT.authenticate([("authorization", "Bearer ")])
     assert caught.value.code == "virtual_key_not_found"

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from berth.config.values import (
     EVERY_PROVIDER,
@@ -142,6 +142,8 @@ class VirtualKey(Section):
     providers: tuple[ProviderNameOrAll, ...] = (EVERY_PROVIDER,)
     requests_per_minute: Count | None = None
     max_in_flight: Count | None = None
+    active: bool = True
+    expires: AwareDatetime | None = None
 
 
 class BasicUser(Section):
@@ -159,6 +161,7 @@ class Auth(Section):
     mode: Literal["keys", "none"] = "keys"
     allow_direct_keys: bool = True
     direct_key_secret: Secret | None = None
+    free_failures_per_minute: Count = 60
     virtual_keys: tuple[VirtualKey, ...] = ()
     basic_users: tuple[BasicUser, ...] = ()
 

@@ -30,10 +30,22 @@ NO_OPTIONS = Options()
 
 
 @dataclass(frozen=True, slots=True)
+class Limits:
+    """How much a key may do; None for no limit."""
+
+    requests_per_minute: int | None = None
+    max_in_flight: int | None = None
+
+
+NO_LIMITS = Limits()
+
+
+@dataclass(frozen=True, slots=True)
 class Caller:
     """A tenant, and the providers it may use; `providers` None means all.
 
-    `name` is that of the key or user, for logs; it is never a secret.
+    `name` is that of the key or user, for logs and for counting what is limited;
+    it is never a secret.
     `direct_key` is: the caller's own key of a provider, which goes upstream as
     it is and nowhere else.
     """
@@ -43,6 +55,7 @@ class Caller:
     providers: frozenset[Provider] | None = None
     direct_key: str | None = field(default=None, repr=False)
     options: Options = NO_OPTIONS
+    limits: Limits = NO_LIMITS
 
     def require(self, provider: Provider) -> None:
         """Raise PermissionDeniedError (`provider_blocked`) unless the caller may use `provider`."""

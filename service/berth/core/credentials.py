@@ -10,11 +10,12 @@ calling, where that is allowed.
 import base64
 import binascii
 import hmac
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from hashlib import sha256
 
 from berth.core.caller import Caller
 from berth.core.errors import AuthenticationError
+from berth.core.keys import RememberedKeys, VirtualKey, digest_of
 
 VIRTUAL_KEY_HEADER = "x-bf-vk"
 HEADERS = frozenset({VIRTUAL_KEY_HEADER, "authorization", "x-api-key", "x-goog-api-key", "api-key"})
@@ -30,32 +31,45 @@ class Credentials:
     """The virtual keys and Basic users that are let in.
 
     Only digests are kept, and only digests are compared: the time that a look-up
-    takes tells nothing about a key. `direct_secret` is the key of the hash that
-    makes a tenant of a caller's own key of a provider; None allows no such keys.
-    `anonymous` is who calls without any credential being asked for; None asks
-    for one.
+    takes tells nothing about a key. `virtual_keys` and `basic_users` are those of
+    the configuration; what is not among them is looked up in `stored`.
+    `direct_secret` is the key of the hash that makes a tenant of a caller's own
+    key of a provider; None allows no such keys. `anonymous` is who calls without
+    any credential being asked for; None asks for one. `now` gives seconds since 1970.
     """
 
     def __init__(
         self,
         *,
-        virtual_keys: Mapping[str, Caller],
+        virtual_keys: Mapping[str, VirtualKey],
         basic_users: Mapping[tuple[str, str], Caller],
+        now: Callable[[], int],
+        stored: RememberedKeys | None = None,
         direct_secret: bytes | None = None,
         anonymous: Caller | None = None,
     ) -> None:
-        self._callers = {_key_digest(value): caller for value, caller in virtual_keys.items()}
-        for (name, password), caller in basic_users.items():
-            self._callers[_user_digest(f"{name}:{password}".encode())] = caller
+        self._keys: dict[bytes, VirtualKey] = {}
+        self.replace(virtual_keys=virtual_keys, basic_users=basic_users)
+        self._now = now
+        self._stored = stored
         self._direct_secret = direct_secret
         self._anonymous = anonymous
 
-    def authenticate(self, headers: Iterable[tuple[str, str]]) -> Caller:
+    def replace(self, *, virtual_keys: Mapping[str, VirtualKey], basic_users: Mapping[tuple[str, str], Caller]) -> None:
+        """Let in these in place of those that were configured before."""
+        keys = {_key_digest(value): key for value, key in virtual_keys.items()}
+        for (name, password), caller in basic_users.items():
+            keys[_user_digest(f"{name}:{password}".encode())] = VirtualKey(caller)
+        self._keys = keys
+
+    async def authenticate(self, headers: Iterable[tuple[str, str]]) -> Caller:
         """Return who sends `headers`, pairs of a lower-case name out of HEADERS and a value.
 
         AuthenticationError with the code `virtual_key_required` where there is
         no credential, `virtual_key_not_found` or `basic_user_not_found` where
-        it is wrong, `conflicting_credentials` where there are several.
+        it is wrong, `conflicting_credentials` where there are several;
+        PermissionDeniedError (`virtual_key_blocked`) for a key that may not be
+        used; StorageError if the stored keys cannot be read.
         """
         if self._anonymous is not None:
             return self._anonymous
@@ -64,13 +78,15 @@ class Credentials:
         if len(ours or presented) > 1:
             raise AuthenticationError(_CONFLICT, code="conflicting_credentials")
         for credential in ours or presented:
-            return self._caller(credential) if isinstance(credential, bytes) else self._direct(credential)
+            return await self._caller(credential) if isinstance(credential, bytes) else self._direct(credential)
         raise AuthenticationError(_REQUIRED, code="virtual_key_required")
 
-    def _caller(self, digest: bytes) -> Caller:
-        caller = self._callers.get(digest)
-        if caller is not None:
-            return caller
+    async def _caller(self, digest: bytes) -> Caller:
+        key = self._keys.get(digest)
+        if key is None and self._stored is not None and digest.startswith(_KEY):
+            key = await self._stored.find(digest.removeprefix(_KEY))
+        if key is not None:
+            return key.admit(self._now())
         if digest.startswith(_USER):
             raise AuthenticationError(_BASIC_NOT_FOUND, code="basic_user_not_found")
         raise AuthenticationError(_NOT_FOUND, code="virtual_key_not_found")
@@ -86,7 +102,7 @@ _KEY, _USER = b"key:", b"user:"
 
 
 def _key_digest(value: str) -> bytes:
-    return _KEY + sha256(value.encode()).digest()
+    return _KEY + digest_of(value)
 
 
 def _user_digest(user_and_password: bytes) -> bytes:

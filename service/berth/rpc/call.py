@@ -12,6 +12,7 @@ from berth.core.backend import Backend
 from berth.core.caller import Caller
 from berth.core.providers import PROVIDER_NAMES
 from berth.rpc.operations import Reach
+from berth.rpc.peer import source_of
 from berth.rpc.status import Refusal
 from berth.v1.provider_pb2 import PROVIDER_UNSPECIFIED, Provider
 
@@ -38,9 +39,10 @@ class NamesProvider(Protocol):
 class Call:
     """A call that is being answered.
 
-    `request_id`, `credentials`, `options`, `is_rest` and `default_provider` come
-    from the request, `identity` from the auth interceptor, `backend` from admission; `provider` is the provider in
-    play, as far as it is known; `begun` says that a part of a streamed answer is out;
+    `request_id`, `credentials`, `options`, `forwarded_for`, `is_rest` and
+    `default_provider` come from the request, `identity` from the auth
+    interceptor, `backend` from admission; `provider` is the provider in play, as
+    far as it is known; `begun` says that a part of a streamed answer is out;
     `status` is how the call ended; `upstream_milliseconds` is how long a provider
     took, if one was asked.
     """
@@ -53,6 +55,7 @@ class Call:
         "context",
         "credentials",
         "default_provider",
+        "forwarded_for",
         "identity",
         "is_rest",
         "method",
@@ -69,6 +72,7 @@ class Call:
         self.request_id = ""
         self.credentials: Headers = []
         self.options: dict[str, str] = {}
+        self.forwarded_for: str | None = None
         self.is_rest = False
         self.default_provider: Provider = PROVIDER_UNSPECIFIED
         self.provider: Provider = PROVIDER_UNSPECIFIED
@@ -86,6 +90,11 @@ class Call:
         if self.identity is None:
             raise RuntimeError("a handler ran before auth")
         return self.identity
+
+    @property
+    def source(self) -> str:
+        """The address that the call comes from."""
+        return source_of(self.context.peer(), self.forwarded_for)
 
     @property
     def backend(self) -> Backend:

@@ -12,13 +12,15 @@ from typing import Any
 
 from structlog.typing import FilteringBoundLogger
 
+from berth.core.attempts import FailedAttempts
 from berth.core.credentials import HEADERS, Credentials
-from berth.core.errors import BerthError
+from berth.core.errors import AuthenticationError, BerthError
 from berth.core.metrics import Metrics
 from berth.core.providers import PROVIDER_NAMES, PROVIDERS
 from berth.rpc import options
 from berth.rpc.call import Behavior, Call, Interceptor
 from berth.rpc.options import read_options
+from berth.rpc.peer import FORWARDED_FOR
 from berth.rpc.status import refusal
 from berth.v1.provider_pb2 import PROVIDER_OPENAI
 
@@ -90,12 +92,20 @@ def errors(log: FilteringBoundLogger) -> Interceptor:
     return intercept
 
 
-def auth(credentials: Credentials) -> Interceptor:
-    """Return the interceptor that finds out who is calling, before anything of the body is read."""
+def auth(credentials: Credentials, attempts: FailedAttempts) -> Interceptor:
+    """Return the interceptor that finds out who is calling, before anything of the body is read.
+
+    Who presents what is wrong waits for the refusal, the longer the more often.
+    """
 
     def intercept(proceed: Behavior) -> Behavior:
         async def behave(message: Any, call: Call) -> Any:
-            call.identity = credentials.authenticate(call.credentials)
+            try:
+                call.identity = await credentials.authenticate(call.credentials)
+            except AuthenticationError:
+                if call.credentials:
+                    await attempts.refused(call.source)
+                raise
             if call.options:
                 call.identity = replace(call.identity, options=read_options(call.options))
             return await proceed(message, call)
@@ -116,6 +126,8 @@ def _read_metadata(call: Call, new_request_id: Callable[[], str]) -> None:
         elif name == "x-request-id" and value.isascii() and value.isprintable():
             # Anything else cannot be sent back: grpc would drop the whole answer for it.
             call.request_id = value[:MAX_REQUEST_ID_LENGTH]
+        elif name == FORWARDED_FOR:
+            call.forwarded_for = value
         elif name == _ORIGINAL_PATH:
             call.is_rest = True
             if value.startswith(_OPENAI_PATHS):

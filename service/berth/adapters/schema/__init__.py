@@ -1,4 +1,4 @@
-"""The tables of SqlStore, and the way from any earlier state of them to this one.
+"""The tables of the database, and the way from any earlier state of them to this one.
 
 `env.py` and `versions/` belong to alembic. It and SQLAlchemy cost 21 MiB of
 memory, so they are imported only when there is something to migrate.
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from berth.adapters.sql_errors import newer_schema_error
 
-HEAD = "0002"
+HEAD = "0003"
 _REVISION = "SELECT version_num FROM alembic_version"
 _LOCK_WAIT_SECONDS = 30.0
 

@@ -1,0 +1,212 @@
+"""`berth keys`: the virtual keys that are made, seen and ended while Berth runs, or while it does not.
+
+A new key stands alone on stdout, once and never again; what happened is told
+on stderr, as an event of the audit trail.
+"""
+
+import asyncio
+import getpass
+import re
+import secrets
+import sys
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import orjson
+import structlog
+import typer
+
+from berth.adapters.sql_database import SqlDatabase
+from berth.adapters.sql_keys import SqlKeys
+from berth.callers import allowed_providers
+from berth.commands.options import ConfigFile, DataDir, load_config
+from berth.config import Config
+from berth.core.caller import Caller, Limits
+from berth.core.credentials import VIRTUAL_KEY_PREFIX
+from berth.core.errors import BerthError
+from berth.core.keys import KeyEntry, VirtualKey, digest_of
+from berth.core.providers import PROVIDERS, provider_name
+from berth.launch.refusal import StartError
+from berth.telemetry import configure_logging
+from berth.v1.provider_pb2 import Provider
+
+DIGITS = 48
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+_DURATION = re.compile(r"(\d{1,9})([smhd])", re.ASCII)
+_MAX_NAME = 256
+_HEADINGS = ("NAME", "TENANT", "PROVIDERS", "REQUESTS/MIN", "IN FLIGHT", "CREATED", "EXPIRES", "STATE")
+
+keys = typer.Typer(help="Make, list, revoke and rotate virtual keys.", no_args_is_help=True)
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="The key's name.")]
+
+
+@keys.command()
+def create(
+    *,
+    name: Annotated[str, typer.Option(help="What the key is called in lists and logs.")],
+    tenant: Annotated[str, typer.Option(help="Whose containers it sees.")],
+    provider: Annotated[list[str] | None, typer.Option(help="A provider it may use; all if none is named.")] = None,
+    requests_per_minute: Annotated[int | None, typer.Option(min=1, help="How many calls it may make.")] = None,
+    max_in_flight: Annotated[int | None, typer.Option(min=1, help="How many calls may run at a time.")] = None,
+    expires: Annotated[str | None, typer.Option(metavar="WHEN", help="A time, or a duration such as 90d.")] = None,
+    config: ConfigFile = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Make a key and print it, once."""
+    loaded, now = load_config(config, data_dir), int(time.time())
+    _check_name(name, "--name", loaded)
+    _check_name(tenant, "--tenant")
+    caller = Caller(tenant, name, _providers(provider), limits=Limits(requests_per_minute, max_in_flight))
+    key = VirtualKey(caller, expires_at=None if expires is None else _moment(expires, now))
+    value = _new_value()
+    _change(loaded, lambda stored: stored.add(key, digest_of(value), now=now), "key.created", name=name, tenant=tenant)
+    typer.echo(value)
+
+
+@keys.command("list")
+def list_keys(
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a line of JSON for each key.")] = False,
+    config: ConfigFile = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Show the stored keys, without their values, which nobody knows."""
+    with _stored(load_config(config, data_dir)) as stored:
+        rows = [_shown(entry, int(time.time())) for entry in asyncio.run(_entries(stored))]
+    if as_json:
+        for row in rows:
+            typer.echo(orjson.dumps(row).decode())
+        return
+    for line in _table([_HEADINGS, *([_cell(value) for value in row.values()] for row in rows)]):
+        typer.echo(line)
+
+
+@keys.command()
+def revoke(name: Name, *, config: ConfigFile = None, data_dir: DataDir = None) -> None:
+    """End a key for good, within seconds."""
+    now = int(time.time())
+    _change(load_config(config, data_dir), lambda stored: stored.revoke(name, now=now), "key.revoked", name=name)
+
+
+@keys.command()
+def rotate(
+    name: Name,
+    *,
+    overlap: Annotated[str, typer.Option(metavar="DURATION", help="How long the old key works beside it.")] = "24h",
+    config: ConfigFile = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Make a new value for a key and print it, once; the old one works for a while yet."""
+    now, value = int(time.time()), _new_value()
+    until = now + _seconds(overlap, "--overlap")
+    _change(
+        load_config(config, data_dir),
+        lambda stored: stored.rotate(name, digest_of(value), now=now, old_until=until),
+        "key.rotated",
+        name=name,
+        old_until=until,
+    )
+    typer.echo(value)
+
+
+async def _entries(stored: SqlKeys) -> Sequence[KeyEntry]:
+    return await stored.entries()
+
+
+def _change(config: Config, change: Callable[[SqlKeys], Awaitable[None]], event: str, **facts: Any) -> None:
+    """Make a change and leave a trace of it: who did what, and nothing secret."""
+    configure_logging(json=not sys.stderr.isatty())
+
+    async def run(stored: SqlKeys) -> None:
+        await change(stored)
+
+    with _stored(config) as stored:
+        asyncio.run(run(stored))
+    structlog.get_logger().info(event, audit=True, who=getpass.getuser(), **facts)
+
+
+@contextmanager
+def _stored(config: Config) -> Iterator[SqlKeys]:
+    """Open the store of the configuration. StartError for whatever goes wrong with it."""
+    config.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        database = SqlDatabase.open(config.store_url())
+        try:
+            yield SqlKeys(database)
+        finally:
+            database.close()
+    except BerthError as error:
+        raise StartError(error.message) from error
+
+
+def _check_name(value: str, option: str, config: Config | None = None) -> None:
+    if not value or len(value) > _MAX_NAME or not value.isprintable():
+        raise StartError(f"{option}: must be a text of 1 to {_MAX_NAME} printable characters")
+    if config and value in {key.name for key in config.auth.virtual_keys}:
+        raise StartError(f"{option}: there is a key '{value}' in the configuration already")
+
+
+def _providers(names: list[str] | None) -> frozenset[Provider] | None:
+    unknown = sorted(set(names or ()) - {*PROVIDERS, "*"})
+    if unknown:
+        raise StartError(f"--provider: unknown provider '{unknown[0]}'")
+    return allowed_providers(names or ["*"])
+
+
+def _new_value() -> str:
+    return VIRTUAL_KEY_PREFIX + secrets.token_hex(DIGITS // 2)
+
+
+def _moment(text: str, now: int) -> int:
+    """Return the time that `text` means, in seconds since 1970: a duration from `now` on, or a time with its zone."""
+    if _DURATION.fullmatch(text):
+        return now + _seconds(text, "--expires")
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise StartError("--expires: must be a duration such as 90d, or a time such as 2030-01-01T00:00:00Z")
+    return int(moment.timestamp())
+
+
+def _seconds(text: str, option: str) -> int:
+    if text == "0":
+        return 0
+    match = _DURATION.fullmatch(text)
+    if match is None:
+        raise StartError(f"{option}: must be a duration such as 30m, 24h or 90d")
+    return int(match[1]) * _SECONDS[match[2]]
+
+
+def _shown(entry: KeyEntry, now: int) -> dict[str, Any]:
+    caller, limits, expires_at = entry.key.caller, entry.key.caller.limits, entry.key.expires_at
+    expired = expires_at is not None and now >= expires_at
+    return {
+        "name": caller.name,
+        "tenant": caller.tenant,
+        "providers": ["*"] if caller.providers is None else sorted(map(provider_name, caller.providers)),
+        "requests_per_minute": limits.requests_per_minute,
+        "max_in_flight": limits.max_in_flight,
+        "created": _time(entry.created_at),
+        "expires": _time(expires_at),
+        "state": "revoked" if entry.revoked_at else "expired" if expired else "active",
+    }
+
+
+def _time(seconds: int | None) -> str | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _cell(value: Any) -> str:
+    return "-" if value is None else ",".join(value) if isinstance(value, list) else str(value)
+
+
+def _table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()

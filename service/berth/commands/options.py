@@ -1,0 +1,22 @@
+"""The options that every command takes, and the configuration that they lead to."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from berth.config import Config, load
+
+ConfigFile = Annotated[
+    Path | None,
+    typer.Option("--config", metavar="FILE", envvar="BERTH_CONFIG", help="The YAML file with the settings."),
+]
+DataDir = Annotated[Path | None, typer.Option(metavar="FOLDER", help="Where Berth keeps its data; above `data_dir`.")]
+
+
+def load_config(
+    config: Path | None, data_dir: Path | None, *, rest_port: int | None = None, grpc_port: int | None = None
+) -> Config:
+    """Read the configuration with what the command line says above it. ConfigError with all problems at once."""
+    return load(config, os.environ, data_dir=data_dir, rest_port=rest_port, grpc_port=grpc_port)

@@ -1,0 +1,160 @@
+"""Who may do what: every operation, with every way to say who one is, in every state that a credential can be in."""
+
+import base64
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import grpc
+import httpx2
+import pytest
+
+from operations import OK, ON_A_CONTAINER, OPERATIONS, Caller, Outcome, Place, over_grpc, over_rest
+from running import Berth, command, environment, running
+
+PAST = "2020-01-01T00:00:00Z"
+KEYS = {
+    "right": "sk-bf-right",
+    "blocked provider": "sk-bf-only-groq",
+    "inactive": "sk-bf-inactive",
+    "expired": "sk-bf-expired",
+    "another tenant's": "sk-bf-stranger",
+}
+USERS = {"right": "owner:right", "blocked provider": "groq:right", "another tenant's": "stranger:right"}
+SETTINGS = {
+    "auth": {
+        "free_failures_per_minute": 1_000_000,
+        "virtual_keys": [
+            {"name": "right", "value": KEYS["right"], "tenant": "a"},
+            {"name": "groq", "value": KEYS["blocked provider"], "tenant": "a", "providers": ["groq"]},
+            {"name": "inactive", "value": KEYS["inactive"], "tenant": "a", "active": False},
+            {"name": "expired", "value": KEYS["expired"], "tenant": "a", "expires": PAST},
+            {"name": "stranger", "value": KEYS["another tenant's"], "tenant": "b"},
+        ],
+        "basic_users": [
+            {"name": "owner", "password": "right", "tenant": "a"},
+            {"name": "groq", "password": "right", "tenant": "a", "providers": ["groq"]},
+            {"name": "stranger", "password": "right", "tenant": "b"},
+        ],
+    }
+}
+KEY_SCHEMES = {
+    "x-bf-vk": ("x-bf-vk", "{}"),
+    "Bearer": ("authorization", "Bearer {}"),
+    "x-api-key": ("x-api-key", "{}"),
+    "x-goog-api-key": ("x-goog-api-key", "{}"),
+    "api-key": ("api-key", "{}"),
+}
+REFUSALS = {
+    "none": Outcome(401, "virtual_key_required", "virtual_key_required"),
+    "wrong": Outcome(401, "virtual_key_not_found", "virtual_key_not_found"),
+    "revoked": Outcome(401, "virtual_key_not_found", "virtual_key_not_found"),
+    "inactive": Outcome(403, "virtual_key_blocked", "virtual_key_blocked"),
+    "expired": Outcome(403, "virtual_key_blocked", "virtual_key_blocked"),
+    "blocked provider": Outcome(403, "provider_blocked", "provider_blocked"),
+}
+NO_USER = Outcome(401, "basic_user_not_found", "basic_user_not_found")
+NOT_FOUND = Outcome(404, "invalid_request_error", None)
+STATES = (*REFUSALS, "right", "another tenant's")
+CASES = [(scheme, state) for scheme in KEY_SCHEMES for state in STATES] + [
+    ("Basic", state) for state in ("none", "wrong", *USERS)
+]
+OWNER = {"x-bf-vk": KEYS["right"]}
+
+
+def keys(berth_folder: Path, *arguments: str) -> str:
+    """Run `berth keys` beside the running Berth; return what it prints."""
+    options = ("--config", str(berth_folder / "berth.yaml"), "--data-dir", str(berth_folder / "data"))
+    done = subprocess.run(
+        command("keys", *arguments, *options), capture_output=True, text=True, timeout=60, check=True, env=environment()
+    )
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("who")
+
+
+@pytest.fixture(scope="module")
+def berth(folder: Path) -> Iterator[Berth]:
+    with running(folder, SETTINGS) as berth:
+        yield berth
+
+
+@pytest.fixture(scope="module")
+def revoked(berth: Berth, folder: Path) -> str:
+    """Return a key that was made, has worked, and was revoked."""
+    key = keys(folder, "create", "--name", "leaver", "--tenant", "a").strip()
+    url, sent = f"{berth.rest}/v1/containers", {"x-bf-vk": key}
+    assert httpx2.get(url, headers=sent).status_code == 200
+    keys(folder, "revoke", "leaver")
+    deadline = time.monotonic() + 5  # as is promised
+    while httpx2.get(url, headers=sent).status_code != 401:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return key
+
+
+@pytest.fixture(scope="module")
+def owner(berth: Berth) -> Iterator[httpx2.Client]:
+    with httpx2.Client(base_url=berth.rest, headers=OWNER, timeout=60) as client:
+        yield client
+
+
+@pytest.fixture(params=["rest", "grpc"])
+def call(request: pytest.FixtureRequest, berth: Berth) -> Iterator[Caller]:
+    if request.param == "rest":
+        with httpx2.Client(base_url=berth.rest, timeout=60) as client:
+            yield over_rest(client)
+    else:
+        with grpc.insecure_channel(berth.grpc) as channel:
+            yield over_grpc(channel)
+
+
+@pytest.fixture
+def place(owner: httpx2.Client) -> Place:
+    """Return a new container of tenant a, with a file in it."""
+    container = owner.post("/v1/containers", json={"provider": "ollama", "name": "home"}).json()["id"]
+    file = owner.post(f"/v1/containers/{container}/files?filename=x", content=b"secret").json()["id"]
+    return Place(container, file)
+
+
+def headers(scheme: str, state: str, revoked: str) -> Mapping[str, str]:
+    """Return what says who is calling."""
+    if state == "none":
+        return {}
+    if scheme == "Basic":
+        return {"authorization": f"Basic {base64.b64encode(USERS.get(state, 'owner:wrong').encode()).decode()}"}
+    name, form = KEY_SCHEMES[scheme]
+    return {name: form.format(KEYS.get(state, revoked if state == "revoked" else "sk-bf-nobody"))}
+
+
+def expected(operation: str, scheme: str, state: str) -> Outcome:
+    """Return what must become of a call on a place of tenant a."""
+    if state == "another tenant's":
+        return NOT_FOUND if operation in ON_A_CONTAINER else OK
+    if scheme == "Basic" and state == "wrong":
+        return NO_USER
+    return REFUSALS.get(state, OK)
+
+
+def everything(owner: httpx2.Client, place: Place) -> tuple[object, ...]:
+    """Return all that can be seen of tenant a, but for when it was used last."""
+    containers = [item["id"] for item in owner.get("/v1/containers?limit=100").json()["data"]]
+    files = owner.get(f"/v1/containers/{place.container}/files").json()["data"]
+    return containers, files, owner.get(f"/v1/containers/{place.container}/files/{place.file}/content").content
+
+
+@pytest.mark.parametrize(("scheme", "state"), CASES)
+def test_every_operation_asks_who_is_calling(
+    call: Caller, owner: httpx2.Client, place: Place, revoked: str, scheme: str, state: str
+) -> None:
+    """The right caller gets through, everybody else gets the refusal that is meant for them, and nothing happens."""
+    before = everything(owner, place)
+    sent = headers(scheme, state, revoked)
+    outcomes = {operation.name: call(operation, place, sent) for operation in OPERATIONS}
+    assert outcomes == {operation.name: expected(operation.name, scheme, state) for operation in OPERATIONS}
+    if state != "right":
+        assert everything(owner, place) == before

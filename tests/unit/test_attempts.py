@@ -1,0 +1,73 @@
+"""Failed attempts: who waits, how long, and who does not."""
+
+import asyncio
+
+import pytest
+
+from berth.core.attempts import MAX_SOURCES, MAX_WAIT_SECONDS, MAX_WAITING, WINDOW_SECONDS, FailedAttempts
+from berth.core.errors import RateLimitError
+from fakes import FixedClock
+
+
+class Waits:
+    """A sleep that notes how long it was asked for, and ends at once, or once it is let go."""
+
+    def __init__(self, *, held: bool = False) -> None:
+        self.seconds: list[float] = []
+        self.go = asyncio.Event()
+        if not held:
+            self.go.set()
+
+    async def __call__(self, seconds: float) -> None:
+        self.seconds.append(seconds)
+        await self.go.wait()
+
+
+async def test_each_further_refusal_takes_longer() -> None:
+    """The free ones are answered at once; then the wait grows, up to its bound."""
+    waits = Waits()
+    attempts = FailedAttempts(free=3, timer=FixedClock(), sleep=waits)
+    for _ in range(3):
+        await attempts.refused("1.2.3.4")
+    assert waits.seconds == []
+    for _ in range(100):
+        await attempts.refused("1.2.3.4")
+    assert waits.seconds[:2] == [0.05, 0.1]
+    assert waits.seconds == sorted(waits.seconds)
+    assert waits.seconds[-1] == MAX_WAIT_SECONDS == 2.0
+
+
+async def test_other_sources_do_not_wait() -> None:
+    """What one address does costs another nothing, and is forgotten after a minute."""
+    waits, timer = Waits(), FixedClock()
+    attempts = FailedAttempts(free=1, timer=timer, sleep=waits)
+    await attempts.refused("1.2.3.4")
+    await attempts.refused("5.6.7.8")
+    timer.advance(WINDOW_SECONDS)
+    await attempts.refused("1.2.3.4")
+    assert waits.seconds == []
+    await attempts.refused("1.2.3.4")
+    assert waits.seconds == [0.05]
+
+
+async def test_few_may_wait_at_a_time() -> None:
+    """Refusals that wait are bounded for each source: one more is told when to come back."""
+    waits = Waits(held=True)
+    attempts = FailedAttempts(free=0, timer=FixedClock(), sleep=waits)
+    waiting = [asyncio.create_task(attempts.refused("1.2.3.4")) for _ in range(MAX_WAITING)]
+    await asyncio.sleep(0)
+    with pytest.raises(RateLimitError) as caught:
+        await attempts.refused("1.2.3.4")
+    assert (caught.value.code, caught.value.retry_after_seconds) == ("rate_limited", WINDOW_SECONDS)
+    waits.go.set()
+    await asyncio.gather(*waiting)
+    await attempts.refused("1.2.3.4")
+    assert len(waits.seconds) == MAX_WAITING + 1 == 21
+
+
+async def test_sources_are_forgotten_when_there_are_many() -> None:
+    """Memory is bounded, however many addresses there are."""
+    attempts = FailedAttempts(free=1, timer=FixedClock(), sleep=Waits())
+    for number in range(MAX_SOURCES + 10):
+        await attempts.refused(f"address {number}")
+    assert len(attempts._counts) == MAX_SOURCES
