@@ -12,6 +12,7 @@ from keeping import Kept, hosted, keeping
 from passing import Edge, passing_to_upstream, running_edge, serving_upstream
 from serving import Served, serving
 from subjects import Subject
+from valkeys import Valkey, valkey_running
 
 
 @pytest.fixture
@@ -26,6 +27,13 @@ async def served(kept: Kept) -> AsyncIterator[Served]:
     """Start a server of `kept` on a free port of 127.0.0.1."""
     async with serving(kept.backend, kept.store) as served:
         yield served
+
+
+@pytest.fixture(scope="session")
+def valkey() -> Iterator[Valkey]:
+    """Run a Valkey for all tests of a process."""
+    with valkey_running() as valkey:
+        yield valkey
 
 
 @pytest.fixture(scope="session")

@@ -16,12 +16,14 @@ from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 from structlog.testing import LogCapture
 
+from berth.adapters.memory_limits import MemoryLimits
 from berth.adapters.prometheus_metrics import PrometheusMetrics
 from berth.core.attempts import FailedAttempts
 from berth.core.backend import Backend
 from berth.core.caller import Caller
 from berth.core.credentials import Credentials
 from berth.core.keys import VirtualKey
+from berth.core.limits import Gate, Limiter
 from berth.core.metrics import Metrics
 from berth.core.providers import PROVIDERS
 from berth.core.router import Router
@@ -97,7 +99,12 @@ class Ollamas(MemoryStore):
 
 @asynccontextmanager
 async def serving(
-    hosted: Backend, store: ContainerStore | None = None, metrics: Metrics | None = None
+    hosted: Backend,
+    store: ContainerStore | None = None,
+    *,
+    metrics: Metrics | None = None,
+    callers: Credentials | None = None,
+    limiter: Limiter | None = None,
 ) -> AsyncIterator[Served]:
     """Serve `hosted` for every provider but OpenAI, which is not configured, and Cohere, which has no containers.
 
@@ -119,7 +126,8 @@ async def serving(
         interceptors=[
             interceptors.request(log, counted, new_request_id=lambda: f"request-{next(numbers)}"),
             interceptors.errors(log),
-            interceptors.auth(credentials(), unhurried()),
+            interceptors.auth(callers or credentials(), unhurried()),
+            interceptors.limits(Gate(limiter or MemoryLimits())),
         ],
     )
     port = server.bind("127.0.0.1:0")

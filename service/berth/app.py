@@ -10,12 +10,15 @@ from dataclasses import dataclass
 import structlog
 from structlog.typing import FilteringBoundLogger
 
+from berth.adapters.memory_limits import MemoryLimits
 from berth.adapters.prometheus_metrics import PrometheusMetrics
+from berth.adapters.valkey_limits import ValkeyLimits
 from berth.backends import build_router, new_id, open_database
 from berth.callers import build_credentials, reload_credentials
 from berth.config import Config
 from berth.core.attempts import FailedAttempts
 from berth.core.credentials import Credentials
+from berth.core.limits import Gate, Limiter
 from berth.core.metrics import Metrics
 from berth.core.router import Router
 from berth.launch.address import Address
@@ -27,7 +30,7 @@ from berth.rest.envoy import EdgeSettings, bootstrap
 from berth.rpc.admission import admission
 from berth.rpc.container_files import ContainerFileHandlers
 from berth.rpc.containers import ContainerHandlers
-from berth.rpc.interceptors import auth, errors, request
+from berth.rpc.interceptors import auth, errors, limits, request
 from berth.rpc.server import Server
 from berth.v1 import container_file_service_pb2, container_service_pb2
 
@@ -64,7 +67,8 @@ async def run(
         credentials = build_credentials(config, database, first_key=key)
         _on_hangup(lambda: reload_credentials(credentials, reload, first_key=key, log=log), stack)
         attempts = FailedAttempts(free=config.auth.free_failures_per_minute, timer=time.monotonic, sleep=asyncio.sleep)
-        server = _server(router, credentials, attempts=attempts, log=log, metrics=metrics)
+        limiter = _limiter(config, stack, log)
+        server = _server(router, credentials, attempts=attempts, limiter=limiter, log=log, metrics=metrics)
         numbers = _numbers(config.listen.metrics, metrics, stack)
         grpc = _bound(server, config.listen.grpc)
         await server.start()
@@ -115,10 +119,6 @@ def warn(config: Config, log: FilteringBoundLogger) -> None:
 def _without_effect(config: Config) -> Iterable[str]:
     if "retention_hours" in config.hosted.model_fields_set:
         yield "hosted.retention_hours"
-    for index, key in enumerate(config.auth.virtual_keys):
-        for limit in ("requests_per_minute", "max_in_flight"):
-            if getattr(key, limit) is not None:
-                yield f"auth.virtual_keys[{index}].{limit}"
 
 
 def _numbers(address: Address | None, metrics: PrometheusMetrics, stack: AsyncExitStack) -> Address | None:
@@ -135,11 +135,22 @@ def _on_hangup(act: Callable[[], None], stack: AsyncExitStack) -> None:
     stack.callback(loop.remove_signal_handler, signal.SIGHUP)
 
 
+def _limiter(config: Config, stack: AsyncExitStack, log: FilteringBoundLogger) -> Limiter:
+    """Return what counts: the server that all replicas share, where one is set, or this process."""
+    if config.limits.url is None:
+        return MemoryLimits()
+    open_when_away = config.limits.when_unavailable == "open"
+    shared = ValkeyLimits(config.limits.url.get_secret_value(), open_when_away=open_when_away, log=log)
+    stack.push_async_callback(shared.close)
+    return shared
+
+
 def _server(
     router: Router,
     credentials: Credentials,
     *,
     attempts: FailedAttempts,
+    limiter: Limiter,
     log: FilteringBoundLogger,
     metrics: Metrics,
 ) -> Server:
@@ -152,6 +163,7 @@ def _server(
             request(log, metrics, new_request_id=lambda: new_id("req_", 32)),
             errors(log),
             auth(credentials, attempts),
+            limits(Gate(limiter)),
         ],
     )
 

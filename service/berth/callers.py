@@ -10,7 +10,7 @@ from berth.adapters.sql_keys import SqlKeys
 from berth.backends import now
 from berth.config import EVERY_PROVIDER, Config, ConfigError
 from berth.config.model import VirtualKey as VirtualKeySettings
-from berth.core.caller import Caller, Limits
+from berth.core.caller import NO_LIMITS, Caller, Limits
 from berth.core.credentials import Credentials
 from berth.core.keys import RememberedKeys, VirtualKey
 from berth.core.providers import PROVIDERS
@@ -64,10 +64,17 @@ def _configured(config: Config, first_key: str | None) -> tuple[dict[str, Virtua
 
 
 def _virtual_key(settings: VirtualKeySettings) -> VirtualKey:
-    limits = Limits(requests_per_minute=settings.requests_per_minute, max_in_flight=settings.max_in_flight)
-    caller = Caller(settings.tenant, settings.name, allowed_providers(settings.providers), limits=limits)
+    caller = Caller(settings.tenant, settings.name, allowed_providers(settings.providers), limits=_limits(settings))
     expires = settings.expires
     return VirtualKey(caller, active=settings.active, expires_at=int(expires.timestamp()) if expires else None)
+
+
+def _limits(settings: VirtualKeySettings) -> Limits:
+    operations: dict[str, Limits] = {
+        kind: Limits(limits.requests_per_minute, limits.max_in_flight) for kind, limits in settings.operations.items()
+    }
+    limits = Limits(settings.requests_per_minute, settings.max_in_flight, operations)
+    return NO_LIMITS if limits == NO_LIMITS else limits
 
 
 def _direct_secret(config: Config) -> bytes | None:

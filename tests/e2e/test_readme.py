@@ -81,10 +81,11 @@ def test_make_run(tmp_path: Path) -> None:
         make.stdout.close()
 
 
-def test_configuration(tmp_path: Path) -> None:
-    """The example of a configuration loads."""
-    (example,) = blocks("yaml")
+@pytest.mark.parametrize("example", blocks("yaml"), ids=lambda example: example.split(":")[0])
+def test_configuration(tmp_path: Path, example: str) -> None:
+    """Each example of a configuration loads, and says what it shows."""
     path = tmp_path / "berth.yaml"
     path.write_text(example)
-    config = load(path, {"TEAM_A_KEY": "sk-bf-a", "OPS_PASSWORD": "secret"})
-    assert config.default_provider == yaml.safe_load(example)["default_provider"]
+    config = load(path, {"TEAM_A_KEY": "sk-bf-a", "CI_KEY": "sk-bf-ci", "OPS_PASSWORD": "secret"})
+    assert config.default_provider == yaml.safe_load(example).get("default_provider")
+    assert len(config.auth.virtual_keys) == 1

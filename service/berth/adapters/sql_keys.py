@@ -7,7 +7,7 @@ import orjson
 
 from berth.adapters.sql_database import SqlDatabase
 from berth.adapters.sql_rows import Row, fetch_one
-from berth.core.caller import Caller, Limits
+from berth.core.caller import NO_LIMITS, Caller, Limits
 from berth.core.errors import InvalidRequestError, NotFoundError
 from berth.core.keys import KeyEntry, VirtualKey
 from berth.core.providers import PROVIDERS, provider_name
@@ -61,7 +61,8 @@ class SqlKeys:
 def _key(row: Row) -> VirtualKey:
     name, tenant, providers, requests_per_minute, max_in_flight, expires_at = row[:6]
     allowed = None if providers is None else frozenset(PROVIDERS[provider] for provider in orjson.loads(providers))
-    limits = Limits(requests_per_minute=requests_per_minute, max_in_flight=max_in_flight)
+    is_limited = requests_per_minute is not None or max_in_flight is not None
+    limits = Limits(requests_per_minute, max_in_flight) if is_limited else NO_LIMITS
     return VirtualKey(Caller(tenant, name, allowed, limits=limits), expires_at=expires_at)
 
 

@@ -15,6 +15,7 @@ from berth.config.values import (
     Bytes,
     Count,
     HeaderSecret,
+    LimitsUrl,
     ListenAddress,
     Name,
     Origin,
@@ -133,6 +134,13 @@ class ProviderSettings(Section):
         return keys
 
 
+class OperationLimits(Section):
+    """How much of one kind of operations a key may do."""
+
+    requests_per_minute: Count | None = None
+    max_in_flight: Count | None = None
+
+
 class VirtualKey(Section):
     """A key of Berth's own, and what it stands for."""
 
@@ -142,6 +150,7 @@ class VirtualKey(Section):
     providers: tuple[ProviderNameOrAll, ...] = (EVERY_PROVIDER,)
     requests_per_minute: Count | None = None
     max_in_flight: Count | None = None
+    operations: dict[Literal["read", "write", "content"], OperationLimits] = {}
     active: bool = True
     expires: AwareDatetime | None = None
 
@@ -215,6 +224,13 @@ class Cache(Section):
     seconds: Count = 300
 
 
+class Limiting(Section):
+    """Where limits are counted, and what happens while that is away."""
+
+    url: LimitsUrl | None = None
+    when_unavailable: Literal["open", "closed"] = "open"
+
+
 class Cors(Section):
     """The web pages whose scripts may call; none unless said."""
 
@@ -233,6 +249,7 @@ class Config(Section):
     auth: Auth = Auth()
     hosted: Hosted = Hosted()
     cache: Cache = Cache()
+    limits: Limiting = Limiting()
     cors: Cors = Cors()
 
     @field_validator("providers")

@@ -130,6 +130,17 @@ def _origin(origin: str) -> str:
     return origin
 
 
+def _limits_url(url: SecretStr) -> SecretStr:
+    try:
+        parts = urlsplit(url.get_secret_value())
+        is_good = parts.scheme in {"redis", "rediss", "valkey", "valkeys"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_good = False
+    if not is_good:
+        raise refused("must be a URL such as valkey://HOST:6379/0, or with redis, rediss or valkeys")
+    return url
+
+
 def _store_url(url: str) -> str:
     if url.startswith("postgres"):
         raise refused("PostgreSQL is not supported yet; use sqlite:///PATH")
@@ -160,6 +171,7 @@ ProviderNameOrAll = Annotated[str, AfterValidator(_provider_or_all)]
 BasicName = Annotated[Name, AfterValidator(_basic_name)]
 Secret = Annotated[SecretStr, BeforeValidator(_resolved), AfterValidator(_not_empty)]
 HeaderSecret = Annotated[SecretStr, BeforeValidator(_resolved), AfterValidator(_header_safe)]
+LimitsUrl = Annotated[Secret, AfterValidator(_limits_url)]
 VirtualKeySecret = Annotated[HeaderSecret, AfterValidator(_virtual_key)]
 BaseUrl = Annotated[str, AfterValidator(_base_url)]
 Origin = Annotated[str, AfterValidator(_origin)]

@@ -1,5 +1,6 @@
 """Who is calling, and what they ask for beside the operation itself."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from berth.core.errors import PermissionDeniedError
@@ -31,10 +32,14 @@ NO_OPTIONS = Options()
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How much a key may do; None for no limit."""
+    """How much a key may do; None for no limit.
+
+    `operations` are further limits for kinds of operations: "read", "write", "content".
+    """
 
     requests_per_minute: int | None = None
     max_in_flight: int | None = None
+    operations: Mapping[str, "Limits"] = field(default_factory=dict)
 
 
 NO_LIMITS = Limits()

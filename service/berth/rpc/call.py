@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from math import ceil
 from typing import Any, NoReturn, Protocol
 
 import grpc.aio
@@ -10,8 +11,9 @@ from google.protobuf.message import Message
 
 from berth.core.backend import Backend
 from berth.core.caller import Caller
+from berth.core.limits import Quota
 from berth.core.providers import PROVIDER_NAMES
-from berth.rpc.operations import Reach
+from berth.rpc.operations import Kind, Reach
 from berth.rpc.peer import source_of
 from berth.rpc.status import Refusal
 from berth.v1.provider_pb2 import PROVIDER_UNSPECIFIED, Provider
@@ -23,11 +25,12 @@ _PREFIX = "x-bifrost-"
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """A method of the contract: its name on the wire, its name in answers, logs and headers, and what it reaches."""
+    """A method of the contract: its name on the wire, and what `operations` says of it."""
 
     path: str
     request_type: str
     reach: Reach | None = None
+    kind: Kind = "read"
 
 
 class NamesProvider(Protocol):
@@ -41,7 +44,7 @@ class Call:
 
     `request_id`, `credentials`, `options`, `forwarded_for`, `is_rest` and
     `default_provider` come from the request, `identity` from the auth
-    interceptor, `backend` from admission; `provider` is the provider in play, as
+    interceptor, `quota` from limits, `backend` from admission; `provider` is the provider in play, as
     far as it is known; `begun` says that a part of a streamed answer is out;
     `status` is how the call ended; `upstream_milliseconds` is how long a provider
     took, if one was asked.
@@ -61,6 +64,7 @@ class Call:
         "method",
         "options",
         "provider",
+        "quota",
         "request_id",
         "status",
         "upstream_milliseconds",
@@ -80,6 +84,7 @@ class Call:
         self._backend: Backend | None = None
         self.status = "CANCELLED"
         self.begun = False
+        self.quota: Quota | None = None
         self.upstream_milliseconds: int | None = None
         self._sending: asyncio.Future[None] | None = None
         self._is_settled = False
@@ -119,7 +124,8 @@ class Call:
 
     def headers(self) -> Headers:
         """Return the headers that every answer carries."""
-        return [("x-request-id", self.request_id), *((_PREFIX + name, value) for name, value in self._facts())]
+        facts = [(_PREFIX + name, value) for name, value in self._facts()]
+        return [("x-request-id", self.request_id), *facts, *self._limits()]
 
     def attach_headers(self) -> None:
         """Send the headers of a unary answer along with it.
@@ -130,9 +136,19 @@ class Call:
         rest/answers.lua) after it has put the request id on by itself.
         """
         if self.is_rest:
-            self.context.set_details(";".join(f"{name}={value}" for name, value in self._facts()))
+            self.context.set_details(";".join(f"{name}={value}" for name, value in (*self._facts(), *self._limits())))
         else:
             self.context.set_trailing_metadata(self.headers())
+
+    def _limits(self) -> Headers:
+        """Return what is left of the caller's requests, in the headers of OpenAI."""
+        if self.quota is None:
+            return []
+        return [
+            ("x-ratelimit-limit-requests", str(self.quota.limit)),
+            ("x-ratelimit-remaining-requests", str(self.quota.remaining)),
+            ("x-ratelimit-reset-requests", f"{ceil(self.quota.reset_seconds)}s"),
+        ]
 
     def _facts(self) -> Headers:
         facts = [("request-type", self.method.request_type)]
@@ -141,6 +157,10 @@ class Call:
         if self.upstream_milliseconds is not None:
             facts.append(("upstream-latency-ms", str(self.upstream_milliseconds)))
         return facts
+
+    def take_quota(self, quota: Quota) -> None:
+        """Tell the caller in every answer what is left of its requests."""
+        self.quota = quota
 
     async def require_whole(self) -> None:
         """Make sure, behind the last request, that the caller ended the stream; cancelled if not.

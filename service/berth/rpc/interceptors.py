@@ -1,4 +1,4 @@
-"""What happens around every call: request, errors, auth, outermost first.
+"""What happens around every call: request, errors, auth, limits, outermost first.
 
 Each is applied to a method once, when the server is built: nothing is looked up
 or wrapped while calls run. Health and reflection stand outside.
@@ -13,8 +13,10 @@ from typing import Any
 from structlog.typing import FilteringBoundLogger
 
 from berth.core.attempts import FailedAttempts
+from berth.core.caller import NO_LIMITS
 from berth.core.credentials import HEADERS, Credentials
 from berth.core.errors import AuthenticationError, BerthError
+from berth.core.limits import Gate
 from berth.core.metrics import Metrics
 from berth.core.providers import PROVIDER_NAMES, PROVIDERS
 from berth.rpc import options
@@ -109,6 +111,21 @@ def auth(credentials: Credentials, attempts: FailedAttempts) -> Interceptor:
             if call.options:
                 call.identity = replace(call.identity, options=read_options(call.options))
             return await proceed(message, call)
+
+        return behave
+
+    return intercept
+
+
+def limits(gate: Gate) -> Interceptor:
+    """Return the interceptor that holds callers within their limits, before anything of the body is read."""
+
+    def intercept(proceed: Behavior) -> Behavior:
+        async def behave(message: Any, call: Call) -> Any:
+            if call.caller.limits is NO_LIMITS:
+                return await proceed(message, call)
+            async with gate.passing(call.caller, call.method.kind, tell=call.take_quota):
+                return await proceed(message, call)
 
         return behave
 

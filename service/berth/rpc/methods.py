@@ -39,6 +39,7 @@ def _method_handler(
         path=f"/{descriptor.containing_service.full_name}/{descriptor.name}",
         request_type=operation.request_type if operation else descriptor.name,
         reach=operation.reach if operation else None,
+        kind=operation.kind if operation else "write",
     )
     for interceptor in reversed(interceptors):
         behave = interceptor(behave)

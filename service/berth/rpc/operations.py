@@ -6,6 +6,9 @@ to say here what it reaches.
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import Literal
+
+Kind = Literal["read", "write", "content"]
 
 
 class Reach(Enum):
@@ -21,20 +24,21 @@ class Reach(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """A method: its name in answers, logs and headers, and its reach."""
+    """A method: its name in answers, logs and headers, its reach, and the kind by which it is limited."""
 
     request_type: str
     reach: Reach
+    kind: Kind = "read"
 
 
 OPERATIONS = {
-    "CreateContainer": Operation("container_create", Reach.NEW_CONTAINER),
+    "CreateContainer": Operation("container_create", Reach.NEW_CONTAINER, "write"),
     "ListContainers": Operation("container_list", Reach.ALL_CONTAINERS),
     "RetrieveContainer": Operation("container_retrieve", Reach.CONTAINER),
-    "DeleteContainer": Operation("container_delete", Reach.CONTAINER),
-    "CreateContainerFile": Operation("container_file_create", Reach.CONTAINER),
+    "DeleteContainer": Operation("container_delete", Reach.CONTAINER, "write"),
+    "CreateContainerFile": Operation("container_file_create", Reach.CONTAINER, "write"),
     "ListContainerFiles": Operation("container_file_list", Reach.CONTAINER),
     "RetrieveContainerFile": Operation("container_file_retrieve", Reach.CONTAINER),
-    "RetrieveContainerFileContent": Operation("container_file_content", Reach.CONTAINER),
-    "DeleteContainerFile": Operation("container_file_delete", Reach.CONTAINER),
+    "RetrieveContainerFileContent": Operation("container_file_content", Reach.CONTAINER, "content"),
+    "DeleteContainerFile": Operation("container_file_delete", Reach.CONTAINER, "write"),
 }

