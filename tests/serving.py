@@ -31,6 +31,7 @@ from berth.core.stores import ContainerStore
 from berth.core.unsupported import UnsupportedBackend
 from berth.rpc import interceptors
 from berth.rpc.admission import admission
+from berth.rpc.audit import audit
 from berth.rpc.container_files import ContainerFileHandlers
 from berth.rpc.containers import ContainerHandlers
 from berth.rpc.server import Server
@@ -126,6 +127,7 @@ async def serving(
         interceptors=[
             interceptors.request(log, counted, new_request_id=lambda: f"request-{next(numbers)}"),
             interceptors.errors(log),
+            audit(log),
             interceptors.auth(callers or credentials(), unhurried()),
             interceptors.limits(Gate(limiter or MemoryLimits())),
         ],

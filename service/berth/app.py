@@ -28,6 +28,7 @@ from berth.launch.kept_secrets import first_key
 from berth.launch.refusal import StartError
 from berth.rest.envoy import EdgeSettings, bootstrap
 from berth.rpc.admission import admission
+from berth.rpc.audit import audit
 from berth.rpc.container_files import ContainerFileHandlers
 from berth.rpc.containers import ContainerHandlers
 from berth.rpc.interceptors import auth, errors, limits, request
@@ -162,6 +163,7 @@ def _server(
         interceptors=[
             request(log, metrics, new_request_id=lambda: new_id("req_", 32)),
             errors(log),
+            audit(log),
             auth(credentials, attempts),
             limits(Gate(limiter)),
         ],

@@ -12,6 +12,7 @@ from berth.core.router import Router
 from berth.core.unsupported import UnsupportedBackend
 from berth.rpc.admission import admission
 from berth.rpc.call import Call, Method
+from berth.rpc.operations import OPERATIONS
 from berth.rpc.server import Server
 from berth.v1.container_service_pb2 import ListContainersRequest, ListContainersResponse
 from fakes import MemoryStore
@@ -179,6 +180,6 @@ async def test_a_caller_that_leaves_ends_the_work(served: Served, waiting: Waiti
 
 def test_a_handler_never_runs_for_nobody() -> None:
     """A server that is put together without auth fails, instead of letting everybody in."""
-    call = Call(None, Method("/x", "container_list"))  # type: ignore[arg-type] # no context is needed
+    call = Call(None, Method("/x", OPERATIONS["ListContainers"]))  # type: ignore[arg-type] # no context is needed
     with pytest.raises(RuntimeError, match="before auth"):
         _ = call.caller

@@ -25,12 +25,13 @@ def admission(router: Router) -> Admission:
     """
 
     async def admit(request: Any, call: Call) -> None:
-        reach = call.method.reach
+        reach = call.method.operation.reach
         if reach is None:
             raise PermissionDeniedError("This operation is open to nobody.", code="operation_blocked")
         named = call.provider_of(request)
         if reach is Reach.CONTAINER:
             call.provider, call.backend = await router.backend_of(call.caller, named, container_id=request.container_id)
+            call.container_id = request.container_id
         elif reach is Reach.NEW_CONTAINER:
             request.provider = call.provider = router.provider_for_new(named)
             call.backend = router.backend(call.caller, call.provider)

@@ -2,9 +2,8 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from math import ceil
-from typing import Any, NoReturn, Protocol
+from typing import Any, NamedTuple, NoReturn, Protocol
 
 import grpc.aio
 from google.protobuf.message import Message
@@ -13,7 +12,7 @@ from berth.core.backend import Backend
 from berth.core.caller import Caller
 from berth.core.limits import Quota
 from berth.core.providers import PROVIDER_NAMES
-from berth.rpc.operations import Kind, Reach
+from berth.rpc.operations import Operation
 from berth.rpc.peer import source_of
 from berth.rpc.status import Refusal
 from berth.v1.provider_pb2 import PROVIDER_UNSPECIFIED, Provider
@@ -23,14 +22,16 @@ Headers = list[tuple[str, str]]
 _PREFIX = "x-bifrost-"
 
 
-@dataclass(frozen=True, slots=True)
-class Method:
-    """A method of the contract: its name on the wire, and what `operations` says of it."""
+class Method(NamedTuple):
+    """A method of the contract: its name on the wire, and what is known of it."""
 
     path: str
-    request_type: str
-    reach: Reach | None = None
-    kind: Kind = "read"
+    operation: Operation
+
+    @property
+    def request_type(self) -> str:
+        """Its name in answers, logs and headers."""
+        return self.operation.request_type
 
 
 class NamesProvider(Protocol):
@@ -44,8 +45,8 @@ class Call:
 
     `request_id`, `credentials`, `options`, `forwarded_for`, `is_rest` and
     `default_provider` come from the request, `identity` from the auth
-    interceptor, `quota` from limits, `backend` from admission; `provider` is the provider in play, as
-    far as it is known; `begun` says that a part of a streamed answer is out;
+    interceptor, `quota` from limits, `backend` and `container_id` from admission;
+    `provider` is the provider in play, as far as it is known; `begun` says that a part of a streamed answer is out;
     `status` is how the call ended; `upstream_milliseconds` is how long a provider
     took, if one was asked.
     """
@@ -55,6 +56,7 @@ class Call:
         "_is_settled",
         "_sending",
         "begun",
+        "container_id",
         "context",
         "credentials",
         "default_provider",
@@ -82,6 +84,7 @@ class Call:
         self.provider: Provider = PROVIDER_UNSPECIFIED
         self.identity: Caller | None = None
         self._backend: Backend | None = None
+        self.container_id = ""
         self.status = "CANCELLED"
         self.begun = False
         self.quota: Quota | None = None

@@ -124,7 +124,7 @@ def limits(gate: Gate) -> Interceptor:
         async def behave(message: Any, call: Call) -> Any:
             if call.caller.limits is NO_LIMITS:
                 return await proceed(message, call)
-            async with gate.passing(call.caller, call.method.kind, tell=call.take_quota):
+            async with gate.passing(call.caller, call.method.operation.kind, tell=call.take_quota):
                 return await proceed(message, call)
 
         return behave

@@ -11,7 +11,7 @@ from google.protobuf.message_factory import GetMessageClass
 from berth.core.errors import InvalidRequestError
 from berth.rpc.admission import Admission
 from berth.rpc.call import Behavior, Call, Context, Interceptor, Method
-from berth.rpc.operations import OPERATIONS
+from berth.rpc.operations import OPERATIONS, Operation
 
 _HANDLERS: dict[tuple[bool, bool], Callable[..., "grpc.RpcMethodHandler[Any, Any]"]] = {
     (False, False): grpc.unary_unary_rpc_method_handler,
@@ -34,13 +34,8 @@ def service_handler(
 def _method_handler(
     descriptor: MethodDescriptor, behave: Behavior, interceptors: Sequence[Interceptor]
 ) -> "grpc.RpcMethodHandler[Any, Any]":
-    operation = OPERATIONS.get(descriptor.name)
-    method = Method(
-        path=f"/{descriptor.containing_service.full_name}/{descriptor.name}",
-        request_type=operation.request_type if operation else descriptor.name,
-        reach=operation.reach if operation else None,
-        kind=operation.kind if operation else "write",
-    )
+    path = f"/{descriptor.containing_service.full_name}/{descriptor.name}"
+    method = Method(path, OPERATIONS.get(descriptor.name, Operation(descriptor.name, reach=None)))
     for interceptor in reversed(interceptors):
         behave = interceptor(behave)
 

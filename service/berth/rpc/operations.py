@@ -1,7 +1,7 @@
 """What is known about each method of the contract: its name in answers, and what a caller must own to use it.
 
-A method that is not in the table is answered to nobody: whoever adds one has
-to say here what it reaches.
+A method that is not in the table has no reach and is open to nobody: whoever
+adds one has to say here what it reaches.
 """
 
 from dataclasses import dataclass
@@ -24,21 +24,25 @@ class Reach(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """A method: its name in answers, logs and headers, its reach, and the kind by which it is limited."""
+    """A method: its name in answers, logs and headers, its reach, and the kind by which it is limited.
+
+    `deed` is the event that the audit trail has of it, if it changes anything.
+    """
 
     request_type: str
-    reach: Reach
+    reach: Reach | None
     kind: Kind = "read"
+    deed: str | None = None
 
 
 OPERATIONS = {
-    "CreateContainer": Operation("container_create", Reach.NEW_CONTAINER, "write"),
+    "CreateContainer": Operation("container_create", Reach.NEW_CONTAINER, "write", "container.created"),
     "ListContainers": Operation("container_list", Reach.ALL_CONTAINERS),
     "RetrieveContainer": Operation("container_retrieve", Reach.CONTAINER),
-    "DeleteContainer": Operation("container_delete", Reach.CONTAINER, "write"),
-    "CreateContainerFile": Operation("container_file_create", Reach.CONTAINER, "write"),
+    "DeleteContainer": Operation("container_delete", Reach.CONTAINER, "write", "container.deleted"),
+    "CreateContainerFile": Operation("container_file_create", Reach.CONTAINER, "write", "file.created"),
     "ListContainerFiles": Operation("container_file_list", Reach.CONTAINER),
     "RetrieveContainerFile": Operation("container_file_retrieve", Reach.CONTAINER),
     "RetrieveContainerFileContent": Operation("container_file_content", Reach.CONTAINER, "content"),
-    "DeleteContainerFile": Operation("container_file_delete", Reach.CONTAINER, "write"),
+    "DeleteContainerFile": Operation("container_file_delete", Reach.CONTAINER, "write", "file.deleted"),
 }

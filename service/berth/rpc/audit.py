@@ -1,0 +1,50 @@
+"""The audit trail: one event for each thing that is made, deleted or refused: who, what, where from, with what result.
+
+The events carry `audit: true`, which tells them from the rest of the log, and never a secret.
+"""
+
+from typing import Any
+
+from structlog.typing import FilteringBoundLogger
+
+from berth.core.errors import AuthenticationError, BerthError, PermissionDeniedError, RateLimitError
+from berth.rpc.call import Behavior, Call, Interceptor
+
+REFUSALS = (AuthenticationError, PermissionDeniedError, RateLimitError)
+"""What turns a caller away. What is not there is not among them: nobody can tell it from what is somebody else's."""
+
+
+def audit(log: FilteringBoundLogger) -> Interceptor:
+    """Return the interceptor that keeps the trail. It stands outside auth, so that it sees who is turned away."""
+    trail = log.bind(audit=True)
+
+    def intercept(proceed: Behavior) -> Behavior:
+        async def behave(message: Any, call: Call) -> Any:
+            try:
+                response = await proceed(message, call)
+            except REFUSALS as error:
+                trail.warning("call.refused", operation=call.method.request_type, **_result(error), **_who(call))
+                raise
+            deed = call.method.operation.deed
+            if deed is not None:
+                trail.info(deed, id=response.id, container_id=call.container_id or response.id, **_who(call))
+            return response
+
+        return behave
+
+    return intercept
+
+
+def _result(error: BerthError) -> dict[str, str | None]:
+    return {"result": type(error).__name__, "code": error.code}
+
+
+def _who(call: Call) -> dict[str, str | None]:
+    caller = call.identity
+    return {
+        "tenant": caller.tenant if caller else None,
+        "caller": caller.name if caller else None,
+        "source": call.source,
+        "provider": call.provider_name,
+        "request_id": call.request_id,
+    }

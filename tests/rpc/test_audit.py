@@ -1,0 +1,71 @@
+"""The audit trail: what leaves a trace, what it says, and what leaves none."""
+
+from collections.abc import Mapping
+
+from google.api.httpbody_pb2 import HttpBody
+
+from berth.v1.container_file_service_pb2 import CreateContainerFileRequest, DeleteContainerFileRequest
+from berth.v1.container_service_pb2 import (
+    CreateContainerRequest,
+    DeleteContainerRequest,
+    ListContainersRequest,
+    RetrieveContainerRequest,
+)
+from serving import OLLAMA, ONLY_GROQ, OURS, THEIRS, Served, refused
+
+WHO = {"tenant": "ours", "caller": "first", "source": "127.0.0.1", "provider": "ollama"}
+
+
+def trail(served: Served) -> list[Mapping[str, object]]:
+    """Return the events of the trail, without what all events have."""
+    events = [entry for entry in served.log if entry.get("audit")]
+    assert all(str(event["request_id"]).startswith("request-") for event in events)
+    rest = {"audit", "request_id", "log_level"}
+    return [{name: value for name, value in event.items() if name not in rest} for event in events]
+
+
+async def test_what_is_made_and_deleted_leaves_a_trace(served: Served) -> None:
+    """One event each, with the ids, in the order in which it happened."""
+    made = await served.containers.CreateContainer(CreateContainerRequest(name="box", provider=OLLAMA), metadata=OURS)
+    body = HttpBody(content_type="text/plain", data=b"secret content")
+    upload = CreateContainerFileRequest(container_id=made.id, filename="x", body=body)
+    file = await served.files.CreateContainerFile(iter([upload]), metadata=OURS)
+    await served.containers.RetrieveContainer(RetrieveContainerRequest(container_id=made.id), metadata=OURS)
+    deletion = DeleteContainerFileRequest(container_id=made.id, file_id=file.id)
+    await served.files.DeleteContainerFile(deletion, metadata=OURS)
+    await served.containers.DeleteContainer(DeleteContainerRequest(container_id=made.id), metadata=OURS)
+    assert trail(served) == [
+        {"event": "container.created", "id": made.id, "container_id": made.id, **WHO},
+        {"event": "file.created", "id": file.id, "container_id": made.id, **WHO},
+        {"event": "file.deleted", "id": file.id, "container_id": made.id, **WHO},
+        {"event": "container.deleted", "id": made.id, "container_id": made.id, **WHO},
+    ]
+
+
+async def test_who_is_turned_away_leaves_a_trace(served: Served) -> None:
+    """Without a credential, with a wrong one, and with one that may not; never what was presented."""
+    request = ListContainersRequest(provider=OLLAMA)
+    for metadata in ((), (("x-bf-vk", "sk-bf-hush"),), ONLY_GROQ):
+        await refused(served.containers.ListContainers(request, metadata=metadata))
+    nobody = {"tenant": None, "caller": None, "source": "127.0.0.1", "provider": None}
+    known = {"tenant": "ours", "caller": "only-groq", "source": "127.0.0.1", "provider": "ollama"}
+    refusal = {"event": "call.refused", "operation": "container_list"}
+    assert trail(served) == [
+        {**refusal, "result": "AuthenticationError", "code": "virtual_key_required", **nobody},
+        {**refusal, "result": "AuthenticationError", "code": "virtual_key_not_found", **nobody},
+        {**refusal, "result": "PermissionDeniedError", "code": "provider_blocked", **known},
+    ]
+    assert "hush" not in str(served.log)
+
+
+async def test_what_is_not_ones_own_leaves_none(served: Served) -> None:
+    """Asking for somebody else's container is like asking for none: no event tells that it is there."""
+    made = await served.containers.CreateContainer(CreateContainerRequest(name="box", provider=OLLAMA), metadata=OURS)
+    before = trail(served)
+    for container_id in (made.id, "absent"):
+        await refused(
+            served.containers.DeleteContainer(DeleteContainerRequest(container_id=container_id), metadata=THEIRS)
+        )
+    assert trail(served) == before
+    lines = [{**line, "milliseconds": 0, "request_id": ""} for line in served.lines()[-2:]]
+    assert lines[0] == lines[1]
