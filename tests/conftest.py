@@ -9,6 +9,7 @@ import pytest
 from caching import cached
 from fakes import FixedClock, MemoryBlobs, MemoryStore
 from keeping import Kept, hosted, keeping
+from once import once
 from passing import Edge, passing_to_upstream, running_edge, serving_upstream
 from serving import Served, serving
 from subjects import Subject
@@ -50,7 +51,7 @@ async def passed_through(kept: Kept, edge: Edge) -> AsyncIterator[Subject]:
         yield Subject(backend, kept.clock)
 
 
-@pytest.fixture(params=["memory", "sqlite and a folder", "cached", "passed through"])
+@pytest.fixture(params=["memory", "sqlite and a folder", "cached", "idempotent", "passed through"])
 def subject(request: pytest.FixtureRequest) -> Subject:
     """Open each backend that the suites of Backend run against."""
     clock = FixedClock()
@@ -61,4 +62,6 @@ def subject(request: pytest.FixtureRequest) -> Subject:
     if request.param == "passed through":
         return request.getfixturevalue("passed_through")  # type: ignore[no-any-return] # pytest's
     kept: Kept = request.getfixturevalue("kept")
+    if request.param == "idempotent":
+        return Subject(once(kept), kept.clock)
     return Subject(kept.backend, kept.clock)

@@ -28,10 +28,11 @@ class Left(NamedTuple):
 
 @dataclass(frozen=True)
 class Kept:
-    """A HostedBackend, its rows, its clock, and the folder that everything is in."""
+    """A HostedBackend, its rows, the database that has them, its clock, and the folder that everything is in."""
 
     backend: HostedBackend
     store: SqlStore
+    database: SqlDatabase
     clock: FixedClock
     folder: Path
 
@@ -57,5 +58,5 @@ def keeping(folder: Path) -> Iterator[Kept]:
     blobs = ObjectBlobs.open(f"file://{folder}/blobs")
     with closing(SqlDatabase.open(f"sqlite:///{folder}/berth.db")) as database:
         store = SqlStore(database, now=clock)
-        yield Kept(hosted(store, blobs, clock=clock), store, clock, folder)
+        yield Kept(hosted(store, blobs, clock=clock), store, database, clock, folder)
     blobs.close()

@@ -11,14 +11,17 @@ from berth.adapters.memory_cache import MemoryCache
 from berth.adapters.object_blobs import ObjectBlobs
 from berth.adapters.passthrough import PassthroughBackend
 from berth.adapters.sql_database import SqlDatabase
+from berth.adapters.sql_idempotency import SqlIdempotency
 from berth.adapters.sql_store import SqlStore
 from berth.adapters.upstream.settings import AZURE, OPENAI, UpstreamKey, UpstreamSettings
 from berth.config import Config
 from berth.config.model import ProviderSettings
 from berth.core.backend import Backend
 from berth.core.cached import CachedBackend
+from berth.core.claims import Claims
 from berth.core.errors import StorageError
 from berth.core.hosted import HostedBackend
+from berth.core.idempotent import IdempotentBackend
 from berth.core.metrics import Metrics
 from berth.core.new_container import HostedLimits
 from berth.core.providers import PROVIDERS
@@ -43,8 +46,9 @@ def build_router(
 ) -> Router:
     """Open the blob store, make a backend for each provider that is configured, and close all with `stack`."""
     store = SqlStore(database)
-    hosted = _hosted(config, stack, store)
-    passed_through = _passed_through(config, stack, store=store, log=log, metrics=metrics)
+    claims = Claims(SqlIdempotency(database), keep_seconds=config.idempotency.hours * 3600, now=now, new_id=new_id)
+    hosted = IdempotentBackend(_hosted(config, stack, store), claims, resumes=True)
+    passed_through = _passed_through(config, stack, store=store, claims=claims, log=log, metrics=metrics)
     backends: dict[Provider, Backend] = dict(passed_through)
     for name, provider in PROVIDERS.items():
         kind = config.backend_of(name)
@@ -63,16 +67,22 @@ def build_router(
 
 
 def _passed_through(
-    config: Config, stack: AsyncExitStack, *, store: SqlStore, log: FilteringBoundLogger, metrics: Metrics
+    config: Config,
+    stack: AsyncExitStack,
+    *,
+    store: SqlStore,
+    claims: Claims,
+    log: FilteringBoundLogger,
+    metrics: Metrics,
 ) -> dict[Provider, Backend]:
-    """Return a backend, behind the cache, for each provider that keeps its containers itself."""
+    """Return a backend, behind the cache and idempotency, for each provider that keeps its containers itself."""
     cache = MemoryCache(config.cache.max_bytes, timer=time.monotonic)
     backends: dict[Provider, Backend] = {}
     for name, settings in config.passed_through().items():
         provider = PROVIDERS[name]
         passthrough = PassthroughBackend(provider, _upstream(settings), store=store, now=now, log=log, metrics=metrics)
         stack.push_async_callback(passthrough.close)
-        backends[provider] = CachedBackend(
+        cached = CachedBackend(
             passthrough,
             cache,
             provider=provider,
@@ -81,6 +91,7 @@ def _passed_through(
             now=now,
             new_id=new_id,
         )
+        backends[provider] = IdempotentBackend(cached, claims, resumes=settings.honours_idempotency_keys)
     return backends
 
 

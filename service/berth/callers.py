@@ -9,7 +9,7 @@ from berth.adapters.sql_database import SqlDatabase
 from berth.adapters.sql_keys import SqlKeys
 from berth.backends import now
 from berth.config import EVERY_PROVIDER, Config, ConfigError
-from berth.config.model import VirtualKey as VirtualKeySettings
+from berth.config.auth import VirtualKey as VirtualKeySettings
 from berth.core.caller import NO_LIMITS, Caller, Limits
 from berth.core.credentials import Credentials
 from berth.core.keys import RememberedKeys, VirtualKey

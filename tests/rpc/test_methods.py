@@ -148,7 +148,7 @@ async def test_rest_answers_carry_the_facts_in_the_status_message(served: Served
         (b"x-envoy-original-path", b"/v1/containers"),
         message=ListContainersRequest(provider=GROQ).SerializeToString(),
     )
-    assert b"request-type=container_list;provider=groq" in answer
+    assert b"x-bifrost-request-type=container_list;x-bifrost-provider=groq" in answer
     assert b"x-bifrost-" not in answer
     alias = (*OURS, ("x-envoy-original-path", "/openai/v1/containers"))
     error = await refused(served.containers.CreateContainer(CreateContainerRequest(name="box"), metadata=alias))

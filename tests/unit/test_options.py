@@ -23,6 +23,7 @@ def test_each_header_is_read() -> None:
         "x-bf-cache-ttl": "5m",
         "x-bf-cache-type": "direct",
         "x-bf-cache-no-store": "true",
+        "idempotency-key": "a key",
     }
     assert set(asked) == HEADERS
     assert read_options(asked) == Options(
@@ -33,6 +34,7 @@ def test_each_header_is_read() -> None:
         cache_key="mine",
         cache_ttl_seconds=300,
         cache_store=False,
+        idempotency_key="a key",
     )
 
 
@@ -40,6 +42,19 @@ def test_each_header_is_read() -> None:
 def test_a_ttl_is_seconds_or_has_a_unit(text: str, seconds: int) -> None:
     """A number alone is in seconds; s, m and h are understood."""
     assert read_options({"x-bf-cache-ttl": text}).cache_ttl_seconds == seconds
+
+
+def test_an_idempotency_key_may_be_long() -> None:
+    """It has up to 255 characters."""
+    assert read_options({"idempotency-key": "x" * 255}).idempotency_key == "x" * 255
+
+
+@pytest.mark.parametrize("key", ["", "x" * 256, "a\nb", "é"])
+def test_an_idempotency_key_that_cannot_be_is_named(key: str) -> None:
+    """An empty one, one that is too long, and one that no header carries."""
+    with pytest.raises(InvalidRequestError) as caught:
+        read_options({"idempotency-key": key})
+    assert caught.value.param == "Idempotency-Key"
 
 
 @pytest.mark.parametrize(

@@ -115,7 +115,9 @@ class PassthroughBackend:
         reply, trip = await self._created(caller, order)
         value = self._account.read(reply, order, trip)
         container = container_of(value, provider=self._name)
-        record = ContainerRecord(container, tenant=caller.tenant, provider=self._provider, key=trip.key.name)
+        record = ContainerRecord(
+            container, caller.tenant, self._provider, key=trip.key.name, attempt=caller.options.attempt
+        )
         await self._completion.of(self._add(record, caller, trip.key))
         return self._dressed(container, trip, caller=caller, order=order, value=value)
 

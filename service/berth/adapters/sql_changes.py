@@ -21,10 +21,10 @@ from berth.core.stores import ID_TAKEN, ContainerRecord, FileRecord
 from berth.v1.container_pb2 import Container
 from berth.v1.container_service_pb2 import DomainSecret
 
-_MARKS = ", ".join("?" * (CONTAINER_COLUMNS.count(",") + 2))  # and one for the tenant
-_INSERT_CONTAINER = f"INSERT INTO containers ({CONTAINER_COLUMNS}, tenant) VALUES ({_MARKS})"  # noqa: S608 - constants
+_MARKS = ", ".join("?" * (CONTAINER_COLUMNS.count(",") + 3))  # and tenant and attempt
+_INSERT_CONTAINER = f"INSERT INTO containers ({CONTAINER_COLUMNS}, tenant, attempt) VALUES ({_MARKS})"  # noqa: S608 - constants
 _INSERT_SECRET = "INSERT INTO domain_secrets (container_seq, domain, name, value) VALUES (?, ?, ?, ?)"  # noqa: S105 - a query
-_INSERT_FILE = f"INSERT INTO files (container_seq, {FILE_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - constants
+_INSERT_FILE = f"INSERT INTO files (container_seq, {FILE_COLUMNS}, attempt) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - constants
 _CONTAINER = "SELECT seq, bytes FROM containers WHERE id = ? AND tenant = ? AND deleted_at IS NULL"
 _PATH_TAKEN = "SELECT 1 FROM files WHERE container_seq = ? AND path = ? AND deleted_at IS NULL"
 _FILE = """
@@ -75,7 +75,10 @@ def insert_file(connection: sqlite3.Connection, tenant: str, *, record: FileReco
         raise path_taken(file.path)
     if held + file.bytes > max_container_bytes:
         raise container_full(max_container_bytes)
-    connection.execute(_INSERT_FILE, (seq, *file_row(record)))
+    try:
+        connection.execute(_INSERT_FILE, (seq, *file_row(record)))
+    except sqlite3.IntegrityError as error:
+        raise StorageError("The file was stored by an earlier attempt.", code=ID_TAKEN) from error
     connection.execute(_GROW, (file.bytes, seq))
 
 

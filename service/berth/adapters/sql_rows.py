@@ -74,7 +74,7 @@ def container_record(row: Row, tenant: str) -> ContainerRecord:
 
 
 def container_row(record: ContainerRecord) -> Row:
-    """Return the values of CONTAINER_COLUMNS for `record`, and its tenant behind them."""
+    """Return the values of CONTAINER_COLUMNS for `record`, and its tenant and attempt behind them."""
     container = record.container
     policy = container.network_policy if container.HasField("network_policy") else None
     return (
@@ -91,6 +91,7 @@ def container_row(record: ContainerRecord) -> Row:
         record.key,
         status_text(container),
         record.tenant,
+        record.attempt,
     )
 
 
@@ -114,7 +115,7 @@ def file_record(row: Row, container_id: str) -> FileRecord:
 
 
 def file_row(record: FileRecord) -> Row:
-    """Return the values of FILE_COLUMNS for `record`."""
+    """Return the values of FILE_COLUMNS for `record`, and its attempt behind them."""
     file = record.file
     return (
         file.id,
@@ -126,6 +127,7 @@ def file_row(record: FileRecord) -> Row:
         record.content_type,
         record.sha256,
         record.blob,
+        record.attempt,
     )
 
 

@@ -1,16 +1,15 @@
 """Every setting, with its default, its bounds and what it must agree with."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
+from berth.config.auth import Auth
+from berth.config.section import Section, require_unique
 from berth.config.values import (
-    EVERY_PROVIDER,
     MAX_FILE_BYTES,
     BaseUrl,
-    BasicName,
     BlobsUrl,
     Bytes,
     Count,
@@ -18,14 +17,12 @@ from berth.config.values import (
     LimitsUrl,
     ListenAddress,
     Name,
+    Number,
     Origin,
     ProviderName,
-    ProviderNameOrAll,
     Retries,
     Seconds,
-    Secret,
     StoreUrl,
-    VirtualKeySecret,
     refused,
 )
 from berth.launch.address import Address
@@ -35,12 +32,6 @@ OPENAI_URL = "https://api.openai.com/v1"
 KEEPERS = frozenset({"openai", "azure"})
 
 T = TypeVar("T")
-
-
-class Section(BaseModel):
-    """A map of settings: frozen, and without room for one that does not exist."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
 class Listen(Section):
@@ -88,11 +79,12 @@ class ProviderSettings(Section):
     keys: Annotated[tuple[UpstreamKey, ...] | None, Field(validate_default=True)] = None
     timeout_seconds: Seconds = 30.0
     max_retries: Retries = 2
-    extra_headers: dict[str, HeaderSecret] = {}
+    extra_headers: dict[str, HeaderSecret] = Field(default_factory=dict)
     proxy: BaseUrl | None = None
     ca_file: Path | None = None
     api_version: Name | None = None
     cache_seconds: Count | None = None
+    honours_idempotency_keys: bool = False
 
     @field_validator(
         "base_url",
@@ -104,6 +96,7 @@ class ProviderSettings(Section):
         "ca_file",
         "api_version",
         "cache_seconds",
+        "honours_idempotency_keys",
     )
     @classmethod
     def _fits_the_backend(cls, value: T, info: ValidationInfo) -> T:
@@ -134,64 +127,6 @@ class ProviderSettings(Section):
         return keys
 
 
-class OperationLimits(Section):
-    """How much of one kind of operations a key may do."""
-
-    requests_per_minute: Count | None = None
-    max_in_flight: Count | None = None
-
-
-class VirtualKey(Section):
-    """A key of Berth's own, and what it stands for."""
-
-    name: Name
-    value: VirtualKeySecret
-    tenant: Name
-    providers: tuple[ProviderNameOrAll, ...] = (EVERY_PROVIDER,)
-    requests_per_minute: Count | None = None
-    max_in_flight: Count | None = None
-    operations: dict[Literal["read", "write", "content"], OperationLimits] = {}
-    active: bool = True
-    expires: AwareDatetime | None = None
-
-
-class BasicUser(Section):
-    """A user and password, and what they stand for."""
-
-    name: BasicName
-    password: Secret
-    tenant: Name
-    providers: tuple[ProviderNameOrAll, ...] = (EVERY_PROVIDER,)
-
-
-class Auth(Section):
-    """Who may call. The mode `none` lets everybody in, and is warned about at every start."""
-
-    mode: Literal["keys", "none"] = "keys"
-    allow_direct_keys: bool = True
-    direct_key_secret: Secret | None = None
-    free_failures_per_minute: Count = 60
-    virtual_keys: tuple[VirtualKey, ...] = ()
-    basic_users: tuple[BasicUser, ...] = ()
-
-    @field_validator("virtual_keys")
-    @classmethod
-    def _keys_differ(cls, keys: tuple[VirtualKey, ...]) -> tuple[VirtualKey, ...]:
-        require_unique([key.name for key in keys], "name")
-        by_value: dict[str, str] = {}
-        for key in keys:
-            other = by_value.setdefault(key.value.get_secret_value(), key.name)
-            if other != key.name:
-                raise refused(f"'{other}' and '{key.name}' have the same value")
-        return keys
-
-    @field_validator("basic_users")
-    @classmethod
-    def _users_differ(cls, users: tuple[BasicUser, ...]) -> tuple[BasicUser, ...]:
-        require_unique([user.name for user in users], "name")
-        return users
-
-
 class Hosted(Section):
     """The life and the limits of hosted containers."""
 
@@ -215,6 +150,12 @@ class Hosted(Section):
         if size > MAX_FILE_BYTES:
             raise refused(f"must be at most {MAX_FILE_BYTES}: JSON carries sizes as 32-bit numbers")
         return size
+
+
+class Idempotency(Section):
+    """For how long the outcomes of requests with a key are kept."""
+
+    hours: Annotated[int, Number, Field(ge=1, le=8760)] = 24
 
 
 class Cache(Section):
@@ -245,9 +186,10 @@ class Config(Section):
     store: Store = Store()
     blobs: Blobs = Blobs()
     default_provider: ProviderName | None = None
-    providers: dict[ProviderName, ProviderSettings] = {}
+    providers: dict[ProviderName, ProviderSettings] = Field(default_factory=dict)
     auth: Auth = Auth()
     hosted: Hosted = Hosted()
+    idempotency: Idempotency = Idempotency()
     cache: Cache = Cache()
     limits: Limiting = Limiting()
     cors: Cors = Cors()
@@ -288,10 +230,3 @@ class Config(Section):
     def has_callers(self) -> bool:
         """Return whether any virtual key or Basic user is configured."""
         return bool(self.auth.virtual_keys or self.auth.basic_users)
-
-
-def require_unique(names: Sequence[str], what: str) -> None:
-    """Refuse a list in which two items have the same `what`."""
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise refused(f"the {what} '{twice[0]}' is used twice")

@@ -17,28 +17,23 @@ from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
-from berth.core.backend import Backend, Content, Upload
+from berth.core.backend import Backend, Upload
 from berth.core.caller import Caller, Options
 from berth.core.lifetime import expires_at
 from berth.core.shared_calls import SharedCalls
 from berth.core.stores import CachedAnswer, CacheKey, ResponseCache
+from berth.core.wrapper import BackendWrapper
 from berth.core.writes import Writes, place_of
 from berth.v1.container_file_pb2 import ContainerFile
 from berth.v1.container_file_service_pb2 import (
     DeleteContainerFileRequest,
     DeleteContainerFileResponse,
-    ListContainerFilesRequest,
-    ListContainerFilesResponse,
-    RetrieveContainerFileContentRequest,
     RetrieveContainerFileRequest,
 )
 from berth.v1.container_pb2 import CONTAINER_STATUS_DELETED, CONTAINER_STATUS_EXPIRED, Container
 from berth.v1.container_service_pb2 import (
-    CreateContainerRequest,
     DeleteContainerRequest,
     DeleteContainerResponse,
-    ListContainersRequest,
-    ListContainersResponse,
     RetrieveContainerRequest,
 )
 from berth.v1.extra_fields_pb2 import CacheDebug
@@ -51,7 +46,7 @@ HIT_TYPE = "direct"
 Answer = TypeVar("Answer", Container, ContainerFile)
 
 
-class CachedBackend:
+class CachedBackend(BackendWrapper):
     """A Backend that answers from `cache` what `backend` has answered before, for callers who ask for it.
 
     They ask with a cache key, or all do if `always`; who shares a key and the
@@ -73,7 +68,7 @@ class CachedBackend:
         new_id: Callable[[str, int], str],
         always: bool = False,
     ) -> None:
-        self._backend = backend
+        super().__init__(backend)
         self._cache = cache
         self._provider = provider
         self._default_ttl_seconds = default_ttl_seconds
@@ -82,14 +77,6 @@ class CachedBackend:
         self._always = always
         self._writes = Writes(now)
         self._misses: SharedCalls[tuple[CacheKey, int], tuple[CachedAnswer, bool]] = SharedCalls()
-
-    async def create_container(self, caller: Caller, request: CreateContainerRequest) -> Container:
-        """Make a container; see Backend."""
-        return await self._backend.create_container(caller, request)
-
-    async def list_containers(self, caller: Caller, request: ListContainersRequest) -> ListContainersResponse:
-        """Return a page of containers; see Backend."""
-        return await self._backend.list_containers(caller, request)
 
     async def retrieve_container(self, caller: Caller, request: RetrieveContainerRequest) -> Container:
         """Return a container, from the cache if that is asked for; see Backend."""
@@ -108,24 +95,12 @@ class CachedBackend:
         with self._writes.writing(place_of(caller.tenant, upload.container_id)):
             return await self._backend.create_container_file(caller, upload)
 
-    async def list_container_files(
-        self, caller: Caller, request: ListContainerFilesRequest
-    ) -> ListContainerFilesResponse:
-        """Return a page of files; see Backend."""
-        return await self._backend.list_container_files(caller, request)
-
     async def retrieve_container_file(self, caller: Caller, request: RetrieveContainerFileRequest) -> ContainerFile:
         """Return a file, from the cache if that is asked for; see Backend."""
         ask = partial(self._backend.retrieve_container_file, caller, request)
         if not self._is_asked(caller):
             return await ask()
         return await self._answer(ContainerFile, self._key(caller, request), ask=ask, options=caller.options)
-
-    async def retrieve_container_file_content(
-        self, caller: Caller, request: RetrieveContainerFileContentRequest
-    ) -> Content:
-        """Open a file; see Backend."""
-        return await self._backend.retrieve_container_file_content(caller, request)
 
     async def delete_container_file(
         self, caller: Caller, request: DeleteContainerFileRequest
@@ -148,7 +123,13 @@ class CachedBackend:
             container_id=request.container_id,
             file_id=request.file_id if isinstance(request, RetrieveContainerFileRequest) else "",
             named=request.provider,
-            options=replace(options, cache_key=options.cache_key or "", cache_ttl_seconds=None, cache_store=True),
+            options=replace(
+                options,
+                cache_key=options.cache_key or "",
+                cache_ttl_seconds=None,
+                cache_store=True,
+                idempotency_key=None,
+            ),
         )
 
     async def _answer(

@@ -15,7 +15,8 @@ class Options:
     `organization` and `project` are for the provider; `raw_request` and
     `raw_response` ask for what went there and came back; `cache_key` puts the
     answer into the cache, and `cache_ttl_seconds` says for how long, unless
-    `cache_store` is False.
+    `cache_store` is False. A create with an `idempotency_key` is done once;
+    `attempt` marks what it makes, and is for Berth to set.
     """
 
     organization: str | None = None
@@ -25,6 +26,8 @@ class Options:
     cache_key: str | None = None
     cache_ttl_seconds: int | None = None
     cache_store: bool = True
+    idempotency_key: str | None = field(default=None, repr=False)
+    attempt: str | None = None
 
 
 NO_OPTIONS = Options()

@@ -12,7 +12,8 @@ class BerthError(Exception):
     parameter at fault; `code` is for programs; `provider` is the short name of
     the provider where only the thrower knows it; `kind` is the error's type
     where a provider gave it one of its own; `is_final` tells clients not to
-    send the request again by themselves: it may have been done.
+    send the request again by themselves: it may have been done; `is_replayed`
+    says that it is the outcome of an earlier request with the same key.
     """
 
     def __init__(
@@ -33,6 +34,7 @@ class BerthError(Exception):
         self.retry_after_seconds = retry_after_seconds
         self.kind = kind
         self.is_final = False
+        self.is_replayed = False
 
 
 class InvalidRequestError(BerthError):

@@ -85,7 +85,9 @@ class HostedBackend:
         container = new_container(
             request, container_id=self._new_id(*CONTAINER_ID), created_at=self._now(), limits=self._limits
         )
-        record = ContainerRecord(container, tenant=caller.tenant, provider=request.provider)
+        record = ContainerRecord(
+            container, tenant=caller.tenant, provider=request.provider, attempt=caller.options.attempt
+        )
         await self._completion.of(
             self._store.add_container(record, domain_secrets=request.network_policy.domain_secrets)
         )
@@ -113,7 +115,7 @@ class HostedBackend:
         self._require_running(home_of(record))
         if upload.file_id is not None:
             raise unknown_file(upload.file_id, "file_id")
-        file = await self._intake.take(caller.tenant, upload)
+        file = await self._intake.take(caller.tenant, upload, attempt=caller.options.attempt)
         return _of(file, record.provider)
 
     async def list_container_files(

@@ -35,8 +35,8 @@ class Intake:
         self._new_id = new_id
         self._completion = completion
 
-    async def take(self, tenant: str, upload: Upload) -> ContainerFile:
-        """Store the bytes of `upload` and then its row.
+    async def take(self, tenant: str, upload: Upload, *, attempt: str | None = None) -> ContainerFile:
+        """Store the bytes of `upload` and then its row, marked with `attempt`.
 
         InvalidRequestError for a name, path or size that cannot be, NotFoundError
         if the container went away meanwhile.
@@ -61,7 +61,7 @@ class Intake:
             await self._completion.of(self._blobs.delete([blob]))
             raise
         content_type = upload.content_type or DEFAULT_CONTENT_TYPE
-        record = FileRecord(file, filename=filename, content_type=content_type, sha256=tally.sha256, blob=blob)
+        record = FileRecord(file, filename, content_type, sha256=tally.sha256, blob=blob, attempt=attempt)
         await self._completion.of(self._add(tenant, record))
         return file
 

@@ -25,8 +25,9 @@ ID_TAKEN = "container_id_taken"
 class ContainerRecord:
     """A container as it is stored, without `extra_fields`.
 
-    `key` is the name of the key that a provider made the container with, empty
-    for a hosted one. In the message of a hosted one `last_active_at` and
+    `attempt` marks what a request with an idempotency key made; it is written and
+    not read back. `key` is the name of the key that a provider made the container
+    with, empty for a hosted one. In the message of a hosted one `last_active_at` and
     `expires_after` are set, and `status` is not: the clock tells it. In that of
     a provider's they are what the provider said last, if it did.
     """
@@ -35,6 +36,7 @@ class ContainerRecord:
     tenant: str
     provider: Provider
     key: str = ""
+    attempt: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,7 @@ class FileRecord:
     """A file as it is stored, without `extra_fields`.
 
     `blob` is the key of its bytes in the BlobStore; `sha256` is their digest,
-    64 hexadecimal digits.
+    64 hexadecimal digits; `attempt` is as in ContainerRecord.
     """
 
     file: ContainerFile
@@ -50,6 +52,7 @@ class FileRecord:
     content_type: str
     sha256: str
     blob: str
+    attempt: str | None = None
 
 
 class Home(NamedTuple):
@@ -89,7 +92,11 @@ class ContainerStore(Protocol):
     """
 
     async def add_container(self, record: ContainerRecord, *, domain_secrets: Sequence[DomainSecret] = ()) -> None:
-        """Add a container. StorageError if there is one of its id already, which only a provider can bring about."""
+        """Add a container.
+
+        StorageError if there is one of its id already, which only a provider
+        can bring about, or of its attempt.
+        """
 
     async def get_provider(self, tenant: str, container_id: str) -> Provider:
         """Return whose a container is. NotFoundError if the tenant has none of that id."""
@@ -120,10 +127,11 @@ class ContainerStore(Protocol):
     async def add_file(self, tenant: str, record: FileRecord, *, max_container_bytes: int) -> None:
         """Add a file to the container that `record.file.container_id` names.
 
-        NotFoundError if the tenant has no such container, InvalidRequestError
-        if its path is taken (param `file_path`, code `path_already_exists`) or
-        if the container would hold more than `max_container_bytes` (param
-        `file`, code `container_size_exceeded`).
+        StorageError if there is one of its attempt already, NotFoundError if
+        the tenant has no such container, InvalidRequestError if its path is
+        taken (param `file_path`, code `path_already_exists`) or if the container
+        would hold more than `max_container_bytes` (param `file`, code
+        `container_size_exceeded`).
         """
 
     async def get_file(self, tenant: str, container_id: str, file_id: str) -> tuple[Home, FileRecord]:

@@ -120,8 +120,6 @@ function envoy_on_response(handle)
   if status >= "400" then return refuse(handle, status) end
   local facts = headers:get("grpc-message")
   if facts then
-    for name, value in facts:gmatch("([%l-]+)=([%w_.-]+)") do
-      headers:replace(name:find("^x%-") and name or "x-bifrost-" .. name, value)
-    end
+    for name, value in facts:gmatch("([%l-]+)=([%w_.-]+)") do headers:replace(name, value) end
   end
 end

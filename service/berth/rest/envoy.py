@@ -32,6 +32,7 @@ _EXPOSED_HEADERS = (
     "x-bifrost-upstream-latency-ms",
     "retry-after",
     "x-should-retry",
+    "idempotent-replayed",
     "x-ratelimit-limit-requests",
     "x-ratelimit-remaining-requests",
     "x-ratelimit-reset-requests",

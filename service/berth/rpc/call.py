@@ -14,12 +14,11 @@ from berth.core.limits import Quota
 from berth.core.providers import PROVIDER_NAMES
 from berth.rpc.operations import Operation
 from berth.rpc.peer import source_of
-from berth.rpc.status import Refusal
+from berth.rpc.status import REPLAYED, Refusal
 from berth.v1.provider_pb2 import PROVIDER_UNSPECIFIED, Provider
 
 Context = grpc.aio.ServicerContext[Any, Any]
 Headers = list[tuple[str, str]]
-_PREFIX = "x-bifrost-"
 
 
 class Method(NamedTuple):
@@ -62,6 +61,7 @@ class Call:
         "default_provider",
         "forwarded_for",
         "identity",
+        "is_replayed",
         "is_rest",
         "method",
         "options",
@@ -87,6 +87,7 @@ class Call:
         self.container_id = ""
         self.status = "CANCELLED"
         self.begun = False
+        self.is_replayed = False
         self.quota: Quota | None = None
         self.upstream_milliseconds: int | None = None
         self._sending: asyncio.Future[None] | None = None
@@ -127,8 +128,7 @@ class Call:
 
     def headers(self) -> Headers:
         """Return the headers that every answer carries."""
-        facts = [(_PREFIX + name, value) for name, value in self._facts()]
-        return [("x-request-id", self.request_id), *facts, *self._limits()]
+        return [("x-request-id", self.request_id), *self._facts()]
 
     def attach_headers(self) -> None:
         """Send the headers of a unary answer along with it.
@@ -139,26 +139,20 @@ class Call:
         rest/answers.lua) after it has put the request id on by itself.
         """
         if self.is_rest:
-            self.context.set_details(";".join(f"{name}={value}" for name, value in (*self._facts(), *self._limits())))
+            self.context.set_details(";".join(f"{name}={value}" for name, value in self._facts()))
         else:
             self.context.set_trailing_metadata(self.headers())
 
-    def _limits(self) -> Headers:
-        """Return what is left of the caller's requests, in the headers of OpenAI."""
-        if self.quota is None:
-            return []
-        return [
-            ("x-ratelimit-limit-requests", str(self.quota.limit)),
-            ("x-ratelimit-remaining-requests", str(self.quota.remaining)),
-            ("x-ratelimit-reset-requests", f"{ceil(self.quota.reset_seconds)}s"),
-        ]
-
     def _facts(self) -> Headers:
-        facts = [("request-type", self.method.request_type)]
+        facts = [("x-bifrost-request-type", self.method.request_type)]
         if self.provider_name:
-            facts.append(("provider", self.provider_name))
+            facts.append(("x-bifrost-provider", self.provider_name))
         if self.upstream_milliseconds is not None:
-            facts.append(("upstream-latency-ms", str(self.upstream_milliseconds)))
+            facts.append(("x-bifrost-upstream-latency-ms", str(self.upstream_milliseconds)))
+        if self.is_replayed:
+            facts.append(REPLAYED)
+        if self.quota is not None:
+            facts += _left(self.quota)
         return facts
 
     def take_quota(self, quota: Quota) -> None:
@@ -207,6 +201,15 @@ class Call:
             # header, so Envoy breaks the answer off instead, and the client sees that it is not.
             trailers.append(("connection", "close"))
         await self.context.abort(refused.status, refused.message, trailing_metadata=tuple(trailers))
+
+
+def _left(quota: Quota) -> Headers:
+    """Return what is left of a caller's requests, in the headers of OpenAI."""
+    return [
+        ("x-ratelimit-limit-requests", str(quota.limit)),
+        ("x-ratelimit-remaining-requests", str(quota.remaining)),
+        ("x-ratelimit-reset-requests", f"{ceil(quota.reset_seconds)}s"),
+    ]
 
 
 Behavior = Callable[[Any, Call], Awaitable[Any]]

@@ -165,6 +165,7 @@ def _complete(response: Any, call: Call, *, milliseconds: int) -> None:
     call.provider = extra.provider or call.provider
     if extra.HasField("upstream_latency"):
         call.upstream_milliseconds = extra.upstream_latency
+    call.is_replayed = extra.idempotent_replayed
     call.attach_headers()
 
 

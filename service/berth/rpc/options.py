@@ -13,11 +13,23 @@ CACHE_KEY = "x-bf-cache-key"
 CACHE_TTL = "x-bf-cache-ttl"
 CACHE_TYPE = "x-bf-cache-type"
 CACHE_NO_STORE = "x-bf-cache-no-store"
+IDEMPOTENCY_KEY = "idempotency-key"
 HEADERS = frozenset(
-    {ORGANIZATION, PROJECT, RAW_REQUEST, RAW_RESPONSE, CACHE_KEY, CACHE_TTL, CACHE_TYPE, CACHE_NO_STORE}
+    {
+        ORGANIZATION,
+        PROJECT,
+        RAW_REQUEST,
+        RAW_RESPONSE,
+        CACHE_KEY,
+        CACHE_TTL,
+        CACHE_TYPE,
+        CACHE_NO_STORE,
+        IDEMPOTENCY_KEY,
+    }
 )
 
 MAX_HEADER_LENGTH = 256
+MAX_IDEMPOTENCY_KEY_LENGTH = 255
 MAX_CACHE_TTL_SECONDS = 86_400
 _UNITS = {"s": 1, "m": 60, "h": 3600}
 
@@ -36,11 +48,19 @@ def read_options(headers: Mapping[str, str]) -> Options:
         cache_key=_text(headers, CACHE_KEY),
         cache_ttl_seconds=_seconds(headers, CACHE_TTL),
         cache_store=not _flag(headers, CACHE_NO_STORE),
+        idempotency_key=_idempotency_key(headers),
     )
 
 
 def _text(headers: Mapping[str, str], name: str) -> str | None:
     return check_text(headers[name], name, maximum=MAX_HEADER_LENGTH) if headers.get(name) else None
+
+
+def _idempotency_key(headers: Mapping[str, str]) -> str | None:
+    key = headers.get(IDEMPOTENCY_KEY)
+    if key is not None and not (0 < len(key) <= MAX_IDEMPOTENCY_KEY_LENGTH and key.isascii() and key.isprintable()):
+        raise invalid("Idempotency-Key", f"expected 1 to {MAX_IDEMPOTENCY_KEY_LENGTH} printable ASCII characters")
+    return key
 
 
 def _flag(headers: Mapping[str, str], name: str) -> bool:

@@ -36,6 +36,10 @@ DOMAIN = "berth.v1"
 """The domain of every ErrorInfo."""
 
 
+REPLAYED = ("idempotent-replayed", "true")
+"""The header of what an earlier request with the same idempotency key was answered."""
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """What an error becomes: the gRPC status, the HTTP status that Envoy makes of it, type and code.
@@ -120,10 +124,11 @@ def refusal(error: BaseException, *, request_id: str, request_type: str, provide
 
 def _headers(error: BerthError) -> tuple[tuple[str, str], ...]:
     """Return what the SDKs of OpenAI read to decide whether they send the request again."""
+    replayed = (REPLAYED,) if error.is_replayed else ()
     if error.is_final:
-        return (("x-should-retry", "false"),)
+        return (("x-should-retry", "false"), *replayed)
     retry_after = error.retry_after_seconds
-    return () if retry_after is None else (("retry-after", str(retry_after)),)
+    return replayed if retry_after is None else (("retry-after", str(retry_after)), *replayed)
 
 
 def _details(error: BerthError, reason: str) -> list[AnyMessage]:

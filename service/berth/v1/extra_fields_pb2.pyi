@@ -10,7 +10,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class ExtraFields(_message.Message):
-    __slots__ = ("request_type", "provider", "model_requested", "model_deployment", "latency", "upstream_latency", "chunk_index", "raw_request", "raw_response", "cache_debug")
+    __slots__ = ("request_type", "provider", "model_requested", "model_deployment", "latency", "upstream_latency", "chunk_index", "raw_request", "raw_response", "idempotent_replayed", "cache_debug")
     REQUEST_TYPE_FIELD_NUMBER: _ClassVar[int]
     PROVIDER_FIELD_NUMBER: _ClassVar[int]
     MODEL_REQUESTED_FIELD_NUMBER: _ClassVar[int]
@@ -20,6 +20,7 @@ class ExtraFields(_message.Message):
     CHUNK_INDEX_FIELD_NUMBER: _ClassVar[int]
     RAW_REQUEST_FIELD_NUMBER: _ClassVar[int]
     RAW_RESPONSE_FIELD_NUMBER: _ClassVar[int]
+    IDEMPOTENT_REPLAYED_FIELD_NUMBER: _ClassVar[int]
     CACHE_DEBUG_FIELD_NUMBER: _ClassVar[int]
     request_type: str
     provider: _provider_pb2.Provider
@@ -30,8 +31,9 @@ class ExtraFields(_message.Message):
     chunk_index: int
     raw_request: _struct_pb2.Value
     raw_response: _struct_pb2.Value
+    idempotent_replayed: bool
     cache_debug: CacheDebug
-    def __init__(self, request_type: _Optional[str] = ..., provider: _Optional[_Union[_provider_pb2.Provider, str]] = ..., model_requested: _Optional[str] = ..., model_deployment: _Optional[str] = ..., latency: _Optional[int] = ..., upstream_latency: _Optional[int] = ..., chunk_index: _Optional[int] = ..., raw_request: _Optional[_Union[_struct_pb2.Value, _Mapping]] = ..., raw_response: _Optional[_Union[_struct_pb2.Value, _Mapping]] = ..., cache_debug: _Optional[_Union[CacheDebug, _Mapping]] = ...) -> None: ...
+    def __init__(self, request_type: _Optional[str] = ..., provider: _Optional[_Union[_provider_pb2.Provider, str]] = ..., model_requested: _Optional[str] = ..., model_deployment: _Optional[str] = ..., latency: _Optional[int] = ..., upstream_latency: _Optional[int] = ..., chunk_index: _Optional[int] = ..., raw_request: _Optional[_Union[_struct_pb2.Value, _Mapping]] = ..., raw_response: _Optional[_Union[_struct_pb2.Value, _Mapping]] = ..., idempotent_replayed: _Optional[bool] = ..., cache_debug: _Optional[_Union[CacheDebug, _Mapping]] = ...) -> None: ...
 
 class CacheDebug(_message.Message):
     __slots__ = ("cache_hit", "cache_id", "hit_type", "requested_provider", "requested_model", "provider_used", "model_used", "input_tokens", "threshold", "similarity")

@@ -92,5 +92,9 @@ def _file_path(request: FileRequest) -> str:
 
 def _headers(caller: Caller) -> dict[str, str]:
     options = caller.options
-    given = {"OpenAI-Organization": options.organization, "OpenAI-Project": options.project}
+    given = {
+        "OpenAI-Organization": options.organization,
+        "OpenAI-Project": options.project,
+        "Idempotency-Key": options.attempt,
+    }
     return {name: value for name, value in given.items() if value}

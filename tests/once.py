@@ -1,0 +1,84 @@
+"""An idempotent backend on a real database, callers with keys, and a backend that gets into trouble."""
+
+import asyncio
+
+from berth.adapters.sql_idempotency import SqlIdempotency
+from berth.core.backend import Backend, Upload
+from berth.core.caller import Caller, Options
+from berth.core.claims import Claims
+from berth.core.idempotent import IdempotentBackend
+from berth.core.wrapper import BackendWrapper
+from berth.v1.container_file_pb2 import ContainerFile
+from berth.v1.container_pb2 import Container
+from berth.v1.container_service_pb2 import CreateContainerRequest
+from berth.v1.provider_pb2 import Provider
+from fakes import SequentialIds
+from keeping import Kept
+from uploading import GivenUpload
+
+KEEP_SECONDS = 24 * 3600
+BOX = CreateContainerRequest(name="box", provider=Provider.PROVIDER_OLLAMA)
+
+
+def with_key(key: str, tenant: str = "ours") -> Caller:
+    """Return a caller of `tenant` whose requests carry a key."""
+    return Caller(tenant, "first", options=Options(idempotency_key=key))
+
+
+def claims_of(kept: Kept, prefix: str = "p") -> Claims:
+    """Return the claims of a process whose ids begin with `prefix`."""
+    ids = SequentialIds()
+    return Claims(
+        SqlIdempotency(kept.database),
+        keep_seconds=KEEP_SECONDS,
+        now=kept.clock,
+        new_id=lambda _, digits: ids(prefix, digits),
+    )
+
+
+def once(kept: Kept, backend: Backend | None = None, *, prefix: str = "p", resumes: bool = True) -> IdempotentBackend:
+    """Return a process's idempotent form of `backend`, or else of that of `kept`."""
+    return IdempotentBackend(backend or kept.backend, claims_of(kept, prefix), resumes=resumes)
+
+
+KEYED = with_key("key")
+
+
+def upload(container_id: str, *chunks: bytes, filename: str = "a", file_path: str | None = None) -> GivenUpload:
+    """Return a file of `chunks` on its way into a container."""
+    return GivenUpload(container_id, chunks, filename=filename, file_path=file_path)
+
+
+class Troubled(BackendWrapper):
+    """A backend that waits for `go`, fails with `error`, and dies before or behind the work, as it is told."""
+
+    def __init__(self, backend: Backend) -> None:
+        super().__init__(backend)
+        self.go = asyncio.Event()
+        self.go.set()
+        self.begun = 0
+        self.error: BaseException | None = None
+        self.error_behind: BaseException | None = None
+
+    async def create_container(self, caller: Caller, request: CreateContainerRequest) -> Container:
+        """Make a container, if all goes well."""
+        self.begun += 1
+        await self.go.wait()
+        if self.error is not None:
+            raise self.error
+        container = await super().create_container(caller, request)
+        if self.error_behind is not None:
+            raise self.error_behind
+        return container
+
+    async def create_container_file(self, caller: Caller, upload: Upload) -> ContainerFile:
+        """Store a file, if all goes well."""
+        self.begun += 1
+        file = await super().create_container_file(caller, upload)
+        if self.error_behind is not None:
+            raise self.error_behind
+        return file
+
+
+class Died(BaseException):
+    """The process ended."""
