@@ -90,7 +90,7 @@ def test_parts_import_only_what_they_may(path: Path) -> None:
 def test_the_configuration_is_read_where_things_are_put_together(path: Path) -> None:
     """Only the composition, the command line and the configuration itself know settings; all else is given values."""
     reads = any(name.startswith("berth.config") for name in imported(path))
-    assert not reads or part(path) in {"app", "backends", "callers", "cli", "commands", "config"}
+    assert not reads or part(path) in {"app", "backends", "callers", "cli", "commands", "config", "listeners"}
 
 
 @service_modules

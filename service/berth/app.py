@@ -4,7 +4,7 @@ import asyncio
 import signal
 import time
 from collections.abc import Callable, Iterable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 import structlog
@@ -23,10 +23,8 @@ from berth.core.metrics import Metrics
 from berth.core.router import Router
 from berth.launch.address import Address
 from berth.launch.data_folder import claimed
-from berth.launch.envoy_process import RunningEnvoy, running_envoy
 from berth.launch.kept_secrets import first_key
-from berth.launch.refusal import StartError
-from berth.rest.envoy import EdgeSettings, bootstrap
+from berth.listeners import GRACE_SECONDS, Listeners
 from berth.rpc.admission import admission
 from berth.rpc.audit import audit
 from berth.rpc.container_files import ContainerFileHandlers
@@ -35,18 +33,21 @@ from berth.rpc.interceptors import auth, errors, limits, request
 from berth.rpc.server import Server
 from berth.v1 import container_file_service_pb2, container_service_pb2
 
-GRACE_SECONDS = 30.0
-"""How long what runs may take to finish when Berth stops: in Envoy first, then in the service."""
-
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """What answers where; `virtual_key` is set while the data folder's own first key is in use."""
+    """What answers where, with TLS if `is_encrypted`; `virtual_key` is the folder's own first key, while in use."""
 
     grpc: Address
     rest: Address | None
     metrics: Address | None
     virtual_key: str | None
+    is_encrypted: bool
+
+    @property
+    def rest_url(self) -> str | None:
+        """Where REST is."""
+        return f"{'https' if self.is_encrypted else 'http'}://{self.rest}" if self.rest else None
 
 
 async def run(
@@ -61,6 +62,7 @@ async def run(
     warn(config, log)
     async with AsyncExitStack() as stack:
         stack.enter_context(claimed(config.data_dir))
+        listeners = Listeners(config, stack, rest=rest, log=log)
         key = None if config.auth.mode == "none" or config.has_callers() else first_key(config.data_dir)
         metrics = PrometheusMetrics()
         database = open_database(config, stack)
@@ -69,44 +71,25 @@ async def run(
         _on_hangup(lambda: reload_credentials(credentials, reload, first_key=key, log=log), stack)
         attempts = FailedAttempts(free=config.auth.free_failures_per_minute, timer=time.monotonic, sleep=asyncio.sleep)
         limiter = _limiter(config, stack, log)
-        server = _server(router, credentials, attempts=attempts, limiter=limiter, log=log, metrics=metrics)
+        server = _server(
+            router,
+            credentials,
+            attempts=attempts,
+            limiter=limiter,
+            trust_sidecar=config.listen.trust_sidecar,
+            log=log,
+            metrics=metrics,
+        )
         numbers = _numbers(config.listen.metrics, metrics, stack)
-        grpc = _bound(server, config.listen.grpc)
+        grpc = listeners.bind(server)
         await server.start()
         stack.push_async_callback(server.drain, GRACE_SECONDS)
-        envoy = await stack.enter_async_context(_envoy(config, grpc, json_log=json_log)) if rest else None
+        envoy = await stack.enter_async_context(listeners.envoy(json_log=json_log)) if rest else None
+        await listeners.watch()
         stack.push_async_callback(server.resign)
         address = config.listen.rest._replace(port=envoy.port).to_call() if envoy else None
-        announce(Ready(grpc.to_call(), address, numbers, key))
+        announce(Ready(grpc.to_call(), address, numbers, key, is_encrypted=config.tls is not None))
         await (envoy.watch() if envoy else asyncio.Event().wait())
-
-
-def _envoy(config: Config, grpc: Address, *, json_log: bool) -> AbstractAsyncContextManager[RunningEnvoy]:
-    config.listen.rest.require_free("listen.rest")
-    settings = edge_settings(config, grpc, access_log=json_log)
-    return running_envoy(
-        bootstrap(settings),
-        config.data_dir / "envoy",
-        listener="rest",
-        grace_seconds=GRACE_SECONDS,
-        json_log=json_log,
-    )
-
-
-def edge_settings(config: Config, grpc: Address, *, access_log: bool = True) -> EdgeSettings:
-    """Return what Envoy is told of the configuration; `grpc` is where the service listens.
-
-    People at a terminal do without `access_log`, lines of JSON beside the readable ones of the service.
-    """
-    upstream = grpc.to_call()
-    return EdgeSettings(
-        rest_host=config.listen.rest.host,
-        rest_port=config.listen.rest.port,
-        grpc_host=upstream.host,
-        grpc_port=upstream.port,
-        cors_origins=config.cors.origins,
-        access_log_path="/dev/stderr" if access_log else None,
-    )
 
 
 def warn(config: Config, log: FilteringBoundLogger) -> None:
@@ -152,6 +135,7 @@ def _server(
     *,
     attempts: FailedAttempts,
     limiter: Limiter,
+    trust_sidecar: bool,
     log: FilteringBoundLogger,
     metrics: Metrics,
 ) -> Server:
@@ -164,15 +148,7 @@ def _server(
             request(log, metrics, new_request_id=lambda: new_id("req_", 32)),
             errors(log),
             audit(log),
-            auth(credentials, attempts),
+            auth(credentials, attempts, trust_sidecar=trust_sidecar),
             limits(Gate(limiter)),
         ],
     )
-
-
-def _bound(server: Server, address: Address) -> Address:
-    address.require_free("listen.grpc")
-    try:
-        return address._replace(port=server.bind(str(address)))
-    except OSError as error:
-        raise StartError(f"listen.grpc: {error}") from error

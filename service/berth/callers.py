@@ -26,6 +26,7 @@ def build_credentials(config: Config, database: SqlDatabase, *, first_key: str |
     return Credentials(
         virtual_keys=keys,
         basic_users=users,
+        certificates=_certificates(config),
         now=now,
         stored=RememberedKeys(SqlKeys(database), now=now, timer=time.monotonic),
         direct_secret=_direct_secret(config),
@@ -43,7 +44,7 @@ def reload_credentials(
         log.error("auth.reload_failed", problems=str(error).splitlines())  # noqa: TRY400 - where it was raised says nothing
         return
     keys, users = _configured(config, first_key)
-    credentials.replace(virtual_keys=keys, basic_users=users)
+    credentials.replace(virtual_keys=keys, basic_users=users, certificates=_certificates(config))
     log.info("auth.reloaded", virtual_keys=len(config.auth.virtual_keys), basic_users=len(users))
 
 
@@ -61,6 +62,13 @@ def _configured(config: Config, first_key: str | None) -> tuple[dict[str, Virtua
         for user in config.auth.basic_users
     }
     return keys, users
+
+
+def _certificates(config: Config) -> dict[str, Caller]:
+    return {
+        holder.san: Caller(holder.tenant, holder.name, allowed_providers(holder.providers))
+        for holder in config.auth.certificates
+    }
 
 
 def _virtual_key(settings: VirtualKeySettings) -> VirtualKey:

@@ -15,7 +15,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from berth.app import Ready, edge_settings, run
+from berth.app import Ready, run
 from berth.commands.keys import keys
 from berth.commands.options import ConfigFile, DataDir, load_config
 from berth.config import Config
@@ -23,6 +23,7 @@ from berth.launch.address import MAX_PORT
 from berth.launch.banner import banner
 from berth.launch.envoy_process import EnvoyEndedError
 from berth.launch.refusal import StartError
+from berth.listeners import edge_settings
 from berth.rest.envoy import bootstrap, envoy_filter, to_yaml
 from berth.telemetry import configure_logging
 
@@ -128,8 +129,8 @@ async def _until_signalled(serving: Coroutine[Any, Any, None]) -> None:
 
 def _ready_line(ready: Ready) -> str:
     line = {"event": "ready"}
-    if ready.rest:
-        line["rest"] = f"http://{ready.rest}"
+    if ready.rest_url:
+        line["rest"] = ready.rest_url
     line["grpc"] = str(ready.grpc)
     if ready.metrics:
         line["metrics"] = f"http://{ready.metrics}/metrics"
@@ -141,7 +142,7 @@ def _ready_line(ready: Ready) -> str:
 def _banner(ready: Ready, config: Config) -> str:
     return banner(
         grpc=str(ready.grpc),
-        rest=f"http://{ready.rest}" if ready.rest else None,
+        rest=ready.rest_url,
         virtual_key=ready.virtual_key,
         is_open=config.auth.mode == "none",
     )

@@ -2,7 +2,7 @@
 
 import pytest
 
-from berth.rpc.peer import source_of
+from berth.rpc.peer import certificate_names, source_of
 
 
 @pytest.mark.parametrize(
@@ -25,3 +25,30 @@ from berth.rpc.peer import source_of
 def test_the_nearest_address_that_can_be_believed(peer: str, forwarded_for: str | None, source: str) -> None:
     """A header counts only from this machine, where Envoy is, and of it only what Envoy itself has seen."""
     assert source_of(peer, forwarded_for) == source
+
+
+HANDSHAKE = {"x509_subject_alternative_name": [b"a.example", b"spiffe://a/b"]}
+
+
+@pytest.mark.parametrize(
+    ("peer", "trust_sidecar", "forwarded", "names"),
+    [
+        ("ipv4:10.0.0.7:1", False, "URI=spiffe://x", ["a.example", "spiffe://a/b"]),
+        ("ipv4:127.0.0.1:1", False, "URI=spiffe://x", ["a.example", "spiffe://a/b"]),
+        ("ipv4:10.0.0.7:1", True, "URI=spiffe://x", ["a.example", "spiffe://a/b"]),
+        ("ipv4:127.0.0.6:1", True, "URI=spiffe://x", ["spiffe://x"]),
+        ("unix:", False, "URI=spiffe://x", ["spiffe://x"]),
+        ("unix:", False, None, []),
+        ("unix:", False, "", []),
+        ("unix:", False, "By=spiffe://berth;Hash=00;URI=spiffe://x;DNS=a;DNS=b", ["spiffe://x", "a", "b"]),
+        ("unix:", False, 'Subject="CN=a,O=\\"b;URI=spiffe://no\\"";URI=spiffe://x', ["spiffe://x"]),
+        ("unix:", False, "URI=spiffe://far,URI=spiffe://near", ["spiffe://near"]),
+        ("unix:", False, 'URI="spiffe://a,b;c"', ["spiffe://a,b;c"]),
+        ("unix:", False, "URI=", []),
+        ("unix:", False, 'URI="', []),
+        ("unix:", False, ",;=,", []),
+    ],
+)
+def test_names_in_certificates(peer: str, *, trust_sidecar: bool, forwarded: str | None, names: list[str]) -> None:
+    """They come from the handshake, or from an Envoy that can be believed; of its header the nearest hop counts."""
+    assert certificate_names(peer, HANDSHAKE, forwarded, trust_sidecar=trust_sidecar) == names

@@ -47,6 +47,15 @@ class BasicUser(Section):
     providers: tuple[ProviderNameOrAll, ...] = (EVERY_PROVIDER,)
 
 
+class ClientCertificate(Section):
+    """A name in callers' certificates, and what its holder stands for."""
+
+    san: Name
+    name: Name
+    tenant: Name
+    providers: tuple[ProviderNameOrAll, ...] = (EVERY_PROVIDER,)
+
+
 class Auth(Section):
     """Who may call. The mode `none` lets everybody in, and is warned about at every start."""
 
@@ -56,6 +65,13 @@ class Auth(Section):
     free_failures_per_minute: Count = 60
     virtual_keys: tuple[VirtualKey, ...] = ()
     basic_users: tuple[BasicUser, ...] = ()
+    certificates: tuple[ClientCertificate, ...] = ()
+
+    @field_validator("certificates")
+    @classmethod
+    def _certificates_differ(cls, certificates: tuple[ClientCertificate, ...]) -> tuple[ClientCertificate, ...]:
+        require_unique([certificate.san for certificate in certificates], "san")
+        return certificates
 
     @field_validator("virtual_keys")
     @classmethod

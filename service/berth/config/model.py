@@ -41,6 +41,8 @@ class Listen(Section):
     rest: Annotated[ListenAddress, Field(validate_default=True)] = Address("127.0.0.1", 8080)
 
     metrics: ListenAddress | None = None
+    allow_plaintext: bool = False
+    trust_sidecar: bool = False
 
     @field_validator("rest")
     @classmethod
@@ -48,6 +50,15 @@ class Listen(Section):
         if rest.port and rest == info.data.get("grpc"):
             raise refused("must not be the address of listen.grpc")
         return rest
+
+
+class Tls(Section):
+    """The certificate that both listeners show, and the authorities of callers' certificates, if those count."""
+
+    certificate: Path
+    key: Path
+    client_ca: Path | None = None
+    require_client_certificate: bool = True
 
 
 class Store(Section):
@@ -182,6 +193,7 @@ class Config(Section):
     """All settings. Relative paths start at the working directory."""
 
     listen: Listen = Listen()
+    tls: Tls | None = None
     data_dir: Path = Path(".berth")
     store: Store = Store()
     blobs: Blobs = Blobs()
@@ -228,5 +240,5 @@ class Config(Section):
         return named
 
     def has_callers(self) -> bool:
-        """Return whether any virtual key or Basic user is configured."""
-        return bool(self.auth.virtual_keys or self.auth.basic_users)
+        """Return whether any virtual key, Basic user or certificate is configured."""
+        return bool(self.auth.virtual_keys or self.auth.basic_users or self.auth.certificates)

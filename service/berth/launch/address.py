@@ -33,6 +33,11 @@ class Address(NamedTuple):
         """Return `IP:PORT`, the IP in brackets if it has colons."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can reach it."""
+        return ip_address(self.host).is_loopback
+
     def to_call(self) -> "Address":
         """Return the address for a caller on this machine: loopback in place of "every address"."""
         return self._replace(host=_ANYWHERE.get(self.host, self.host))

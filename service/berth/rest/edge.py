@@ -23,17 +23,26 @@ MAX_HEAP_BYTES = 1024 * MEBIBYTE
 
 @dataclass(frozen=True)
 class Tls:
-    """A certificate chain and its key: paths of PEM files."""
+    """A certificate chain and its key, and the authorities of callers' certificates: paths of PEM files.
+
+    Without `client_ca_path` callers are not asked for a certificate; with it they
+    are, and turned away without one if `require_client_certificate`. With
+    `secrets_folder` all of it is read from files there instead, see `rest.secrets`.
+    """
 
     certificate_path: str
     key_path: str
+    client_ca_path: str | None = None
+    require_client_certificate: bool = False
+    secrets_folder: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class EdgeSettings:
     """Where Envoy listens, what it stands before, and whom it lets through.
 
-    A port of 0 lets the system choose. The admin interface always listens on
+    The service is on the Unix socket `grpc_socket`, where that is set, and not on
+    its host and port. A port of 0 lets the system choose. The admin interface always listens on
     127.0.0.1: it can stop Envoy, and asks nobody who he is.
     """
 
@@ -41,6 +50,7 @@ class EdgeSettings:
     rest_port: int = 8080
     grpc_host: str = "127.0.0.1"
     grpc_port: int = 50051
+    grpc_socket: str | None = None
     admin_port: int = 0
     cors_origins: tuple[str, ...] = ()
     access_log_path: str | None = "/dev/stderr"

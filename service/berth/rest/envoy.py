@@ -15,6 +15,7 @@ from berth.rest.cluster import cluster_limits
 from berth.rest.edge import MAX_REQUEST_HEADERS_KIB, MEBIBYTE, EdgeSettings
 from berth.rest.filters import http_filters, typed
 from berth.rest.istio import envoy_filter
+from berth.rest.listener_tls import tls_socket
 from berth.rest.local_replies import local_reply_config
 
 __all__ = ["EdgeSettings", "bootstrap", "envoy_filter", "to_yaml"]
@@ -48,10 +49,17 @@ _EXPOSED_HEADERS = (
 def bootstrap(settings: EdgeSettings) -> Json:
     """Return a whole bootstrap: one listener for REST, gRPC and gRPC-Web, one cluster, limits for all."""
     return {
+        **_node(settings),
         "admin": _admin(settings),
         "static_resources": {"listeners": [_listener(settings)], "clusters": [_cluster(settings)]},
         "overload_manager": _overload_manager(settings),
     }
+
+
+def _node(settings: EdgeSettings) -> Json:
+    """Return who Envoy is, which it must know where it reads secrets from a file."""
+    reads_secrets = settings.tls is not None and settings.tls.secrets_folder is not None
+    return {"node": {"id": _CLUSTER, "cluster": _CLUSTER}} if reads_secrets else {}
 
 
 class _Dumper(yaml.SafeDumper):
@@ -89,7 +97,7 @@ def _listener(settings: EdgeSettings) -> Json:
         ]
     }
     if settings.tls:
-        chain["transport_socket"] = _tls(settings.tls.certificate_path, settings.tls.key_path)
+        chain["transport_socket"] = tls_socket(settings.tls)
     return {
         "name": "rest",
         "address": _address(settings.rest_host, settings.rest_port),
@@ -101,21 +109,6 @@ def _listener(settings: EdgeSettings) -> Json:
     }
 
 
-def _tls(certificate_path: str, key_path: str) -> Json:
-    certificate = {"certificate_chain": {"filename": certificate_path}, "private_key": {"filename": key_path}}
-    return {
-        "name": "envoy.transport_sockets.tls",
-        "typed_config": typed(
-            "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext",
-            common_tls_context={
-                "tls_params": {"tls_minimum_protocol_version": "TLSv1_2"},
-                "tls_certificates": [certificate],
-                "alpn_protocols": ["h2", "http/1.1"],
-            },
-        ),
-    }
-
-
 def _connection_manager(settings: EdgeSettings) -> Json:
     router = typed("envoy.extensions.filters.http.router.v3.Router", suppress_envoy_headers=True)
     return typed(
@@ -124,6 +117,7 @@ def _connection_manager(settings: EdgeSettings) -> Json:
         codec_type="AUTO",
         **_hardening(),
         **_timeouts(),
+        **_client_certificates(settings),
         # An id that the caller gives is kept, so that it can be followed through; every answer tells it.
         request_id_extension={"typed_config": _untouched_ids()},
         preserve_external_request_id=True,
@@ -159,6 +153,16 @@ def _hardening() -> Json:
             "initial_stream_window_size": MEBIBYTE,
             "initial_connection_window_size": MEBIBYTE,
         },
+    }
+
+
+def _client_certificates(settings: EdgeSettings) -> Json:
+    """Return how the service is told of a caller's certificate: by Envoy alone, whatever a caller says of itself."""
+    if settings.tls is None or settings.tls.client_ca_path is None:
+        return {"forward_client_cert_details": "SANITIZE"}
+    return {
+        "forward_client_cert_details": "SANITIZE_SET",
+        "set_current_client_cert_details": {"uri": True, "dns": True},
     }
 
 
@@ -218,10 +222,12 @@ def _cors(origins: tuple[str, ...]) -> Json:
 
 
 def _cluster(settings: EdgeSettings) -> Json:
-    endpoint = {"endpoint": {"address": _address(settings.grpc_host, settings.grpc_port)}}
+    socket = settings.grpc_socket
+    address = {"pipe": {"path": socket}} if socket else _address(settings.grpc_host, settings.grpc_port)
+    endpoint = {"endpoint": {"address": address}}
     return {
         "name": _CLUSTER,
-        "type": "STATIC" if _is_ip(settings.grpc_host) else "STRICT_DNS",
+        "type": "STATIC" if socket or _is_ip(settings.grpc_host) else "STRICT_DNS",
         "connect_timeout": "1s",
         **cluster_limits(settings),
         "load_assignment": {"cluster_name": _CLUSTER, "endpoints": [{"lb_endpoints": [endpoint]}]},

@@ -13,7 +13,7 @@ from berth.core.caller import Caller
 from berth.core.limits import Quota
 from berth.core.providers import PROVIDER_NAMES
 from berth.rpc.operations import Operation
-from berth.rpc.peer import source_of
+from berth.rpc.peer import certificate_names, source_of
 from berth.rpc.status import REPLAYED, Refusal
 from berth.v1.provider_pb2 import PROVIDER_UNSPECIFIED, Provider
 
@@ -42,8 +42,8 @@ class NamesProvider(Protocol):
 class Call:
     """A call that is being answered.
 
-    `request_id`, `credentials`, `options`, `forwarded_for`, `is_rest` and
-    `default_provider` come from the request, `identity` from the auth
+    `request_id`, `credentials`, `options`, `forwarded_for`,
+    `forwarded_certificate`, `is_rest` and `default_provider` come from the request, `identity` from the auth
     interceptor, `quota` from limits, `backend` and `container_id` from admission;
     `provider` is the provider in play, as far as it is known; `begun` says that a part of a streamed answer is out;
     `status` is how the call ended; `upstream_milliseconds` is how long a provider
@@ -59,6 +59,7 @@ class Call:
         "context",
         "credentials",
         "default_provider",
+        "forwarded_certificate",
         "forwarded_for",
         "identity",
         "is_replayed",
@@ -78,6 +79,7 @@ class Call:
         self.request_id = ""
         self.credentials: Headers = []
         self.options: dict[str, str] = {}
+        self.forwarded_certificate: str | None = None
         self.forwarded_for: str | None = None
         self.is_rest = False
         self.default_provider: Provider = PROVIDER_UNSPECIFIED
@@ -104,6 +106,11 @@ class Call:
     def source(self) -> str:
         """The address that the call comes from."""
         return source_of(self.context.peer(), self.forwarded_for)
+
+    def certificate_names(self, *, trust_sidecar: bool) -> list[str]:
+        """Return the alternative names in the caller's certificate; none if there is no certificate."""
+        peer, handshake = self.context.peer(), self.context.auth_context()
+        return certificate_names(peer, handshake, self.forwarded_certificate, trust_sidecar=trust_sidecar)
 
     @property
     def backend(self) -> Backend:

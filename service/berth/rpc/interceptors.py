@@ -22,7 +22,7 @@ from berth.core.providers import PROVIDER_NAMES, PROVIDERS
 from berth.rpc import options
 from berth.rpc.call import Behavior, Call, Interceptor
 from berth.rpc.options import read_options
-from berth.rpc.peer import FORWARDED_FOR
+from berth.rpc.peer import FORWARDED_CERTIFICATE, FORWARDED_FOR
 from berth.rpc.status import refusal
 from berth.v1.provider_pb2 import PROVIDER_OPENAI
 
@@ -94,16 +94,19 @@ def errors(log: FilteringBoundLogger) -> Interceptor:
     return intercept
 
 
-def auth(credentials: Credentials, attempts: FailedAttempts) -> Interceptor:
+def auth(credentials: Credentials, attempts: FailedAttempts, *, trust_sidecar: bool = False) -> Interceptor:
     """Return the interceptor that finds out who is calling, before anything of the body is read.
 
     Who presents what is wrong waits for the refusal, the longer the more often.
+    `trust_sidecar` believes an Envoy on this machine what it says of certificates.
     """
 
     def intercept(proceed: Behavior) -> Behavior:
         async def behave(message: Any, call: Call) -> Any:
             try:
-                call.identity = await credentials.authenticate(call.credentials)
+                call.identity = await credentials.authenticate(
+                    call.credentials, certificate=lambda: call.certificate_names(trust_sidecar=trust_sidecar)
+                )
             except AuthenticationError:
                 if call.credentials:
                     await attempts.refused(call.source)
@@ -145,6 +148,8 @@ def _read_metadata(call: Call, new_request_id: Callable[[], str]) -> None:
             call.request_id = value[:MAX_REQUEST_ID_LENGTH]
         elif name == FORWARDED_FOR:
             call.forwarded_for = value
+        elif name == FORWARDED_CERTIFICATE:
+            call.forwarded_certificate = value
         elif name == _ORIGINAL_PATH:
             call.is_rest = True
             if value.startswith(_OPENAI_PATHS):

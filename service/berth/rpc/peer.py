@@ -1,11 +1,19 @@
-"""Where a call comes from: the address of who called, also where Envoy stands in between."""
+"""Where a call comes from: the address and the certificate of who called, also where Envoy stands in between."""
 
+import re
+from collections.abc import Iterable, Mapping
 from ipaddress import ip_address
 from urllib.parse import unquote
 
 FORWARDED_FOR = "x-forwarded-for"
 """Where Envoy puts the address of who called it, behind what was there before."""
+FORWARDED_CERTIFICATE = "x-forwarded-client-cert"
+"""Where Envoy puts what it has seen of the caller's certificate."""
 _UNKNOWN = "unknown"
+_OWN_ENVOY = "unix:"
+"""How grpc names a peer on the socket that nobody but the Envoy of `berth up` can reach."""
+_ELEMENT = re.compile(r'(?:[^,"]|"(?:[^"\\]|\\.)*")+')
+_PAIR = re.compile(r'(?:^|;)\s*(\w+)=("(?:[^"\\]|\\.)*"|[^;]*)')
 
 
 def source_of(peer: str, forwarded_for: str | None) -> str:
@@ -18,6 +26,31 @@ def source_of(peer: str, forwarded_for: str | None) -> str:
     if forwarded_for and _is_here(address):
         return forwarded_for.rpartition(",")[2].strip() or address
     return address
+
+
+def certificate_names(
+    peer: str, handshake: Mapping[str, Iterable[bytes]], forwarded: str | None, *, trust_sidecar: bool
+) -> list[str]:
+    """Return the alternative names in the certificate of who called: DNS names and URIs.
+
+    They come from the call's own `handshake`, as grpc tells it. Where Envoy has
+    shaken hands they are `forwarded`; that is believed of the Envoy that `berth
+    up` runs and, with `trust_sidecar`, of whoever is on this machine.
+    """
+    if peer.startswith(_OWN_ENVOY) or (trust_sidecar and _is_here(_address(unquote(peer)))):
+        return _forwarded_names(forwarded or "")
+    return [name.decode("utf-8", "replace") for name in handshake.get("x509_subject_alternative_name", ())]
+
+
+def _forwarded_names(header: str) -> list[str]:
+    """Return the names in the last element of the header, which is the nearest hop's."""
+    elements = _ELEMENT.findall(header)
+    pairs = _PAIR.findall(elements[-1]) if elements else []
+    return [_unquoted(value) for name, value in pairs if name in ("URI", "DNS") and value]
+
+
+def _unquoted(value: str) -> str:
+    return re.sub(r"\\(.)", r"\1", value[1:-1]) if value.startswith('"') else value
 
 
 def _address(peer: str) -> str:

@@ -66,9 +66,14 @@ class Server:
         shown = (*self._names, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(shown, self._server)
 
-    def bind(self, address: str) -> int:
-        """Listen on `address`, "host:port", and return the port; 0 picks a free one. OSError if it is taken."""
+    def bind(self, address: str, credentials: grpc.ServerCredentials | None = None) -> int:
+        """Listen on `address`, "host:port" or "unix:path", with TLS if there are `credentials`, and return the port.
+
+        A port of 0 picks a free one. OSError if it is taken.
+        """
         try:
+            if credentials is not None:
+                return self._server.add_secure_port(address, credentials)
             return self._server.add_insecure_port(address)
         except RuntimeError as error:
             raise OSError(f"cannot listen on {address}") from error
