@@ -12,6 +12,9 @@ local BARE = '{"is_bifrost_error":false,"status_code":0}'
 local OWN = '^{"error":{"code":null,"message":"(.*)","param":null,"type":"([%w_]+)"},'
 local LONGEST_ECHO = 64
 
+-- How the headers begin that a fact may become.
+local OURS = { ["x-bifrost"] = true, ["x-ratelimit"] = true, ["idempotent-replayed"] = true }
+
 local EXPECTED = {
   TYPE_STRING = "a string", TYPE_BOOL = "a boolean", TYPE_DOUBLE = "a number",
   TYPE_INT32 = "an integer", TYPE_UINT32 = "an integer",
@@ -120,6 +123,8 @@ function envoy_on_response(handle)
   if status >= "400" then return refuse(handle, status) end
   local facts = headers:get("grpc-message")
   if facts then
-    for name, value in facts:gmatch("([%l-]+)=([%w_.-]+)") do headers:replace(name, value) end
+    for name, value in facts:gmatch("([%l-]+)=([%w_.-]+)") do
+      if OURS[name:match("^%l+%-%l+")] then headers:replace(name, value) end
+    end
   end
 end
