@@ -12,7 +12,6 @@ from structlog.typing import FilteringBoundLogger
 
 from berth.adapters.memory_limits import MemoryLimits
 from berth.adapters.prometheus_metrics import PrometheusMetrics
-from berth.adapters.valkey_limits import ValkeyLimits
 from berth.backends import build_router, new_id, open_database
 from berth.callers import build_credentials, reload_credentials
 from berth.config import Config
@@ -123,6 +122,8 @@ def _limiter(config: Config, stack: AsyncExitStack, log: FilteringBoundLogger) -
     """Return what counts: the server that all replicas share, where one is set, or this process."""
     if config.limits.url is None:
         return MemoryLimits()
+    from berth.adapters.valkey_limits import ValkeyLimits  # noqa: PLC0415 - its client costs 10 MiB of memory
+
     open_when_away = config.limits.when_unavailable == "open"
     shared = ValkeyLimits(config.limits.url.get_secret_value(), open_when_away=open_when_away, log=log)
     stack.push_async_callback(shared.close)

@@ -11,7 +11,9 @@ from berth.v1.container_service_pb2 import (
     ListContainersRequest,
     RetrieveContainerRequest,
 )
-from serving import OLLAMA, ONLY_GROQ, OURS, THEIRS, Served, refused
+from keeping import Kept
+from once import once
+from serving import OLLAMA, ONLY_GROQ, OURS, THEIRS, Served, refused, serving
 
 WHO = {"tenant": "ours", "caller": "first", "source": "127.0.0.1", "provider": "ollama"}
 
@@ -69,3 +71,12 @@ async def test_what_is_not_ones_own_leaves_none(served: Served) -> None:
     assert trail(served) == before
     lines = [{**line, "milliseconds": 0, "request_id": ""} for line in served.lines()[-2:]]
     assert lines[0] == lines[1]
+
+
+async def test_what_is_told_again_is_not_made_again(kept: Kept) -> None:
+    """For an idempotency key the trail has one creation, and that it was told again."""
+    async with serving(once(kept), kept.store) as served:
+        request, metadata = CreateContainerRequest(name="box", provider=OLLAMA), (*OURS, ("idempotency-key", "key"))
+        made = [await served.containers.CreateContainer(request, metadata=metadata) for _ in range(2)]
+        events = [(event["event"], event["id"]) for event in trail(served)]
+    assert events == [("container.created", made[0].id), ("call.replayed", made[0].id)]

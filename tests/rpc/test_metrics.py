@@ -5,9 +5,10 @@ import pytest
 from berth.adapters.prometheus_metrics import PrometheusMetrics
 from berth.core.backend import Backend
 from berth.core.unsupported import UnsupportedBackend
-from berth.v1.container_service_pb2 import ListContainersRequest
+from berth.v1.container_service_pb2 import CreateContainerRequest, ListContainersRequest, RetrieveContainerRequest
 from berth.v1.provider_pb2 import Provider
-from serving import GROQ, OLLAMA, ONLY_GROQ, OURS, Metadata, refused, serving
+from keeping import Kept
+from serving import GROQ, OLLAMA, ONLY_GROQ, OURS, THEIRS, Metadata, refused, serving
 
 
 @pytest.fixture
@@ -32,3 +33,16 @@ async def test_a_refused_call_is_counted(
         await refused(served.containers.ListContainers(ListContainersRequest(provider=provider), metadata=metadata))
     assert metrics.value("berth_call_seconds_count", request_type="container_list", **labels) == 1
     assert metrics.value("berth_calls_in_flight") == 0
+
+
+async def test_what_is_foreign_is_counted_as_absent(kept: Kept) -> None:
+    """No series tells somebody else's container from one that never was."""
+    metrics = PrometheusMetrics()
+    async with serving(kept.backend, kept.store, metrics=metrics) as served:
+        request = CreateContainerRequest(name="box", provider=OLLAMA)
+        made = await served.containers.CreateContainer(request, metadata=OURS)
+        for container_id in (made.id, "absent"):
+            gone = RetrieveContainerRequest(container_id=container_id)
+            await refused(served.containers.RetrieveContainer(gone, metadata=THEIRS))
+    labels = {"request_type": "container_retrieve", "provider": "none", "status": "NOT_FOUND"}
+    assert metrics.value("berth_call_seconds_count", **labels) == 2

@@ -27,6 +27,7 @@ def audit(log: FilteringBoundLogger) -> Interceptor:
                 raise
             deed = call.method.operation.deed
             if deed is not None:
+                deed = "call.replayed" if response.extra_fields.idempotent_replayed else deed
                 trail.info(deed, id=response.id, container_id=call.container_id or response.id, **_who(call))
             return response
 
