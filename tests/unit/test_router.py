@@ -12,7 +12,7 @@ from berth.core.errors import (
     ProviderNotConfiguredError,
 )
 from berth.core.providers import PROVIDERS, provider_name
-from berth.core.router import Router
+from berth.core.router import MAX_REMEMBERED, Router
 from berth.core.unsupported import UnsupportedBackend
 from berth.v1.provider_pb2 import Provider
 from fakes import FixedClock, MemoryBlobs, MemoryStore
@@ -25,6 +25,18 @@ NONE = Provider.PROVIDER_UNSPECIFIED
 ANYONE = Caller("ours", "first")
 COHERES, KEEPER = UnsupportedBackend(COHERE), UnsupportedBackend(GROQ)
 ROUTER = Router({COHERE: COHERES}, keeper=KEEPER, store=MemoryStore())
+
+
+class CountingStore(MemoryStore):
+    """A store that counts how often it is asked for a provider."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.looked_up = 0
+
+    async def get_provider(self, tenant: str, container_id: str) -> Provider:
+        self.looked_up += 1
+        return await super().get_provider(tenant, container_id)
 
 
 def test_there_are_23_providers_with_short_names() -> None:
@@ -96,6 +108,25 @@ async def test_a_container_leads_to_its_backend() -> None:
     ):
         with pytest.raises(kind):
             await router.backend_of(caller, provider, container_id=container_id)
+
+
+async def test_the_provider_of_a_container_is_looked_up_once() -> None:
+    """It never changes; what is remembered is bounded, and what is not there is not remembered."""
+    store = CountingStore()
+    own = hosted(store, MemoryBlobs(), clock=FixedClock())
+    router = Router({GROQ: own}, keeper=own, store=store)
+    with pytest.raises(NotFoundError):
+        await router.backend_of(ANYONE, NONE, container_id="box")
+    await store.add_container(container("box", provider=GROQ))
+    for _ in range(3):
+        assert await router.backend_of(ANYONE, NONE, container_id="box") == (GROQ, own)
+    assert store.looked_up == 2
+    for number in range(MAX_REMEMBERED):
+        await store.add_container(container(f"c{number}", provider=GROQ))
+        await router.backend_of(ANYONE, NONE, container_id=f"c{number}")
+    assert len(router._owned) == MAX_REMEMBERED == 10_000
+    await router.backend_of(ANYONE, NONE, container_id="box")
+    assert store.looked_up == 3 + MAX_REMEMBERED
 
 
 async def test_a_provider_without_containers_answers_by_itself() -> None:

@@ -11,6 +11,8 @@ from berth.core.stores import ContainerStore
 from berth.core.unsupported import UnsupportedBackend
 from berth.v1.provider_pb2 import PROVIDER_UNSPECIFIED, Provider
 
+MAX_REMEMBERED = 10_000
+"""Containers whose provider is remembered; of all others it is looked up."""
 _KNOWN = frozenset(PROVIDERS.values())
 
 
@@ -38,6 +40,7 @@ class Router:
         self._store = store
         self._direct = direct
         self._default_provider = default_provider
+        self._owned: dict[tuple[str, str], Provider] = {}  # the oldest first
 
     def provider_for_new(self, named: Provider) -> Provider:
         """Return the provider that a new container is for. InvalidRequestError if there is none."""
@@ -79,12 +82,23 @@ class Router:
             return provider, named
         if not container_id:
             raise missing("container_id")
-        own = await self._store.get_provider(caller.tenant, container_id)
+        own = self._owned.get((caller.tenant, container_id)) or await self._look_up(caller.tenant, container_id)
         if provider == own:
             return own, named
         if provider:
             raise NotFoundError(f"Container {shown(container_id)} not found.")
         return own, self.backend(caller, own)
+
+    async def _look_up(self, tenant: str, container_id: str) -> Provider:
+        """Return the provider of a tenant's container, and remember it.
+
+        It never changes, and no id is used twice: what can be out of date is
+        only that there still is such a container, and its backend looks for that.
+        """
+        provider = self._owned[tenant, container_id] = await self._store.get_provider(tenant, container_id)
+        if len(self._owned) > MAX_REMEMBERED:
+            del self._owned[next(iter(self._owned))]
+        return provider
 
 
 def _require_no_direct_key(caller: Caller, whose: str) -> None:
