@@ -6,6 +6,7 @@ together, is the business of the Limiter.
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from json import dumps
 from math import ceil
 from typing import NamedTuple, Protocol
 
@@ -82,10 +83,14 @@ class Gate:
 
 def _scopes(caller: Caller, kind: str) -> Iterator[tuple[str, Limits]]:
     """Yield what is counted together, and its limits: the kind of operations, then the key as a whole."""
-    name = f"{caller.tenant}/{caller.name}"
     if kind in caller.limits.operations:
-        yield f"{name}/{kind}", caller.limits.operations[kind]
-    yield name, caller.limits
+        yield _key(caller.tenant, caller.name, kind), caller.limits.operations[kind]
+    yield _key(caller.tenant, caller.name), caller.limits
+
+
+def _key(*parts: str) -> str:
+    """Return a key that no other parts have, whatever characters people put into names."""
+    return dumps(parts)
 
 
 def _too_many(per_minute: int, quota: Quota | None) -> RateLimitError:
