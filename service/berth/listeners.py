@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from structlog.typing import FilteringBoundLogger
 
@@ -23,7 +24,13 @@ from berth.rpc.tls import server_credentials
 
 GRACE_SECONDS = 30.0
 """How long what runs may take to finish when Berth stops: in Envoy first, then in the service."""
-_SOCKET = "grpc"
+
+
+class PrivatePlaces(NamedTuple):
+    """What the service shares with the Envoy of `berth up`, and with nobody: its socket, and the folder of secrets."""
+
+    socket: Path
+    secrets: Path
 
 
 class Listeners:
@@ -36,10 +43,7 @@ class Listeners:
         _require_cover(config, rest=rest)
         tls = config.tls
         self._certificates = Certificates(tls.certificate, tls.key, tls.client_ca, log=log) if tls else None
-        # Only this user gets into it, so who calls from there is our own Envoy. It is short: paths of sockets must be.
-        self._folder = Path(tempfile.mkdtemp(prefix="berth-")) if rest else None
-        if self._folder:
-            stack.callback(shutil.rmtree, self._folder, ignore_errors=True)
+        self._private = _private_places(config.data_dir, stack) if rest else None
 
     def bind(self, server: Server) -> Address:
         """Let `server` listen for callers, and for Envoy; return where for callers."""
@@ -52,8 +56,8 @@ class Listeners:
             credentials = server_credentials(lambda: certificates.current, require_client=require_client)
         try:
             bound = address._replace(port=server.bind(str(address), credentials))
-            if self._folder:
-                server.bind(f"unix:{self._folder / _SOCKET}")
+            if self._private:
+                server.bind(f"unix:{self._private.socket}")
         except OSError as error:
             raise StartError(f"listen.grpc: {error}") from error
         return bound
@@ -70,7 +74,7 @@ class Listeners:
         self._config.listen.rest.require_free("listen.rest")
         if self._certificates:
             self._write_secrets(self._certificates.current)
-        settings = edge_settings(self._config, self._config.listen.grpc, access_log=json_log, private=self._folder)
+        settings = edge_settings(self._config, self._config.listen.grpc, access_log=json_log, private=self._private)
         return running_envoy(
             bootstrap(settings),
             self._config.data_dir / "envoy",
@@ -81,20 +85,20 @@ class Listeners:
 
     def _write_secrets(self, pem: Pem) -> None:
         """Give Envoy the certificates: whole or not at all, for this user only."""
-        if self._folder is None:
+        if self._private is None:
             return
         client_ca = pem.client_ca.decode() if pem.client_ca else None
         for name, content in secret_files(pem.certificate.decode(), pem.key.decode(), client_ca).items():
-            _replace(self._folder / name, json.dumps(content))
+            _replace(self._private.secrets / name, json.dumps(content))
 
 
 def edge_settings(
-    config: Config, grpc: Address, *, access_log: bool = True, private: Path | None = None
+    config: Config, grpc: Address, *, access_log: bool = True, private: PrivatePlaces | None = None
 ) -> EdgeSettings:
     """Return what Envoy is told of the configuration; `grpc` is where the service listens.
 
-    The Envoy of `berth up` has a `private` folder with a socket of the service
-    and the present certificates. People at a terminal do without `access_log`,
+    The Envoy of `berth up` has `private` places with a socket of the service and
+    the present certificates. People at a terminal do without `access_log`,
     lines of JSON beside the readable ones of the service.
     """
     upstream = grpc.to_call()
@@ -103,14 +107,14 @@ def edge_settings(
         rest_port=config.listen.rest.port,
         grpc_host=upstream.host,
         grpc_port=upstream.port,
-        grpc_socket=str(private / _SOCKET) if private else None,
+        grpc_socket=str(private.socket) if private else None,
         cors_origins=config.cors.origins,
         access_log_path="/dev/stderr" if access_log else None,
         tls=_edge_tls(config, private),
     )
 
 
-def _edge_tls(config: Config, private: Path | None) -> Tls | None:
+def _edge_tls(config: Config, private: PrivatePlaces | None) -> Tls | None:
     tls = config.tls
     if tls is None:
         return None
@@ -119,8 +123,21 @@ def _edge_tls(config: Config, private: Path | None) -> Tls | None:
         str(tls.key),
         client_ca_path=str(tls.client_ca) if tls.client_ca else None,
         require_client_certificate=tls.require_client_certificate,
-        secrets_folder=str(private) if private else None,
+        secrets_folder=str(private.secrets) if private else None,
     )
+
+
+def _private_places(data_dir: Path, stack: AsyncExitStack) -> PrivatePlaces:
+    """Make both, for this user only, until `stack` closes.
+
+    The paths of sockets must be short, so the socket is not in the data folder.
+    A kill leaves a dead one behind, and secrets that the next start replaces.
+    """
+    folder, secrets = Path(tempfile.mkdtemp(prefix="berth-")), data_dir / "secrets"
+    secrets.mkdir(mode=0o700, exist_ok=True)
+    for path in (folder, secrets):
+        stack.callback(shutil.rmtree, path, ignore_errors=True)
+    return PrivatePlaces(folder / "grpc", secrets)
 
 
 def _require_cover(config: Config, *, rest: bool) -> None:

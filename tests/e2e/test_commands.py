@@ -89,6 +89,17 @@ def test_a_signal_ends_it_with_success_and_leaves_nothing_behind(berth: BerthPro
     assert not answers(berth.ready["rest"].removeprefix("http://"))
 
 
+def test_what_only_envoy_may_use_is_private_and_temporary(tmp_path: Path) -> None:
+    """The socket behind Envoy and its secrets are in folders of the user's own, which go with Berth."""
+    temporary, data = tmp_path / "t", tmp_path / "data"
+    temporary.mkdir()
+    with running_berth("up", data, environ={"TMPDIR": str(temporary)}) as berth:
+        folders = [*temporary.glob("berth-*"), data / "secrets"]
+        assert [stat.S_IMODE(folder.stat().st_mode) for folder in folders] == [0o700, 0o700]
+        assert berth.end(signal.SIGTERM) == 0
+    assert not any(folder.exists() for folder in folders)
+
+
 def test_into_a_pipe_every_log_line_is_json(berth: BerthProcess) -> None:
     """Without a terminal there is no banner, and service and Envoy alike write one JSON object a line."""
     request_id = "11111111-2222-4333-8444-555555555555"

@@ -146,7 +146,7 @@ def test_a_hundred_creates_make_one(kind: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["hosted", "provider", "berth"])
 def test_a_kill_makes_no_second_one(kind: str, tmp_path: Path) -> None:
-    """A hundred creates at once for each key, and kill -9 at random: one container is made, or nobody can tell; never two."""
+    """A hundred creates at once for a key, and kill -9 at random: one is made, or nobody can tell; never two."""
     told: dict[str, str] = {}
     tally: Counter[str] = Counter()
     with place(kind, tmp_path) as there:
