@@ -133,3 +133,22 @@ def test_sidecar_has_the_same_filters_in_the_same_order() -> None:
     assert inserted == http_filters(EdgeSettings(grpc_port=50055))
     assert {patch["match"]["context"] for patch in patches} == {"SIDECAR_INBOUND"}
     assert "50051" not in to_yaml({"patches": patches})
+
+
+@pytest.mark.parametrize("required", [True, False])
+def test_callers_certificates_are_checked(*, required: bool) -> None:
+    """With an authority callers are asked for certificates, and the service is told of them by Envoy alone."""
+    tls = Tls("a.crt", "a.key", client_ca_path="ca.crt", require_client_certificate=required)
+    chain = listener(EdgeSettings(tls=tls))["filter_chains"][0]
+    context = chain["transport_socket"]["typed_config"]
+    assert context["require_client_certificate"] is required
+    assert context["common_tls_context"]["validation_context"] == {"trusted_ca": {"filename": "ca.crt"}}
+    manager = chain["filters"][0]["typed_config"]
+    assert manager["forward_client_cert_details"] == "SANITIZE_SET"
+    assert manager["set_current_client_cert_details"] == {"uri": True, "dns": True}
+
+
+def test_without_an_authority_nobody_is_believed() -> None:
+    """What callers say of certificates of theirs is taken off."""
+    manager = listener(EdgeSettings())["filter_chains"][0]["filters"][0]["typed_config"]
+    assert manager["forward_client_cert_details"] == "SANITIZE"
