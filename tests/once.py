@@ -57,12 +57,14 @@ class Troubled(BackendWrapper):
         self.go = asyncio.Event()
         self.go.set()
         self.begun = 0
+        self.attempts: list[str | None] = []
         self.error: BaseException | None = None
         self.error_behind: BaseException | None = None
 
     async def create_container(self, caller: Caller, request: CreateContainerRequest) -> Container:
         """Make a container, if all goes well."""
         self.begun += 1
+        self.attempts.append(caller.options.attempt)
         await self.go.wait()
         if self.error is not None:
             raise self.error

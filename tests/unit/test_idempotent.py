@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import pytest
 
-from berth.adapters.sql_idempotency import SqlIdempotency
 from berth.core.caller import Caller
 from berth.core.errors import (
     BerthError,
@@ -19,11 +18,11 @@ from berth.core.errors import (
     UpstreamError,
     UpstreamTimeoutError,
 )
-from berth.core.idempotency import LEASE_SECONDS, Slot, hash_of
+from berth.core.idempotency import LEASE_SECONDS
 from berth.v1.container_pb2 import Container
 from berth.v1.container_service_pb2 import CreateContainerRequest, DeleteContainerRequest
 from keeping import Kept, Left
-from once import BOX, KEEP_SECONDS, KEYED, Died, Troubled, claims_of, once, upload, with_key
+from once import BOX, KEEP_SECONDS, KEYED, Troubled, claims_of, once, upload, with_key
 from serving import eventually
 from subjects import OLLAMA, refused
 
@@ -140,91 +139,18 @@ async def test_a_failure_for_good_is_told_again(kept: Kept, troubled: Troubled, 
         RateLimitError("slow", code="rate_limited", retry_after_seconds=1),
     ],
 )
-async def test_a_failure_in_passing_may_be_tried_again(kept: Kept, troubled: Troubled, error: BerthError) -> None:
-    """The key is free again, and the next request is done, with the provider's answer of then."""
-    backend = once(kept, troubled, resumes=False)
+@pytest.mark.parametrize("resumes", [True, False])
+async def test_a_failure_in_passing_may_be_tried_again(
+    kept: Kept, troubled: Troubled, error: BerthError, *, resumes: bool
+) -> None:
+    """The next request is done, with the provider's answer of then; as the same attempt where that is safe."""
+    backend = once(kept, troubled, resumes=resumes)
     troubled.error = error
     assert await refused(backend.create_container(KEYED, BOX)) is error
     troubled.error = None
     assert not (await backend.create_container(KEYED, BOX)).extra_fields.idempotent_replayed
     assert kept.left() == Left(containers=1)
-
-
-async def _died(kept: Kept, troubled: Troubled, *, behind: bool, resumes: bool) -> None:
-    """Let a process claim the key and die, before its work or behind it, and let its lease lapse."""
-    troubled.error, troubled.error_behind = (None, Died()) if behind else (Died(), None)
-    with pytest.raises(Died):
-        await once(kept, troubled, prefix="dead", resumes=resumes).create_container(KEYED, BOX)
-    troubled.error = troubled.error_behind = None
-    kept.clock.advance(LEASE_SECONDS)
-
-
-@pytest.mark.parametrize("resumes", [True, False])
-async def test_what_a_dead_process_made_is_the_answer(kept: Kept, troubled: Troubled, *, resumes: bool) -> None:
-    """The mark on the container tells that it was made: the next request gets it, whoever keeps the containers."""
-    await _died(kept, troubled, behind=True, resumes=resumes)
-    assert kept.left() == Left(containers=1)
-    found = await once(kept, troubled, resumes=resumes).create_container(KEYED, BOX)
-    again = await once(kept, troubled, resumes=resumes).create_container(KEYED, BOX)
-    assert found.id == again.id
-    assert found.extra_fields.idempotent_replayed
-    assert (troubled.begun, kept.left()) == (1, Left(containers=1))
-
-
-async def test_what_a_dead_process_did_not_make_is_made(kept: Kept, troubled: Troubled) -> None:
-    """Where Berth keeps the containers no mark means that there is none: the request is done now."""
-    await _died(kept, troubled, behind=False, resumes=True)
-    assert kept.left() == Left()
-    made = await once(kept, troubled).create_container(KEYED, BOX)
-    assert not made.extra_fields.idempotent_replayed
-    assert (await once(kept, troubled).create_container(KEYED, BOX)).id == made.id
-    assert kept.left() == Left(containers=1)
-
-
-async def test_what_nobody_can_tell_is_said(kept: Kept, troubled: Troubled) -> None:
-    """Where a provider may have made one that nobody knows of, nothing is made, and clients do not come again."""
-    await _died(kept, troubled, behind=False, resumes=False)
-    for _ in range(3):
-        error = await refused(once(kept, troubled, resumes=False).create_container(KEYED, BOX))
-        assert (type(error), error.code) == (IdempotencyConflictError, "idempotency_outcome_unknown")
-        assert (error.is_final, error.retry_after_seconds) == (True, None)
-    assert (troubled.begun, kept.left()) == (1, Left())
-
-
-async def test_an_error_of_unknown_fate_is_no_failure(kept: Kept, troubled: Troubled) -> None:
-    """A provider that may have done it before the connection broke is not asked a second time."""
-    lost = UpstreamError("lost")
-    lost.is_final = True
-    troubled.error = lost
-    backend = once(kept, troubled, resumes=False)
-    assert await refused(backend.create_container(KEYED, BOX)) is lost
-    troubled.error = None
-    assert (await refused(backend.create_container(KEYED, BOX))).code == "idempotency_outcome_unknown"
-    assert troubled.begun == 1
-
-
-async def test_a_process_that_only_slept_cannot_make_a_second_one(kept: Kept, troubled: Troubled) -> None:
-    """Should the first process live after all when its lease has lapsed, its work fails on the mark."""
-    troubled.go.clear()
-    sleeper = asyncio.create_task(once(kept, troubled, prefix="slow").create_container(KEYED, BOX))
-    await eventually(lambda: bool(troubled.begun))
-    kept.clock.advance(LEASE_SECONDS)
-    made = await once(kept).create_container(KEYED, BOX)
-    troubled.go.set()
-    with pytest.raises(StorageError):
-        await sleeper
-    assert (await once(kept).create_container(KEYED, BOX)).id == made.id
-    assert kept.left() == Left(containers=1)
-
-
-async def test_one_of_two_takes_over(kept: Kept) -> None:
-    """Two processes that find the same lapsed claim do not both get it."""
-    store, slot = SqlIdempotency(kept.database), Slot("ours", hash_of("key"))
-    claim = claims_of(kept, "dead").new("container_create", b"f")
-    assert await store.claim(slot, claim, now=kept.clock()) is None
-    until = kept.clock() + 2 * LEASE_SECONDS
-    took = [await store.take_over(slot, claim, owner=owner, lease_until=until) for owner in ("p", "q")]
-    assert took == [True, False]
+    assert (troubled.attempts[0] == troubled.attempts[1]) is resumes
 
 
 async def test_a_lease_is_renewed_while_work_goes_on(kept: Kept, troubled: Troubled) -> None:

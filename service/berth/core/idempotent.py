@@ -17,7 +17,8 @@ A key goes through these states, in one row that all replicas share:
      The request is done now, with the same attempt; should the first process
      live after all, the mark is unique, and one of the two fails;
    - passed through to a provider that honours idempotency keys (another Berth):
-     the attempt goes there as the key, so it is safe to send it again;
+     the attempt goes there as the key, so it is safe to send it again, until an
+     answer comes;
    - passed through to any other provider: nobody can tell. That is said
      (`idempotency_outcome_unknown`), and nothing is ever made in silence.
 
@@ -209,8 +210,12 @@ class IdempotentBackend(BackendWrapper):
         await self._completion.of(_run(work))
 
     async def _given_up(self, slot: Slot, claim: Claim, *, is_known: bool) -> None:
-        """Free the key if nothing was made; else leave it to the next request to find out."""
-        end = self._store.release if is_known else self._store.abandon
+        """Free the key if nothing was made; else leave it to the next request to find out.
+
+        Where an attempt can be made again the next request makes the same one:
+        whatever became of it, or of an earlier try that broke off, is one thing.
+        """
+        end = self._store.release if is_known and not self._resumes else self._store.abandon
         await self._completion.of(_run(end(slot, attempt=claim.attempt, owner=claim.owner)))
 
 

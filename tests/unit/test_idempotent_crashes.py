@@ -1,0 +1,117 @@
+"""Requests with an idempotency key whose process died: resolved by the mark they left, or reported, never repeated."""
+
+import asyncio
+
+import pytest
+
+from berth.adapters.sql_idempotency import SqlIdempotency
+from berth.core.errors import (
+    BerthError,
+    IdempotencyConflictError,
+    StorageError,
+    UpstreamError,
+)
+from berth.core.idempotency import LEASE_SECONDS, Slot, hash_of
+from keeping import Kept, Left
+from once import BOX, KEYED, Died, Troubled, claims_of, once
+from serving import eventually
+from subjects import refused
+
+
+@pytest.fixture
+def troubled(kept: Kept) -> Troubled:
+    return Troubled(kept.backend)
+
+
+async def _died(kept: Kept, troubled: Troubled, *, behind: bool, resumes: bool) -> None:
+    """Let a process claim the key and die, before its work or behind it, and let its lease lapse."""
+    troubled.error, troubled.error_behind = (None, Died()) if behind else (Died(), None)
+    with pytest.raises(Died):
+        await once(kept, troubled, prefix="dead", resumes=resumes).create_container(KEYED, BOX)
+    troubled.error = troubled.error_behind = None
+    kept.clock.advance(LEASE_SECONDS)
+
+
+@pytest.mark.parametrize("error", [UpstreamError("away"), IdempotencyConflictError("runs there")])
+async def test_an_attempt_that_may_have_been_made_stays_the_same(
+    kept: Kept, troubled: Troubled, error: BerthError
+) -> None:
+    """Where a dead process may have made it there, no failure on the way makes another attempt of it."""
+    await _died(kept, troubled, behind=False, resumes=True)
+    backend = once(kept, troubled)
+    for failure in (error, error, None):
+        troubled.error = failure
+        if failure is None:
+            await backend.create_container(KEYED, BOX)
+        else:
+            assert await refused(backend.create_container(KEYED, BOX)) is failure
+    assert len(troubled.attempts) == 4
+    assert len(set(troubled.attempts)) == 1
+
+
+@pytest.mark.parametrize("resumes", [True, False])
+async def test_what_a_dead_process_made_is_the_answer(kept: Kept, troubled: Troubled, *, resumes: bool) -> None:
+    """The mark on the container tells that it was made: the next request gets it, whoever keeps the containers."""
+    await _died(kept, troubled, behind=True, resumes=resumes)
+    assert kept.left() == Left(containers=1)
+    found = await once(kept, troubled, resumes=resumes).create_container(KEYED, BOX)
+    again = await once(kept, troubled, resumes=resumes).create_container(KEYED, BOX)
+    assert found.id == again.id
+    assert found.extra_fields.idempotent_replayed
+    assert (troubled.begun, kept.left()) == (1, Left(containers=1))
+
+
+async def test_what_a_dead_process_did_not_make_is_made(kept: Kept, troubled: Troubled) -> None:
+    """Where Berth keeps the containers no mark means that there is none: the request is done now."""
+    await _died(kept, troubled, behind=False, resumes=True)
+    assert kept.left() == Left()
+    made = await once(kept, troubled).create_container(KEYED, BOX)
+    assert not made.extra_fields.idempotent_replayed
+    assert (await once(kept, troubled).create_container(KEYED, BOX)).id == made.id
+    assert kept.left() == Left(containers=1)
+
+
+async def test_what_nobody_can_tell_is_said(kept: Kept, troubled: Troubled) -> None:
+    """Where a provider may have made one that nobody knows of, nothing is made, and clients do not come again."""
+    await _died(kept, troubled, behind=False, resumes=False)
+    for _ in range(3):
+        error = await refused(once(kept, troubled, resumes=False).create_container(KEYED, BOX))
+        assert (type(error), error.code) == (IdempotencyConflictError, "idempotency_outcome_unknown")
+        assert (error.is_final, error.retry_after_seconds) == (True, None)
+    assert (troubled.begun, kept.left()) == (1, Left())
+
+
+async def test_an_error_of_unknown_fate_is_no_failure(kept: Kept, troubled: Troubled) -> None:
+    """A provider that may have done it before the connection broke is not asked a second time."""
+    lost = UpstreamError("lost")
+    lost.is_final = True
+    troubled.error = lost
+    backend = once(kept, troubled, resumes=False)
+    assert await refused(backend.create_container(KEYED, BOX)) is lost
+    troubled.error = None
+    assert (await refused(backend.create_container(KEYED, BOX))).code == "idempotency_outcome_unknown"
+    assert troubled.begun == 1
+
+
+async def test_a_process_that_only_slept_cannot_make_a_second_one(kept: Kept, troubled: Troubled) -> None:
+    """Should the first process live after all when its lease has lapsed, its work fails on the mark."""
+    troubled.go.clear()
+    sleeper = asyncio.create_task(once(kept, troubled, prefix="slow").create_container(KEYED, BOX))
+    await eventually(lambda: bool(troubled.begun))
+    kept.clock.advance(LEASE_SECONDS)
+    made = await once(kept).create_container(KEYED, BOX)
+    troubled.go.set()
+    with pytest.raises(StorageError):
+        await sleeper
+    assert (await once(kept).create_container(KEYED, BOX)).id == made.id
+    assert kept.left() == Left(containers=1)
+
+
+async def test_one_of_two_takes_over(kept: Kept) -> None:
+    """Two processes that find the same lapsed claim do not both get it."""
+    store, slot = SqlIdempotency(kept.database), Slot("ours", hash_of("key"))
+    claim = claims_of(kept, "dead").new("container_create", b"f")
+    assert await store.claim(slot, claim, now=kept.clock()) is None
+    until = kept.clock() + 2 * LEASE_SECONDS
+    took = [await store.take_over(slot, claim, owner=owner, lease_until=until) for owner in ("p", "q")]
+    assert took == [True, False]
