@@ -247,3 +247,18 @@ async def test_what_a_provider_lacks_is_not_asked_for(provider: Provided) -> Non
     assert isinstance(error, UnsupportedOperationError)
     assert error.message == "container_create is not supported by openai provider"
     assert provider.asked == []
+
+
+@pytest.mark.parametrize(
+    ("status", "is_final"),
+    [(400, False), (429, False), (500, False), (502, True), (503, False), (504, True)],
+)
+async def test_what_a_gateway_lost_may_have_been_done(provider: Provided, status: int, *, is_final: bool) -> None:
+    """After a create that a gateway got no answer to, clients do not come again by themselves; after reads they may."""
+    provider.answers(refuse(status))
+    async with passing(provider.port, MAIN, max_retries=0) as passed:
+        created = await refused(passed.backend.create_container(OURS, FULL))
+        provider.answers(answer(CONTAINER), refuse(status))
+        await passed.backend.create_container(OURS, FULL)
+        read = await refused(passed.backend.retrieve_container(OURS, BOX))
+    assert (created.is_final, read.is_final) == (is_final, False)

@@ -23,6 +23,8 @@ DIRECT = "direct"
 MAX_CREATE_WAIT_SECONDS = 5
 """How long a create waits for the last key that is left, where the provider asks for it."""
 _TOO_MANY, _BEYOND_END = 429, 416
+_LOST = frozenset({502, 504})
+"""What a gateway says that waited for the provider in vain: it may have done it all the same."""
 
 T = TypeVar("T")
 Sleep = Callable[[float], Awaitable[None]]
@@ -155,7 +157,9 @@ class UpstreamAccount:
         if configured and reply.status in REFUSED_KEY:
             raise self._ring.exhausted()
         secrets = self.secrets(order, trip.key)
-        raise refusal(reply, provider=self._provider, direct=not configured, secrets=secrets)
+        error = refusal(reply, provider=self._provider, direct=not configured, secrets=secrets)
+        error.is_final = reply.status in _LOST and not order.is_repeatable
+        raise error
 
     def read(self, reply: Reply, order: Order, trip: Trip) -> object:
         """Return the JSON value of a good answer. UpstreamError if there is none in it, or an error."""
