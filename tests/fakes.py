@@ -13,7 +13,7 @@ from typing import Generic, NoReturn, TypeVar
 
 from berth.core.errors import InvalidRequestError, NotFoundError, StorageError
 from berth.core.keys import KeyEntry, VirtualKey
-from berth.core.stores import ID_TAKEN, ContainerRecord, FileRecord, Home, Page, Paging
+from berth.core.stores import ID_TAKEN, UNLIMITED, ContainerRecord, FileRecord, Home, Page, Paging, Quotas
 from berth.v1.container_pb2 import Container
 from berth.v1.container_service_pb2 import DomainSecret
 from berth.v1.provider_pb2 import Provider
@@ -60,10 +60,27 @@ class MemoryStore:
         self._files: dict[str, _Row[FileRecord]] = {}
         self.domain_secrets: dict[str, Sequence[DomainSecret]] = {}
 
-    async def add_container(self, record: ContainerRecord, *, domain_secrets: Sequence[DomainSecret] = ()) -> None:
+    async def add_container(
+        self,
+        record: ContainerRecord,
+        *,
+        domain_secrets: Sequence[DomainSecret] = (),
+        copies: Sequence[FileRecord] = (),
+        quotas: Quotas = UNLIMITED,
+    ) -> None:
         """Add a container; see ContainerStore."""
         if record.container.id in self._containers:
             raise StorageError("The id is known already.", code=ID_TAKEN)
+        size = sum(copy.file.bytes for copy in copies)
+        for name, held, maximum in (
+            ("container", size, quotas.container_bytes),
+            ("tenant", size + self._held(record.tenant), quotas.tenant_bytes),
+        ):
+            if held > maximum:
+                raise InvalidRequestError(f"The {name} is full.", param="file", code=f"{name}_size_exceeded")
+        for copy in copies:
+            self._require_blob(copy.blob)
+        self._files.update({copy.file.id: _Row(deepcopy(copy)) for copy in copies})
         self._containers[record.container.id] = _Row(deepcopy(record))
         self.domain_secrets[record.container.id] = deepcopy(list(domain_secrets))
 
@@ -107,17 +124,32 @@ class MemoryStore:
         files = [row for row in self._files_of(container_id).values() if not row.deleted]
         for row in files:
             row.deleted = True
-        return [row.record.blob for row in files]
+        return [blob for blob in dict.fromkeys(row.record.blob for row in files) if blob not in self._blobs()]
 
-    async def add_file(self, tenant: str, record: FileRecord, *, max_container_bytes: int) -> None:
+    async def add_file(self, tenant: str, record: FileRecord, *, quotas: Quotas) -> str:
         """Add a file; see ContainerStore."""
+        living = [row.record for row in self._files.values() if not row.deleted]
+        same = [found.blob for found in living if found.stored[1:] == record.stored[1:]]
+        self._add_file(tenant, replace(record, blob=same[0] if same else record.blob), quotas=quotas)
+        return same[0] if same else record.blob
+
+    async def copy_file(self, tenant: str, record: FileRecord, *, quotas: Quotas) -> None:
+        """Add a file whose bytes another file has; see ContainerStore."""
+        self._require_blob(record.blob)
+        self._add_file(tenant, record, quotas=quotas)
+
+    def _add_file(self, tenant: str, record: FileRecord, *, quotas: Quotas) -> None:
         self._container(tenant, record.file.container_id)
         rows = self._files_of(record.file.container_id).values()
         files = [row.record.file for row in rows if not row.deleted]
         if record.file.path in [file.path for file in files]:
             raise InvalidRequestError("The path is taken.", param="file_path", code="path_already_exists")
-        if sum(file.bytes for file in files) + record.file.bytes > max_container_bytes:
+        if sum(file.bytes for file in files) + record.file.bytes > quotas.container_bytes:
             raise InvalidRequestError("The container is full.", param="file", code="container_size_exceeded")
+        if self._held(tenant) + record.file.bytes > quotas.tenant_bytes:
+            raise InvalidRequestError(
+                f"All would hold more than {quotas.tenant_bytes} bytes.", param="file", code="tenant_size_exceeded"
+            )
         self._files[record.file.id] = _Row(deepcopy(record))
 
     async def get_file(self, tenant: str, container_id: str, file_id: str) -> tuple[Home, FileRecord]:
@@ -135,11 +167,22 @@ class MemoryStore:
             return Page([], has_more=False)
         return _page(self._files_of(container_id), paging, noun="file", matches=lambda _: True)
 
-    async def delete_file(self, tenant: str, container_id: str, file_id: str) -> str:
+    async def delete_file(self, tenant: str, container_id: str, file_id: str) -> Sequence[str]:
         """Delete a file; see ContainerStore."""
         row = self._file(tenant, container_id, file_id=file_id)
         row.deleted = True
-        return row.record.blob
+        return [] if row.record.blob in self._blobs() else [row.record.blob]
+
+    def _blobs(self) -> set[str]:
+        return {row.record.blob for row in self._files.values() if not row.deleted}
+
+    def _require_blob(self, blob: str) -> None:
+        if blob not in self._blobs():
+            raise NotFoundError("The file is gone: it was deleted meanwhile.")
+
+    def _held(self, tenant: str) -> int:
+        living = [row.record.file for row in self._files.values() if not row.deleted]
+        return sum(file.bytes for file in living if self._containers[file.container_id].record.tenant == tenant)
 
     def _container(self, tenant: str, container_id: str) -> _Row[ContainerRecord]:
         row = self._containers.get(container_id)

@@ -12,10 +12,11 @@ from berth.adapters.sql_database import SqlDatabase
 from berth.adapters.sql_store import SqlStore
 from berth.core.hosted import HostedBackend
 from berth.core.new_container import HostedLimits
-from berth.core.stores import BlobStore, ContainerStore
+from berth.core.stores import BlobStore, ContainerStore, Quotas
 from fakes import FixedClock, SequentialIds
 
-LIMITS = HostedLimits(default_minutes=20, max_minutes=60, max_file_bytes=100_000, max_container_bytes=250_000)
+QUOTAS = Quotas(container_bytes=250_000, tenant_bytes=600_000)
+LIMITS = HostedLimits(default_minutes=20, max_minutes=60, max_file_bytes=100_000, quotas=QUOTAS)
 
 
 class Left(NamedTuple):

@@ -1,11 +1,13 @@
 """Records to put into stores, and short ways to put and list them."""
 
-from berth.core.stores import ContainerRecord, ContainerStore, FileRecord, Paging
+from hashlib import sha256
+
+from berth.core.stores import ContainerRecord, ContainerStore, FileRecord, Paging, Quotas
 from berth.v1.container_file_pb2 import ContainerFile
 from berth.v1.container_pb2 import Container, ExpiresAfter
 from berth.v1.provider_pb2 import Provider
 
-ROOMY = 1 << 40
+ROOMY = Quotas(container_bytes=1 << 40, tenant_bytes=1 << 40)
 NOW = 1_700_000_000
 OPENAI, COHERE, OLLAMA = Provider.PROVIDER_OPENAI, Provider.PROVIDER_COHERE, Provider.PROVIDER_OLLAMA
 STRANGE_IDS = [
@@ -44,12 +46,13 @@ def file(file_id: str, *, container_id: str = "box", path: str | None = None, si
         created_at=NOW,
         source="user",
     )
-    return FileRecord(message, filename="a.txt", content_type="text/plain", sha256="0" * 64, blob=f"blob of {file_id}")
+    digest = sha256(file_id.encode(errors="surrogatepass")).hexdigest()
+    return FileRecord(message, filename="a.txt", content_type="text/plain", sha256=digest, blob=f"blob of {file_id}")
 
 
 async def add_files(store: ContainerStore, *file_ids: str, container_id: str = "box") -> None:
     for file_id in file_ids:
-        await store.add_file("ours", file(file_id, container_id=container_id), max_container_bytes=ROOMY)
+        await store.add_file("ours", file(file_id, container_id=container_id), quotas=ROOMY)
 
 
 async def listed(

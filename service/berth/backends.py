@@ -26,6 +26,7 @@ from berth.core.metrics import Metrics
 from berth.core.new_container import HostedLimits
 from berth.core.providers import PROVIDERS
 from berth.core.router import Router
+from berth.core.stores import Quotas
 from berth.core.unsupported import UnsupportedBackend
 from berth.launch.refusal import StartError
 from berth.v1.provider_pb2 import Provider
@@ -120,7 +121,7 @@ def _hosted(config: Config, stack: AsyncExitStack, store: SqlStore) -> HostedBac
         default_minutes=config.hosted.default_minutes,
         max_minutes=config.hosted.max_minutes,
         max_file_bytes=config.hosted.max_file_bytes,
-        max_container_bytes=config.hosted.max_container_bytes,
+        quotas=Quotas(config.hosted.max_container_bytes, config.hosted.max_tenant_bytes),
     )
     return HostedBackend(store=store, blobs=blobs, limits=limits, now=now, new_id=new_id)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from berth.core.errors import InvalidRequestError, NotFoundError, StorageError
-from berth.core.stores import ContainerRecord, ContainerStore, Home, Paging
+from berth.core.stores import ContainerRecord, ContainerStore, Home, Paging, Quotas
 from berth.v1.container_pb2 import Container, ContainerStatus, NetworkPolicy, NetworkPolicyType
 from berth.v1.container_service_pb2 import DomainSecret
 from records import COHERE, NOW, OLLAMA, OPENAI, ROOMY, STRANGE_IDS, add_files, container, file, listed, listed_files
@@ -62,7 +62,7 @@ async def test_a_file_comes_back_as_it_was_added(store: ContainerStore) -> None:
     """A file is returned as it was added, with its container's provider and the second in which that expires."""
     await store.add_container(container("box", provider=COHERE))
     record = file("f", path="/mnt/data/größe 'x' 🚢.txt", size=4_294_967_295)
-    await store.add_file("ours", record, max_container_bytes=ROOMY)
+    await store.add_file("ours", record, quotas=ROOMY)
     assert await store.get_file("ours", "box", "f") == (Home(COHERE, NOW + 5 + 20 * 60), record)
     assert (await store.list_files("ours", "box", Paging(limit=1))).data == [record]
 
@@ -104,7 +104,7 @@ async def test_another_tenants_container_is_not_there(store: ContainerStore) -> 
     for attempt in (
         store.get_container("theirs", "box"),
         store.delete_container("theirs", "box"),
-        store.add_file("theirs", file("g"), max_container_bytes=ROOMY),
+        store.add_file("theirs", file("g"), quotas=ROOMY),
         store.get_file("theirs", "box", "f"),
         store.delete_file("theirs", "box", "f"),
     ):
@@ -139,7 +139,7 @@ async def test_deleting_a_container_deletes_its_files(store: ContainerStore) -> 
         store.get_file("ours", "box", "f1"),
         store.delete_file("ours", "box", "f1"),
         store.delete_container("ours", "box"),
-        store.add_file("ours", file("f4"), max_container_bytes=ROOMY),
+        store.add_file("ours", file("f4"), quotas=ROOMY),
     ):
         with pytest.raises(NotFoundError):
             await attempt
@@ -150,7 +150,7 @@ async def test_deleting_a_file_returns_its_blob_once(store: ContainerStore) -> N
     """The first deletion returns the blob, the second one finds nothing."""
     await store.add_container(container("box"))
     await add_files(store, "f")
-    assert await store.delete_file("ours", "box", "f") == "blob of f"
+    assert await store.delete_file("ours", "box", "f") == ["blob of f"]
     with pytest.raises(NotFoundError):
         await store.delete_file("ours", "box", "f")
     with pytest.raises(NotFoundError):
@@ -161,52 +161,52 @@ async def test_a_path_is_taken_once(store: ContainerStore) -> None:
     """A container has one living file at a path; another container, or deleting the file, leaves it free."""
     await store.add_container(container("box"))
     await store.add_container(container("other"))
-    await store.add_file("ours", file("f1", path="/mnt/data/a"), max_container_bytes=ROOMY)
+    await store.add_file("ours", file("f1", path="/mnt/data/a"), quotas=ROOMY)
     with pytest.raises(InvalidRequestError) as caught:
-        await store.add_file("ours", file("f2", path="/mnt/data/a"), max_container_bytes=ROOMY)
+        await store.add_file("ours", file("f2", path="/mnt/data/a"), quotas=ROOMY)
     assert (caught.value.param, caught.value.code) == ("file_path", "path_already_exists")
-    await store.add_file("ours", file("f3", container_id="other", path="/mnt/data/a"), max_container_bytes=ROOMY)
+    await store.add_file("ours", file("f3", container_id="other", path="/mnt/data/a"), quotas=ROOMY)
     await store.delete_file("ours", "box", "f1")
-    await store.add_file("ours", file("f4", path="/mnt/data/a"), max_container_bytes=ROOMY)
+    await store.add_file("ours", file("f4", path="/mnt/data/a"), quotas=ROOMY)
     assert await listed_files(store, Paging(limit=9)) == (["f4"], False)
 
 
 async def test_a_container_holds_so_much_and_no_more(store: ContainerStore) -> None:
     """Files fit up to exactly 100 bytes of 100, one byte more is refused, and a deletion makes room."""
     await store.add_container(container("box"))
-    await store.add_file("ours", file("f1", size=60), max_container_bytes=100)
+    await store.add_file("ours", file("f1", size=60), quotas=Quotas(100, 10**6))
     with pytest.raises(InvalidRequestError) as caught:
-        await store.add_file("ours", file("f2", size=41), max_container_bytes=100)
+        await store.add_file("ours", file("f2", size=41), quotas=Quotas(100, 10**6))
     assert (caught.value.param, caught.value.code) == ("file", "container_size_exceeded")
-    await store.add_file("ours", file("f3", size=40), max_container_bytes=100)
-    await store.add_file("ours", file("f4", size=0), max_container_bytes=100)
+    await store.add_file("ours", file("f3", size=40), quotas=Quotas(100, 10**6))
+    await store.add_file("ours", file("f4", size=0), quotas=Quotas(100, 10**6))
     await store.delete_file("ours", "box", "f1")
-    await store.add_file("ours", file("f5", size=60), max_container_bytes=100)
+    await store.add_file("ours", file("f5", size=60), quotas=Quotas(100, 10**6))
     assert await listed_files(store, Paging(limit=9)) == (["f5", "f4", "f3"], False)
 
 
 async def test_a_hundred_writes_at_once_all_happen(store: ContainerStore) -> None:
     """Of 100 files added at once all are there, each failure is its own caller's, and the limit holds."""
     await store.add_container(container("box"))
-    good = [store.add_file("ours", file(f"f{i}", size=1), max_container_bytes=ROOMY) for i in range(100)]
-    bad = [store.add_file("theirs", file(f"g{i}"), max_container_bytes=ROOMY) for i in range(100)]
+    good = [store.add_file("ours", file(f"f{i}", size=1), quotas=ROOMY) for i in range(100)]
+    bad = [store.add_file("theirs", file(f"g{i}"), quotas=ROOMY) for i in range(100)]
     mixed = [attempt for pair in zip(good, bad, strict=True) for attempt in pair]
     outcomes = await asyncio.gather(*mixed, return_exceptions=True)
-    assert outcomes[::2] == [None] * 100
+    assert outcomes[::2] == [f"blob of f{i}" for i in range(100)]
     assert {type(outcome) for outcome in outcomes[1::2]} == {NotFoundError}
     ids, has_more = await listed_files(store, Paging(limit=100, descending=False))
     assert (sorted(ids), has_more) == (sorted(f"f{i}" for i in range(100)), False)
-    late = [store.add_file("ours", file(f"h{i}", size=1), max_container_bytes=150) for i in range(100)]
+    late = [store.add_file("ours", file(f"h{i}", size=1), quotas=Quotas(150, 10**6)) for i in range(100)]
     outcomes = await asyncio.gather(*late, return_exceptions=True)
-    assert outcomes.count(None) == 50
+    assert sum(isinstance(outcome, str) for outcome in outcomes) == 50
 
 
 async def test_one_of_two_at_the_same_path_wins(store: ContainerStore) -> None:
     """Two files added at once at one path: one is there, the other is refused."""
     await store.add_container(container("box"))
-    attempts = [store.add_file("ours", file(i, path="/mnt/data/a"), max_container_bytes=ROOMY) for i in ("f1", "f2")]
+    attempts = [store.add_file("ours", file(i, path="/mnt/data/a"), quotas=ROOMY) for i in ("f1", "f2")]
     outcomes = await asyncio.gather(*attempts, return_exceptions=True)
-    assert [type(outcome) for outcome in outcomes] == [type(None), InvalidRequestError]
+    assert [type(outcome) for outcome in outcomes] == [str, InvalidRequestError]
 
 
 async def test_a_cancelled_write_leaves_the_store_whole(store: ContainerStore) -> None:

@@ -56,4 +56,4 @@ def test_killed_during_upload(tmp_path: Path) -> None:
         assert [file["id"] for file in listed["data"]] == [kept["id"]]
         assert client.get(f"{files}/{kept['id']}/content").content == b"kept" * 1000
         blobs = [path for path in (tmp_path / "data" / "blobs").rglob("*") if path.is_file()]
-        assert [path.name for path in blobs] == [kept["id"]]
+        assert [path.read_bytes() for path in blobs] == [b"kept" * 1000]

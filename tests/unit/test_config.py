@@ -33,7 +33,7 @@ auth:
   basic_users: [{name: ops, password: "env:OPS_PASSWORD", tenant: ops, providers: [openai, ollama]}]
 hosted:
   {default_minutes: 20, max_minutes: 43200, retention_hours: 24, max_file_bytes: 536870912,
-   max_container_bytes: 4294967296}
+   max_container_bytes: 4294967296, max_tenant_bytes: 2500000000000}
 cors: {origins: ["https://app.example.com", "http://localhost:3000"]}
 """
 SECRETS = {"OPENAI_API_KEY": "upstream-openai", "TEAM_A_KEY": "sk-bf-team-a", "OPS_PASSWORD": "swordfish ops"}
@@ -54,6 +54,7 @@ def test_without_file_and_variables_the_defaults_hold() -> None:
         "retention_hours": 24,
         "max_file_bytes": 536870912,
         "max_container_bytes": 4294967296,
+        "max_tenant_bytes": 2500000000000,
     }
 
 

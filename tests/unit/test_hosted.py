@@ -8,7 +8,7 @@ import pytest
 from berth.core.caller import Caller
 from berth.core.errors import InvalidRequestError, NotFoundError, StorageError
 from berth.core.hosted import HostedBackend
-from berth.core.stores import ContainerRecord, FileRecord
+from berth.core.stores import UNLIMITED, ContainerRecord, FileRecord, Quotas
 from berth.v1.container_file_service_pb2 import (
     DeleteContainerFileRequest,
     ListContainerFilesRequest,
@@ -46,19 +46,26 @@ class SlowStore(MemoryStore):
         if self.broken:
             raise StorageError("The store failed.")
 
-    async def add_container(self, record: ContainerRecord, *, domain_secrets: Sequence[DomainSecret] = ()) -> None:
+    async def add_container(
+        self,
+        record: ContainerRecord,
+        *,
+        domain_secrets: Sequence[DomainSecret] = (),
+        copies: Sequence[FileRecord] = (),
+        quotas: Quotas = UNLIMITED,
+    ) -> None:
         await self._wait()
-        await super().add_container(record, domain_secrets=domain_secrets)
+        await super().add_container(record, domain_secrets=domain_secrets, copies=copies, quotas=quotas)
 
-    async def add_file(self, tenant: str, record: FileRecord, *, max_container_bytes: int) -> None:
+    async def add_file(self, tenant: str, record: FileRecord, *, quotas: Quotas) -> str:
         await self._wait()
-        await super().add_file(tenant, record, max_container_bytes=max_container_bytes)
+        return await super().add_file(tenant, record, quotas=quotas)
 
     async def delete_container(self, tenant: str, container_id: str) -> Sequence[str]:
         await self._wait()
         return await super().delete_container(tenant, container_id)
 
-    async def delete_file(self, tenant: str, container_id: str, file_id: str) -> str:
+    async def delete_file(self, tenant: str, container_id: str, file_id: str) -> Sequence[str]:
         await self._wait()
         return await super().delete_file(tenant, container_id, file_id)
 
@@ -158,8 +165,8 @@ async def test_a_path_may_become_known_behind_the_bytes(world: World, late: str,
 
 async def test_limits_are_reached_to_the_byte(world: World) -> None:
     """100 000 bytes of a file and 250 000 of a container are allowed, and not one more."""
-    for size in (100_000, 100_000, 50_000):
-        await put_file(world.backend, OURS, world.container_id, content=b"x" * size)
+    for index, size in enumerate((100_000, 100_000, 50_000)):
+        await put_file(world.backend, OURS, world.container_id, content=bytes([index]) * size)
     with pytest.raises(InvalidRequestError) as caught:
         await put_file(world.backend, OURS, world.container_id, content=b"x")
     assert (caught.value.param, caught.value.code) == ("file", "container_size_exceeded")

@@ -58,7 +58,7 @@ async def test_rows_survive_closing(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     opened = SqlDatabase.open("sqlite:///berth.db")
     first = SqlStore(opened)
     await first.add_container(container("box"))
-    await first.add_file("ours", file("f"), max_container_bytes=ROOMY)
+    await first.add_file("ours", file("f"), quotas=ROOMY)
     opened.close()
     opened = SqlDatabase.open(f"sqlite:///{tmp_path}/berth.db")
     second = SqlStore(opened)
@@ -158,8 +158,8 @@ async def test_secrets_go_with_their_container(store: SqlStore, path: Path) -> N
 async def test_deleted_rows_carry_the_time(store: SqlStore, path: Path) -> None:
     """Deleted rows stay, with the second of their deletion, for cursors and for a later sweep."""
     await store.add_container(container("box"))
-    await store.add_file("ours", file("f1"), max_container_bytes=ROOMY)
-    await store.add_file("ours", file("f2"), max_container_bytes=ROOMY)
+    await store.add_file("ours", file("f1"), quotas=ROOMY)
+    await store.add_file("ours", file("f2"), quotas=ROOMY)
     await store.delete_file("ours", "box", "f1")
     assert rows(path, "SELECT bytes, deleted_at FROM containers") == [(10, None)]
     await store.delete_container("ours", "box")
@@ -170,10 +170,10 @@ async def test_deleted_rows_carry_the_time(store: SqlStore, path: Path) -> None:
 async def test_text_that_is_no_unicode_is_refused(store: SqlStore) -> None:
     """A file whose name cannot be stored is a bad request, and the write beside it succeeds."""
     await store.add_container(container("box"))
-    bad = store.add_file("ours", replace(file("f1"), filename="\ud800"), max_container_bytes=ROOMY)
-    good = store.add_file("ours", file("f2"), max_container_bytes=ROOMY)
+    bad = store.add_file("ours", replace(file("f1"), filename="\ud800"), quotas=ROOMY)
+    good = store.add_file("ours", file("f2"), quotas=ROOMY)
     outcomes = await asyncio.gather(bad, good, return_exceptions=True)
-    assert [type(outcome) for outcome in outcomes] == [InvalidRequestError, type(None)]
+    assert [type(outcome) for outcome in outcomes] == [InvalidRequestError, str]
 
 
 async def test_a_failed_write_takes_back_its_own_changes_only(store: SqlStore, database: SqlDatabase) -> None:

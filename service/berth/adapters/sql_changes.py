@@ -1,12 +1,14 @@
 """What SqlStore writes, each change inside a transaction of the caller's.
 
-`bytes` of a container is the sum of its files, kept in the same transaction,
-so that the limit holds however many uploads end at once.
+`bytes` of a container and of a tenant are the sums of their files, kept in the
+same transaction, so that the quotas hold however many uploads end at once. Who
+holds which bytes is the business of `sql_blobs`.
 """
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 
+from berth.adapters.sql_blobs import charge, hold, hold_new, let_go, refund
 from berth.adapters.sql_errors import container_not_found, file_not_found, shortened
 from berth.adapters.sql_rows import (
     CONTAINER_COLUMNS,
@@ -17,7 +19,7 @@ from berth.adapters.sql_rows import (
     status_text,
 )
 from berth.core.errors import InvalidRequestError, StorageError
-from berth.core.stores import ID_TAKEN, ContainerRecord, FileRecord
+from berth.core.stores import ID_TAKEN, ContainerRecord, FileRecord, Quotas
 from berth.v1.container_pb2 import Container
 from berth.v1.container_service_pb2 import DomainSecret
 
@@ -41,14 +43,23 @@ _REFRESH = "UPDATE containers SET status = ?, last_active_at = ? WHERE id = ? AN
 _DELETE_SECRETS = "DELETE FROM domain_secrets WHERE container_seq = ?"
 
 
-def insert_container(connection: sqlite3.Connection, record: ContainerRecord, secrets: Iterable[DomainSecret]) -> None:
-    """Add a container and its secrets."""
+def insert_container(
+    connection: sqlite3.Connection,
+    record: ContainerRecord,
+    *,
+    secrets: Iterable[DomainSecret],
+    copies: Sequence[FileRecord],
+    quotas: Quotas,
+) -> None:
+    """Add a container, its secrets, and copies of files that are stored already."""
     try:
         seq = connection.execute(_INSERT_CONTAINER, container_row(record)).lastrowid
     except sqlite3.IntegrityError as error:
         raise id_taken(record.container.id) from error
     rows = [(seq, secret.domain, secret.name, secret.value) for secret in secrets]
     connection.executemany(_INSERT_SECRET, rows)
+    for copy in copies:
+        copy_file(connection, record.tenant, record=copy, quotas=quotas)
 
 
 def refresh_container(connection: sqlite3.Connection, tenant: str, *, container: Container) -> None:
@@ -58,41 +69,65 @@ def refresh_container(connection: sqlite3.Connection, tenant: str, *, container:
 
 
 def delete_container(connection: sqlite3.Connection, tenant: str, *, container_id: str, deleted_at: int) -> list[str]:
-    """Delete a container, its files and its secrets; return the files' blobs. The secrets are gone for good."""
-    seq, _ = _container(connection, tenant, container_id=container_id)
-    blobs = [blob for (blob,) in connection.execute(_BLOBS, (seq,))]
+    """Delete a container, its files and its secrets; return the blobs to remove. The secrets are gone for good."""
+    seq, held = _container(connection, tenant, container_id=container_id)
+    blobs = let_go(connection, [blob for (blob,) in connection.execute(_BLOBS, (seq,)).fetchall()])
+    refund(connection, tenant, held)
     connection.execute(_DELETE_FILES, (deleted_at, seq))
     connection.execute(_DELETE_SECRETS, (seq,))
     connection.execute(_DELETE_CONTAINER, (deleted_at, seq))
     return blobs
 
 
-def insert_file(connection: sqlite3.Connection, tenant: str, *, record: FileRecord, max_container_bytes: int) -> None:
+def insert_file(connection: sqlite3.Connection, tenant: str, *, record: FileRecord, quotas: Quotas) -> str:
+    """Add a file whose bytes were just stored; return the blob that has them now."""
+    return _insert_file(
+        connection, tenant, record=record, quotas=quotas, take=lambda: hold_new(connection, record.stored)
+    )
+
+
+def copy_file(connection: sqlite3.Connection, tenant: str, *, record: FileRecord, quotas: Quotas) -> None:
+    """Add a file whose bytes another file has."""
+
+    def take() -> str:
+        hold(connection, record.blob)
+        return record.blob
+
+    _insert_file(connection, tenant, record=record, quotas=quotas, take=take)
+
+
+def _insert_file(
+    connection: sqlite3.Connection, tenant: str, *, record: FileRecord, quotas: Quotas, take: Callable[[], str]
+) -> str:
     """Add a file to its container, if its path is free and there is room for it."""
     file = record.file
     seq, held = _container(connection, tenant, container_id=file.container_id)
     if fetch_one(connection, _PATH_TAKEN, seq, file.path):
         raise path_taken(file.path)
-    if held + file.bytes > max_container_bytes:
-        raise container_full(max_container_bytes)
+    if held + file.bytes > quotas.container_bytes:
+        raise container_full(quotas.container_bytes)
+    charge(connection, tenant, file.bytes, maximum=quotas.tenant_bytes)
+    blob = take()
     try:
-        connection.execute(_INSERT_FILE, (seq, *file_row(record)))
+        connection.execute(_INSERT_FILE, (seq, *file_row(record, blob)))
     except sqlite3.IntegrityError as error:
         raise StorageError("The file was stored by an earlier attempt.", code=ID_TAKEN) from error
     connection.execute(_GROW, (file.bytes, seq))
+    return blob
 
 
 def delete_file(
     connection: sqlite3.Connection, tenant: str, *, container_id: str, file_id: str, deleted_at: int
-) -> str:
-    """Delete a file and return its blob."""
+) -> list[str]:
+    """Delete a file; return the blobs to remove."""
     row = fetch_one(connection, _FILE, file_id, container_id, tenant)
     if row is None:
         raise file_not_found(container_id, file_id)
     seq, size, blob, container_seq = row
     connection.execute(_DELETE_FILE, (deleted_at, seq))
     connection.execute(_GROW, (-size, container_seq))
-    return str(blob)
+    refund(connection, tenant, size)
+    return let_go(connection, [blob])
 
 
 def _container(connection: sqlite3.Connection, tenant: str, *, container_id: str) -> tuple[int, int]:

@@ -114,8 +114,8 @@ def file_record(row: Row, container_id: str) -> FileRecord:
     return FileRecord(file, row[5], row[6], row[7], row[8])
 
 
-def file_row(record: FileRecord) -> Row:
-    """Return the values of FILE_COLUMNS for `record`, and its attempt behind them."""
+def file_row(record: FileRecord, blob: str) -> Row:
+    """Return the values of FILE_COLUMNS for `record`, whose bytes are in `blob`, and its attempt behind them."""
     file = record.file
     return (
         file.id,
@@ -126,7 +126,7 @@ def file_row(record: FileRecord) -> Row:
         record.filename,
         record.content_type,
         record.sha256,
-        record.blob,
+        blob,
         record.attempt,
     )
 

@@ -7,13 +7,20 @@ Tables are the business of `schema`, reading and writing at all of
 import time
 from collections.abc import Callable, Sequence
 
-from berth.adapters.sql_changes import delete_container, delete_file, insert_container, insert_file, refresh_container
+from berth.adapters.sql_changes import (
+    copy_file,
+    delete_container,
+    delete_file,
+    insert_container,
+    insert_file,
+    refresh_container,
+)
 from berth.adapters.sql_database import SqlDatabase
 from berth.adapters.sql_errors import bad_cursor, container_not_found, file_not_found
 from berth.adapters.sql_pages import containers_query, cut, files_query, start_of_list
 from berth.adapters.sql_rows import CONTAINER_COLUMNS, container_record, file_record
 from berth.core.providers import PROVIDERS, provider_name
-from berth.core.stores import ContainerRecord, FileRecord, Home, Page, Paging
+from berth.core.stores import UNLIMITED, ContainerRecord, FileRecord, Home, Page, Paging, Quotas
 from berth.v1.container_pb2 import Container
 from berth.v1.container_service_pb2 import DomainSecret
 from berth.v1.provider_pb2 import Provider
@@ -42,9 +49,20 @@ class SqlStore:
         self._database = database
         self._now = now
 
-    async def add_container(self, record: ContainerRecord, *, domain_secrets: Sequence[DomainSecret] = ()) -> None:
+    async def add_container(
+        self,
+        record: ContainerRecord,
+        *,
+        domain_secrets: Sequence[DomainSecret] = (),
+        copies: Sequence[FileRecord] = (),
+        quotas: Quotas = UNLIMITED,
+    ) -> None:
         """Add a container; see ContainerStore."""
-        await self._database.write(lambda connection: insert_container(connection, record, domain_secrets))
+        await self._database.write(
+            lambda connection: insert_container(
+                connection, record, secrets=domain_secrets, copies=copies, quotas=quotas
+            )
+        )
 
     async def get_provider(self, tenant: str, container_id: str) -> Provider:
         """Return whose a container is; see ContainerStore."""
@@ -93,11 +111,15 @@ class SqlStore:
             lambda connection: delete_container(connection, tenant, container_id=container_id, deleted_at=deleted_at)
         )
 
-    async def add_file(self, tenant: str, record: FileRecord, *, max_container_bytes: int) -> None:
+    async def add_file(self, tenant: str, record: FileRecord, *, quotas: Quotas) -> str:
         """Add a file; see ContainerStore."""
-        await self._database.write(
-            lambda connection: insert_file(connection, tenant, record=record, max_container_bytes=max_container_bytes)
+        return await self._database.write(
+            lambda connection: insert_file(connection, tenant, record=record, quotas=quotas)
         )
+
+    async def copy_file(self, tenant: str, record: FileRecord, *, quotas: Quotas) -> None:
+        """Add a file whose bytes another file has; see ContainerStore."""
+        await self._database.write(lambda connection: copy_file(connection, tenant, record=record, quotas=quotas))
 
     async def get_file(self, tenant: str, container_id: str, file_id: str) -> tuple[Home, FileRecord]:
         """Return a file and its container; see ContainerStore."""
@@ -117,7 +139,7 @@ class SqlStore:
         page, has_more = cut(rows, paging.limit)
         return Page([file_record(row, container_id) for row in page], has_more)
 
-    async def delete_file(self, tenant: str, container_id: str, file_id: str) -> str:
+    async def delete_file(self, tenant: str, container_id: str, file_id: str) -> Sequence[str]:
         """Delete a file; see ContainerStore."""
         deleted_at = int(self._now())
         return await self._database.write(

@@ -146,6 +146,7 @@ class Hosted(Section):
     retention_hours: Count = 24
     max_file_bytes: Bytes = 536_870_912
     max_container_bytes: Bytes = 4_294_967_296
+    max_tenant_bytes: Bytes = 2_500_000_000_000
 
     @field_validator("default_minutes")
     @classmethod

@@ -180,7 +180,7 @@ class HostedBackend:
         await self._blobs.delete(await self._store.delete_container(tenant, container_id))
 
     async def _delete_file(self, tenant: str, container_id: str, file_id: str) -> None:
-        await self._blobs.delete([await self._store.delete_file(tenant, container_id, file_id)])
+        await self._blobs.delete(await self._store.delete_file(tenant, container_id, file_id))
 
     def _expired(self, home: Home) -> bool:
         return status_at(self._now(), expires_at=home.expires_at) == CONTAINER_STATUS_EXPIRED

@@ -12,6 +12,7 @@ from berth.core.stores import BlobStore, ContainerStore, FileRecord
 from berth.v1.container_file_pb2 import ContainerFile
 
 FILE_ID = ("cfile_", 32)
+BLOB_DIGITS = 40
 DEFAULT_CONTENT_TYPE = "application/octet-stream"
 
 
@@ -44,7 +45,7 @@ class Intake:
         file_id, unique = self._new_id(*FILE_ID), self._new_id("", UNIQUE_DIGITS)
         filename = clean_filename(upload.filename)
         container_path(upload.file_path, filename, unique=unique)  # a bad path costs no upload
-        blob = f"{upload.container_id}/{file_id}"
+        blob = new_blob(self._new_id)
         tally = _Tally(upload.chunks(), maximum=self._limits.max_file_bytes)
         await self._blobs.put(blob, aiter(tally))
         try:
@@ -67,10 +68,18 @@ class Intake:
 
     async def _add(self, tenant: str, record: FileRecord) -> None:
         try:
-            await self._store.add_file(tenant, record, max_container_bytes=self._limits.max_container_bytes)
+            held = await self._store.add_file(tenant, record, quotas=self._limits.quotas)
         except Exception:
             await self._blobs.delete([record.blob])
             raise
+        if held != record.blob:
+            await self._blobs.delete([record.blob])
+
+
+def new_blob(new_id: Callable[[str, int], str]) -> str:
+    """Return a key for a blob, spread over folders by its beginning."""
+    name = new_id("", BLOB_DIGITS)
+    return f"{name[:2]}/{name}"
 
 
 class _Tally:

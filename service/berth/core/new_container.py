@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from berth.core.checks import check_choice, check_length, check_text, invalid, missing
 from berth.core.errors import InvalidRequestError
 from berth.core.lifetime import checked_expiry
+from berth.core.stores import Quotas
 from berth.v1.container_pb2 import Container, ExpiresAfter, NetworkPolicy, NetworkPolicyType
 from berth.v1.container_service_pb2 import CreateContainerRequest, DomainSecret, NetworkPolicyParam
 
@@ -28,7 +29,7 @@ class HostedLimits:
     default_minutes: int
     max_minutes: int
     max_file_bytes: int
-    max_container_bytes: int
+    quotas: Quotas
 
 
 def new_container(

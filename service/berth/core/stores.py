@@ -22,6 +22,25 @@ ID_TAKEN = "container_id_taken"
 
 
 @dataclass(frozen=True, slots=True)
+class Quotas:
+    """How many bytes the files of a container, and all files of a tenant, may have together."""
+
+    container_bytes: int
+    tenant_bytes: int
+
+
+UNLIMITED = Quotas(container_bytes=2**63 - 1, tenant_bytes=2**63 - 1)
+
+
+class StoredBytes(NamedTuple):
+    """Bytes in the BlobStore: their key, their digest in 64 hexadecimal digits, and how many there are."""
+
+    blob: str
+    sha256: str
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class ContainerRecord:
     """A container as it is stored, without `extra_fields`.
 
@@ -53,6 +72,11 @@ class FileRecord:
     sha256: str
     blob: str
     attempt: str | None = None
+
+    @property
+    def stored(self) -> StoredBytes:
+        """The file's bytes."""
+        return StoredBytes(self.blob, self.sha256, self.file.bytes)
 
 
 class Home(NamedTuple):
@@ -91,11 +115,18 @@ class ContainerStore(Protocol):
     An id that was never given out is merely absent, whatever is in it.
     """
 
-    async def add_container(self, record: ContainerRecord, *, domain_secrets: Sequence[DomainSecret] = ()) -> None:
-        """Add a container.
+    async def add_container(
+        self,
+        record: ContainerRecord,
+        *,
+        domain_secrets: Sequence[DomainSecret] = (),
+        copies: Sequence[FileRecord] = (),
+        quotas: Quotas = UNLIMITED,
+    ) -> None:
+        """Add a container and, as `copy_file` does, the files `copies`: all or nothing.
 
         StorageError if there is one of its id already, which only a provider
-        can bring about, or of its attempt.
+        can bring about, or of its attempt; and what `copy_file` raises.
         """
 
     async def get_provider(self, tenant: str, container_id: str) -> Provider:
@@ -122,16 +153,27 @@ class ContainerStore(Protocol):
         """
 
     async def delete_container(self, tenant: str, container_id: str) -> Sequence[str]:
-        """Delete a container and its files' rows; return the files' blobs. NotFoundError if there is none."""
+        """Delete a container and its files' rows; return the blobs that nobody holds any more, to be removed.
 
-    async def add_file(self, tenant: str, record: FileRecord, *, max_container_bytes: int) -> None:
-        """Add a file to the container that `record.file.container_id` names.
+        NotFoundError if there is none.
+        """
 
-        StorageError if there is one of its attempt already, NotFoundError if
-        the tenant has no such container, InvalidRequestError if its path is
-        taken (param `file_path`, code `path_already_exists`) or if the container
-        would hold more than `max_container_bytes` (param `file`, code
-        `container_size_exceeded`).
+    async def add_file(self, tenant: str, record: FileRecord, *, quotas: Quotas) -> str:
+        """Add a file, whose bytes were just stored, to the container that `record.file.container_id` names.
+
+        Return the blob that has its bytes: `record.blob`, or an older one of the
+        same content, and then nothing refers to `record.blob`. StorageError if
+        there is one of its attempt already, NotFoundError if the tenant has no
+        such container, InvalidRequestError if its path is taken (param
+        `file_path`, code `path_already_exists`), or if the container would hold
+        more than its quota (param `file`, code `container_size_exceeded`), or
+        the tenant would (`tenant_size_exceeded`).
+        """
+
+    async def copy_file(self, tenant: str, record: FileRecord, *, quotas: Quotas) -> None:
+        """Add a file, whose bytes another file has: `record.blob` is that file's.
+
+        NotFoundError if no file has them any more; else as `add_file`.
         """
 
     async def get_file(self, tenant: str, container_id: str, file_id: str) -> tuple[Home, FileRecord]:
@@ -144,8 +186,8 @@ class ContainerStore(Protocol):
         the id `paging.after`; one that was deleted still marks its place.
         """
 
-    async def delete_file(self, tenant: str, container_id: str, file_id: str) -> str:
-        """Delete a file's row; return its blob. NotFoundError if the tenant has no such file in it."""
+    async def delete_file(self, tenant: str, container_id: str, file_id: str) -> Sequence[str]:
+        """Delete a file's row; return the blobs that nobody holds any more. NotFoundError if there is no such file."""
 
 
 class BlobStore(Protocol):

@@ -1,0 +1,74 @@
+"""Files of tenants, outside of any container; blobs, with how many rows hold each; what each tenant holds.
+
+A blob is stored once however many files have its content, and goes when
+`holders` comes to 0: its row then, and its bytes behind it. `bytes` of a tenant
+is the sum of its files, in containers and outside.
+"""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0005"
+down_revision = "0004"
+
+_LIVING = "deleted_at IS NULL"
+# An INTEGER primary key is SQLite's own row number.
+_SEQ = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+_BLOBS_SO_FAR = f"""
+    INSERT INTO blobs (key, sha256, bytes, holders)
+    SELECT blob, min(sha256), min(bytes), count(*) FROM files WHERE {_LIVING} GROUP BY blob
+"""  # noqa: S608 - constants
+_TENANTS_SO_FAR = f"""
+    INSERT INTO tenants (tenant, bytes) SELECT tenant, sum(bytes) FROM containers WHERE {_LIVING} GROUP BY tenant
+"""  # noqa: S608 - constants
+
+
+def upgrade() -> None:
+    """Make the three tables, and fill in what there is of blobs and tenants."""
+    op.create_table(
+        "blobs",
+        sa.Column("key", sa.Text, primary_key=True),
+        sa.Column("sha256", sa.Text, nullable=False, index=True),
+        sa.Column("bytes", sa.BigInteger, nullable=False),
+        sa.Column("holders", sa.BigInteger, nullable=False),
+    )
+    op.create_table(
+        "tenants",
+        sa.Column("tenant", sa.Text, primary_key=True),
+        sa.Column("bytes", sa.BigInteger, nullable=False),
+    )
+    _create_tenant_files()
+    op.execute(_BLOBS_SO_FAR)
+    op.execute(_TENANTS_SO_FAR)
+
+
+def _create_tenant_files() -> None:
+    op.create_table(
+        "tenant_files",
+        sa.Column("seq", _SEQ, primary_key=True),
+        sa.Column("id", sa.Text, nullable=False, unique=True),
+        sa.Column("tenant", sa.Text, nullable=False),
+        sa.Column("provider", sa.Text, nullable=False),
+        sa.Column("filename", sa.Text, nullable=False),
+        sa.Column("purpose", sa.Text, nullable=False),
+        sa.Column("bytes", sa.BigInteger, nullable=False),
+        sa.Column("created_at", sa.BigInteger, nullable=False),
+        sa.Column("expires_at", sa.BigInteger),
+        sa.Column("status", sa.Text, nullable=False),
+        sa.Column("content_type", sa.Text, nullable=False),
+        sa.Column("sha256", sa.Text, nullable=False),
+        sa.Column("blob", sa.Text, nullable=False),
+        sa.Column("key_name", sa.Text, nullable=False),
+        sa.Column("attempt", sa.Text),
+        sa.Column("deleted_at", sa.BigInteger),
+        sqlite_autoincrement=True,
+    )
+    _index("tenant_files_by_tenant", ["tenant", "seq"], _LIVING)
+    _index("tenant_files_by_provider", ["tenant", "provider", "seq"], _LIVING)
+    _index("tenant_files_by_expiry", ["expires_at"], f"{_LIVING} AND expires_at IS NOT NULL")
+    _index("tenant_files_by_attempt", ["attempt"], "attempt IS NOT NULL", unique=True)
+
+
+def _index(name: str, columns: list[str], condition: str, *, unique: bool = False) -> None:
+    where = sa.text(condition)
+    op.create_index(name, "tenant_files", columns, unique=unique, sqlite_where=where, postgresql_where=where)

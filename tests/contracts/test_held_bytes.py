@@ -1,0 +1,78 @@
+"""What a ContainerStore knows of bytes: who holds them, and how many a container and a tenant may have."""
+
+from dataclasses import replace
+
+import pytest
+
+from berth.core.errors import InvalidRequestError, NotFoundError
+from berth.core.stores import ContainerStore, FileRecord, Paging, Quotas
+from records import ROOMY, container, file
+
+
+async def test_a_tenant_has_a_quota(store: ContainerStore) -> None:
+    """What is in all containers of a tenant counts, what was deleted no longer, and another tenant's never."""
+    quotas = Quotas(container_bytes=1000, tenant_bytes=100)
+    for name in ("box", "other"):
+        await store.add_container(container(name))
+    await store.add_container(container("foreign", tenant="theirs"))
+    await store.add_file("theirs", file("t", container_id="foreign", size=90), quotas=quotas)
+    await store.add_file("ours", file("f1", size=60), quotas=quotas)
+    with pytest.raises(InvalidRequestError, match="more than 100 bytes") as caught:
+        await store.add_file("ours", file("f2", container_id="other", size=41), quotas=quotas)
+    assert (caught.value.param, caught.value.code) == ("file", "tenant_size_exceeded")
+    await store.delete_container("ours", "box")
+    await store.add_file("ours", file("f3", container_id="other", size=100), quotas=quotas)
+    await store.delete_file("ours", "other", "f3")
+    await store.add_file("ours", file("f4", container_id="other", size=100), quotas=quotas)
+
+
+async def test_the_same_content_is_held_once(store: ContainerStore) -> None:
+    """A second file of the same content refers to the first one's blob, which goes with the last of them."""
+    for name in ("box", "other"):
+        await store.add_container(container(name))
+    first, second = file("f1"), replace(file("f2", container_id="other"), sha256=file("f1").sha256)
+    assert await store.add_file("ours", first, quotas=ROOMY) == first.blob
+    assert await store.add_file("ours", second, quotas=ROOMY) == first.blob
+    assert (await store.get_file("ours", "other", "f2"))[1].blob == first.blob
+    assert await store.delete_file("ours", "box", "f1") == []
+    assert await store.delete_container("ours", "other") == [first.blob]
+
+
+async def test_a_copy_holds_the_blob_of_its_origin(store: ContainerStore) -> None:
+    """A copy keeps the bytes from going with their origin, and none can be made of bytes that are gone."""
+    await store.add_container(container("box"))
+    origin = file("f1")
+    await store.add_file("ours", origin, quotas=ROOMY)
+    copy = replace(file("f2"), sha256=origin.sha256, blob=origin.blob)
+    await store.copy_file("ours", copy, quotas=ROOMY)
+    assert await store.delete_file("ours", "box", "f1") == []
+    assert await store.delete_file("ours", "box", "f2") == [origin.blob]
+    with pytest.raises(NotFoundError):
+        await store.copy_file("ours", copy, quotas=ROOMY)
+    with pytest.raises(NotFoundError):
+        await store.add_container(container("new"), copies=[replace(copy, file=file("f3", container_id="new").file)])
+    with pytest.raises(NotFoundError):
+        await store.get_container("ours", "new")
+
+
+async def test_a_container_is_made_with_copies(store: ContainerStore) -> None:
+    """A container has its copies from its first moment on, and is not there at all if they are too many bytes."""
+    await store.add_container(container("box"))
+    origin = file("f1", size=60)
+    await store.add_file("ours", origin, quotas=ROOMY)
+
+    def copies(container_id: str) -> list[FileRecord]:
+        names = [f"{container_id}-{i}" for i in range(2)]
+        made = [file(name, container_id=container_id, size=60).file for name in names]
+        return [replace(origin, file=one) for one in made]
+
+    for quotas, code in ((Quotas(100, 1000), "container"), (Quotas(1000, 150), "tenant")):
+        with pytest.raises(InvalidRequestError) as caught:
+            await store.add_container(container("no"), copies=copies("no"), quotas=quotas)
+        assert caught.value.code == f"{code}_size_exceeded"
+        with pytest.raises(NotFoundError):
+            await store.get_container("ours", "no")
+    await store.add_container(container("yes"), copies=copies("yes"))
+    assert len((await store.list_files("ours", "yes", Paging(10))).data) == 2
+    assert await store.delete_container("ours", "yes") == []
+    assert await store.delete_file("ours", "box", "f1") == [origin.blob]
