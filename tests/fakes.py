@@ -12,7 +12,6 @@ from itertools import count
 from typing import Generic, NoReturn, TypeVar
 
 from berth.core.errors import InvalidRequestError, NotFoundError, StorageError
-from berth.core.keys import KeyEntry, VirtualKey
 from berth.core.stores import ID_TAKEN, UNLIMITED, ContainerRecord, FileRecord, Home, Page, Paging, Quotas
 from berth.v1.container_pb2 import Container
 from berth.v1.container_service_pb2 import DomainSecret
@@ -47,7 +46,7 @@ class SequentialIds:
 
 
 @dataclass
-class _Row(Generic[T]):
+class Row(Generic[T]):
     record: T
     deleted: bool = False
 
@@ -56,8 +55,8 @@ class MemoryStore:
     """A ContainerStore in dictionaries, which keep the order of creation; deleted rows stay, as marks for cursors."""
 
     def __init__(self) -> None:
-        self._containers: dict[str, _Row[ContainerRecord]] = {}
-        self._files: dict[str, _Row[FileRecord]] = {}
+        self._containers: dict[str, Row[ContainerRecord]] = {}
+        self._files: dict[str, Row[FileRecord]] = {}
         self.domain_secrets: dict[str, Sequence[DomainSecret]] = {}
 
     async def add_container(
@@ -80,8 +79,8 @@ class MemoryStore:
                 raise InvalidRequestError(f"The {name} is full.", param="file", code=f"{name}_size_exceeded")
         for copy in copies:
             self._require_blob(copy.blob)
-        self._files.update({copy.file.id: _Row(deepcopy(copy)) for copy in copies})
-        self._containers[record.container.id] = _Row(deepcopy(record))
+        self._files.update({copy.file.id: Row(deepcopy(copy)) for copy in copies})
+        self._containers[record.container.id] = Row(deepcopy(record))
         self.domain_secrets[record.container.id] = deepcopy(list(domain_secrets))
 
     async def get_provider(self, tenant: str, container_id: str) -> Provider:
@@ -115,7 +114,7 @@ class MemoryStore:
             return in_provider and name in (None, record.container.name)
 
         rows = {key: row for key, row in self._containers.items() if row.record.tenant == tenant}
-        return _page(rows, paging, noun="container", matches=matches)
+        return page_of(rows, paging, noun="container", matches=matches)
 
     async def delete_container(self, tenant: str, container_id: str) -> Sequence[str]:
         """Delete a container; see ContainerStore."""
@@ -150,7 +149,7 @@ class MemoryStore:
             raise InvalidRequestError(
                 f"All would hold more than {quotas.tenant_bytes} bytes.", param="file", code="tenant_size_exceeded"
             )
-        self._files[record.file.id] = _Row(deepcopy(record))
+        self._files[record.file.id] = Row(deepcopy(record))
 
     async def get_file(self, tenant: str, container_id: str, file_id: str) -> tuple[Home, FileRecord]:
         """Return a file and its container; see ContainerStore."""
@@ -165,7 +164,7 @@ class MemoryStore:
             self._container(tenant, container_id)
         except NotFoundError:
             return Page([], has_more=False)
-        return _page(self._files_of(container_id), paging, noun="file", matches=lambda _: True)
+        return page_of(self._files_of(container_id), paging, noun="file", matches=lambda _: True)
 
     async def delete_file(self, tenant: str, container_id: str, file_id: str) -> Sequence[str]:
         """Delete a file; see ContainerStore."""
@@ -184,24 +183,24 @@ class MemoryStore:
         living = [row.record.file for row in self._files.values() if not row.deleted]
         return sum(file.bytes for file in living if self._containers[file.container_id].record.tenant == tenant)
 
-    def _container(self, tenant: str, container_id: str) -> _Row[ContainerRecord]:
+    def _container(self, tenant: str, container_id: str) -> Row[ContainerRecord]:
         row = self._containers.get(container_id)
         if row is None or row.deleted or row.record.tenant != tenant:
-            raise NotFoundError(f"Container {_shortened(container_id)} not found.")
+            raise NotFoundError(f"Container {shortened(container_id)} not found.")
         return row
 
-    def _file(self, tenant: str, container_id: str, *, file_id: str) -> _Row[FileRecord]:
+    def _file(self, tenant: str, container_id: str, *, file_id: str) -> Row[FileRecord]:
         home, row = self._containers.get(container_id), self._files_of(container_id).get(file_id)
         if home is None or home.record.tenant != tenant or row is None or row.deleted:
-            message = f"File {_shortened(file_id)} not found on container {_shortened(container_id)}."
+            message = f"File {shortened(file_id)} not found on container {shortened(container_id)}."
             raise NotFoundError(message)
         return row
 
-    def _files_of(self, container_id: str) -> dict[str, _Row[FileRecord]]:
+    def _files_of(self, container_id: str) -> dict[str, Row[FileRecord]]:
         return {key: row for key, row in self._files.items() if row.record.file.container_id == container_id}
 
 
-def _page(rows: dict[str, _Row[T]], paging: Paging, *, noun: str, matches: Callable[[T], bool]) -> Page[T]:
+def page_of(rows: dict[str, Row[T]], paging: Paging, *, noun: str, matches: Callable[[T], bool]) -> Page[T]:
     ids = list(reversed(rows)) if paging.descending else list(rows)
     if paging.after is not None:
         if paging.after not in rows:
@@ -212,11 +211,11 @@ def _page(rows: dict[str, _Row[T]], paging: Paging, *, noun: str, matches: Calla
 
 
 def _refuse_cursor(noun: str, after: str) -> NoReturn:
-    message = f"Invalid 'after': no {noun} with the id '{_shortened(after)}'."
+    message = f"Invalid 'after': no {noun} with the id '{shortened(after)}'."
     raise InvalidRequestError(message, param="after", code="invalid_value")
 
 
-def _shortened(text: str) -> str:
+def shortened(text: str) -> str:
     return text if len(text) <= 64 else text[:63] + "…"
 
 
@@ -245,51 +244,3 @@ class MemoryBlobs:
 async def _chunks(content: bytes, *, size: int = 65536) -> AsyncIterator[bytes]:
     for start in range(0, len(content), size):
         yield content[start : start + size]
-
-
-class MemoryKeys:
-    """A KeyStore in memory."""
-
-    def __init__(self) -> None:
-        self._entries: dict[str, KeyEntry] = {}
-        self._digests: dict[bytes, tuple[str, int | None]] = {}
-
-    async def find(self, digest: bytes, *, now: int) -> VirtualKey | None:
-        """Return the key of a digest; see KeyStore."""
-        name, valid_until = self._digests.get(digest, ("", 0))
-        return self._entries[name].key if valid_until is None or now < valid_until else None
-
-    async def add(self, key: VirtualKey, digest: bytes, *, now: int) -> None:
-        """Add a key; see KeyStore."""
-        name = key.caller.name
-        if self._is_in_use(name):
-            raise InvalidRequestError(f"There is a key '{name}' already.")
-        self._entries[name] = KeyEntry(key, now)
-        self._digests[digest] = (name, None)
-
-    async def entries(self) -> Sequence[KeyEntry]:
-        """Return all keys; see KeyStore."""
-        return [self._entries[name] for name in sorted(self._entries)]
-
-    async def revoke(self, name: str, *, now: int) -> None:
-        """End a key; see KeyStore."""
-        self._require(name)
-        self._entries[name] = replace(self._entries[name], revoked_at=now)
-        self._digests = {digest: found for digest, found in self._digests.items() if found[0] != name}
-
-    async def rotate(self, name: str, digest: bytes, *, now: int, old_until: int) -> None:
-        """Give a key a new digest; see KeyStore."""
-        self._require(name)
-        for old, (owner, until) in list(self._digests.items()):
-            if owner == name and until is not None and until <= now:
-                del self._digests[old]
-            elif owner == name:
-                self._digests[old] = (name, old_until if until is None else min(until, old_until))
-        self._digests[digest] = (name, None)
-
-    def _is_in_use(self, name: str) -> bool:
-        return name in self._entries and self._entries[name].revoked_at is None
-
-    def _require(self, name: str) -> None:
-        if not self._is_in_use(name):
-            raise NotFoundError(f"There is no key '{name}'.")

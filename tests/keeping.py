@@ -9,11 +9,18 @@ from typing import NamedTuple
 
 from berth.adapters.object_blobs import ObjectBlobs
 from berth.adapters.sql_database import SqlDatabase
+from berth.adapters.sql_files import SqlFiles
 from berth.adapters.sql_store import SqlStore
+from berth.core.completion import Completion
+from berth.core.file_catalogue import FileCatalogue
+from berth.core.file_store import FileStore
 from berth.core.hosted import HostedBackend
+from berth.core.hosted_files import HostedFiles
 from berth.core.new_container import HostedLimits
 from berth.core.stores import BlobStore, ContainerStore, Quotas
+from berth.core.stowage import Stowage
 from fakes import FixedClock, SequentialIds
+from memory_files import MemoryFiles
 
 QUOTAS = Quotas(container_bytes=250_000, tenant_bytes=600_000)
 LIMITS = HostedLimits(default_minutes=20, max_minutes=60, max_file_bytes=100_000, quotas=QUOTAS)
@@ -32,7 +39,10 @@ class Kept:
     """A HostedBackend, its rows, the database that has them, its clock, and the folder that everything is in."""
 
     backend: HostedBackend
+    files: HostedFiles
     store: SqlStore
+    file_store: SqlFiles
+    blobs: ObjectBlobs
     database: SqlDatabase
     clock: FixedClock
     folder: Path
@@ -47,9 +57,38 @@ class Kept:
         return Left(containers, files, sum(path.is_file() for path in (self.folder / "blobs").rglob("*")))
 
 
-def hosted(store: ContainerStore, blobs: BlobStore, *, clock: FixedClock) -> HostedBackend:
+def hosted(
+    store: ContainerStore, blobs: BlobStore, *, clock: FixedClock, files: FileStore | None = None
+) -> HostedBackend:
     """Return a HostedBackend with small LIMITS and with ids that follow each other."""
-    return HostedBackend(store=store, blobs=blobs, limits=LIMITS, now=clock, new_id=SequentialIds())
+    return hosted_both(store, files or MemoryFiles(clock), blobs, clock=clock)[0]
+
+
+def hosted_both(
+    store: ContainerStore, files: FileStore, blobs: BlobStore, *, clock: FixedClock
+) -> tuple[HostedBackend, HostedFiles]:
+    """Return a HostedBackend and HostedFiles on the same stores; see `hosted`."""
+    completion, new_id = Completion(), SequentialIds()
+    stowage = Stowage(blobs, max_bytes=LIMITS.max_file_bytes, new_id=new_id, completion=completion)
+    containers = HostedBackend(
+        store=store,
+        files=FileCatalogue(files),
+        blobs=blobs,
+        stowage=stowage,
+        limits=LIMITS,
+        now=clock,
+        new_id=new_id,
+        completion=completion,
+    )
+    return containers, HostedFiles(
+        store=files,
+        blobs=blobs,
+        stowage=stowage,
+        quotas=QUOTAS,
+        now=clock,
+        new_id=new_id,
+        completion=completion,
+    )
 
 
 @contextmanager
@@ -58,6 +97,7 @@ def keeping(folder: Path) -> Iterator[Kept]:
     clock = FixedClock()
     blobs = ObjectBlobs.open(f"file://{folder}/blobs")
     with closing(SqlDatabase.open(f"sqlite:///{folder}/berth.db")) as database:
-        store = SqlStore(database, now=clock)
-        yield Kept(hosted(store, blobs, clock=clock), store, database, clock, folder)
+        store, file_store = SqlStore(database, now=clock), SqlFiles(database, now=clock)
+        backend, files = hosted_both(store, file_store, blobs, clock=clock)
+        yield Kept(backend, files, store, file_store, blobs, database, clock, folder)
     blobs.close()

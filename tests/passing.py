@@ -16,6 +16,7 @@ from berth.core.backend import Backend, Content, Upload
 from berth.core.caller import Caller
 from berth.core.credentials import Credentials
 from berth.core.errors import NotFoundError
+from berth.core.file_backend import FileBackend
 from berth.core.keys import VirtualKey
 from berth.core.router import Router
 from berth.launch.envoy_process import running_envoy
@@ -25,9 +26,11 @@ from berth.rpc import interceptors
 from berth.rpc.admission import admission
 from berth.rpc.container_files import ContainerFileHandlers
 from berth.rpc.containers import ContainerHandlers
+from berth.rpc.files import FileHandlers
 from berth.rpc.server import Server
 from berth.v1 import container_file_service_pb2 as files
 from berth.v1 import container_service_pb2 as containers
+from berth.v1 import file_service_pb2
 from berth.v1.container_file_pb2 import ContainerFile
 from berth.v1.container_pb2 import Container
 from berth.v1.provider_pb2 import Provider
@@ -77,12 +80,16 @@ async def serving_upstream(kept: Kept, edge: Edge) -> AsyncIterator[None]:
         virtual_keys={KEY: VirtualKey(Caller("upstream", "gateway"))}, basic_users={}, now=FixedClock()
     )
     router = Router({KEEPER: kept.backend}, keeper=kept.backend, store=kept.store, default_provider=KEEPER)
+    files_router: Router[FileBackend] = Router(
+        {KEEPER: kept.files}, keeper=kept.files, store=kept.file_store, noun="file", default_provider=KEEPER
+    )
     server = Server(
         {
             containers.DESCRIPTOR.services_by_name["ContainerService"]: ContainerHandlers(),
             files.DESCRIPTOR.services_by_name["ContainerFileService"]: ContainerFileHandlers(),
+            file_service_pb2.DESCRIPTOR.services_by_name["FileService"]: FileHandlers(),
         },
-        admit=admission(router),
+        admit=admission(router, files_router),
         interceptors=[
             interceptors.request(SILENT, PrometheusMetrics(), new_request_id=lambda: "request"),
             interceptors.errors(SILENT),

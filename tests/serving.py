@@ -22,6 +22,7 @@ from berth.core.attempts import FailedAttempts
 from berth.core.backend import Backend
 from berth.core.caller import Caller
 from berth.core.credentials import Credentials
+from berth.core.file_backend import FileBackend
 from berth.core.keys import VirtualKey
 from berth.core.limits import Gate, Limiter
 from berth.core.metrics import Metrics
@@ -41,6 +42,7 @@ from berth.v1.container_service_pb2_grpc import ContainerServiceStub
 from berth.v1.error_pb2 import ErrorReply
 from berth.v1.provider_pb2 import Provider
 from fakes import FixedClock, MemoryStore
+from memory_files import MemoryFiles
 
 if TYPE_CHECKING:  # these two exist for type checkers alone
     from berth.v1.container_file_service_pb2_grpc import ContainerFileServiceAsyncStub
@@ -90,6 +92,11 @@ class Served:
         return [entry for entry in self.log if entry["event"] == "call.finished"]
 
 
+def no_files() -> Router[FileBackend]:
+    """Return the router of a service that keeps no files outside of containers."""
+    return Router({}, keeper=UnsupportedBackend(UNSUPPORTED), store=MemoryFiles(FixedClock()), noun="file")
+
+
 class Ollamas(MemoryStore):
     """A store that knows of every container, and that it is Ollama's."""
 
@@ -123,7 +130,7 @@ async def serving(
             container_service_pb2.DESCRIPTOR.services_by_name["ContainerService"]: ContainerHandlers(),
             container_file_service_pb2.DESCRIPTOR.services_by_name["ContainerFileService"]: ContainerFileHandlers(),
         },
-        admit=admission(router),
+        admit=admission(router, no_files()),
         interceptors=[
             interceptors.request(log, counted, new_request_id=lambda: f"request-{next(numbers)}"),
             interceptors.errors(log),

@@ -12,14 +12,13 @@ from structlog.typing import FilteringBoundLogger
 
 from berth.adapters.memory_limits import MemoryLimits
 from berth.adapters.prometheus_metrics import PrometheusMetrics
-from berth.backends import build_router, new_id, open_database
+from berth.backends import Routers, build_routers, new_id, open_database
 from berth.callers import build_credentials, reload_credentials
 from berth.config import Config
 from berth.core.attempts import FailedAttempts
 from berth.core.credentials import Credentials
 from berth.core.limits import Gate, Limiter
 from berth.core.metrics import Metrics
-from berth.core.router import Router
 from berth.launch.address import Address
 from berth.launch.data_folder import claimed
 from berth.launch.kept_secrets import first_key
@@ -28,9 +27,10 @@ from berth.rpc.admission import admission
 from berth.rpc.audit import audit
 from berth.rpc.container_files import ContainerFileHandlers
 from berth.rpc.containers import ContainerHandlers
+from berth.rpc.files import FileHandlers
 from berth.rpc.interceptors import auth, errors, limits, request
 from berth.rpc.server import Server
-from berth.v1 import container_file_service_pb2, container_service_pb2
+from berth.v1 import container_file_service_pb2, container_service_pb2, file_service_pb2
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +65,13 @@ async def run(
         key = None if config.auth.mode == "none" or config.has_callers() else first_key(config.data_dir)
         metrics = PrometheusMetrics()
         database = open_database(config, stack)
-        router = build_router(config, stack, database=database, log=log, metrics=metrics)
+        routers = build_routers(config, stack, database=database, log=log, metrics=metrics)
         credentials = build_credentials(config, database, first_key=key)
         _on_hangup(lambda: reload_credentials(credentials, reload, first_key=key, log=log), stack)
         attempts = FailedAttempts(free=config.auth.free_failures_per_minute, timer=time.monotonic, sleep=asyncio.sleep)
         limiter = _limiter(config, stack, log)
         server = _server(
-            router,
+            routers,
             credentials,
             attempts=attempts,
             limiter=limiter,
@@ -131,7 +131,7 @@ def _limiter(config: Config, stack: AsyncExitStack, log: FilteringBoundLogger) -
 
 
 def _server(
-    router: Router,
+    routers: Routers,
     credentials: Credentials,
     *,
     attempts: FailedAttempts,
@@ -141,10 +141,11 @@ def _server(
     metrics: Metrics,
 ) -> Server:
     containers = container_service_pb2.DESCRIPTOR.services_by_name["ContainerService"]
-    files = container_file_service_pb2.DESCRIPTOR.services_by_name["ContainerFileService"]
+    container_files = container_file_service_pb2.DESCRIPTOR.services_by_name["ContainerFileService"]
+    files = file_service_pb2.DESCRIPTOR.services_by_name["FileService"]
     return Server(
-        {containers: ContainerHandlers(), files: ContainerFileHandlers()},
-        admit=admission(router),
+        {containers: ContainerHandlers(), container_files: ContainerFileHandlers(), files: FileHandlers()},
+        admit=admission(routers.containers, routers.files),
         interceptors=[
             request(log, metrics, new_request_id=lambda: new_id("req_", 32)),
             errors(log),

@@ -4,6 +4,7 @@ import secrets
 import time
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager
+from typing import NamedTuple
 
 from structlog.typing import FilteringBoundLogger
 
@@ -11,6 +12,7 @@ from berth.adapters.memory_cache import MemoryCache
 from berth.adapters.object_blobs import ObjectBlobs
 from berth.adapters.passthrough import PassthroughBackend
 from berth.adapters.sql_database import SqlDatabase
+from berth.adapters.sql_files import SqlFiles
 from berth.adapters.sql_idempotency import SqlIdempotency
 from berth.adapters.sql_store import SqlStore
 from berth.adapters.upstream.settings import AZURE, OPENAI, UpstreamKey, UpstreamSettings
@@ -19,19 +21,31 @@ from berth.config.model import ProviderSettings
 from berth.core.backend import Backend
 from berth.core.cached import CachedBackend
 from berth.core.claims import Claims
+from berth.core.completion import Completion
 from berth.core.errors import StorageError
+from berth.core.file_backend import FileBackend
+from berth.core.file_catalogue import FileCatalogue
 from berth.core.hosted import HostedBackend
-from berth.core.idempotent import IdempotentBackend
+from berth.core.hosted_files import HostedFiles
+from berth.core.idempotent import IdempotentBackend, IdempotentFiles
 from berth.core.metrics import Metrics
 from berth.core.new_container import HostedLimits
 from berth.core.providers import PROVIDERS
 from berth.core.router import Router
 from berth.core.stores import Quotas
+from berth.core.stowage import Stowage
 from berth.core.unsupported import UnsupportedBackend
 from berth.launch.refusal import StartError
 from berth.v1.provider_pb2 import Provider
 
 _FLAVORS = {"openai": OPENAI, "azure": AZURE}
+
+
+class Routers(NamedTuple):
+    """What picks the backend of containers, and that of files."""
+
+    containers: Router[Backend]
+    files: Router[FileBackend]
 
 
 def open_database(config: Config, stack: AsyncExitStack) -> SqlDatabase:
@@ -42,28 +56,29 @@ def open_database(config: Config, stack: AsyncExitStack) -> SqlDatabase:
     return database
 
 
-def build_router(
+def build_routers(
     config: Config, stack: AsyncExitStack, *, database: SqlDatabase, log: FilteringBoundLogger, metrics: Metrics
-) -> Router:
+) -> Routers:
     """Open the blob store, make a backend for each provider that is configured, and close all with `stack`."""
     store = SqlStore(database)
     claims = Claims(SqlIdempotency(database), keep_seconds=config.idempotency.hours * 3600, now=now, new_id=new_id)
-    hosted = IdempotentBackend(_hosted(config, stack, store), claims, resumes=True)
+    hosted_containers, hosted_files = _hosted(config, stack, store, SqlFiles(database))
+    hosted = IdempotentBackend(hosted_containers, claims, resumes=True)
+    keeper = IdempotentFiles(hosted_files, claims, resumes=True)
     passed_through = _passed_through(config, stack, store=store, claims=claims, log=log, metrics=metrics)
     backends: dict[Provider, Backend] = dict(passed_through)
+    files: dict[Provider, FileBackend] = {provider: UnsupportedBackend(provider) for provider in passed_through}
     for name, provider in PROVIDERS.items():
         kind = config.backend_of(name)
         if kind == "hosted":
-            backends[provider] = hosted
+            backends[provider], files[provider] = hosted, keeper
         elif kind == "unsupported":
-            backends[provider] = UnsupportedBackend(provider)
-    default = config.default_provider
-    return Router(
-        backends,
-        keeper=hosted,
-        store=store,
-        direct=frozenset(passed_through) if config.auth.allow_direct_keys else frozenset(),
-        default_provider=PROVIDERS[default] if default else Provider.PROVIDER_UNSPECIFIED,
+            backends[provider] = files[provider] = UnsupportedBackend(provider)
+    default = PROVIDERS[config.default_provider] if config.default_provider else Provider.PROVIDER_UNSPECIFIED
+    direct = frozenset(passed_through) if config.auth.allow_direct_keys else frozenset()
+    return Routers(
+        Router(backends, keeper=hosted, store=store, direct=direct, default_provider=default),
+        Router(files, keeper=keeper, store=SqlFiles(database), noun="file", direct=direct, default_provider=default),
     )
 
 
@@ -113,7 +128,9 @@ def _upstream(settings: ProviderSettings) -> UpstreamSettings:
     )
 
 
-def _hosted(config: Config, stack: AsyncExitStack, store: SqlStore) -> HostedBackend:
+def _hosted(
+    config: Config, stack: AsyncExitStack, store: SqlStore, files: SqlFiles
+) -> tuple[HostedBackend, HostedFiles]:
     with _refusing("blobs.url"):
         blobs = ObjectBlobs.open(config.blobs_url())
     stack.callback(blobs.close)
@@ -123,7 +140,27 @@ def _hosted(config: Config, stack: AsyncExitStack, store: SqlStore) -> HostedBac
         max_file_bytes=config.hosted.max_file_bytes,
         quotas=Quotas(config.hosted.max_container_bytes, config.hosted.max_tenant_bytes),
     )
-    return HostedBackend(store=store, blobs=blobs, limits=limits, now=now, new_id=new_id)
+    completion = Completion()
+    stowage = Stowage(blobs, max_bytes=limits.max_file_bytes, new_id=new_id, completion=completion)
+    containers = HostedBackend(
+        store=store,
+        files=FileCatalogue(files),
+        blobs=blobs,
+        stowage=stowage,
+        limits=limits,
+        now=now,
+        new_id=new_id,
+        completion=completion,
+    )
+    return containers, HostedFiles(
+        store=files,
+        blobs=blobs,
+        stowage=stowage,
+        quotas=limits.quotas,
+        now=now,
+        new_id=new_id,
+        completion=completion,
+    )
 
 
 @contextmanager

@@ -7,9 +7,12 @@ import pytest
 
 from berth.adapters.object_blobs import ObjectBlobs
 from berth.adapters.sql_database import SqlDatabase
+from berth.adapters.sql_files import SqlFiles
 from berth.adapters.sql_store import SqlStore
+from berth.core.file_store import FileStore
 from berth.core.stores import BlobStore, ContainerStore
 from fakes import FixedClock, MemoryBlobs, MemoryStore
+from memory_files import MemoryFiles
 from records import NOW
 
 
@@ -20,6 +23,21 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ContainerS
         return
     database = SqlDatabase.open(f"sqlite:///{tmp_path}/berth.db")
     yield SqlStore(database, now=FixedClock(NOW))
+    database.close()
+
+
+@pytest.fixture
+def clock() -> FixedClock:
+    return FixedClock(NOW)
+
+
+@pytest.fixture(params=["sqlite", "memory"])
+def files(request: pytest.FixtureRequest, tmp_path: Path, clock: FixedClock) -> Iterator[FileStore]:
+    if request.param == "memory":
+        yield MemoryFiles(clock)
+        return
+    database = SqlDatabase.open(f"sqlite:///{tmp_path}/berth.db")
+    yield SqlFiles(database, now=clock)
     database.close()
 
 

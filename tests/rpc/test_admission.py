@@ -23,7 +23,7 @@ from berth.v1.provider_pb2 import Provider
 from fakes import FixedClock, MemoryBlobs, MemoryStore
 from keeping import hosted
 from records import container
-from serving import GROQ, OLLAMA, ONLY_GROQ, OURS, THEIRS, Metadata, credentials, refused, unhurried
+from serving import GROQ, OLLAMA, ONLY_GROQ, OURS, THEIRS, Metadata, credentials, no_files, refused, unhurried
 
 NONE = Provider.PROVIDER_UNSPECIFIED
 
@@ -73,7 +73,7 @@ async def channel(careless: Careless) -> AsyncIterator[grpc.aio.Channel]:
         interceptors.errors(log),
         interceptors.auth(credentials(), unhurried()),
     ]
-    server = Server({more_methods(): careless}, admit=admission(router), interceptors=outer)
+    server = Server({more_methods(): careless}, admit=admission(router, no_files()), interceptors=outer)
     port = server.bind("127.0.0.1:0")
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:

@@ -38,8 +38,8 @@ async def test_what_is_made_and_deleted_leaves_a_trace(served: Served) -> None:
     await served.containers.DeleteContainer(DeleteContainerRequest(container_id=made.id), metadata=OURS)
     assert trail(served) == [
         {"event": "container.created", "id": made.id, "container_id": made.id, **WHO},
-        {"event": "file.created", "id": file.id, "container_id": made.id, **WHO},
-        {"event": "file.deleted", "id": file.id, "container_id": made.id, **WHO},
+        {"event": "container_file.created", "id": file.id, "container_id": made.id, **WHO},
+        {"event": "container_file.deleted", "id": file.id, "container_id": made.id, **WHO},
         {"event": "container.deleted", "id": made.id, "container_id": made.id, **WHO},
     ]
 

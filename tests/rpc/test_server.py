@@ -16,7 +16,7 @@ from berth.rpc.operations import OPERATIONS
 from berth.rpc.server import Server
 from berth.v1.container_service_pb2 import ListContainersRequest, ListContainersResponse
 from fakes import MemoryStore
-from serving import GROQ, OURS, Served, eventually, serving
+from serving import GROQ, OURS, Served, eventually, no_files, serving
 
 SERVING, NOT_SERVING = HealthCheckResponse.SERVING, HealthCheckResponse.NOT_SERVING
 SERVICES = ["berth.v1.ContainerService", "berth.v1.ContainerFileService"]
@@ -92,7 +92,7 @@ async def test_reflection_shows_the_services(served: Served) -> None:
 async def test_a_taken_port_is_told(served: Served) -> None:
     """A second server on the same port is a mistake that shows at once."""
     router = Router({}, keeper=UnsupportedBackend(GROQ), store=MemoryStore())
-    second = Server({}, admit=admission(router), interceptors=[])
+    second = Server({}, admit=admission(router, no_files()), interceptors=[])
     with pytest.raises(OSError, match=f"cannot listen on 127.0.0.1:{served.port}"):
         second.bind(f"127.0.0.1:{served.port}")
 

@@ -164,7 +164,7 @@ async def test_a_lease_is_renewed_while_work_goes_on(kept: Kept, troubled: Troub
     claims._sleep = sleep
     troubled.go.clear()
     backend = once(kept, troubled)
-    backend._claims = claims
+    backend._once.claims = claims
     work = asyncio.create_task(backend.create_container(KEYED, BOX))
     await eventually(lambda: bool(troubled.begun))
     kept.clock.advance(LEASE_SECONDS - 1)

@@ -5,7 +5,8 @@ import pytest
 from berth.core.caller import Caller
 from berth.core.errors import PermissionDeniedError
 from berth.core.keys import MAX_REMEMBERED, REMEMBERED_SECONDS, RememberedKeys, VirtualKey, digest_of
-from fakes import FixedClock, MemoryKeys
+from fakes import FixedClock
+from memory_keys import MemoryKeys
 
 OURS = Caller("ours", "first")
 DIGEST = digest_of("sk-bf-1")

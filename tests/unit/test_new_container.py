@@ -73,7 +73,6 @@ MISSING, INVALID, TOO_LONG = "missing_required_parameter", "invalid_value", "str
         (Request(name="x" * 10_000), "name", TOO_LONG),
         (Request(name="a\0b"), "name", INVALID),
         (Request(name="box", skills=[Skill(type="inline")]), "skills", "unsupported_parameter"),
-        (Request(name="box", file_ids=["file-1"]), "file_ids[0]", INVALID),
         (Request(name="box", file_ids=["f"] * 51), "file_ids", "array_above_max_length"),
         (Request(name="box", memory_limit="3g"), "memory_limit", INVALID),
         (Request(name="box", memory_limit=""), "memory_limit", INVALID),

@@ -114,7 +114,7 @@ async def test_a_shortened_file_is_a_storage_error(blobs: ObjectBlobs, folder: P
     with pytest.raises(StorageError) as caught:
         async for _ in await blobs.get("cntr_1/a", offset=0, length=MIB):
             pass
-    assert caught.value.code == "storage_unavailable"
+    assert caught.value.code == "file_damaged"
 
 
 async def test_a_folder_that_is_in_the_way_is_a_storage_error(blobs: ObjectBlobs, folder: Path) -> None:

@@ -96,7 +96,7 @@ async def test_a_container_leads_to_its_backend() -> None:
     await store.add_container(container("box", provider=GROQ))
     other, own = (hosted(store, MemoryBlobs(), clock=FixedClock()) for _ in range(2))
     router = Router({OLLAMA: other, GROQ: own}, keeper=other, store=store)
-    found = [await router.backend_of(ANYONE, provider, container_id="box") for provider in (NONE, GROQ)]
+    found = [await router.backend_of(ANYONE, provider, thing_id="box") for provider in (NONE, GROQ)]
     assert found == [(GROQ, own)] * 2
     for caller, provider, container_id, kind in (
         (ANYONE, NONE, "", InvalidRequestError),
@@ -107,7 +107,7 @@ async def test_a_container_leads_to_its_backend() -> None:
         (Caller("theirs", "second"), GROQ, "box", NotFoundError),
     ):
         with pytest.raises(kind):
-            await router.backend_of(caller, provider, container_id=container_id)
+            await router.backend_of(caller, provider, thing_id=container_id)
 
 
 async def test_the_provider_of_a_container_is_looked_up_once() -> None:
@@ -116,22 +116,22 @@ async def test_the_provider_of_a_container_is_looked_up_once() -> None:
     own = hosted(store, MemoryBlobs(), clock=FixedClock())
     router = Router({GROQ: own}, keeper=own, store=store)
     with pytest.raises(NotFoundError):
-        await router.backend_of(ANYONE, NONE, container_id="box")
+        await router.backend_of(ANYONE, NONE, thing_id="box")
     await store.add_container(container("box", provider=GROQ))
     for _ in range(3):
-        assert await router.backend_of(ANYONE, NONE, container_id="box") == (GROQ, own)
+        assert await router.backend_of(ANYONE, NONE, thing_id="box") == (GROQ, own)
     assert store.looked_up == 2
     for number in range(MAX_REMEMBERED):
         await store.add_container(container(f"c{number}", provider=GROQ))
-        await router.backend_of(ANYONE, NONE, container_id=f"c{number}")
+        await router.backend_of(ANYONE, NONE, thing_id=f"c{number}")
     assert len(router._owned) == MAX_REMEMBERED == 10_000
-    await router.backend_of(ANYONE, NONE, container_id="box")
+    await router.backend_of(ANYONE, NONE, thing_id="box")
     assert store.looked_up == 3 + MAX_REMEMBERED
 
 
 async def test_a_provider_without_containers_answers_by_itself() -> None:
     """Where it is named, whatever the container's id: it has no such operation, which is worth more than a 404."""
-    assert await ROUTER.backend_of(ANYONE, COHERE, container_id="box") == (COHERE, COHERES)
+    assert await ROUTER.backend_of(ANYONE, COHERE, thing_id="box") == (COHERE, COHERES)
 
 
 async def test_a_providers_key_is_good_for_that_provider_alone() -> None:
@@ -144,4 +144,4 @@ async def test_a_providers_key_is_good_for_that_provider_alone() -> None:
             router.backend(direct, provider)
         assert caught.value.code == "virtual_key_not_found"
     with pytest.raises(AuthenticationError):
-        await router.backend_of(direct, NONE, container_id="box")
+        await router.backend_of(direct, NONE, thing_id="box")

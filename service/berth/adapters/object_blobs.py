@@ -17,6 +17,7 @@ from obstore.store import LocalStore
 
 from berth.adapters.blob_errors import found, open_error, translated
 from berth.adapters.blob_folder import BlobFolder
+from berth.core.errors import file_damaged
 
 if TYPE_CHECKING:  # it exists for the type checker only
     from obstore import AsyncWritableFile
@@ -105,9 +106,14 @@ class ObjectBlobs:
 
     async def _read(self, key: str, *, start: int, end: int) -> bytes:
         """Read a chunk. Ranges are several times as fast as obstore's stream, which reads 8 KiB at a time."""
+        size = min(_CHUNK_BYTES, end - start)
         with found():
-            size = min(_CHUNK_BYTES, end - start)
-            return bytes(await obstore.get_range_async(self._store, key, start=start, length=size))
+            try:
+                return bytes(await obstore.get_range_async(self._store, key, start=start, length=size))
+            except BaseError:
+                if (await obstore.head_async(self._store, key))["size"] < end:
+                    raise file_damaged() from None
+                raise
 
 
 async def _copy(chunks: AsyncIterator[bytes], writer: "AsyncWritableFile") -> None:

@@ -22,10 +22,11 @@ _RELEASE = f"DELETE FROM idempotency {_OWN}"  # noqa: S608 - constants
 _ABANDON = f"UPDATE idempotency SET lease_until = 0 {_OWN}"  # noqa: S608 - constants
 _RENEW = "UPDATE idempotency SET lease_until = ? WHERE owner = ? AND outcome IS NULL AND lease_until > 0"
 _CONTAINER = "SELECT id FROM containers WHERE attempt = ? AND tenant = ?"
-_FILE = """
+_CONTAINER_FILE = """
     SELECT containers.id, files.id, files.sha256 FROM files JOIN containers ON containers.seq = files.container_seq
     WHERE files.attempt = ? AND containers.tenant = ?
 """
+_FILE = "SELECT id, sha256 FROM tenant_files WHERE attempt = ? AND tenant = ?"
 
 
 class SqlIdempotency:
@@ -64,10 +65,15 @@ class SqlIdempotency:
         row = self._database.one(_CONTAINER, attempt, tenant)
         return str(row[0]) if row else None
 
-    async def find_file(self, tenant: str, attempt: str) -> tuple[str, str, str] | None:
+    async def find_container_file(self, tenant: str, attempt: str) -> tuple[str, str, str] | None:
+        """Return what an attempt has made; see IdempotencyStore."""
+        row = self._database.one(_CONTAINER_FILE, attempt, tenant)
+        return (row[0], row[1], row[2]) if row else None
+
+    async def find_file(self, tenant: str, attempt: str) -> tuple[str, str] | None:
         """Return what an attempt has made; see IdempotencyStore."""
         row = self._database.one(_FILE, attempt, tenant)
-        return (row[0], row[1], row[2]) if row else None
+        return (row[0], row[1]) if row else None
 
     async def _changed(self, query: str, *values: Any) -> int:
         """Run a change and return how many rows it met."""

@@ -8,7 +8,7 @@ there are, before it, behind it, or deleted in between.
 from collections.abc import Sequence
 from functools import cache
 
-from berth.adapters.sql_rows import CONTAINER_COLUMNS, FILE_COLUMNS, Row
+from berth.adapters.sql_rows import CONTAINER_COLUMNS, FILE_COLUMNS, TENANT_FILE_COLUMNS, Row
 from berth.core.stores import Paging
 
 FIRST_SEQ, LAST_SEQ = 0, 2**63 - 1  # before and behind every row
@@ -28,16 +28,34 @@ def containers_query(*, providers: int | None, by_name: bool, descending: bool) 
     index that has its rows in order; the database merges them as far as the
     limit goes. `provider IN (…)` would sort all of the rows instead.
     """
-    arms = [None] if providers is None else [f"provider = :provider{i}" for i in range(providers)]
     name = "name = :name" if by_name else None
-    bodies = [_living(CONTAINER_COLUMNS, "containers", ["tenant = :tenant", arm, name], descending) for arm in arms]
-    return " UNION ALL ".join(bodies) + _tail(descending)
+    return _by_provider(CONTAINER_COLUMNS, "containers", providers, ["tenant = :tenant", name], descending=descending)
+
+
+@cache
+def tenant_files_query(*, providers: int | None, by_purpose: bool, descending: bool) -> str:
+    """Return the query for a page of a tenant's files; see `containers_query`.
+
+    Its values are `now`, too, and `purpose` in the place of `name`.
+    """
+    purpose = "purpose = :purpose" if by_purpose else None
+    living = "(expires_at IS NULL OR expires_at > :now)"
+    conditions = ["tenant = :tenant", purpose, living]
+    return _by_provider(TENANT_FILE_COLUMNS, "tenant_files", providers, conditions, descending=descending)
 
 
 @cache
 def files_query(*, descending: bool) -> str:
     """Return the query for a page of a container's files. Its values are `container_seq`, `seq` and `limit`."""
     return _living(FILE_COLUMNS, "files", ["container_seq = :container_seq"], descending) + _tail(descending)
+
+
+def _by_provider(
+    columns: str, table: str, providers: int | None, conditions: Sequence[str | None], *, descending: bool
+) -> str:
+    arms = [None] if providers is None else [f"provider = :provider{i}" for i in range(providers)]
+    bodies = [_living(columns, table, [*conditions, arm], descending) for arm in arms]
+    return " UNION ALL ".join(bodies) + _tail(descending)
 
 
 def _living(columns: str, table: str, conditions: Sequence[str | None], descending: bool) -> str:  # noqa: FBT001 - private

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import orjson
 
+from berth.core.file_store import StoredFile
 from berth.core.providers import PROVIDERS, provider_name
 from berth.core.stores import ContainerRecord, FileRecord
 from berth.v1.container_file_pb2 import ContainerFile
@@ -19,6 +20,7 @@ from berth.v1.container_pb2 import (
     NetworkPolicy,
     NetworkPolicyType,
 )
+from berth.v1.file_pb2 import File
 
 Row = tuple[Any, ...]
 
@@ -27,6 +29,9 @@ CONTAINER_COLUMNS = (
     " memory_limit, metadata, network_type, allowed_domains, key_name, status"
 )
 FILE_COLUMNS = "id, path, bytes, created_at, source, filename, content_type, sha256, blob"
+TENANT_FILE_COLUMNS = (
+    "id, provider, filename, purpose, bytes, created_at, expires_at, status, content_type, sha256, blob, key_name"
+)
 
 _ANCHOR = "last_active_at"
 _NETWORK_PREFIX = "NETWORK_POLICY_TYPE_"
@@ -127,6 +132,43 @@ def file_row(record: FileRecord, blob: str) -> Row:
         record.content_type,
         record.sha256,
         blob,
+        record.attempt,
+    )
+
+
+def tenant_file(row: Row, tenant: str) -> StoredFile:
+    """Return the record of a row that begins with TENANT_FILE_COLUMNS."""
+    id_, provider, filename, purpose, size, created_at, expires_at, status, content_type, sha256, blob, key = row[:12]
+    file = File(
+        id=id_,
+        object="file",
+        bytes=size,
+        created_at=created_at,
+        expires_at=expires_at,
+        filename=filename,
+        purpose=purpose,
+        status=status,
+    )
+    return StoredFile(file, tenant, PROVIDERS[provider], content_type, sha256, blob, key)
+
+
+def tenant_file_row(record: StoredFile, blob: str) -> Row:
+    """Return the values of TENANT_FILE_COLUMNS for `record`, with its bytes in `blob`; then tenant and attempt."""
+    file = record.file
+    return (
+        file.id,
+        provider_name(record.provider),
+        file.filename,
+        file.purpose,
+        file.bytes,
+        file.created_at,
+        file.expires_at if file.HasField("expires_at") else None,
+        file.status,
+        record.content_type,
+        record.sha256,
+        blob,
+        record.key,
+        record.tenant,
         record.attempt,
     )
 

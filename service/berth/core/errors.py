@@ -98,3 +98,10 @@ class StorageError(UpstreamError):
 
 class UpstreamTimeoutError(BerthError):
     """The provider, or the caller's own deadline, ran out of time."""
+
+
+def file_damaged() -> StorageError:
+    """Return the error of bytes that are not what was stored; asking again does not mend them."""
+    error = StorageError("The file is damaged: it is not what was stored.", code="file_damaged")
+    error.is_final = True
+    return error

@@ -12,14 +12,16 @@ from typing import TypeVar
 from berth.core.backend import Content, Upload
 from berth.core.caller import Caller
 from berth.core.catalogue import Catalogue
-from berth.core.checks import check_integer, missing
+from berth.core.checks import missing
 from berth.core.completion import Completion
 from berth.core.errors import ContainerExpiredError, NotFoundError
+from berth.core.file_catalogue import FileCatalogue
 from berth.core.intake import Intake
 from berth.core.lifetime import expires_at, status_at
-from berth.core.new_container import HostedLimits, new_container, unknown_file
+from berth.core.new_container import HostedLimits, new_container
 from berth.core.paging import paging
 from berth.core.stores import BlobStore, ContainerRecord, ContainerStore, FileRecord, Home
+from berth.core.stowage import Stowage
 from berth.v1.container_file_pb2 import ContainerFile
 from berth.v1.container_file_service_pb2 import (
     DeleteContainerFileRequest,
@@ -64,33 +66,53 @@ class HostedBackend:
         self,
         *,
         store: ContainerStore,
+        files: FileCatalogue,
         blobs: BlobStore,
+        stowage: Stowage,
         limits: HostedLimits,
         now: Callable[[], int],
         new_id: Callable[[str, int], str],
+        completion: Completion,
     ) -> None:
         self._store = store
         self._blobs = blobs
+        self._stowage = stowage
         self._limits = limits
         self._now = now
         self._new_id = new_id
         self._catalogue = Catalogue(store, now)
-        self._completion = Completion()
+        self._completion = completion
         self._intake = Intake(
-            store=store, blobs=blobs, limits=limits, now=now, new_id=new_id, completion=self._completion
+            store=store,
+            files=files,
+            stowage=stowage,
+            quotas=limits.quotas,
+            now=now,
+            new_id=new_id,
+            completion=completion,
         )
 
     async def create_container(self, caller: Caller, request: CreateContainerRequest) -> Container:
-        """Make a container; see Backend."""
+        """Make a container, with the files to copy into it from its first moment on; see Backend."""
         container = new_container(
             request, container_id=self._new_id(*CONTAINER_ID), created_at=self._now(), limits=self._limits
         )
         record = ContainerRecord(
             container, tenant=caller.tenant, provider=request.provider, attempt=caller.options.attempt
         )
-        await self._completion.of(
-            self._store.add_container(record, domain_secrets=request.network_policy.domain_secrets)
-        )
+        copies = await self._intake.copies(caller, request.file_ids, container_id=container.id)
+        try:
+            await self._completion.of(
+                self._store.add_container(
+                    record,
+                    domain_secrets=request.network_policy.domain_secrets,
+                    copies=copies,
+                    quotas=self._limits.quotas,
+                )
+            )
+        except NotFoundError:  # a file went away since it was looked up: say which
+            await self._intake.copies(caller, request.file_ids, container_id=container.id)
+            raise
         return _of(self._catalogue.shown(record), record.provider)
 
     async def list_containers(self, caller: Caller, request: ListContainersRequest) -> ListContainersResponse:
@@ -114,8 +136,9 @@ class HostedBackend:
         record = await self._catalogue.container(caller, upload.container_id, provider=upload.provider)
         self._require_running(home_of(record))
         if upload.file_id is not None:
-            raise unknown_file(upload.file_id, "file_id")
-        file = await self._intake.take(caller.tenant, upload, attempt=caller.options.attempt)
+            file = await self._intake.copy(caller, upload, file_id=upload.file_id)
+        else:
+            file = await self._intake.take(caller.tenant, upload, attempt=caller.options.attempt)
         return _of(file, record.provider)
 
     async def list_container_files(
@@ -143,8 +166,7 @@ class HostedBackend:
         """Open a file; see Backend."""
         home, stored = await self._located(caller, request)
         self._require_files(home, request.container_id)
-        offset, length = _range(request, stored.file.bytes)
-        chunks = await self._blobs.get(stored.blob, offset=offset, length=length)
+        chunks, length = await self._stowage.read(stored.stored, request)
         return Content(
             provider=home.provider,
             filename=stored.filename,
@@ -197,14 +219,6 @@ class HostedBackend:
 def home_of(record: ContainerRecord) -> Home:
     """Return what matters about a container to its files."""
     return Home(record.provider, expires_at(record.container))
-
-
-def _range(request: RetrieveContainerFileContentRequest, size: int) -> tuple[int, int]:
-    """Return the offset and the length of what is asked for of `size` bytes."""
-    offset = check_integer(request.offset, "offset", minimum=0, maximum=size)
-    if not request.HasField("length"):
-        return offset, size - offset
-    return offset, min(size - offset, check_integer(request.length, "length", minimum=0, maximum=2**63))
 
 
 def _of(answer: Answer, provider: Provider) -> Answer:

@@ -15,6 +15,7 @@ from berth.core import errors
 from berth.core.errors import BerthError
 from berth.v1.container_file_pb2 import ContainerFile
 from berth.v1.container_pb2 import Container
+from berth.v1.file_pb2 import File
 
 LEASE_SECONDS = 15
 """How long a claim is believed to be worked on, unless it is renewed."""
@@ -28,7 +29,7 @@ KEPT_ERRORS = (
 
 _ANSWER, _ERROR = b"A", b"E"
 _OF_ONE_CALL = ("latency", "upstream_latency", "raw_request", "raw_response", "cache_debug")
-Answer = TypeVar("Answer", Container, ContainerFile)
+Answer = TypeVar("Answer", Container, ContainerFile, File)
 
 
 class Slot(NamedTuple):
@@ -81,8 +82,11 @@ class IdempotencyStore(Protocol):
     async def find_container(self, tenant: str, attempt: str) -> str | None:
         """Return the id of the container that an attempt has made, deleted ones too; None if it made none."""
 
-    async def find_file(self, tenant: str, attempt: str) -> tuple[str, str, str] | None:
+    async def find_container_file(self, tenant: str, attempt: str) -> tuple[str, str, str] | None:
         """Return the ids of a container and of the file that an attempt has put into it, and the file's SHA-256."""
+
+    async def find_file(self, tenant: str, attempt: str) -> tuple[str, str] | None:
+        """Return the id of the file, in no container, that an attempt has made, and its SHA-256."""
 
 
 def hash_of(key: str) -> bytes:
@@ -99,7 +103,7 @@ def fingerprint_of(key: str, *parts: bytes) -> bytes:
     return digest.digest()
 
 
-def answer_outcome(answer: Container | ContainerFile) -> bytes:
+def answer_outcome(answer: Container | ContainerFile | File) -> bytes:
     """Return an answer as it is kept: without what belongs to the one call that it answered."""
     kept = type(answer).FromString(answer.SerializeToString())
     for field in _OF_ONE_CALL:

@@ -1,37 +1,42 @@
-"""How a file gets into a hosted container: the bytes first, then the row."""
+"""How a file gets into a hosted container: its bytes first, unless another file has them, and then its row."""
 
-from collections.abc import AsyncIterator, Callable
-from hashlib import sha256
+from collections.abc import Callable, Sequence
 
 from berth.core.backend import Upload
+from berth.core.caller import Caller
 from berth.core.completion import Completion
-from berth.core.errors import InvalidRequestError
-from berth.core.new_container import HostedLimits
+from berth.core.errors import InvalidRequestError, NotFoundError
+from berth.core.file_catalogue import FileCatalogue
+from berth.core.file_store import StoredFile
+from berth.core.new_container import unknown_file
 from berth.core.paths import UNIQUE_DIGITS, clean_filename, container_path
-from berth.core.stores import BlobStore, ContainerStore, FileRecord
+from berth.core.stores import ContainerStore, FileRecord, Quotas
+from berth.core.stowage import Stowage
 from berth.v1.container_file_pb2 import ContainerFile
+from berth.v1.provider_pb2 import PROVIDER_UNSPECIFIED
 
 FILE_ID = ("cfile_", 32)
-BLOB_DIGITS = 40
 DEFAULT_CONTENT_TYPE = "application/octet-stream"
 
 
 class Intake:
-    """Stores uploads: whole, with their digest, or not at all."""
+    """Puts files into containers: whole or not at all."""
 
     def __init__(
         self,
         *,
         store: ContainerStore,
-        blobs: BlobStore,
-        limits: HostedLimits,
+        files: FileCatalogue,
+        stowage: Stowage,
+        quotas: Quotas,
         now: Callable[[], int],
         new_id: Callable[[str, int], str],
         completion: Completion,
     ) -> None:
         self._store = store
-        self._blobs = blobs
-        self._limits = limits
+        self._files = files
+        self._stowage = stowage
+        self._quotas = quotas
         self._now = now
         self._new_id = new_id
         self._completion = completion
@@ -45,62 +50,66 @@ class Intake:
         file_id, unique = self._new_id(*FILE_ID), self._new_id("", UNIQUE_DIGITS)
         filename = clean_filename(upload.filename)
         container_path(upload.file_path, filename, unique=unique)  # a bad path costs no upload
-        blob = new_blob(self._new_id)
-        tally = _Tally(upload.chunks(), maximum=self._limits.max_file_bytes)
-        await self._blobs.put(blob, aiter(tally))
-        try:
+        stored = await self._stowage.put(upload.chunks())
+        made: list[ContainerFile] = []
+
+        async def add() -> str:
             file = ContainerFile(
                 id=file_id,
                 object="container.file",
                 container_id=upload.container_id,
                 path=container_path(upload.file_path, filename, unique=unique),
-                bytes=tally.bytes,
+                bytes=stored.bytes,
                 created_at=self._now(),
                 source="user",
             )
-        except InvalidRequestError:
-            await self._completion.of(self._blobs.delete([blob]))
-            raise
-        content_type = upload.content_type or DEFAULT_CONTENT_TYPE
-        record = FileRecord(file, filename, content_type, sha256=tally.sha256, blob=blob, attempt=attempt)
-        await self._completion.of(self._add(tenant, record))
-        return file
+            content_type = upload.content_type or DEFAULT_CONTENT_TYPE
+            record = FileRecord(file, filename, content_type, sha256=stored.sha256, blob=stored.blob, attempt=attempt)
+            made.append(file)
+            return await self._store.add_file(tenant, record, quotas=self._quotas)
 
-    async def _add(self, tenant: str, record: FileRecord) -> None:
+        await self._stowage.keep(stored, add)
+        return made[0]
+
+    async def copy(self, caller: Caller, upload: Upload, *, file_id: str) -> ContainerFile:
+        """Copy a file of the caller's, whose bytes stay where they are. InvalidRequestError if there is none."""
+        origin = await self._origin(caller, file_id, "file_id")
+        copy = self._copied(origin, upload.container_id, file_path=upload.file_path, attempt=caller.options.attempt)
         try:
-            held = await self._store.add_file(tenant, record, quotas=self._limits.quotas)
-        except Exception:
-            await self._blobs.delete([record.blob])
+            await self._completion.of(self._store.copy_file(caller.tenant, copy, quotas=self._quotas))
+        except NotFoundError:
+            await self._origin(caller, file_id, "file_id")  # it went away meanwhile, or the container did
             raise
-        if held != record.blob:
-            await self._blobs.delete([record.blob])
+        return copy.file
 
+    async def copies(self, caller: Caller, file_ids: Sequence[str], *, container_id: str) -> list[FileRecord]:
+        """Return what a new container holds of the caller's files.
 
-def new_blob(new_id: Callable[[str, int], str]) -> str:
-    """Return a key for a blob, spread over folders by its beginning."""
-    name = new_id("", BLOB_DIGITS)
-    return f"{name[:2]}/{name}"
+        InvalidRequestError, naming the place in `file_ids`, if there is none of an id.
+        """
+        origins = [await self._origin(caller, file_id, f"file_ids[{i}]") for i, file_id in enumerate(file_ids)]
+        return [self._copied(origin, container_id) for origin in origins]
 
+    async def _origin(self, caller: Caller, file_id: str, param: str) -> StoredFile:
+        try:
+            found = await self._files.file(caller, file_id, provider=PROVIDER_UNSPECIFIED)
+        except (NotFoundError, InvalidRequestError):
+            raise unknown_file(file_id, param) from None
+        if found.key:  # a provider has its bytes
+            raise unknown_file(file_id, param)
+        return found
 
-class _Tally:
-    """Passes chunks on, counting and digesting them, and stops at `maximum` bytes."""
-
-    def __init__(self, chunks: AsyncIterator[bytes], *, maximum: int) -> None:
-        self._chunks = chunks
-        self._maximum = maximum
-        self._digest = sha256()
-        self.bytes = 0
-
-    @property
-    def sha256(self) -> str:
-        """The digest of what has passed, 64 hexadecimal digits."""
-        return self._digest.hexdigest()
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        async for chunk in self._chunks:
-            self.bytes += len(chunk)
-            if self.bytes > self._maximum:
-                message = f"The file is too large: at most {self._maximum} bytes are allowed."
-                raise InvalidRequestError(message, param="file", code="file_too_large")
-            self._digest.update(chunk)
-            yield chunk
+    def _copied(
+        self, origin: StoredFile, container_id: str, *, file_path: str | None = None, attempt: str | None = None
+    ) -> FileRecord:
+        name = origin.file.filename
+        file = ContainerFile(
+            id=self._new_id(*FILE_ID),
+            object="container.file",
+            container_id=container_id,
+            path=container_path(file_path, name, unique=self._new_id("", UNIQUE_DIGITS)),
+            bytes=origin.file.bytes,
+            created_at=self._now(),
+            source="user",
+        )
+        return FileRecord(file, name, origin.content_type, origin.sha256, origin.blob, attempt=attempt)

@@ -56,8 +56,6 @@ def _refuse_what_hosting_lacks(request: CreateContainerRequest) -> None:
         message = "skills cannot be installed into a container of this provider: Berth keeps it and runs nothing in it"
         raise InvalidRequestError(message, param="skills", code="unsupported_parameter")
     check_length(len(request.file_ids), "file_ids", maximum=MAX_FILE_IDS, what="array", unit="length")
-    for index, file_id in enumerate(request.file_ids):
-        raise unknown_file(file_id, f"file_ids[{index}]")
 
 
 def unknown_file(file_id: str, param: str) -> InvalidRequestError:

@@ -1,34 +1,29 @@
-"""An upload that is digested while it passes, so that two can be told apart afterwards."""
+"""Uploads that are digested while they pass, so that two can be told apart afterwards."""
 
 from collections.abc import AsyncIterator
 from hashlib import sha256
+from typing import Generic, TypeVar
 
 from berth.core.backend import Upload
+from berth.core.file_backend import FileUpload
+from berth.v1.file_pb2 import FileExpiresAfter
 from berth.v1.provider_pb2 import Provider
 
+U = TypeVar("U", bound=Upload | FileUpload)
 
-class ObservedUpload:
-    """An Upload that is `upload`, and knows what has passed of it."""
 
-    def __init__(self, upload: Upload) -> None:
+class _Observed(Generic[U]):
+    """An upload that is `upload`, and knows what has passed of it."""
+
+    def __init__(self, upload: U) -> None:
         self._upload = upload
         self._digest = sha256()
         self._has_ended = False
 
     @property
-    def container_id(self) -> str:
-        """The container to put the file into."""
-        return self._upload.container_id
-
-    @property
     def provider(self) -> Provider:
         """The provider that was named, or PROVIDER_UNSPECIFIED."""
         return self._upload.provider
-
-    @property
-    def file_id(self) -> str | None:
-        """The existing file to copy, instead of bytes."""
-        return self._upload.file_id
 
     @property
     def filename(self) -> str | None:
@@ -41,9 +36,9 @@ class ObservedUpload:
         return self._upload.content_type
 
     @property
-    def file_path(self) -> str | None:
-        """Where the caller wants the file."""
-        return self._upload.file_path
+    def is_read(self) -> bool:
+        """Whether all of it has passed."""
+        return self._has_ended
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """Yield the bytes once."""
@@ -57,19 +52,63 @@ class ObservedUpload:
         async for _ in self.chunks():
             pass
 
-    @property
-    def is_read(self) -> bool:
-        """Whether all of it has passed; where a file is copied, there is nothing to pass."""
-        return self._has_ended or self.file_id is not None
+    def is_of(self, digest: str) -> bool:
+        """Tell whether what has passed has the SHA-256 `digest`."""
+        return self._digest.hexdigest() == digest
 
-    @property
-    def sha256(self) -> str:
-        """The digest of what has passed, 64 hexadecimal digits."""
-        return self._digest.hexdigest()
-
-    def parts(self) -> list[bytes]:
-        """Return all that makes the upload what it is; final once it is read."""
-        fields = (self.file_id, self.filename, self.content_type, self.file_path)
+    def _parts(self, *fields: str | None) -> list[bytes]:
         return [b"" if field is None else b"=" + field.encode("utf-8", "surrogatepass") for field in fields] + [
             self._digest.digest()
         ]
+
+
+class ObservedUpload(_Observed[Upload]):
+    """An Upload that is digested while it passes."""
+
+    @property
+    def container_id(self) -> str:
+        """The container to put the file into."""
+        return self._upload.container_id
+
+    @property
+    def file_id(self) -> str | None:
+        """The existing file to copy, instead of bytes."""
+        return self._upload.file_id
+
+    @property
+    def file_path(self) -> str | None:
+        """Where the caller wants the file."""
+        return self._upload.file_path
+
+    @property
+    def is_read(self) -> bool:
+        """Whether all of it has passed; where a file is copied, there is nothing to pass."""
+        return super().is_read or self.file_id is not None
+
+    def is_of(self, digest: str) -> bool:
+        """Tell whether what has passed has the SHA-256 `digest`; a copy has its origin's, whatever that is."""
+        return self.file_id is not None or super().is_of(digest)
+
+    def parts(self) -> list[bytes]:
+        """Return all that makes the upload what it is; final once it is read."""
+        return self._parts(self.file_id, self.filename, self.content_type, self.file_path)
+
+
+class ObservedFile(_Observed[FileUpload]):
+    """A FileUpload that is digested while it passes."""
+
+    @property
+    def purpose(self) -> str | None:
+        """What the file is for, as the caller sent it, if it did."""
+        return self._upload.purpose
+
+    @property
+    def expires_after(self) -> FileExpiresAfter | None:
+        """When the file is to go by itself, if it is."""
+        return self._upload.expires_after
+
+    def parts(self) -> list[bytes]:
+        """Return all that makes the upload what it is; final once it is read."""
+        expiry = self.expires_after
+        told = None if expiry is None else f"{expiry.seconds} {expiry.anchor}"
+        return self._parts(self.filename, self.content_type, self.purpose, told)

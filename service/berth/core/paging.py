@@ -21,11 +21,11 @@ class ListRequest(Protocol):
         """Tell whether an optional field was given."""
 
 
-def paging(request: ListRequest) -> Paging:
+def paging(request: ListRequest, *, default: int = DEFAULT_LIMIT, maximum: int = MAX_LIMIT) -> Paging:
     """Return the page that is asked for. InvalidRequestError for a limit or an order that cannot be."""
-    limit = request.limit if request.HasField("limit") else DEFAULT_LIMIT
+    limit = request.limit if request.HasField("limit") else default
     return Paging(
-        limit=check_integer(limit, "limit", minimum=1, maximum=MAX_LIMIT),
+        limit=check_integer(limit, "limit", minimum=1, maximum=maximum),
         after=request.after or None,
         descending=check_choice(request.order or DESCENDING, "order", choices=(ASCENDING, DESCENDING)) == DESCENDING,
     )

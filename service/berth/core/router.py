@@ -1,55 +1,64 @@
-"""Which backend answers: (caller, provider, container) → Backend."""
+"""Which backend answers: (caller, provider, container or file) → Backend or FileBackend."""
 
 from collections.abc import Mapping
+from typing import Generic, Protocol, TypeVar
 
-from berth.core.backend import Backend
 from berth.core.caller import Caller
 from berth.core.checks import invalid, missing, shown
 from berth.core.errors import AuthenticationError, NotFoundError, ProviderNotConfiguredError
 from berth.core.providers import PROVIDERS, provider_name
-from berth.core.stores import ContainerStore
 from berth.core.unsupported import UnsupportedBackend
 from berth.v1.provider_pb2 import PROVIDER_UNSPECIFIED, Provider
 
 MAX_REMEMBERED = 10_000
-"""Containers whose provider is remembered; of all others it is looked up."""
+"""Containers, or files, whose provider is remembered; of all others it is looked up."""
 _KNOWN = frozenset(PROVIDERS.values())
 
+B_co = TypeVar("B_co", covariant=True)
 
-class Router:
-    """Picks a backend.
+
+class Owners(Protocol):
+    """What knows whose things are: a ContainerStore or a FileStore."""
+
+    async def get_provider(self, tenant: str, thing_id: str, /) -> Provider:
+        """Return whose a thing is. NotFoundError if the tenant has none of that id."""
+
+
+class Router(Generic[B_co]):
+    """Picks a backend, for what a `noun` says: "container" or "file".
 
     `backends` holds the providers that are configured, and `direct` those of
-    them that take a caller's own key; `store` knows whose a container is;
-    `keeper` answers what is about the containers of all providers;
-    `default_provider` is the one that a container is made for when none is
-    named, PROVIDER_UNSPECIFIED for no default.
+    them that take a caller's own key; `store` knows whose a thing is;
+    `keeper` answers what is about the things of all providers;
+    `default_provider` is the one that a thing is made for when none is named, PROVIDER_UNSPECIFIED for no default.
     """
 
     def __init__(
         self,
-        backends: Mapping[Provider, Backend],
+        backends: Mapping[Provider, B_co],
         *,
-        keeper: Backend,
-        store: ContainerStore,
+        keeper: B_co,
+        store: Owners,
+        noun: str = "container",
         direct: frozenset[Provider] = frozenset(),
         default_provider: Provider = PROVIDER_UNSPECIFIED,
     ) -> None:
         self._backends = backends
         self._keeper = keeper
         self._store = store
+        self._noun = noun
         self._direct = direct
         self._default_provider = default_provider
         self._owned: dict[tuple[str, str], Provider] = {}  # the oldest first
 
     def provider_for_new(self, named: Provider) -> Provider:
-        """Return the provider that a new container is for. InvalidRequestError if there is none."""
+        """Return the provider that a new thing is for. InvalidRequestError if there is none."""
         provider = named or self._default_provider
         if not provider:
             raise missing("provider")
         return provider
 
-    def backend(self, caller: Caller, provider: Provider) -> Backend:
+    def backend(self, caller: Caller, provider: Provider) -> B_co:
         """Return the backend of `provider`, or the keeper for PROVIDER_UNSPECIFIED.
 
         InvalidRequestError for a number that is no provider,
@@ -70,32 +79,32 @@ class Router:
             _require_no_direct_key(caller, provider_name(provider))
         return backend
 
-    async def backend_of(self, caller: Caller, provider: Provider, *, container_id: str) -> tuple[Provider, Backend]:
-        """Return the provider of the caller's container, and its backend.
+    async def backend_of(self, caller: Caller, provider: Provider, *, thing_id: str) -> tuple[Provider, B_co]:
+        """Return the provider of the caller's container or file, and its backend.
 
         InvalidRequestError for an empty id, NotFoundError if the caller has no
-        such container or it is not of `provider`, where that is set; and what
+        such thing or it is not of `provider`, where that is set; and what
         `backend` raises. A provider that has no containers answers by itself.
         """
         named = self.backend(caller, provider)
         if provider and isinstance(named, UnsupportedBackend):
             return provider, named
-        if not container_id:
-            raise missing("container_id")
-        own = self._owned.get((caller.tenant, container_id)) or await self._look_up(caller.tenant, container_id)
+        if not thing_id:
+            raise missing(f"{self._noun}_id")
+        own = self._owned.get((caller.tenant, thing_id)) or await self._look_up(caller.tenant, thing_id)
         if provider == own:
             return own, named
         if provider:
-            raise NotFoundError(f"Container {shown(container_id)} not found.")
+            raise NotFoundError(f"{self._noun.capitalize()} {shown(thing_id)} not found.")
         return own, self.backend(caller, own)
 
-    async def _look_up(self, tenant: str, container_id: str) -> Provider:
-        """Return the provider of a tenant's container, and remember it.
+    async def _look_up(self, tenant: str, thing_id: str) -> Provider:
+        """Return the provider of a tenant's thing, and remember it.
 
         It never changes, and no id is used twice: what can be out of date is
-        only that there still is such a container, and its backend looks for that.
+        only that there still is such a thing, and its backend looks for that.
         """
-        provider = self._owned[tenant, container_id] = await self._store.get_provider(tenant, container_id)
+        provider = self._owned[tenant, thing_id] = await self._store.get_provider(tenant, thing_id)
         if len(self._owned) > MAX_REMEMBERED:
             del self._owned[next(iter(self._owned))]
         return provider

@@ -1,4 +1,4 @@
-"""A provider that has no containers."""
+"""A provider that has no containers and no files."""
 
 from typing import NoReturn
 
@@ -8,7 +8,7 @@ from berth.v1.provider_pb2 import Provider
 
 
 class UnsupportedBackend:
-    """A Backend whose every operation raises UnsupportedOperationError."""
+    """A Backend and FileBackend whose every operation raises UnsupportedOperationError."""
 
     def __init__(self, provider: Provider) -> None:
         self._provider = provider_name(provider)
@@ -48,3 +48,23 @@ class UnsupportedBackend:
     async def delete_container_file(self, *_: object) -> NoReturn:
         """Refuse."""
         raise UnsupportedOperationError("container_file_delete", self._provider)
+
+    async def create_file(self, *_: object) -> NoReturn:
+        """Refuse."""
+        raise UnsupportedOperationError("file_create", self._provider)
+
+    async def list_files(self, *_: object) -> NoReturn:
+        """Refuse."""
+        raise UnsupportedOperationError("file_list", self._provider)
+
+    async def retrieve_file(self, *_: object) -> NoReturn:
+        """Refuse."""
+        raise UnsupportedOperationError("file_retrieve", self._provider)
+
+    async def retrieve_file_content(self, *_: object) -> NoReturn:
+        """Refuse."""
+        raise UnsupportedOperationError("file_content", self._provider)
+
+    async def delete_file(self, *_: object) -> NoReturn:
+        """Refuse."""
+        raise UnsupportedOperationError("file_delete", self._provider)

@@ -1,7 +1,8 @@
-"""What wraps a Backend: each operation goes on to it, unless the wrapper has something to say."""
+"""What wraps a Backend or a FileBackend: each operation goes on to it, unless the wrapper has something to say."""
 
 from berth.core.backend import Backend, Content, Upload
 from berth.core.caller import Caller
+from berth.core.file_backend import FileBackend, FileUpload
 from berth.v1.container_file_pb2 import ContainerFile
 from berth.v1.container_file_service_pb2 import (
     DeleteContainerFileRequest,
@@ -19,6 +20,15 @@ from berth.v1.container_service_pb2 import (
     ListContainersRequest,
     ListContainersResponse,
     RetrieveContainerRequest,
+)
+from berth.v1.file_pb2 import File
+from berth.v1.file_service_pb2 import (
+    DeleteFileRequest,
+    DeleteFileResponse,
+    ListFilesRequest,
+    ListFilesResponse,
+    RetrieveFileContentRequest,
+    RetrieveFileRequest,
 )
 
 
@@ -69,3 +79,30 @@ class BackendWrapper:
     ) -> DeleteContainerFileResponse:
         """Delete a file; see Backend."""
         return await self._backend.delete_container_file(caller, request)
+
+
+class FileBackendWrapper:
+    """A FileBackend that is `backend` where a subclass does not override it."""
+
+    def __init__(self, backend: FileBackend) -> None:
+        self._backend = backend
+
+    async def create_file(self, caller: Caller, upload: FileUpload) -> File:
+        """Store a file; see FileBackend."""
+        return await self._backend.create_file(caller, upload)
+
+    async def list_files(self, caller: Caller, request: ListFilesRequest) -> ListFilesResponse:
+        """Return a page of files; see FileBackend."""
+        return await self._backend.list_files(caller, request)
+
+    async def retrieve_file(self, caller: Caller, request: RetrieveFileRequest) -> File:
+        """Return a file; see FileBackend."""
+        return await self._backend.retrieve_file(caller, request)
+
+    async def retrieve_file_content(self, caller: Caller, request: RetrieveFileContentRequest) -> Content:
+        """Open a file; see FileBackend."""
+        return await self._backend.retrieve_file_content(caller, request)
+
+    async def delete_file(self, caller: Caller, request: DeleteFileRequest) -> DeleteFileResponse:
+        """Delete a file; see FileBackend."""
+        return await self._backend.delete_file(caller, request)

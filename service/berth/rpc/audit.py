@@ -28,12 +28,19 @@ def audit(log: FilteringBoundLogger) -> Interceptor:
             deed = call.method.operation.deed
             if deed is not None:
                 deed = "call.replayed" if response.extra_fields.idempotent_replayed else deed
-                trail.info(deed, id=response.id, container_id=call.container_id or response.id, **_who(call))
+                trail.info(deed, id=response.id, **_home(call, response), **_who(call))
             return response
 
         return behave
 
     return intercept
+
+
+def _home(call: Call, response: Any) -> dict[str, str]:
+    """Return the container that a deed is about, if it is about one."""
+    if call.method.request_type.startswith("container"):
+        return {"container_id": call.container_id or response.id}
+    return {}
 
 
 def _result(error: BerthError) -> dict[str, str | None]:

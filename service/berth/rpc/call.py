@@ -10,6 +10,7 @@ from google.protobuf.message import Message
 
 from berth.core.backend import Backend
 from berth.core.caller import Caller
+from berth.core.file_backend import FileBackend
 from berth.core.limits import Quota
 from berth.core.providers import PROVIDER_NAMES
 from berth.rpc.operations import Operation
@@ -52,6 +53,7 @@ class Call:
 
     __slots__ = (
         "_backend",
+        "_files",
         "_is_settled",
         "_sending",
         "begun",
@@ -86,6 +88,7 @@ class Call:
         self.provider: Provider = PROVIDER_UNSPECIFIED
         self.identity: Caller | None = None
         self._backend: Backend | None = None
+        self._files: Callable[[Provider], FileBackend] | None = None
         self.container_id = ""
         self.status = "CANCELLED"
         self.begun = False
@@ -122,6 +125,19 @@ class Call:
     @backend.setter
     def backend(self, backend: Backend) -> None:
         self._backend = backend
+
+    def admit_to_files(self, backend_for: Callable[[Provider], FileBackend]) -> None:
+        """Let the handler come to the backend of files, once it knows the provider."""
+        self._files = backend_for
+
+    def files(self, provider: Provider = PROVIDER_UNSPECIFIED) -> FileBackend:
+        """Return what answers about files; of a new one, for `provider`, which only its form may tell.
+
+        What it raises is what Router.backend raises.
+        """
+        if self._files is None:
+            raise RuntimeError("a handler ran before admission")
+        return self._files(provider)
 
     @property
     def provider_name(self) -> str | None:

@@ -2,10 +2,8 @@
 
 from collections.abc import AsyncIterator
 
-from google.api.httpbody_pb2 import HttpBody
-
 from berth.rpc.call import Call
-from berth.rpc.downloads import content_headers
+from berth.rpc.downloads import send_content
 from berth.rpc.uploads import open_upload
 from berth.v1.container_file_pb2 import ContainerFile
 from berth.v1.container_file_service_pb2 import (
@@ -38,16 +36,8 @@ class ContainerFileHandlers:
         return await call.backend.retrieve_container_file(call.caller, request)
 
     async def RetrieveContainerFileContent(self, request: RetrieveContainerFileContentRequest, call: Call) -> None:
-        """Write the bytes of a file, the first message with their type, also when there are none."""
-        content = await call.backend.retrieve_container_file_content(call.caller, request)
-        try:
-            call.provider = content.provider
-            await call.send_headers(content_headers(content))
-            await call.write(HttpBody(content_type=content.content_type))
-            async for chunk in content.chunks:
-                await call.write(HttpBody(data=chunk))
-        finally:
-            content.close()
+        """Write the bytes of a file."""
+        await send_content(await call.backend.retrieve_container_file_content(call.caller, request), call)
 
     async def DeleteContainerFile(self, request: DeleteContainerFileRequest, call: Call) -> DeleteContainerFileResponse:
         """Delete a file."""

@@ -1,11 +1,33 @@
-"""The headers of a download."""
+"""A download: its headers, and its bytes."""
 
 import re
 from urllib.parse import quote
 
+from google.api.httpbody_pb2 import HttpBody
+
 from berth.core.backend import Content
+from berth.rpc.call import Call
 
 _NOT_PLAIN = re.compile(r'[^\x20-\x7e]|["\\%]')
+
+
+async def send_content(content: Content, call: Call) -> None:
+    """Write the bytes of a file, the first message with their type, also when there are none.
+
+    The first bytes are awaited before anything is sent: what goes wrong with
+    them can still be an error like any other.
+    """
+    try:
+        call.provider = content.provider
+        first = await anext(content.chunks, b"")
+        await call.send_headers(content_headers(content))
+        await call.write(HttpBody(content_type=content.content_type))
+        if first:
+            await call.write(HttpBody(data=first))
+        async for chunk in content.chunks:
+            await call.write(HttpBody(data=chunk))
+    finally:
+        content.close()
 
 
 def content_headers(content: Content) -> list[tuple[str, str]]:

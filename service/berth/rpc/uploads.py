@@ -1,4 +1,4 @@
-"""Bodies of CreateContainerFile → uploads.
+"""Bodies of CreateContainerFile → uploads, and what those of CreateFile have in common with them.
 
 A body is a form (multipart/form-data), a JSON object, or the file itself; which
 one, the content type of the first message says. Bytes are read as they arrive:
@@ -16,6 +16,7 @@ from berth.core.errors import InvalidRequestError
 from berth.core.providers import PROVIDERS
 from berth.rpc.forms import FILE, Form
 from berth.v1.container_file_service_pb2 import CreateContainerFileRequest
+from berth.v1.file_service_pb2 import CreateFileRequest
 from berth.v1.provider_pb2 import Provider
 
 MAX_JSON_BYTES = 65_536
@@ -24,39 +25,36 @@ MAX_CONTENT_TYPE_LENGTH = 255
 _CONTENT_TYPE = re.compile(r"[\w.+-]+/[\w.+-]+(\s*;[\x20-\x7e]*)?", re.ASCII)
 
 T = TypeVar("T")
-Requests = AsyncIterator[CreateContainerFileRequest]
+R = TypeVar("R", CreateContainerFileRequest, CreateFileRequest)
 
 
-class StreamedUpload:
-    """An Upload (see core.backend) that is read from a stream of requests."""
+class StreamedBytes:
+    """What uploads have in common that are read from a stream of requests: the file, its name and its type."""
 
-    def __init__(self, first: CreateContainerFileRequest) -> None:
-        self.container_id = first.container_id
+    def __init__(self, first: CreateContainerFileRequest | CreateFileRequest) -> None:
         self.provider: Provider = first.provider
-        self.file_path = first.file_path if first.HasField("file_path") else None
-        self.file_id = first.file_id if first.HasField("file_id") else None
         self.filename = first.filename if first.HasField("filename") else None
         self.content_type = first.content_type or None
         self._chunks: AsyncIterator[bytes] = _nothing()
+        self._has_bytes = False
 
     def chunks(self) -> AsyncIterator[bytes]:
         """Yield the bytes of the file."""
         return self._chunks
 
-    async def read(self, bodies: AsyncIterator[bytes], *, body_type: str) -> None:
-        """Read `bodies`, of the media type `body_type`, up to the file's first byte."""
-        media_type = body_type.partition(";")[0].strip().lower()
-        if self.content_type is None and media_type == "multipart/form-data":
-            has_file = await self._read_form(Form(body_type, bodies, take=self._take, take_late=self._take_late))
-        elif self.content_type is None and media_type == "application/json":
-            has_file = await self._read_json(bodies)
-        else:
-            has_file = await self._read_bytes(bodies, body_type)
-        if has_file and self.file_id is not None:
-            raise _both()
-        if not has_file and self.file_id is None:
-            raise missing(FILE)
-        _check_content_type(self.content_type)
+    async def _read_body(self, bodies: AsyncIterator[bytes], *, body_type: str) -> bool:
+        """Read `bodies`, of the media type `body_type`, up to the file's first byte; False if there is no file."""
+        if self.content_type is None and _media_type(body_type) == "multipart/form-data":
+            return await self._read_form(Form(body_type, bodies, take=self._take, take_late=self._take_late))
+        return await self._read_bytes(bodies, body_type)
+
+    def _take(self, name: str, value: str) -> None:
+        """Set a field that stands before the file."""
+        raise NotImplementedError
+
+    def _take_late(self, name: str, value: str) -> None:
+        """Set a field that stands behind the file."""
+        raise NotImplementedError
 
     async def _read_form(self, form: Form) -> bool:
         has_file = await form.find_file()
@@ -64,6 +62,44 @@ class StreamedUpload:
         self.filename = form.filename or self.filename
         self.content_type = form.content_type
         return has_file
+
+    async def _read_bytes(self, bodies: AsyncIterator[bytes], body_type: str) -> bool:
+        described = bool(self.filename or self.content_type or body_type)
+        self.content_type = self.content_type or body_type or None
+        async for first in bodies:
+            if first:
+                self._chunks, self._has_bytes = _after(first, bodies), True
+                return True
+        return described  # an empty file is one; nothing at all is none
+
+    def _check_content_type(self) -> None:
+        content_type = self.content_type
+        if content_type is None:
+            return
+        if len(content_type) > MAX_CONTENT_TYPE_LENGTH or not _CONTENT_TYPE.fullmatch(content_type):
+            raise invalid("content_type", "it is no media type")
+
+
+class StreamedUpload(StreamedBytes):
+    """An Upload (see core.backend) that is read from a stream of requests."""
+
+    def __init__(self, first: CreateContainerFileRequest) -> None:
+        super().__init__(first)
+        self.container_id = first.container_id
+        self.file_path = first.file_path if first.HasField("file_path") else None
+        self.file_id = first.file_id if first.HasField("file_id") else None
+
+    async def read(self, bodies: AsyncIterator[bytes], *, body_type: str) -> None:
+        """Read `bodies`, of the media type `body_type`, up to the file's first byte."""
+        if self.content_type is None and _media_type(body_type) == "application/json":
+            has_file = await self._read_json(bodies)
+        else:
+            has_file = await self._read_body(bodies, body_type=body_type)
+        if has_file and self.file_id is not None:
+            raise _both()
+        if not has_file and self.file_id is None:
+            raise missing(FILE)
+        self._check_content_type()
 
     async def _read_json(self, bodies: AsyncIterator[bytes]) -> bool:
         for name, value in _json_object(await _gather(bodies)).items():
@@ -74,22 +110,17 @@ class StreamedUpload:
         return False
 
     async def _read_bytes(self, bodies: AsyncIterator[bytes], body_type: str) -> bool:
-        described = bool(self.filename or self.content_type or body_type)
-        self.content_type = self.content_type or body_type or None
-        async for first in bodies:
-            if first:
-                self._chunks = _after(first, bodies)
-                return True
-        return described and self.file_id is None  # an empty file is one; nothing at all is none
+        has_file = await super()._read_bytes(bodies, body_type)
+        return has_file and (self.file_id is None or self._has_bytes)
 
     def _take(self, name: str, value: str) -> None:
         """Set a field that stands in the body. InvalidRequestError if it was given otherwise before."""
         if name == "provider":
-            self.provider = _same(name, self.provider or None, _provider(value))
+            self.provider = same(name, self.provider or None, provider_named(value))
         elif name == "file_id":
-            self.file_id = _same(name, self.file_id, value)
+            self.file_id = same(name, self.file_id, value)
         elif name == "file_path":
-            self.file_path = _same(name, self.file_path, value)
+            self.file_path = same(name, self.file_path, value)
         else:
             raise InvalidRequestError(f"Unknown parameter: '{name[:64]}'.", param=name[:64], code="unknown_parameter")
 
@@ -102,17 +133,18 @@ class StreamedUpload:
         self._take(name, value)
 
 
-async def open_upload(requests: Requests) -> StreamedUpload:
+async def open_upload(requests: AsyncIterator[CreateContainerFileRequest]) -> StreamedUpload:
     """Return the upload that `requests` carry. InvalidRequestError for a body that is none."""
     first = await anext(requests, None)
     if first is None:
         raise missing(FILE)
     upload = StreamedUpload(first)
-    await upload.read(_bodies(first, requests), body_type=first.body.content_type)
+    await upload.read(bodies_of(first, requests), body_type=first.body.content_type)
     return upload
 
 
-async def _bodies(first: CreateContainerFileRequest, rest: Requests) -> AsyncIterator[bytes]:
+async def bodies_of(first: R, rest: AsyncIterator[R]) -> AsyncIterator[bytes]:
+    """Yield the bytes that requests carry."""
     yield first.body.data
     async for request in rest:
         yield request.body.data
@@ -153,20 +185,19 @@ def _both() -> InvalidRequestError:
     return InvalidRequestError(message, param="file_id", code="mutually_exclusive_parameters")
 
 
-def _provider(name: str) -> Provider:
+def _media_type(content_type: str) -> str:
+    return content_type.partition(";")[0].strip().lower()
+
+
+def provider_named(name: str) -> Provider:
+    """Return the provider of a short name. InvalidRequestError if there is none."""
     if name not in PROVIDERS:
         raise invalid("provider", f"there is no provider '{name[:64]}'")
     return PROVIDERS[name]
 
 
-def _same(name: str, before: T | None, given: T) -> T:
+def same(name: str, before: T | None, given: T) -> T:
+    """Return what is given for a field. InvalidRequestError if it was given before, and otherwise."""
     if before not in (None, given):
         raise invalid(name, "it is given twice, with different values")
     return given
-
-
-def _check_content_type(content_type: str | None) -> None:
-    if content_type is None:
-        return
-    if len(content_type) > MAX_CONTENT_TYPE_LENGTH or not _CONTENT_TYPE.fullmatch(content_type):
-        raise invalid("content_type", "it is no media type")

@@ -65,6 +65,8 @@ def _create_tenant_files() -> None:
     )
     _index("tenant_files_by_tenant", ["tenant", "seq"], _LIVING)
     _index("tenant_files_by_provider", ["tenant", "provider", "seq"], _LIVING)
+    _index("tenant_files_by_purpose", ["tenant", "purpose", "seq"], _LIVING)
+    _index("tenant_files_by_provider_and_purpose", ["tenant", "provider", "purpose", "seq"], _LIVING)
     _index("tenant_files_by_expiry", ["expires_at"], f"{_LIVING} AND expires_at IS NOT NULL")
     _index("tenant_files_by_attempt", ["attempt"], "attempt IS NOT NULL", unique=True)
 

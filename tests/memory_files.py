@@ -1,0 +1,87 @@
+"""The fake of the FileStore: an ordinary class in memory that passes its contract."""
+
+from collections.abc import Callable, Sequence
+from copy import deepcopy
+from dataclasses import replace
+
+from berth.core.errors import InvalidRequestError, NotFoundError, StorageError
+from berth.core.file_store import StoredFile
+from berth.core.stores import ID_TAKEN, Page, Paging, Quotas
+from berth.v1.provider_pb2 import Provider
+from fakes import Row, page_of, shortened
+
+
+class MemoryFiles:
+    """A FileStore in a dictionary."""
+
+    def __init__(self, now: Callable[[], int]) -> None:
+        self._rows: dict[str, Row[StoredFile]] = {}
+        self._now = now
+
+    async def add(self, record: StoredFile, *, quotas: Quotas) -> str:
+        """Add a file; see FileStore."""
+        if record.file.id in self._rows:
+            raise StorageError("The id is known already.", code=ID_TAKEN)
+        held = sum(row.record.file.bytes for row in self._held() if row.record.tenant == record.tenant)
+        if not record.key and held + record.file.bytes > quotas.tenant_bytes:
+            raise InvalidRequestError("The tenant is full.", param="file", code="tenant_size_exceeded")
+        same = [row.record.blob for row in self._held() if row.record.stored[1:] == record.stored[1:]]
+        blob = same[0] if same and not record.key else record.blob
+        self._rows[record.file.id] = Row(deepcopy(replace(record, blob=blob)))
+        return blob
+
+    async def get_provider(self, tenant: str, file_id: str, /) -> Provider:
+        """Return whose a file is; see FileStore."""
+        return self._row(tenant, file_id).record.provider
+
+    async def get(self, tenant: str, file_id: str) -> StoredFile:
+        """Return a file; see FileStore."""
+        return deepcopy(self._row(tenant, file_id).record)
+
+    async def is_foreign(self, tenant: str, file_id: str) -> bool:
+        """Return whether a file is another tenant's; see FileStore."""
+        return file_id in self._rows and self._rows[file_id].record.tenant != tenant
+
+    async def list(
+        self,
+        tenant: str,
+        paging: Paging,
+        *,
+        providers: frozenset[Provider] | None = None,
+        purpose: str | None = None,
+    ) -> Page[StoredFile]:
+        """Return a page of files; see FileStore."""
+
+        def matches(record: StoredFile) -> bool:
+            in_provider = providers is None or record.provider in providers
+            return in_provider and purpose in (None, record.file.purpose) and not self._is_over(record)
+
+        rows = {key: row for key, row in self._rows.items() if row.record.tenant == tenant}
+        return page_of(rows, paging, noun="file", matches=matches)
+
+    async def delete(self, tenant: str, file_id: str) -> Sequence[str]:
+        """Delete a file; see FileStore."""
+        return self._remove([self._row(tenant, file_id)])
+
+    async def purge(self, *, limit: int) -> tuple[int, Sequence[str]]:
+        """Delete expired files; see FileStore."""
+        rows = [row for row in self._rows.values() if not row.deleted and self._is_over(row.record)][:limit]
+        return len(rows), self._remove(rows)
+
+    def _remove(self, rows: Sequence[Row[StoredFile]]) -> Sequence[str]:
+        for row in rows:
+            row.deleted = True
+        held = {row.record.blob for row in self._held()}
+        return [blob for blob in dict.fromkeys(row.record.blob for row in rows) if blob and blob not in held]
+
+    def _held(self) -> Sequence[Row[StoredFile]]:
+        return [row for row in self._rows.values() if row.record.blob and not row.deleted]
+
+    def _row(self, tenant: str, file_id: str) -> Row[StoredFile]:
+        row = self._rows.get(file_id)
+        if row is None or row.deleted or row.record.tenant != tenant or self._is_over(row.record):
+            raise NotFoundError(f"File {shortened(file_id)} not found.")
+        return row
+
+    def _is_over(self, record: StoredFile) -> bool:
+        return record.file.HasField("expires_at") and record.file.expires_at <= self._now()
