@@ -11,10 +11,12 @@ from structlog.testing import LogCapture
 
 from berth.adapters.passthrough import PassthroughBackend
 from berth.adapters.prometheus_metrics import PrometheusMetrics
+from berth.adapters.upstream.account import UpstreamAccount
 from berth.adapters.upstream.settings import OPENAI, UpstreamKey, UpstreamSettings
 from berth.core.backend import Backend
 from berth.core.caller import Caller
 from berth.core.errors import BerthError
+from berth.core.file_references import FileReferences
 from berth.core.stores import ContainerRecord
 from berth.rpc.status import refusal
 from berth.v1.container_pb2 import Container, ExpiresAfter
@@ -22,6 +24,7 @@ from berth.v1.container_service_pb2 import CreateContainerRequest, DeleteContain
 from berth.v1.error_pb2 import ErrorReply
 from berth.v1.provider_pb2 import Provider
 from fakes import FixedClock, MemoryStore
+from memory_files import MemoryFiles
 
 OURS = Caller("ours", "first")
 KEY = "sk-upstream"
@@ -70,19 +73,21 @@ async def before(
         await store.add_container(
             ContainerRecord(container, tenant=OURS.tenant, provider=Provider.PROVIDER_OPENAI, key=ONCE.name)
         )
-    backend = PassthroughBackend(
-        Provider.PROVIDER_OPENAI,
+    log = structlog.wrap_logger(None, processors=[capture])
+    account = UpstreamAccount(
         replace(UpstreamSettings(base_url=url, flavor=OPENAI, keys=(ONCE,)), **settings),
-        store=store,
+        provider=Provider.PROVIDER_OPENAI,
         now=clock,
-        log=structlog.wrap_logger(None, processors=[capture]),
+        log=log,
         metrics=PrometheusMetrics(),
         sleep=sleep,
     )
+    references = FileReferences(MemoryFiles(clock))
+    backend = PassthroughBackend(account, store=store, files=references, now=clock, log=log)
     try:
         yield Before(backend, store, clock, capture)
     finally:
-        await backend.close()
+        await account.close()
 
 
 async def at_once(_: float) -> None:

@@ -11,12 +11,14 @@ import structlog
 from background import in_background
 from berth.adapters.passthrough import PassthroughBackend
 from berth.adapters.prometheus_metrics import PrometheusMetrics
+from berth.adapters.upstream.account import UpstreamAccount
 from berth.adapters.upstream.settings import OPENAI, UpstreamKey, UpstreamSettings
 from berth.core.backend import Backend, Content, Upload
 from berth.core.caller import Caller
 from berth.core.credentials import Credentials
 from berth.core.errors import NotFoundError
 from berth.core.file_backend import FileBackend
+from berth.core.file_references import FileReferences
 from berth.core.keys import VirtualKey
 from berth.core.router import Router
 from berth.launch.envoy_process import running_envoy
@@ -36,6 +38,7 @@ from berth.v1.container_pb2 import Container
 from berth.v1.provider_pb2 import Provider
 from fakes import FixedClock, MemoryStore
 from keeping import Kept
+from memory_files import MemoryFiles
 from serving import unhurried
 
 PASSED = (Provider.PROVIDER_OLLAMA, Provider.PROVIDER_GROQ)
@@ -109,17 +112,20 @@ async def passing_to_upstream(rest: str, clock: FixedClock) -> AsyncIterator[Bac
     """Open a PassthroughBackend for each provider, on one store, and what chooses between them."""
     store = MemoryStore()
     settings = UpstreamSettings(base_url=f"{rest}/v1", flavor=OPENAI, keys=(UpstreamKey("main", KEY),))
-    backends = {
-        provider: PassthroughBackend(
-            provider, settings, store=store, now=clock, log=SILENT, metrics=PrometheusMetrics()
-        )
+    accounts = [
+        UpstreamAccount(settings, provider=provider, now=clock, log=SILENT, metrics=PrometheusMetrics())
         for provider in PASSED
+    ]
+    files = FileReferences(MemoryFiles(clock))
+    backends = {
+        account.provider: PassthroughBackend(account, store=store, files=files, now=clock, log=SILENT)
+        for account in accounts
     }
     try:
         yield Routed(backends, store)
     finally:
-        for backend in backends.values():
-            await backend.close()
+        for account in accounts:
+            await account.close()
 
 
 class Routed:

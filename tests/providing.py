@@ -12,11 +12,14 @@ from structlog.testing import LogCapture
 
 from berth.adapters.passthrough import PassthroughBackend
 from berth.adapters.prometheus_metrics import PrometheusMetrics
+from berth.adapters.upstream.account import UpstreamAccount
 from berth.adapters.upstream.settings import OPENAI, UpstreamKey, UpstreamSettings
+from berth.core.file_references import FileReferences
 from berth.core.metrics import Metrics
 from berth.core.stores import ContainerStore
 from berth.v1.provider_pb2 import Provider
 from fakes import FixedClock, MemoryStore
+from memory_files import MemoryFiles
 
 MAIN = UpstreamKey("main", "sk-main-secret")
 CONTAINER: dict[str, object] = {
@@ -148,17 +151,18 @@ async def passing(
         await asyncio.sleep(0)
 
     plain: dict[str, Any] = {"base_url": f"http://127.0.0.1:{port}/v1", "flavor": OPENAI, "timeout_seconds": 5}
-    backend = PassthroughBackend(
-        provider,
+    logger = structlog.wrap_logger(None, processors=[log])
+    account = UpstreamAccount(
         UpstreamSettings(keys=keys, **(plain | settings)),
-        store=kept,
+        provider=provider,
         now=clock,
-        log=structlog.wrap_logger(None, processors=[log]),
+        log=logger,
         metrics=metrics or PrometheusMetrics(),
         random=random,
         sleep=sleep,
     )
+    backend = PassthroughBackend(account, store=kept, files=FileReferences(MemoryFiles(clock)), now=clock, log=logger)
     try:
         yield Passed(backend, kept, clock, log, slept)
     finally:
-        await backend.close()
+        await account.close()

@@ -1,4 +1,4 @@
-"""Azure's side of its containers API: a server that looks closely at how it is asked, before a hosted Berth.
+"""Azure's side of its containers and files APIs: a server that looks closely at how it is asked, before a hosted Berth.
 
 What it minds is its paths, its header for keys and its version in the query; and
 it has no list of containers. The containers themselves are those of the Berth.
@@ -15,7 +15,8 @@ from chaining import UPSTREAM_KEY
 
 AZURE_KEY = "azure-key-of-the-gateway"
 _CONTAINERS = "/openai/v1/containers"
-_PATH = re.compile(rf"{_CONTAINERS}(/[^/]+(/files(/[^/]+(/content)?)?)?)?")
+_FILES = r"files(/[^/]+(/content)?)?"
+_PATH = re.compile(rf"/openai/v1/{_FILES}|{_CONTAINERS}(/[^/]+(/{_FILES})?)?")
 _SENT_ON = ("content-type", "range", "x-request-id")
 _SENT_BACK = (
     "content-type",

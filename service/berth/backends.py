@@ -11,10 +11,12 @@ from structlog.typing import FilteringBoundLogger
 from berth.adapters.memory_cache import MemoryCache
 from berth.adapters.object_blobs import ObjectBlobs
 from berth.adapters.passthrough import PassthroughBackend
+from berth.adapters.passthrough_files import PassthroughFiles
 from berth.adapters.sql_database import SqlDatabase
 from berth.adapters.sql_files import SqlFiles
 from berth.adapters.sql_idempotency import SqlIdempotency
 from berth.adapters.sql_store import SqlStore
+from berth.adapters.upstream.account import UpstreamAccount
 from berth.adapters.upstream.settings import AZURE, OPENAI, UpstreamKey, UpstreamSettings
 from berth.config import Config
 from berth.config.model import ProviderSettings
@@ -25,6 +27,7 @@ from berth.core.completion import Completion
 from berth.core.errors import StorageError
 from berth.core.file_backend import FileBackend
 from berth.core.file_catalogue import FileCatalogue
+from berth.core.file_references import FileReferences
 from berth.core.hosted import HostedBackend
 from berth.core.hosted_files import HostedFiles
 from berth.core.idempotent import IdempotentBackend, IdempotentFiles
@@ -60,25 +63,23 @@ def build_routers(
     config: Config, stack: AsyncExitStack, *, database: SqlDatabase, log: FilteringBoundLogger, metrics: Metrics
 ) -> Routers:
     """Open the blob store, make a backend for each provider that is configured, and close all with `stack`."""
-    store = SqlStore(database)
+    store, file_store = SqlStore(database), SqlFiles(database)
     claims = Claims(SqlIdempotency(database), keep_seconds=config.idempotency.hours * 3600, now=now, new_id=new_id)
-    hosted_containers, hosted_files = _hosted(config, stack, store, SqlFiles(database))
-    hosted = IdempotentBackend(hosted_containers, claims, resumes=True)
-    keeper = IdempotentFiles(hosted_files, claims, resumes=True)
-    passed_through = _passed_through(config, stack, store=store, claims=claims, log=log, metrics=metrics)
-    backends: dict[Provider, Backend] = dict(passed_through)
-    files: dict[Provider, FileBackend] = {provider: UnsupportedBackend(provider) for provider in passed_through}
+    hosted, hosted_files = _hosted(config, stack, store, file_store)
+    keeper = IdempotentBackend(hosted, claims, resumes=True)
+    file_keeper = IdempotentFiles(hosted_files, claims, resumes=True)
+    backends, files = _passed_through(config, stack, database=database, claims=claims, log=log, metrics=metrics)
+    direct = frozenset(backends) if config.auth.allow_direct_keys else frozenset()
     for name, provider in PROVIDERS.items():
         kind = config.backend_of(name)
         if kind == "hosted":
-            backends[provider], files[provider] = hosted, keeper
+            backends[provider], files[provider] = keeper, file_keeper
         elif kind == "unsupported":
             backends[provider] = files[provider] = UnsupportedBackend(provider)
     default = PROVIDERS[config.default_provider] if config.default_provider else Provider.PROVIDER_UNSPECIFIED
-    direct = frozenset(passed_through) if config.auth.allow_direct_keys else frozenset()
     return Routers(
-        Router(backends, keeper=hosted, store=store, direct=direct, default_provider=default),
-        Router(files, keeper=keeper, store=SqlFiles(database), noun="file", direct=direct, default_provider=default),
+        Router(backends, keeper=keeper, store=store, direct=direct, default_provider=default),
+        Router(files, keeper=file_keeper, store=file_store, noun="file", direct=direct, default_provider=default),
     )
 
 
@@ -86,18 +87,22 @@ def _passed_through(
     config: Config,
     stack: AsyncExitStack,
     *,
-    store: SqlStore,
+    database: SqlDatabase,
     claims: Claims,
     log: FilteringBoundLogger,
     metrics: Metrics,
-) -> dict[Provider, Backend]:
-    """Return a backend, behind the cache and idempotency, for each provider that keeps its containers itself."""
+) -> tuple[dict[Provider, Backend], dict[Provider, FileBackend]]:
+    """Return what answers for providers that keep containers and files themselves, behind cache and idempotency."""
     cache = MemoryCache(config.cache.max_bytes, timer=time.monotonic)
+    store, file_store = SqlStore(database), SqlFiles(database)
     backends: dict[Provider, Backend] = {}
+    files: dict[Provider, FileBackend] = {}
     for name, settings in config.passed_through().items():
-        provider = PROVIDERS[name]
-        passthrough = PassthroughBackend(provider, _upstream(settings), store=store, now=now, log=log, metrics=metrics)
-        stack.push_async_callback(passthrough.close)
+        provider, resumes = PROVIDERS[name], settings.honours_idempotency_keys
+        account = UpstreamAccount(_upstream(settings), provider=provider, now=now, log=log, metrics=metrics)
+        stack.push_async_callback(account.close)
+        references = FileReferences(file_store)
+        passthrough = PassthroughBackend(account, store=store, files=references, now=now, log=log)
         cached = CachedBackend(
             passthrough,
             cache,
@@ -107,8 +112,9 @@ def _passed_through(
             now=now,
             new_id=new_id,
         )
-        backends[provider] = IdempotentBackend(cached, claims, resumes=settings.honours_idempotency_keys)
-    return backends
+        backends[provider] = IdempotentBackend(cached, claims, resumes=resumes)
+        files[provider] = IdempotentFiles(PassthroughFiles(account, store=file_store), claims, resumes=resumes)
+    return backends, files
 
 
 def _upstream(settings: ProviderSettings) -> UpstreamSettings:

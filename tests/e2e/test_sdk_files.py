@@ -8,7 +8,10 @@ import pytest
 from openai import OpenAI
 from openai.types.file_create_params import ExpiresAfter
 
+from chaining import everywhere
 from running import KEY_A, KEY_B, Berth
+
+pytestmark = everywhere
 
 
 def sync_client(berth: Berth, prefix: str = "/v1", key: str = KEY_A) -> OpenAI:

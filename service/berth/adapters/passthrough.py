@@ -4,8 +4,6 @@ Creating one writes whose it is and which key made it; later calls go to that
 key, once. What is nobody's here is not asked for there.
 """
 
-import asyncio
-import random as chance
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Protocol
@@ -13,21 +11,20 @@ from typing import Protocol
 from structlog.typing import FilteringBoundLogger
 
 from berth.adapters.upstream import orders
-from berth.adapters.upstream.account import DIRECT, Sleep, Trip, UpstreamAccount
+from berth.adapters.upstream.account import DIRECT, Trip, UpstreamAccount
 from berth.adapters.upstream.answers import container_of, file_of, files_of
 from berth.adapters.upstream.download import Span, content_of
 from berth.adapters.upstream.errors import unreadable
 from berth.adapters.upstream.extra import Answer, dressed
-from berth.adapters.upstream.key_ring import KeyRing
 from berth.adapters.upstream.reply import Reply
 from berth.adapters.upstream.session import Order
-from berth.adapters.upstream.settings import UpstreamKey, UpstreamSettings
+from berth.adapters.upstream.settings import UpstreamKey
 from berth.core.backend import Content, Upload
 from berth.core.caller import Caller
 from berth.core.catalogue import Catalogue
 from berth.core.completion import Completion
 from berth.core.errors import BerthError, NotFoundError, StorageError, UnsupportedOperationError
-from berth.core.metrics import Metrics
+from berth.core.file_references import FileReferences
 from berth.core.providers import provider_name
 from berth.core.router import not_configured
 from berth.core.stores import ID_TAKEN, ContainerRecord, ContainerStore
@@ -68,51 +65,33 @@ class OnContainer(Protocol):
 
 
 class PassthroughBackend:
-    """A Backend before the containers API of one provider.
-
-    `now` gives seconds since 1970, `random` a number from 0 to below 1, and
-    `sleep` waits for a number of seconds. Connections are opened when they are
-    first needed, or by `open`; `close` closes them.
-    """
+    """A Backend before the containers API of the provider of `account`; `now` gives seconds since 1970."""
 
     def __init__(
         self,
-        provider: Provider,
-        settings: UpstreamSettings,
+        account: UpstreamAccount,
         *,
         store: ContainerStore,
+        files: FileReferences,
         now: Callable[[], int],
         log: FilteringBoundLogger,
-        metrics: Metrics,
-        random: Callable[[], float] = chance.random,
-        sleep: Sleep = asyncio.sleep,
     ) -> None:
-        self._provider = provider
-        self._name = provider_name(provider)
-        self._lacks = settings.flavor.lacks
+        self._account = account
+        self._provider = account.provider
+        self._name = provider_name(account.provider)
         self._store = store
+        self._files = files
         self._now = now
         self._log = log
         self._catalogue = Catalogue(store, now)
         self._completion = Completion()
-        self._ring = KeyRing(settings.keys, provider=self._name, now=now, random=random, log=log, metrics=metrics)
-        self._account = UpstreamAccount(
-            settings, provider=self._name, ring=self._ring, log=log, metrics=metrics, sleep=sleep
-        )
-
-    async def open(self) -> None:
-        """Read what the connections need. OSError if the authorities to trust cannot be read."""
-        await self._account.open()
-
-    async def close(self) -> None:
-        """Close the connections."""
-        await self._account.close()
 
     async def create_container(self, caller: Caller, request: CreateContainerRequest) -> Container:
         """Make a container with a key that is let in; see Backend."""
         self._require("container_create")
         order = orders.new_container(caller, request)
-        reply, trip = await self._created(caller, order)
+        key = await self._files.key_of(caller, request.file_ids)
+        reply, trip = await self._created(caller, order, key=key)
         value = self._account.read(reply, order, trip)
         container = container_of(value, provider=self._name)
         record = ContainerRecord(
@@ -127,7 +106,7 @@ class PassthroughBackend:
         Whose a container is, no provider knows; so none is asked, not even one
         that could list them.
         """
-        if caller.direct_key is None and not len(self._ring):
+        if caller.direct_key is None and not len(self._account.ring):
             raise not_configured(self._provider)
         return await self._catalogue.containers(caller, request)
 
@@ -158,6 +137,8 @@ class PassthroughBackend:
     async def create_container_file(self, caller: Caller, upload: Upload) -> ContainerFile:
         """Send a file on while it arrives; see Backend."""
         record, trip = await self._located("container_file_create", caller, upload)
+        if upload.file_id is not None:
+            await self._files.key_of(caller, [upload.file_id], param="file_id")
         order = orders.new_file(caller, upload)
         value = self._account.read(await self._account.send(order, trip), order, trip)
         file = file_of(value, provider=self._name, container_id=upload.container_id)
@@ -214,7 +195,7 @@ class PassthroughBackend:
         return self._dressed(response, trip, caller=caller, order=order, value=value)
 
     def _require(self, request_type: str) -> None:
-        if request_type in self._lacks:
+        if request_type in self._account.lacks:
             raise UnsupportedOperationError(request_type, self._name)
 
     async def _located(self, request_type: str, caller: Caller, request: OnContainer) -> tuple[ContainerRecord, Trip]:
@@ -223,14 +204,18 @@ class PassthroughBackend:
         record = await self._catalogue.container(caller, request.container_id, provider=request.provider)
         if record.key == DIRECT and caller.direct_key is not None:
             return record, Trip(UpstreamKey(DIRECT, caller.direct_key))
-        return record, Trip(self._ring.named(record.key))
+        return record, Trip(self._account.ring.named(record.key))
 
-    async def _created(self, caller: Caller, order: Order) -> tuple[Reply, Trip]:
+    async def _created(self, caller: Caller, order: Order, *, key: str | None) -> tuple[Reply, Trip]:
+        """Send a create with the key that made its files, where that is known: another one need not see them."""
         if caller.direct_key is not None:
             trip = Trip(UpstreamKey(DIRECT, caller.direct_key))
             return await self._account.send(order, trip), trip
-        if not len(self._ring):
+        if not len(self._account.ring):
             raise not_configured(self._provider)
+        if key is not None and key != DIRECT:
+            trip = Trip(self._account.ring.named(key))
+            return await self._account.send(order, trip), trip
         return await self._account.create(order)
 
     async def _add(self, record: ContainerRecord, caller: Caller, key: UpstreamKey) -> None:

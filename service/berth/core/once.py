@@ -98,7 +98,7 @@ class Once:
     ) -> Answer:
         """Return what `create` makes of `upload`, or what it made before.
 
-        `find` returns what an attempt has made, and its SHA-256; `retrieve`
+        `find` returns what an attempt has made, and its SHA-256, empty if nobody knows it; `retrieve`
         returns that as an answer of `kind`.
         """
         slot = Slot(caller.tenant, hash_of(key))
@@ -127,7 +127,7 @@ class Once:
     async def _require_same(self, slot: Slot, claim: Claim, upload: Observed, *, digest: str) -> None:
         """Make sure that what an earlier attempt made is of the same content."""
         await upload.read_through()
-        if not upload.is_of(digest):
+        if digest and not upload.is_of(digest):
             await self.store.abandon(slot, attempt=claim.attempt, owner=claim.owner)
             raise reused()
 

@@ -1,6 +1,7 @@
 """An account at a provider: its keys, its connections, and what is made of its answers."""
 
 import asyncio
+import random as chance
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from berth.adapters.upstream.session import Order, UpstreamHttp
 from berth.adapters.upstream.settings import UpstreamKey, UpstreamSettings
 from berth.core.errors import BerthError
 from berth.core.metrics import Metrics
+from berth.core.providers import provider_name
+from berth.v1.provider_pb2 import Provider
 
 DIRECT = "direct"
 """The name of a key of the caller's own."""
@@ -42,6 +45,11 @@ class Trip:
 class UpstreamAccount:
     """Sends orders, with the right key, as often as it takes, and returns good answers alone.
 
+    `ring` has the keys that are configured, and `lacks` the operations that the
+    provider is not asked for. `now` gives seconds since 1970, `random` a number
+    from 0 to below 1, and `sleep` waits for a number of seconds. Connections are
+    opened when they are first needed, or by `open`; `close` closes them.
+
     Each method raises the core error of what else may come, within the time
     that the settings allow.
     """
@@ -50,19 +58,23 @@ class UpstreamAccount:
         self,
         settings: UpstreamSettings,
         *,
-        provider: str,
-        ring: KeyRing,
+        provider: Provider,
+        now: Callable[[], int],
         log: FilteringBoundLogger,
         metrics: Metrics,
-        sleep: Sleep,
+        random: Callable[[], float] = chance.random,
+        sleep: Sleep = asyncio.sleep,
     ) -> None:
+        name = provider_name(provider)
+        self.provider = provider
+        self.lacks = settings.flavor.lacks
+        self.ring = KeyRing(settings.keys, provider=name, now=now, random=random, log=log, metrics=metrics)
         self._timeout_seconds = settings.timeout_seconds
         self._secrets = frozenset(settings.extra_headers.values())
-        self._provider = provider
-        self._ring = ring
+        self._provider = name
         self._sleep = sleep
         self._retries = Retries(max_retries=settings.max_retries, timeout_seconds=settings.timeout_seconds, sleep=sleep)
-        self._http = UpstreamHttp(settings, provider=provider, log=log, metrics=metrics)
+        self._http = UpstreamHttp(settings, provider=name, log=log, metrics=metrics)
 
     async def open(self) -> None:
         """Read what the connections need. OSError if the authorities to trust cannot be read."""
@@ -82,7 +94,7 @@ class UpstreamAccount:
 
     async def create(self, order: Order) -> tuple[Reply, Trip]:
         """Send `order` with one configured key after the other until one is let in."""
-        trip = Trip(self._ring.choose())
+        trip = Trip(self.ring.choose())
         return self._judged(await self._in_time(self._let_in(order, trip), order), order, trip), trip
 
     async def open_stream(self, order: Order, trip: Trip) -> tuple[Reply, Callable[[], None]]:
@@ -91,15 +103,15 @@ class UpstreamAccount:
         What is asked for beyond a file's end (416) is returned like a good answer.
         """
         key = trip.key
-        self._ring.take(key)
+        self.ring.take(key)
         try:
             reply = await self._in_time(self._exchanged(order, trip), order)
             if reply.status != _BEYOND_END:
                 self._judged(reply, order, trip)
         except BaseException:
-            self._ring.give_back(key)
+            self.ring.give_back(key)
             raise
-        return reply, lambda: self._ring.give_back(key)
+        return reply, lambda: self.ring.give_back(key)
 
     async def _let_in(self, order: Order, trip: Trip) -> Reply:
         """Pass over keys that are refused or at their limit; for the last one wait a moment, if it asks for that."""
@@ -110,8 +122,8 @@ class UpstreamAccount:
                 return reply
             limited = reply if reply.status == _TOO_MANY else limited
             spent.add(trip.key.name)
-            if self._ring.has_other(spent):
-                trip.key = self._ring.choose(spent)
+            if self.ring.has_other(spent):
+                trip.key = self.ring.choose(spent)
             elif reply is limited and not waited and _is_short(reply.retry_after):
                 waited = True
                 await self._sleep(reply.retry_after or 0)
@@ -120,11 +132,11 @@ class UpstreamAccount:
 
     async def _sent(self, order: Order, trip: Trip) -> Reply:
         key = trip.key
-        self._ring.take(key)
+        self.ring.take(key)
         try:
             return await self._exchanged(order, trip)
         finally:
-            self._ring.give_back(key)
+            self.ring.give_back(key)
 
     async def _exchanged(self, order: Order, trip: Trip) -> Reply:
         async def attempt() -> Reply:
@@ -136,8 +148,8 @@ class UpstreamAccount:
                 trip.seconds += perf_counter() - started
 
         reply = await self._retries.run(attempt, repeatable=order.is_repeatable)
-        if reply.status in REFUSED_KEY and trip.key in self._ring:
-            self._ring.put_aside(trip.key, status=reply.status)
+        if reply.status in REFUSED_KEY and trip.key in self.ring:
+            self.ring.put_aside(trip.key, status=reply.status)
         return reply
 
     async def _in_time(self, work: Awaitable[T], order: Order) -> T:
@@ -153,9 +165,9 @@ class UpstreamAccount:
             if order.form is not None and not order.form.is_sent:
                 raise unreadable(self._provider, "before it had the whole file")
             return reply
-        configured = trip.key in self._ring
+        configured = trip.key in self.ring
         if configured and reply.status in REFUSED_KEY:
-            raise self._ring.exhausted()
+            raise self.ring.exhausted()
         secrets = self.secrets(order, trip.key)
         error = refusal(reply, provider=self._provider, direct=not configured, secrets=secrets)
         error.is_final = reply.status in _LOST and not order.is_repeatable

@@ -22,6 +22,7 @@ from berth.v1.container_pb2 import (
     NetworkPolicyType,
 )
 from berth.v1.container_service_pb2 import CreateContainerRequest
+from berth.v1.file_pb2 import File
 
 _STATUS, _POLICY = "CONTAINER_STATUS_", "NETWORK_POLICY_TYPE_"
 _STATUSES = {name.removeprefix(_STATUS).lower(): name for name in ContainerStatus.keys()[1:]}
@@ -67,6 +68,11 @@ def file_of(value: object, *, provider: str, container_id: str) -> ContainerFile
 def files_of(value: object, *, provider: str, container_id: str) -> ListContainerFilesResponse:
     """Return the page of files, of a container, that a JSON object describes. UpstreamError if it describes none."""
     return _read(lambda fields: _files(fields, container_id), value, provider=provider, noun="list of files")
+
+
+def tenant_file_of(value: object, *, provider: str) -> File:
+    """Return the file, in no container, that a JSON object describes. UpstreamError if it describes none."""
+    return _read(_tenant_file, value, provider=provider, noun="file")
 
 
 def is_identifier(value: str) -> bool:
@@ -137,6 +143,19 @@ def _files(fields: Mapping[str, object], container_id: str) -> ListContainerFile
     if files:
         page.first_id, page.last_id = files[0].id, files[-1].id
     return page
+
+
+def _tenant_file(fields: Mapping[str, object]) -> File:
+    return File(
+        id=_id(fields, "file"),
+        object="file",
+        bytes=_integer(fields, "bytes"),
+        created_at=_integer(fields, "created_at"),
+        expires_at=_integer(fields, "expires_at"),
+        filename=_text(fields, "filename"),
+        purpose=_text(fields, "purpose"),
+        status=_text(fields, "status"),
+    )
 
 
 def _id(fields: Mapping[str, object], kind: str) -> str:

@@ -22,6 +22,7 @@ from berth.core.errors import InvalidRequestError, UpstreamError
 from berth.core.paths import DEFAULT_FILENAME, clean_filename
 from berth.core.providers import provider_name
 from berth.v1.container_file_service_pb2 import RetrieveContainerFileContentRequest
+from berth.v1.file_service_pb2 import RetrieveFileContentRequest
 from berth.v1.provider_pb2 import Provider
 
 _DEFAULT_CONTENT_TYPE = "application/octet-stream"
@@ -39,7 +40,7 @@ class Span:
     length: int | None = None
 
     @classmethod
-    def of(cls, request: RetrieveContainerFileContentRequest) -> "Span":
+    def of(cls, request: RetrieveContainerFileContentRequest | RetrieveFileContentRequest) -> "Span":
         """Return the range of a request. InvalidRequestError for one that cannot be."""
         offset = check_integer(request.offset, "offset", minimum=0, maximum=_MAX_LENGTH)
         if not request.HasField("length"):

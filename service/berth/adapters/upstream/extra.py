@@ -13,6 +13,8 @@ from berth.v1.container_file_pb2 import ContainerFile
 from berth.v1.container_file_service_pb2 import DeleteContainerFileResponse, ListContainerFilesResponse
 from berth.v1.container_pb2 import Container
 from berth.v1.container_service_pb2 import DeleteContainerResponse
+from berth.v1.file_pb2 import File
+from berth.v1.file_service_pb2 import DeleteFileResponse
 from berth.v1.provider_pb2 import Provider
 
 Answer = TypeVar(
@@ -22,6 +24,8 @@ Answer = TypeVar(
     ListContainerFilesResponse,
     DeleteContainerResponse,
     DeleteContainerFileResponse,
+    File,
+    DeleteFileResponse,
 )
 
 

@@ -2,9 +2,10 @@
 
 import secrets
 from asyncio import Timeout, get_running_loop
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 
 from berth.core.backend import Upload
+from berth.core.file_backend import FileUpload
 from berth.core.paths import clean_filename
 
 _DEFAULT_CONTENT_TYPE = "application/octet-stream"
@@ -13,13 +14,15 @@ _DEFAULT_CONTENT_TYPE = "application/octet-stream"
 class UploadForm:
     """The body of one upload; InvalidRequestError, at once, for a file's name that cannot be.
 
+    `fields` returns those beside the file, as far as they are known by now.
     `failure` is what went wrong with the upload itself while it was sent, and
     `is_sent` says that all of it was. Bytes can be read only once, so a form is
     sent again only where nothing of it was.
     """
 
-    def __init__(self, upload: Upload) -> None:
+    def __init__(self, upload: Upload | FileUpload, fields: Callable[[], Mapping[str, str]]) -> None:
         self._upload = upload
+        self._fields = fields
         self._filename = clean_filename(upload.filename)
         self._content_type = upload.content_type or _DEFAULT_CONTENT_TYPE
         self._boundary = f"berth-{secrets.token_hex(16)}"
@@ -36,8 +39,7 @@ class UploadForm:
     def described(self) -> dict[str, object]:
         """Return what may be shown of the form: all but the bytes."""
         file = {"filename": self._filename, "content_type": self._content_type}
-        path = self._upload.file_path
-        return {"file": file} | ({} if path is None else {"file_path": path})
+        return {"file": file, **self._fields()}
 
     def bound(self, timeout: Timeout, *, seconds: float) -> None:
         """Have `timeout` count, up to `seconds`, only while the provider is waited for, and not the caller."""
@@ -61,17 +63,17 @@ class UploadForm:
             raise
 
     async def _parts(self) -> AsyncIterator[bytes]:
-        """Yield the parts. A path that the caller sends behind the file is sent on behind the file."""
-        early = self._upload.file_path
-        if early is not None:
-            yield self._field("file_path", early)
+        """Yield the parts. What the caller sends behind the file is sent on behind the file."""
+        early = self._fields()
+        for name, value in early.items():
+            yield self._field(name, value)
         yield self._head(f'name="file"; filename="{_escaped(self._filename)}"', self._content_type)
         async for chunk in self._upload.chunks():
             yield chunk
         yield b"\r\n"
-        late = self._upload.file_path
-        if late is not None and late != early:
-            yield self._field("file_path", late)
+        for name, value in self._fields().items():
+            if early.get(name) != value:
+                yield self._field(name, value)
         yield f"--{self._boundary}--\r\n".encode()
 
     def _field(self, name: str, value: str) -> bytes:

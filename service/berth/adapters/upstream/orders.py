@@ -35,7 +35,7 @@ def new_container(caller: Caller, request: CreateContainerRequest) -> Order:
     return Order(
         "POST",
         _ROOT,
-        headers=_headers(caller),
+        headers=headers_of(caller),
         body=orjson.dumps(new_container_json(request)),
         secrets=frozenset(secret.value for secret in request.network_policy.domain_secrets if secret.value),
     )
@@ -43,15 +43,15 @@ def new_container(caller: Caller, request: CreateContainerRequest) -> Order:
 
 def container(method: str, caller: Caller, container_id: str) -> Order:
     """Return what retrieves or deletes a container."""
-    return Order(method, _container_path(container_id), headers=_headers(caller))
+    return Order(method, _container_path(container_id), headers=headers_of(caller))
 
 
 def new_file(caller: Caller, upload: Upload) -> Order:
     """Return what puts a file into a container. InvalidRequestError for a name that cannot be."""
     path = f"{_container_path(upload.container_id)}/files"
     if upload.file_id is None:
-        return Order("POST", path, headers=_headers(caller), form=UploadForm(upload))
-    return Order("POST", path, headers=_headers(caller), body=orjson.dumps(copied_file_json(upload)))
+        return Order("POST", path, headers=headers_of(caller), form=UploadForm(upload, lambda: _fields(upload)))
+    return Order("POST", path, headers=headers_of(caller), body=orjson.dumps(copied_file_json(upload)))
 
 
 def files(caller: Caller, request: ListContainerFilesRequest) -> Order:
@@ -59,18 +59,23 @@ def files(caller: Caller, request: ListContainerFilesRequest) -> Order:
     paging(request)
     given = {name: getattr(request, name) for name in ("limit", "after", "order") if request.HasField(name)}
     path = f"{_container_path(request.container_id)}/files"
-    return Order("GET", path, query=urlencode(given), headers=_headers(caller))
+    return Order("GET", path, query=urlencode(given), headers=headers_of(caller))
 
 
 def file(method: str, caller: Caller, request: FileRequest) -> Order:
     """Return what retrieves or deletes a file. InvalidRequestError for an empty id."""
-    return Order(method, _file_path(request), headers=_headers(caller))
+    return Order(method, _file_path(request), headers=headers_of(caller))
 
 
 def content(caller: Caller, request: FileRequest, span: Span) -> Order:
     """Return what opens a file. InvalidRequestError for an empty id."""
-    headers = _headers(caller) | span.headers
+    headers = headers_of(caller) | span.headers
     return Order("GET", f"{_file_path(request)}/content", headers=headers, streamed=True)
+
+
+def _fields(upload: Upload) -> dict[str, str]:
+    """Return the fields of the form that are known by now."""
+    return {} if upload.file_path is None else {"file_path": upload.file_path}
 
 
 def _container_path(container_id: str) -> str:
@@ -90,7 +95,8 @@ def _file_path(request: FileRequest) -> str:
     return f"{path}/files/{quote(request.file_id, safe='')}"
 
 
-def _headers(caller: Caller) -> dict[str, str]:
+def headers_of(caller: Caller) -> dict[str, str]:
+    """Return what a caller wants the provider to know."""
     options = caller.options
     given = {
         "OpenAI-Organization": options.organization,
