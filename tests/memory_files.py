@@ -63,6 +63,11 @@ class MemoryFiles:
         """Delete a file; see FileStore."""
         return self._remove([self._row(tenant, file_id)])
 
+    async def unheld(self, blobs: Sequence[str]) -> Sequence[str]:
+        """Return those that no file has; see FileStore."""
+        held = {row.record.blob for row in self._held()}
+        return [blob for blob in blobs if blob not in held]
+
     async def purge(self, *, limit: int) -> tuple[int, Sequence[str]]:
         """Delete expired files; see FileStore."""
         rows = [row for row in self._rows.values() if not row.deleted and self._is_over(row.record)][:limit]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from berth.core.backend import Backend
 from berth.core.caller import Caller
 from berth.v1.container_file_pb2 import ContainerFile
+from berth.v1.file_pb2 import FileExpiresAfter
 from berth.v1.provider_pb2 import Provider
 
 
@@ -28,6 +29,23 @@ class GivenUpload:
             yield chunk
         if self.then is not None:
             self.then()
+
+
+@dataclass
+class GivenFile:
+    """A FileUpload."""
+
+    provider: Provider
+    content: tuple[bytes, ...] = (b"hel", b"lo")
+    purpose: str | None = "batch"
+    filename: str | None = "a.txt"
+    content_type: str | None = "text/plain"
+    expires_after: FileExpiresAfter | None = None
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """Yield the chunks."""
+        for chunk in self.content:
+            yield chunk
 
 
 async def put_file(

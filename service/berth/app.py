@@ -12,13 +12,15 @@ from structlog.typing import FilteringBoundLogger
 
 from berth.adapters.memory_limits import MemoryLimits
 from berth.adapters.prometheus_metrics import PrometheusMetrics
-from berth.backends import Routers, build_routers, new_id, open_database
+from berth.backends import Backends, build_backends, new_id, open_database
 from berth.callers import build_credentials, reload_credentials
 from berth.config import Config
 from berth.core.attempts import FailedAttempts
 from berth.core.credentials import Credentials
+from berth.core.errors import StorageError
 from berth.core.limits import Gate, Limiter
 from berth.core.metrics import Metrics
+from berth.core.sweeper import Sweeper
 from berth.launch.address import Address
 from berth.launch.data_folder import claimed
 from berth.launch.kept_secrets import first_key
@@ -31,6 +33,9 @@ from berth.rpc.files import FileHandlers
 from berth.rpc.interceptors import auth, errors, limits, request
 from berth.rpc.server import Server
 from berth.v1 import container_file_service_pb2, container_service_pb2, file_service_pb2
+
+SWEEP_SECONDS = 600
+"""How long it is from one sweep to the next."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +70,13 @@ async def run(
         key = None if config.auth.mode == "none" or config.has_callers() else first_key(config.data_dir)
         metrics = PrometheusMetrics()
         database = open_database(config, stack)
-        routers = build_routers(config, stack, database=database, log=log, metrics=metrics)
+        backends = build_backends(config, stack, database=database, log=log, metrics=metrics)
         credentials = build_credentials(config, database, first_key=key)
         _on_hangup(lambda: reload_credentials(credentials, reload, first_key=key, log=log), stack)
         attempts = FailedAttempts(free=config.auth.free_failures_per_minute, timer=time.monotonic, sleep=asyncio.sleep)
         limiter = _limiter(config, stack, log)
         server = _server(
-            routers,
+            backends,
             credentials,
             attempts=attempts,
             limiter=limiter,
@@ -82,6 +87,7 @@ async def run(
         numbers = _numbers(config.listen.metrics, metrics, stack)
         grpc = listeners.bind(server)
         await server.start()
+        _sweep_now_and_then(backends.sweeper, stack, log)
         stack.push_async_callback(server.drain, GRACE_SECONDS)
         envoy = await stack.enter_async_context(listeners.envoy(json_log=json_log)) if rest else None
         await listeners.watch()
@@ -130,8 +136,25 @@ def _limiter(config: Config, stack: AsyncExitStack, log: FilteringBoundLogger) -
     return shared
 
 
+def _sweep_now_and_then(sweeper: Sweeper, stack: AsyncExitStack, log: FilteringBoundLogger) -> None:
+    """Sweep at once, and again and again until `stack` closes. One that fails is told of, and the next one comes."""
+
+    async def sweep() -> None:
+        while True:
+            try:
+                swept = await sweeper.sweep()
+            except StorageError as error:
+                log.warning("sweep.failed", reason=error.message)
+            else:
+                if any(swept):
+                    log.info("sweep.done", files=swept.files, blobs=swept.blobs)
+            await asyncio.sleep(SWEEP_SECONDS)
+
+    stack.callback(asyncio.create_task(sweep()).cancel)
+
+
 def _server(
-    routers: Routers,
+    backends: Backends,
     credentials: Credentials,
     *,
     attempts: FailedAttempts,
@@ -145,7 +168,7 @@ def _server(
     files = file_service_pb2.DESCRIPTOR.services_by_name["FileService"]
     return Server(
         {containers: ContainerHandlers(), container_files: ContainerFileHandlers(), files: FileHandlers()},
-        admit=admission(routers.containers, routers.files),
+        admit=admission(backends.containers, backends.files),
         interceptors=[
             request(log, metrics, new_request_id=lambda: new_id("req_", 32)),
             errors(log),

@@ -37,6 +37,7 @@ from berth.core.providers import PROVIDERS
 from berth.core.router import Router
 from berth.core.stores import Quotas
 from berth.core.stowage import Stowage
+from berth.core.sweeper import Sweeper
 from berth.core.unsupported import UnsupportedBackend
 from berth.launch.refusal import StartError
 from berth.v1.provider_pb2 import Provider
@@ -44,11 +45,12 @@ from berth.v1.provider_pb2 import Provider
 _FLAVORS = {"openai": OPENAI, "azure": AZURE}
 
 
-class Routers(NamedTuple):
-    """What picks the backend of containers, and that of files."""
+class Backends(NamedTuple):
+    """What picks the backend of containers, and that of files, and what sweeps behind the hosted ones."""
 
     containers: Router[Backend]
     files: Router[FileBackend]
+    sweeper: Sweeper
 
 
 def open_database(config: Config, stack: AsyncExitStack) -> SqlDatabase:
@@ -59,13 +61,14 @@ def open_database(config: Config, stack: AsyncExitStack) -> SqlDatabase:
     return database
 
 
-def build_routers(
+def build_backends(
     config: Config, stack: AsyncExitStack, *, database: SqlDatabase, log: FilteringBoundLogger, metrics: Metrics
-) -> Routers:
+) -> Backends:
     """Open the blob store, make a backend for each provider that is configured, and close all with `stack`."""
     store, file_store = SqlStore(database), SqlFiles(database)
     claims = Claims(SqlIdempotency(database), keep_seconds=config.idempotency.hours * 3600, now=now, new_id=new_id)
-    hosted, hosted_files = _hosted(config, stack, store, file_store)
+    blobs = _open_blobs(config, stack)
+    hosted, hosted_files = _hosted(config, store, file_store, blobs)
     keeper = IdempotentBackend(hosted, claims, resumes=True)
     file_keeper = IdempotentFiles(hosted_files, claims, resumes=True)
     backends, files = _passed_through(config, stack, database=database, claims=claims, log=log, metrics=metrics)
@@ -77,9 +80,10 @@ def build_routers(
         elif kind == "unsupported":
             backends[provider] = files[provider] = UnsupportedBackend(provider)
     default = PROVIDERS[config.default_provider] if config.default_provider else Provider.PROVIDER_UNSPECIFIED
-    return Routers(
+    return Backends(
         Router(backends, keeper=keeper, store=store, direct=direct, default_provider=default),
         Router(files, keeper=file_keeper, store=file_store, noun="file", direct=direct, default_provider=default),
+        Sweeper(file_store, blobs),
     )
 
 
@@ -134,12 +138,14 @@ def _upstream(settings: ProviderSettings) -> UpstreamSettings:
     )
 
 
-def _hosted(
-    config: Config, stack: AsyncExitStack, store: SqlStore, files: SqlFiles
-) -> tuple[HostedBackend, HostedFiles]:
+def _open_blobs(config: Config, stack: AsyncExitStack) -> ObjectBlobs:
     with _refusing("blobs.url"):
         blobs = ObjectBlobs.open(config.blobs_url())
     stack.callback(blobs.close)
+    return blobs
+
+
+def _hosted(config: Config, store: SqlStore, files: SqlFiles, blobs: ObjectBlobs) -> tuple[HostedBackend, HostedFiles]:
     limits = HostedLimits(
         default_minutes=config.hosted.default_minutes,
         max_minutes=config.hosted.max_minutes,

@@ -164,3 +164,12 @@ async def test_deleting(blobs: BlobStore) -> None:
     for name in ("a", "c"):
         with pytest.raises(NotFoundError):
             await blobs.get(f"cntr_1/{name}", offset=0, length=0)
+
+
+async def test_old_blobs_are_listed(blobs: BlobStore) -> None:
+    """Every blob is old for 0 seconds, none that was just put for an hour, and what is deleted is not there."""
+    for key in ("a/1", "b/2", "c/3"):
+        await blobs.put(key, chunks_of(b"x"))
+    await blobs.delete(["b/2"])
+    assert sorted([key async for keys in blobs.older_than(0) for key in keys]) == ["a/1", "c/3"]
+    assert not [key async for keys in blobs.older_than(3600) for key in keys]

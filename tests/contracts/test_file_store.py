@@ -135,3 +135,11 @@ async def test_an_id_is_given_once(files: FileStore) -> None:
     with pytest.raises(StorageError):
         await files.add(stored("f1", tenant="theirs"), quotas=ROOMY)
     assert (await files.get("ours", "f1")).tenant == "ours"
+
+
+async def test_what_nobody_holds(files: FileStore) -> None:
+    """Of some blobs those are told that no file has."""
+    await files.add(stored("f1"), quotas=ROOMY)
+    assert list(await files.unheld(["blob of f1", "other"])) == ["other"]
+    await files.delete("ours", "f1")
+    assert list(await files.unheld(["blob of f1"])) == ["blob of f1"]

@@ -8,7 +8,7 @@ from berth.core.unsupported import UnsupportedBackend
 from berth.v1.container_service_pb2 import CreateContainerRequest, ListContainersRequest, RetrieveContainerRequest
 from berth.v1.provider_pb2 import Provider
 from keeping import Kept
-from serving import GROQ, OLLAMA, ONLY_GROQ, OURS, THEIRS, Metadata, refused, serving
+from serving import GROQ, OLLAMA, ONLY_GROQ, OURS, THEIRS, Metadata, eventually, refused, serving
 
 
 @pytest.fixture
@@ -31,7 +31,8 @@ async def test_a_refused_call_is_counted(
     metrics = PrometheusMetrics()
     async with serving(backend, metrics=metrics) as served:
         await refused(served.containers.ListContainers(ListContainersRequest(provider=provider), metadata=metadata))
-    assert metrics.value("berth_call_seconds_count", request_type="container_list", **labels) == 1
+        counted = {"request_type": "container_list", **labels}
+        await eventually(lambda: metrics.value("berth_call_seconds_count", **counted) == 1)
     assert metrics.value("berth_calls_in_flight") == 0
 
 

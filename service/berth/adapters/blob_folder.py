@@ -41,6 +41,10 @@ class BlobFolder:
         """Return the key under which the bytes of `key` are written first."""
         return f"{_INCOMING}/{key.replace('/', '.')}"
 
+    def is_staging(self, key: str) -> bool:
+        """Tell whether a key is one under which bytes are written first."""
+        return key.startswith(f"{_INCOMING}/")
+
     def publish(self, staging_key: str, key: str) -> None:
         """Give written bytes their key, durably, or remove them: first the bytes, then the name and its folders."""
         staged, target = self.root / staging_key, self.root / key

@@ -5,8 +5,9 @@ about files is the business of `blob_folder`.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Iterable
+from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 from urllib.parse import unquote, urlsplit
@@ -80,6 +81,18 @@ class ObjectBlobs:
                 for key in batch:
                     with suppress(FileNotFoundError):
                         await obstore.delete_async(self._store, key)
+
+    async def older_than(self, seconds: int) -> AsyncIterator[Sequence[str]]:
+        """Yield the keys of old blobs; see BlobStore."""
+        until = datetime.now(UTC) - timedelta(seconds=seconds)
+        batches = aiter(obstore.list(self._store))
+        while True:
+            with translated():
+                batch = await anext(batches, None)
+            if batch is None:
+                return
+            old = [blob["path"] for blob in batch if blob["last_modified"] <= until]
+            yield [key for key in old if not self._folder.is_staging(key)]
 
     async def _publish(self, writer: "AsyncWritableFile", staging_key: str, *, key: str) -> None:
         with translated():

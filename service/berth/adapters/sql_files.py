@@ -27,6 +27,7 @@ _EXPIRED = """
     SELECT seq, tenant, bytes, blob FROM tenant_files
     WHERE deleted_at IS NULL AND expires_at IS NOT NULL AND expires_at <= ? ORDER BY expires_at LIMIT ?
 """
+_IS_HELD = "SELECT 1 FROM blobs WHERE key = ?"
 _DELETE = "UPDATE tenant_files SET deleted_at = ? WHERE seq = ?"
 
 
@@ -77,6 +78,10 @@ class SqlFiles:
         """Delete a file; see FileStore."""
         now = int(self._now())
         return await self._database.write(lambda connection: _delete(connection, tenant, file_id=file_id, now=now))
+
+    async def unheld(self, blobs: Sequence[str]) -> Sequence[str]:
+        """Return those that no file has; see FileStore."""
+        return [blob for blob in blobs if self._database.one(_IS_HELD, blob) is None]
 
     async def purge(self, *, limit: int) -> tuple[int, Sequence[str]]:
         """Delete expired files; see FileStore."""

@@ -74,6 +74,9 @@ class FileStore(Protocol):
     async def delete(self, tenant: str, file_id: str) -> Sequence[str]:
         """Delete a file's row; return the blobs that nobody holds any more. NotFoundError if there is no such file."""
 
+    async def unheld(self, blobs: Sequence[str]) -> Sequence[str]:
+        """Return those of `blobs` that no file has, in a container or outside."""
+
     async def purge(self, *, limit: int) -> tuple[int, Sequence[str]]:
         """Delete the rows of at most `limit` files that have expired.
 

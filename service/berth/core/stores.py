@@ -210,6 +210,9 @@ class BlobStore(Protocol):
     async def delete(self, keys: Iterable[str]) -> None:
         """Delete blobs; one that is not there is no error."""
 
+    def older_than(self, seconds: int) -> AsyncIterator[Sequence[str]]:
+        """Yield the keys of the blobs that were put `seconds` ago or longer, some at a time."""
+
 
 @dataclass(frozen=True, slots=True)
 class CacheKey:

@@ -1,0 +1,204 @@
+"""Rows, bytes and quotas under random uploads, copies, deletions, expiry, sweeps and crashes: they always agree."""
+
+import asyncio
+import sqlite3
+import tempfile
+from collections.abc import AsyncIterator, Iterable
+from contextlib import ExitStack, closing, suppress
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+
+from berth.adapters.object_blobs import ObjectBlobs
+from berth.adapters.sql_database import SqlDatabase
+from berth.adapters.sql_files import SqlFiles
+from berth.adapters.sql_store import SqlStore
+from berth.core.caller import Caller
+from berth.core.errors import BerthError
+from berth.core.sweeper import Sweeper
+from berth.v1.container_file_service_pb2 import DeleteContainerFileRequest
+from berth.v1.container_service_pb2 import CreateContainerRequest, DeleteContainerRequest
+from berth.v1.file_pb2 import FileExpiresAfter
+from berth.v1.file_service_pb2 import DeleteFileRequest
+from fakes import FixedClock
+from keeping import hosted_both
+from records import OLLAMA
+from uploading import GivenFile, GivenUpload
+
+CALLERS = (Caller("ours", "first"), Caller("theirs", "second"))
+HOUR = 3600
+ROWS = """
+    SELECT files.blob, files.sha256, files.bytes, containers.tenant FROM files
+    JOIN containers ON containers.seq = files.container_seq WHERE files.deleted_at IS NULL
+    UNION ALL SELECT blob, sha256, bytes, tenant FROM tenant_files WHERE deleted_at IS NULL
+"""
+HELD = "SELECT key, holders FROM blobs"
+SUMS = "SELECT tenant, bytes FROM tenants WHERE bytes != 0"
+CONTAINERS = """
+    SELECT containers.bytes, coalesce(sum(files.bytes), 0) FROM containers
+    LEFT JOIN files ON files.container_seq = containers.seq AND files.deleted_at IS NULL
+    WHERE containers.deleted_at IS NULL GROUP BY containers.seq
+"""
+
+callers = st.sampled_from(CALLERS)
+contents = st.sampled_from([b"", b"a", b"bb", b"c" * 90_000])
+crashes = st.sampled_from([None] * 6 + ["before the bytes", "behind the bytes", "before removing"])
+picks = st.integers(0, 1000)
+
+
+class Crash(BaseException):
+    """The process ends here."""
+
+
+class CrashingBlobs(ObjectBlobs):
+    """Blobs at which the process may end."""
+
+    crash: str | None = None
+
+    async def put(self, key: str, chunks: AsyncIterator[bytes]) -> None:
+        """Store a blob, or what is asked for instead."""
+        if self.crash == "before the bytes":
+            raise Crash
+        await super().put(key, chunks)
+        if self.crash == "behind the bytes":
+            raise Crash
+
+    async def delete(self, keys: Iterable[str]) -> None:
+        """Delete blobs, or what is asked for instead."""
+        if self.crash == "before removing":
+            raise Crash
+        await super().delete(keys)
+
+
+class BytesWorld(RuleBasedStateMachine):
+    """Two tenants, their containers and files, and what is in the database and the folder."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.runner = asyncio.Runner()
+        self.stack = ExitStack()
+        self.folder = Path(self.stack.enter_context(tempfile.TemporaryDirectory()))
+        self.clock = FixedClock()
+        self.blobs = CrashingBlobs.open((self.folder / "blobs").as_uri())
+        self.stack.callback(self.blobs.close)
+        database = self.stack.enter_context(closing(SqlDatabase.open(f"sqlite:///{self.folder}/berth.db")))
+        self.file_store = SqlFiles(database, now=self.clock)
+        store = SqlStore(database, now=self.clock)
+        self.backend, self.backend_of_files = hosted_both(store, self.file_store, self.blobs, clock=self.clock)
+        self.files: list[str] = []
+        self.containers: list[str] = []
+        self.copies: list[tuple[str, str]] = []
+
+    def teardown(self) -> None:
+        """Let everything go."""
+        self.runner.close()
+        self.stack.close()
+
+    def pick(self, ids: list[str], index: int) -> str:
+        return ids[index % len(ids)] if ids else "none"
+
+    @rule(caller=callers, content=contents, expires=st.booleans(), crash=crashes)
+    def upload_file(self, caller: Caller, content: bytes, *, expires: bool, crash: str | None) -> None:
+        expiry = FileExpiresAfter(anchor="created_at", seconds=HOUR) if expires else None
+        upload = GivenFile(OLLAMA, (content,), expires_after=expiry)
+        with self.crashing(crash):
+            self.files.append(self.runner.run(self.backend_of_files.create_file(caller, upload)).id)
+
+    @rule(caller=callers, index=picks, content=contents, crash=crashes)
+    def upload_into_container(self, caller: Caller, index: int, content: bytes, crash: str | None) -> None:
+        upload = GivenUpload(self.pick(self.containers, index), (content,))
+        with self.crashing(crash):
+            made = self.runner.run(self.backend.create_container_file(caller, upload))
+            self.copies.append((made.container_id, made.id))
+
+    @rule(caller=callers, indices=st.lists(picks, max_size=4))
+    def create_container(self, caller: Caller, indices: list[int]) -> None:
+        request = CreateContainerRequest(
+            provider=OLLAMA, name="box", file_ids=[self.pick(self.files, index) for index in indices]
+        )
+        with self.crashing(None):
+            self.containers.append(self.runner.run(self.backend.create_container(caller, request)).id)
+
+    @rule(caller=callers, index=picks, file=picks)
+    def copy(self, caller: Caller, index: int, file: int) -> None:
+        upload = replace(GivenUpload(self.pick(self.containers, index), ()), file_id=self.pick(self.files, file))
+        with self.crashing(None):
+            made = self.runner.run(self.backend.create_container_file(caller, upload))
+            self.copies.append((made.container_id, made.id))
+
+    @rule(caller=callers, index=picks, crash=crashes)
+    def delete_file(self, caller: Caller, index: int, crash: str | None) -> None:
+        request = DeleteFileRequest(file_id=self.pick(self.files, index))
+        with self.crashing(crash):
+            self.runner.run(self.backend_of_files.delete_file(caller, request))
+
+    @rule(caller=callers, index=picks, crash=crashes)
+    def delete_from_container(self, caller: Caller, index: int, crash: str | None) -> None:
+        container, file = self.copies[index % len(self.copies)] if self.copies else ("none", "none")
+        request = DeleteContainerFileRequest(container_id=container, file_id=file)
+        with self.crashing(crash):
+            self.runner.run(self.backend.delete_container_file(caller, request))
+
+    @rule(caller=callers, index=picks, crash=crashes)
+    def delete_container(self, caller: Caller, index: int, crash: str | None) -> None:
+        request = DeleteContainerRequest(container_id=self.pick(self.containers, index))
+        with self.crashing(crash):
+            self.runner.run(self.backend.delete_container(caller, request))
+
+    @rule(seconds=st.sampled_from([60, HOUR]))
+    def wait(self, seconds: int) -> None:
+        self.clock.advance(seconds)
+
+    @rule(crash=crashes)
+    def sweep(self, crash: str | None) -> None:
+        """Sweep, and again behind a crash: then every blob has a row."""
+        sweeper = Sweeper(self.file_store, self.blobs, grace_seconds=0)
+        with self.crashing(crash):
+            self.runner.run(sweeper.sweep())
+        self.runner.run(sweeper.sweep())
+        assert self.stored() == {row[0] for row in self.query(ROWS)}
+
+    @invariant()
+    def every_row_has_its_bytes(self) -> None:
+        for blob, digest, size, _ in self.query(ROWS):
+            content = (self.folder / "blobs" / blob).read_bytes()
+            assert (sha256(content).hexdigest(), len(content)) == (digest, size)
+
+    @invariant()
+    def holders_and_sums_are_right(self) -> None:
+        holders, sums = dict[str, int](), dict[str, int]()
+        for blob, _, size, tenant in self.query(ROWS):
+            holders[blob] = holders.get(blob, 0) + 1
+            sums[tenant] = sums.get(tenant, 0) + size
+        assert dict(self.query(HELD)) == holders
+        assert dict(self.query(SUMS)) == {tenant: size for tenant, size in sums.items() if size}
+        assert all(told == counted for told, counted in self.query(CONTAINERS))
+
+    def crashing(self, crash: str | None) -> ExitStack:
+        """Let the process end at a point, or a refusal come."""
+        stack = ExitStack()
+        stack.enter_context(suppress(Crash, BerthError))
+        self.blobs.crash = crash
+        stack.callback(setattr, self.blobs, "crash", None)
+        return stack
+
+    def stored(self) -> set[str]:
+        root = self.folder / "blobs"
+        return {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()}
+
+    def query(self, query: str) -> list[Any]:
+        with closing(sqlite3.connect(self.folder / "berth.db")) as connection:
+            return connection.execute(query).fetchall()
+
+
+EFFORT = settings(max_examples=40, stateful_step_count=30, deadline=None)
+
+
+def test_rows_bytes_and_quotas_agree() -> None:
+    """Every row has its bytes, every blob a row once it is swept, and sums are what quotas count."""
+    run_state_machine_as_test(BytesWorld, settings=EFFORT)
