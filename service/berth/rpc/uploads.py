@@ -6,6 +6,7 @@ up to the file when the upload is opened, and the file while it is stored.
 """
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
 from typing import TypeVar
 
@@ -28,7 +29,7 @@ T = TypeVar("T")
 R = TypeVar("R", CreateContainerFileRequest, CreateFileRequest)
 
 
-class StreamedBytes:
+class StreamedBytes(ABC):
     """What uploads have in common that are read from a stream of requests: the file, its name and its type."""
 
     def __init__(self, first: CreateContainerFileRequest | CreateFileRequest) -> None:
@@ -48,13 +49,13 @@ class StreamedBytes:
             return await self._read_form(Form(body_type, bodies, take=self._take, take_late=self._take_late))
         return await self._read_bytes(bodies, body_type)
 
+    @abstractmethod
     def _take(self, name: str, value: str) -> None:
         """Set a field that stands before the file."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _take_late(self, name: str, value: str) -> None:
         """Set a field that stands behind the file."""
-        raise NotImplementedError
 
     async def _read_form(self, form: Form) -> bool:
         has_file = await form.find_file()
