@@ -23,10 +23,10 @@ from berth.core.errors import file_damaged
 if TYPE_CHECKING:  # it exists for the type checker only
     from obstore import AsyncWritableFile
 
-# Each part costs a hop to another thread and back, so small ones are slow; of
-# large ones an upload holds three and a download one.
-_PART_BYTES = 1024 * 1024
-_PARTS_IN_FLIGHT = 2
+# Each part costs a hop to another thread and back, so very small ones are slow;
+# an upload holds two of them, and many uploads run at a time.
+_PART_BYTES = 256 * 1024
+_PARTS_IN_FLIGHT = 1
 _CHUNK_BYTES = 512 * 1024
 
 
