@@ -1,7 +1,9 @@
-"""Files of any size, little memory: what 512 MiB up and down cost the service and Envoy together."""
+"""Files of any size, and many at a time, little memory: what they cost the service and Envoy together."""
 
+import os
 import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -32,6 +34,31 @@ def test_flat_memory(berth: Berth, capsys: pytest.CaptureFixture[str]) -> None:
     with capsys.disabled():
         print(f"\nmemory, service and Envoy: {cost}")  # noqa: T201 - figures for people
     assert max(cost.upload, cost.download) <= 48
+
+
+@pytest.mark.timeout(300)
+def test_many_uploads(berth: Berth, capsys: pytest.CaptureFixture[str]) -> None:
+    """16 forms with 64 MiB each go up at once with at most 96 MiB more memory in service and Envoy together."""
+    pids = children(berth.process.pid)
+    with httpx2.Client(base_url=berth.rest, headers=HEADERS, timeout=240) as client:
+        upload(client, b"warm")
+        at_rest = memory_mebibytes(pids, "VmRSS")
+        reset_peaks(pids)
+        contents = [os.urandom(MEBIBYTE) + bytes(63 * MEBIBYTE) for _ in range(16)]
+        with ThreadPoolExecutor(16) as threads:
+            sizes = list(threads.map(lambda content: upload(client, content), contents))
+    more = memory_mebibytes(pids, "VmHWM") - at_rest
+    with capsys.disabled():
+        print(f"\nmemory, service and Envoy: +{more:.1f} for 16 x 64 MiB up at once")  # noqa: T201 - figures for people
+    assert sizes == [64 * MEBIBYTE] * 16
+    assert more <= 96
+
+
+def upload(client: httpx2.Client, content: bytes) -> int:
+    """Send a file as a form; return how large it is where it arrived."""
+    answer = client.post("/v1/files", data={"purpose": "user_data"}, files={"file": ("many.bin", content)})
+    size: int = answer.raise_for_status().json()["bytes"]
+    return size
 
 
 @pytest.mark.timeout(300)

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from berth.rest.cluster import cluster_limits
-from berth.rest.edge import MAX_REQUEST_HEADERS_KIB, MEBIBYTE, EdgeSettings
+from berth.rest.edge import MAX_REQUEST_HEADERS_KIB, MEBIBYTE, UPLOAD_BUFFER_BYTES, EdgeSettings
 from berth.rest.filters import http_filters, typed
 from berth.rest.istio import envoy_filter
 from berth.rest.listener_tls import tls_socket
@@ -103,8 +103,7 @@ def _listener(settings: EdgeSettings) -> Json:
         "address": _address(settings.rest_host, settings.rest_port),
         # With it, a second Envoy on the same port would start without a word and take half of the connections.
         "enable_reuse_port": False,
-        # Envoy's advice is 32 KiB; at 1 MiB uploads run at full speed, and memory still stays flat.
-        "per_connection_buffer_limit_bytes": MEBIBYTE,
+        "per_connection_buffer_limit_bytes": UPLOAD_BUFFER_BYTES,
         "filter_chains": [chain],
     }
 
@@ -147,7 +146,7 @@ def _hardening() -> Json:
         # Dropped and not refused: the service knows no header with an underscore, and gRPC callers may well send some.
         "common_http_protocol_options": {"idle_timeout": "600s", "headers_with_underscores_action": "DROP_HEADER"},
         "max_request_headers_kb": MAX_REQUEST_HEADERS_KIB,
-        # The window of a connection is what its buffer holds: a caller cannot make Envoy keep more than over HTTP/1.1.
+        # One window for all streams of a connection: however many there are, a caller cannot make Envoy keep more.
         "http2_protocol_options": {
             "max_concurrent_streams": 100,
             "initial_stream_window_size": MEBIBYTE,
