@@ -23,8 +23,9 @@ check: $(READY) ## format, lint, types, proto rules, generated code fresh, archi
 	@$(BIN)/python proto/generate.py --check
 	@$(BIN)/python -m pytest -q --no-header tests/test_architecture.py
 
-bench: $(READY) ## measure Berth beside an empty handler, and before a provider
+bench: $(READY) ## measure Berth beside an empty handler, one that counts bytes, and before a provider
 	@$(BIN)/python bench/retrieve_file.py
+	@$(BIN)/python bench/uploads.py
 	@$(BIN)/python bench/passthrough.py
 
 proto: $(READY) ## generate service/berth/v1 from proto/

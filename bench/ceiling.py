@@ -1,12 +1,13 @@
-"""The ceiling: a grpc.aio server that answers RetrieveContainerFile with a ready message, behind the same Envoy.
+"""The ceiling: a grpc.aio server that answers with ready messages, behind the same Envoy.
 
-No interceptor, no store, no log: what is left is what Berth stands on. Prints
-the same line as `berth up` when it is ready, and runs until it is terminated.
+No interceptor, no store, no log: what is left is what Berth stands on. Of an
+upload it counts the bytes. Prints the same line as `berth up` when it is ready, and runs until it is terminated.
 """
 
 import asyncio
 import json
 import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import grpc
@@ -22,6 +23,9 @@ from berth.v1.container_file_service_pb2_grpc import (
     add_ContainerFileServiceServicer_to_server,
 )
 from berth.v1.extra_fields_pb2 import ExtraFields
+from berth.v1.file_pb2 import File
+from berth.v1.file_service_pb2 import CreateFileRequest
+from berth.v1.file_service_pb2_grpc import FileServiceServicer, add_FileServiceServicer_to_server
 from berth.v1.provider_pb2 import Provider
 
 
@@ -44,10 +48,22 @@ class Ceiling(ContainerFileServiceServicer):
         )
 
 
+class CountingCeiling(FileServiceServicer):
+    """Counts the bytes of uploads, and keeps none."""
+
+    async def CreateFile(self, requests: AsyncIterator[CreateFileRequest], _: object) -> File:  # noqa: N802 - the contract's name
+        """Return how many bytes there were."""
+        counted = 0
+        async for request in requests:
+            counted += len(request.body.data)
+        return File(id="file-none", object="file", bytes=counted)
+
+
 async def main(folder: Path) -> None:
     """Serve, with what Envoy needs in `folder`."""
     server = grpc.aio.server(options=OPTIONS)
     add_ContainerFileServiceServicer_to_server(Ceiling(), server)  # type: ignore[abstract] # the others are not asked
+    add_FileServiceServicer_to_server(CountingCeiling(), server)  # type: ignore[abstract] # the others are not asked
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     settings = EdgeSettings(rest_port=0, grpc_port=port)

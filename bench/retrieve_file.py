@@ -7,17 +7,10 @@ time that each answer cost the servers stands beside them.
 """
 
 import asyncio
-import json
-import os
 import statistics
-import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from functools import partial
-from pathlib import Path
-from urllib.parse import urlsplit
 
 import grpc
 from google.api.httpbody_pb2 import HttpBody
@@ -27,6 +20,7 @@ from berth.v1.container_file_service_pb2_grpc import ContainerFileServiceStub
 from berth.v1.container_service_pb2 import CreateContainerRequest
 from berth.v1.container_service_pb2_grpc import ContainerServiceStub
 from berth.v1.provider_pb2 import Provider
+from targets import Target, side_by_side
 
 CONNECTIONS = 16
 CALLS = 250
@@ -34,26 +28,6 @@ CALLS = 250
 ROUNDS = 7
 
 Load = Callable[[], Awaitable[None]]
-
-
-class Target:
-    """A server under load: where it answers, and its processes."""
-
-    def __init__(self, process: "subprocess.Popen[bytes]") -> None:
-        self.process = process
-        assert process.stdout is not None
-        ready = json.loads(process.stdout.readline())
-        self.grpc: str = ready["grpc"]
-        self.rest = urlsplit(ready["rest"])
-        self.key: str = ready.get("virtual_key", "none")
-        pid = process.pid
-        below = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        self.parts = {"service": pid, "envoy": int(below[0])}
-
-    def cpu_seconds(self, part: str) -> float:
-        """Return the processor time that a part has used so far."""
-        fields = Path(f"/proc/{self.parts[part]}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 async def make_file(target: Target) -> RetrieveContainerFileRequest:
@@ -133,20 +107,9 @@ async def compare(berth: Target, ceiling: Target) -> None:
 
 
 def main() -> None:
-    """Start both, compare them, stop them."""
-    with tempfile.TemporaryDirectory() as folder, (Path(folder) / "log").open("wb") as log:
-        ports = ("--rest-port", "0", "--grpc-port", "0")
-        commands = (
-            [sys.executable, "-m", "berth", "up", "--data-dir", f"{folder}/data", *ports],
-            [sys.executable, str(Path(__file__).with_name("ceiling.py")), f"{folder}/ceiling"],
-        )
-        processes = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log) for command in commands]
-        try:
-            asyncio.run(compare(*(Target(process) for process in processes)))
-        finally:
-            for process in processes:
-                process.terminate()
-                process.wait()
+    """Compare both."""
+    with side_by_side() as (berth, ceiling):
+        asyncio.run(compare(berth, ceiling))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,57 @@
+"""What the benchmarks measure: a Berth and its ceiling, side by side, as processes of their own."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+
+class Target:
+    """A server under load: where it answers, and its processes."""
+
+    def __init__(self, process: "subprocess.Popen[bytes]") -> None:
+        self.process = process
+        assert process.stdout is not None
+        ready = json.loads(process.stdout.readline())
+        self.grpc: str = ready["grpc"]
+        self.rest = urlsplit(ready["rest"])
+        self.key: str = ready.get("virtual_key", "none")
+        pid = process.pid
+        below = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        self.parts = {"service": pid, "envoy": int(below[0])}
+
+    def cpu_seconds(self, part: str) -> float:
+        """Return the processor time that a part has used so far."""
+        fields = Path(f"/proc/{self.parts[part]}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+class SideBySide(NamedTuple):
+    """The two that are compared."""
+
+    berth: Target
+    ceiling: Target
+
+
+@contextmanager
+def side_by_side() -> Iterator[SideBySide]:
+    """Start both, and stop them in the end."""
+    with tempfile.TemporaryDirectory() as folder, (Path(folder) / "log").open("wb") as log:
+        ports = ("--rest-port", "0", "--grpc-port", "0")
+        commands = (
+            [sys.executable, "-m", "berth", "up", "--data-dir", f"{folder}/data", *ports],
+            [sys.executable, str(Path(__file__).with_name("ceiling.py")), f"{folder}/ceiling"],
+        )
+        processes = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log) for command in commands]
+        try:
+            yield SideBySide(*(Target(process) for process in processes))
+        finally:
+            for process in processes:
+                process.terminate()
+                process.wait()
