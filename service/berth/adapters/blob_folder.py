@@ -13,7 +13,6 @@ from pathlib import Path
 
 _INCOMING = ".incoming"
 _OWNER_ONLY = 0o700
-_ATTEMPTS = 10
 
 
 class BlobFolder:
@@ -50,7 +49,8 @@ class BlobFolder:
         staged, target = self.root / staging_key, self.root / key
         try:
             sync(staged)
-            _move(staged, target)
+            target.parent.mkdir(exist_ok=True)
+            staged.replace(target)
             sync(target.parent)
             sync(self.root)
         except OSError:
@@ -67,18 +67,6 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _move(staged: Path, target: Path) -> None:
-    """Rename, into a folder that the deletion of its last blob may be removing at this moment."""
-    for _ in range(_ATTEMPTS):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            staged.replace(target)
-        except FileNotFoundError:
-            continue
-        return
-    raise OSError(f"cannot move {staged} to {target}")
 
 
 def _taken_alone(lock: int) -> bool:

@@ -31,11 +31,12 @@ _CHUNK_BYTES = 512 * 1024
 
 
 class ObjectBlobs:
-    """A BlobStore in a folder. Keys are one or more names with "/" between them; each is put once."""
+    """A BlobStore in a folder. Keys are a folder's name, "/", and a name; each is put once."""
 
     def __init__(self, folder: BlobFolder) -> None:
         self._folder = folder
-        self._store = LocalStore(folder.root, automatic_cleanup=True)
+        # Its folders stay when they are empty: removing one could meet a blob that is on its way into it.
+        self._store = LocalStore(folder.root)
 
     @classmethod
     def open(cls, url: str) -> Self:
@@ -72,7 +73,7 @@ class ObjectBlobs:
         return self._chunks(key, first, start=offset + len(first), end=end)
 
     async def delete(self, keys: Iterable[str]) -> None:
-        """Delete blobs; see BlobStore. Folders that are empty then go as well."""
+        """Delete blobs; see BlobStore."""
         batch = list(keys)
         with translated():
             try:
