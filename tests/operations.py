@@ -25,16 +25,26 @@ from berth.v1.container_service_pb2 import (
 )
 from berth.v1.container_service_pb2_grpc import ContainerServiceStub
 from berth.v1.error_pb2 import ErrorReply
+from berth.v1.file_service_pb2 import (
+    CreateFileRequest,
+    DeleteFileRequest,
+    ListFilesRequest,
+    RetrieveFileContentRequest,
+    RetrieveFileRequest,
+)
+from berth.v1.file_service_pb2_grpc import FileServiceStub
 from berth.v1.provider_pb2 import Provider
 
 OLLAMA = Provider.PROVIDER_OLLAMA
 
 
 class Place(NamedTuple):
-    """A container, and a file in it."""
+    """What there is to work on: a container, a file in it, a file in none, and a container to copy that one into."""
 
     container: str
     file: str
+    loose: str
+    target: str
 
 
 class Outcome(NamedTuple):
@@ -46,68 +56,117 @@ class Outcome(NamedTuple):
 
 
 OK = Outcome(200)
+UPLOADS = {"CreateContainerFile", "CreateFile"}
+DOWNLOADS = {"RetrieveContainerFileContent", "RetrieveFileContent"}
 
 
 @dataclass(frozen=True)
 class Operation:
-    """An operation on a place: its REST request, and its request in gRPC."""
+    """A method of the contract, called on a place: its REST request, and its request in gRPC.
 
-    name: str
+    `also` tells a second way to call the same method from the first.
+    """
+
+    method: str
     verb: str
     path: str
     message: Callable[[Place], Message]
-    body: Mapping[str, Any] | None = None
+    body: Callable[[Place], Mapping[str, Any]] = lambda _: {}
+    also: str = ""
+
+    @property
+    def name(self) -> str:
+        """What it is called in a table."""
+        return f"{self.method} {self.also}".strip()
 
 
-def _upload(place: Place) -> Message:
-    body = HttpBody(content_type="text/plain", data=b"new")
-    return CreateContainerFileRequest(container_id=place.container, provider=OLLAMA, filename="new", body=body)
+NEW = HttpBody(content_type="text/plain", data=b"new")
+UPLOAD = {"file": ("new", b"new")}
+
+
+def _container(kind: Callable[..., Message]) -> Callable[[Place], Message]:
+    return lambda place: kind(container_id=place.container, provider=OLLAMA)
 
 
 def _file(kind: Callable[..., Message]) -> Callable[[Place], Message]:
     return lambda place: kind(container_id=place.container, file_id=place.file, provider=OLLAMA)
 
 
+def _loose(kind: Callable[..., Message]) -> Callable[[Place], Message]:
+    return lambda place: kind(file_id=place.loose, provider=OLLAMA)
+
+
+CONTAINERS = "/v1/containers"
+CONTAINER = f"{CONTAINERS}/{{0.container}}"
+CONTAINER_FILE = f"{CONTAINER}/files/{{0.file}}"
+FILE = "/v1/files/{0.loose}"
 OPERATIONS = (
     Operation(
         "CreateContainer",
         "POST",
-        "/v1/containers",
+        CONTAINERS,
         lambda _: CreateContainerRequest(provider=OLLAMA, name="new"),
-        {"json": {"provider": "ollama", "name": "new"}},
+        lambda _: {"json": {"provider": "ollama", "name": "new"}},
     ),
-    Operation("ListContainers", "GET", "/v1/containers", lambda _: ListContainersRequest(provider=OLLAMA)),
+    Operation("ListContainers", "GET", CONTAINERS, lambda _: ListContainersRequest(provider=OLLAMA)),
+    Operation("RetrieveContainer", "GET", CONTAINER, _container(RetrieveContainerRequest)),
     Operation(
-        "RetrieveContainer",
+        "CreateContainerFile",
+        "POST",
+        f"{CONTAINER}/files",
+        lambda place: CreateContainerFileRequest(
+            container_id=place.container, provider=OLLAMA, filename="new", body=NEW
+        ),
+        lambda _: {"files": UPLOAD},
+    ),
+    Operation("ListContainerFiles", "GET", f"{CONTAINER}/files", _container(ListContainerFilesRequest)),
+    Operation("RetrieveContainerFile", "GET", CONTAINER_FILE, _file(RetrieveContainerFileRequest)),
+    Operation(
+        "RetrieveContainerFileContent", "GET", f"{CONTAINER_FILE}/content", _file(RetrieveContainerFileContentRequest)
+    ),
+    Operation("DeleteContainerFile", "DELETE", CONTAINER_FILE, _file(DeleteContainerFileRequest)),
+    Operation("DeleteContainer", "DELETE", CONTAINER, _container(DeleteContainerRequest)),
+    Operation(
+        "CreateFile",
+        "POST",
+        "/v1/files",
+        lambda _: CreateFileRequest(provider=OLLAMA, purpose="batch", filename="new", body=NEW),
+        lambda _: {"files": UPLOAD, "data": {"purpose": "batch"}},
+    ),
+    Operation("ListFiles", "GET", "/v1/files", lambda _: ListFilesRequest(provider=OLLAMA)),
+    Operation("RetrieveFile", "GET", FILE, _loose(RetrieveFileRequest)),
+    Operation("RetrieveFileContent", "GET", f"{FILE}/content", _loose(RetrieveFileContentRequest)),
+    Operation(
+        "ListFiles",
         "GET",
-        "/v1/containers/{0}",
-        lambda place: RetrieveContainerRequest(container_id=place.container, provider=OLLAMA),
+        "/v1/files?after={0.loose}",
+        lambda place: ListFilesRequest(provider=OLLAMA, after=place.loose),
+        also="after",
     ),
-    Operation("CreateContainerFile", "POST", "/v1/containers/{0}/files", _upload, {"files": {"file": ("new", b"new")}}),
     Operation(
-        "ListContainerFiles",
-        "GET",
-        "/v1/containers/{0}/files",
-        lambda place: ListContainerFilesRequest(container_id=place.container, provider=OLLAMA),
+        "CreateContainer",
+        "POST",
+        CONTAINERS,
+        lambda place: CreateContainerRequest(provider=OLLAMA, name="new", file_ids=[place.loose]),
+        lambda place: {"json": {"provider": "ollama", "name": "new", "file_ids": [place.loose]}},
+        also="with file_ids",
     ),
-    Operation("RetrieveContainerFile", "GET", "/v1/containers/{0}/files/{1}", _file(RetrieveContainerFileRequest)),
     Operation(
-        "RetrieveContainerFileContent",
-        "GET",
-        "/v1/containers/{0}/files/{1}/content",
-        _file(RetrieveContainerFileContentRequest),
+        "CreateContainerFile",
+        "POST",
+        f"{CONTAINERS}/{{0.target}}/files",
+        lambda place: CreateContainerFileRequest(container_id=place.target, provider=OLLAMA, file_id=place.loose),
+        lambda place: {"json": {"file_id": place.loose}},
+        also="with file_id",
     ),
-    Operation("DeleteContainerFile", "DELETE", "/v1/containers/{0}/files/{1}", _file(DeleteContainerFileRequest)),
-    Operation(
-        "DeleteContainer",
-        "DELETE",
-        "/v1/containers/{0}",
-        lambda place: DeleteContainerRequest(container_id=place.container, provider=OLLAMA),
-    ),
+    Operation("DeleteFile", "DELETE", FILE, _loose(DeleteFileRequest)),
 )
 """In an order in which all of them work on one place."""
 
-ON_A_CONTAINER = frozenset(operation.name for operation in OPERATIONS) - {"CreateContainer", "ListContainers"}
+ANYWHERE = frozenset({"CreateContainer", "ListContainers", "CreateFile", "ListFiles"})
+"""The operations that name nothing of a place."""
+REFERRING = frozenset(operation.name for operation in OPERATIONS if operation.also)
+"""The operations that name a file as a parameter beside what they are about."""
 
 Caller = Callable[[Operation, Place, Mapping[str, str]], Outcome]
 """Calls an operation on a place, with headers."""
@@ -117,9 +176,10 @@ def over_rest(client: httpx2.Client) -> Caller:
     """Return what calls through Envoy; the provider is named in every request."""
 
     def call(operation: Operation, place: Place, headers: Mapping[str, str]) -> Outcome:
-        query = {} if operation.name == "CreateContainer" else {"provider": "ollama"}
-        path = operation.path.format(*place)
-        response = client.request(operation.verb, path, params=query, headers=headers, **(operation.body or {}))
+        url = httpx2.URL(operation.path.format(place))
+        if operation.method != "CreateContainer":
+            url = url.copy_merge_params({"provider": "ollama"})
+        response = client.request(operation.verb, url, headers=headers, **operation.body(place))
         if response.status_code == 200:
             return OK
         error = response.json()["error"]
@@ -130,15 +190,15 @@ def over_rest(client: httpx2.Client) -> Caller:
 
 def over_grpc(channel: grpc.Channel) -> Caller:
     """Return what calls the service itself."""
-    stubs = (ContainerServiceStub(channel), ContainerFileServiceStub(channel))
+    stubs = (ContainerServiceStub(channel), ContainerFileServiceStub(channel), FileServiceStub(channel))
 
     def call(operation: Operation, place: Place, headers: Mapping[str, str]) -> Outcome:
-        method = next(getattr(stub, operation.name) for stub in stubs if hasattr(stub, operation.name))
+        method = next(getattr(stub, operation.method) for stub in stubs if hasattr(stub, operation.method))
         message = operation.message(place)
-        request = iter([message]) if operation.name == "CreateContainerFile" else message
+        request = iter([message]) if operation.method in UPLOADS else message
         try:
             answer = method(request, metadata=tuple(headers.items()), timeout=30)
-            if operation.name == "RetrieveContainerFileContent":
+            if operation.method in DOWNLOADS:
                 list(answer)
         except grpc.RpcError as error:
             return _outcome(error)

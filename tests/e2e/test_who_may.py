@@ -10,7 +10,8 @@ import grpc
 import httpx2
 import pytest
 
-from operations import OK, ON_A_CONTAINER, OPERATIONS, Caller, Outcome, Place, over_grpc, over_rest
+from berth.rest.view import load_contract
+from operations import ANYWHERE, OK, OPERATIONS, REFERRING, Caller, Outcome, Place, over_grpc, over_rest
 from running import Berth, command, environment, running
 
 PAST = "2020-01-01T00:00:00Z"
@@ -56,11 +57,11 @@ REFUSALS = {
 }
 NO_USER = Outcome(401, "basic_user_not_found", "basic_user_not_found")
 NOT_FOUND = Outcome(404, "invalid_request_error", None)
+NO_SUCH_VALUE = Outcome(400, "invalid_request_error", "invalid_value")
 STATES = (*REFUSALS, "right", "another tenant's")
 CASES = [(scheme, state) for scheme in KEY_SCHEMES for state in STATES] + [
     ("Basic", state) for state in ("none", "wrong", *USERS)
 ]
-OWNER = {"x-bf-vk": KEYS["right"]}
 
 
 def keys(berth_folder: Path, *arguments: str) -> str:
@@ -99,7 +100,13 @@ def revoked(berth: Berth, folder: Path) -> str:
 
 @pytest.fixture(scope="module")
 def owner(berth: Berth) -> Iterator[httpx2.Client]:
-    with httpx2.Client(base_url=berth.rest, headers=OWNER, timeout=60) as client:
+    with httpx2.Client(base_url=berth.rest, headers={"x-bf-vk": KEYS["right"]}, timeout=60) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def stranger(berth: Berth) -> Iterator[httpx2.Client]:
+    with httpx2.Client(base_url=berth.rest, headers={"x-bf-vk": KEYS["another tenant's"]}, timeout=60) as client:
         yield client
 
 
@@ -113,12 +120,19 @@ def call(request: pytest.FixtureRequest, berth: Berth) -> Iterator[Caller]:
             yield over_grpc(channel)
 
 
+def new_container(client: httpx2.Client) -> str:
+    container: str = client.post("/v1/containers", json={"provider": "ollama", "name": "home"}).json()["id"]
+    return container
+
+
 @pytest.fixture
 def place(owner: httpx2.Client) -> Place:
-    """Return a new container of tenant a, with a file in it."""
-    container = owner.post("/v1/containers", json={"provider": "ollama", "name": "home"}).json()["id"]
+    """Return a new container of tenant a, with a file in it, a file in none, and another container."""
+    container = new_container(owner)
     file = owner.post(f"/v1/containers/{container}/files?filename=x", content=b"secret").json()["id"]
-    return Place(container, file)
+    form = {"provider": "ollama", "purpose": "batch"}
+    loose = owner.post("/v1/files", files={"file": ("x", b"as secret")}, data=form).json()["id"]
+    return Place(container, file, loose, new_container(owner))
 
 
 def headers(scheme: str, state: str, revoked: str) -> Mapping[str, str]:
@@ -134,7 +148,7 @@ def headers(scheme: str, state: str, revoked: str) -> Mapping[str, str]:
 def expected(operation: str, scheme: str, state: str) -> Outcome:
     """Return what must become of a call on a place of tenant a."""
     if state == "another tenant's":
-        return NOT_FOUND if operation in ON_A_CONTAINER else OK
+        return OK if operation in ANYWHERE else NO_SUCH_VALUE if operation in REFERRING else NOT_FOUND
     if scheme == "Basic" and state == "wrong":
         return NO_USER
     return REFUSALS.get(state, OK)
@@ -144,17 +158,32 @@ def everything(owner: httpx2.Client, place: Place) -> tuple[object, ...]:
     """Return all that can be seen of tenant a, but for when it was used last."""
     containers = [item["id"] for item in owner.get("/v1/containers?limit=100").json()["data"]]
     files = owner.get(f"/v1/containers/{place.container}/files").json()["data"]
-    return containers, files, owner.get(f"/v1/containers/{place.container}/files/{place.file}/content").content
+    copies = owner.get(f"/v1/containers/{place.target}/files").json()["data"]
+    content = owner.get(f"/v1/containers/{place.container}/files/{place.file}/content").content
+    loose = owner.get("/v1/files").json()["data"]
+    return containers, files, copies, content, loose, owner.get(f"/v1/files/{place.loose}/content").content
+
+
+def test_the_table_has_every_method() -> None:
+    """A method of the contract that nobody asked who may use it is missing here."""
+    ours = [file for file in load_contract().file if file.package == "berth.v1"]
+    methods = {method.name for file in ours for service in file.service for method in service.method}
+    assert {operation.method for operation in OPERATIONS} == methods
 
 
 @pytest.mark.parametrize(("scheme", "state"), CASES)
 def test_every_operation_asks_who_is_calling(
-    call: Caller, owner: httpx2.Client, place: Place, revoked: str, scheme: str, state: str
+    call: Caller, owner: httpx2.Client, stranger: httpx2.Client, place: Place, revoked: str, scheme: str, state: str
 ) -> None:
     """The right caller gets through, everybody else gets the refusal that is meant for them, and nothing happens."""
     before = everything(owner, place)
+    assert (before[3], before[5]) == (b"secret", b"as secret")
+    # Whoever is another tenant copies into a container of its own, where nothing but the file is in the way.
+    reached = place._replace(target=new_container(stranger)) if state == "another tenant's" else place
     sent = headers(scheme, state, revoked)
-    outcomes = {operation.name: call(operation, place, sent) for operation in OPERATIONS}
+    outcomes = {operation.name: call(operation, reached, sent) for operation in OPERATIONS}
     assert outcomes == {operation.name: expected(operation.name, scheme, state) for operation in OPERATIONS}
     if state != "right":
         assert everything(owner, place) == before
+    if state == "another tenant's":
+        assert stranger.get(f"/v1/containers/{reached.target}/files").json()["data"] == []
