@@ -82,7 +82,7 @@ async def before(
         metrics=PrometheusMetrics(),
         sleep=sleep,
     )
-    references = FileReferences(MemoryFiles(clock))
+    references = FileReferences(MemoryFiles(clock), account.provider)
     backend = PassthroughBackend(account, store=store, files=references, now=clock, log=log)
     try:
         yield Before(backend, store, clock, capture)

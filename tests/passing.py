@@ -116,9 +116,11 @@ async def passing_to_upstream(rest: str, clock: FixedClock) -> AsyncIterator[Bac
         UpstreamAccount(settings, provider=provider, now=clock, log=SILENT, metrics=PrometheusMetrics())
         for provider in PASSED
     ]
-    files = FileReferences(MemoryFiles(clock))
+    files = MemoryFiles(clock)
     backends = {
-        account.provider: PassthroughBackend(account, store=store, files=files, now=clock, log=SILENT)
+        account.provider: PassthroughBackend(
+            account, store=store, files=FileReferences(files, account.provider), now=clock, log=SILENT
+        )
         for account in accounts
     }
     try:

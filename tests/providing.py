@@ -161,7 +161,8 @@ async def passing(
         random=random,
         sleep=sleep,
     )
-    backend = PassthroughBackend(account, store=kept, files=FileReferences(MemoryFiles(clock)), now=clock, log=logger)
+    references = FileReferences(MemoryFiles(clock), provider)
+    backend = PassthroughBackend(account, store=kept, files=references, now=clock, log=logger)
     try:
         yield Passed(backend, kept, clock, log, slept)
     finally:

@@ -105,7 +105,7 @@ def _passed_through(
         provider, resumes = PROVIDERS[name], settings.honours_idempotency_keys
         account = UpstreamAccount(_upstream(settings), provider=provider, now=now, log=log, metrics=metrics)
         stack.push_async_callback(account.close)
-        references = FileReferences(file_store)
+        references = FileReferences(file_store, provider)
         passthrough = PassthroughBackend(account, store=store, files=references, now=now, log=log)
         cached = CachedBackend(
             passthrough,

@@ -1,7 +1,7 @@
 """What is known of the ids of files that a caller wants copied at a provider.
 
-The provider judges them, but for one thing that it cannot know: which are
-another tenant's.
+The provider judges them, but for what it cannot know: which are another
+tenant's, and which the caller may not use. Two providers may be one account.
 """
 
 from collections.abc import Sequence
@@ -10,29 +10,34 @@ from berth.core.caller import Caller
 from berth.core.errors import NotFoundError
 from berth.core.file_store import FileStore
 from berth.core.new_container import unknown_file
+from berth.v1.provider_pb2 import Provider
 
 
 class FileReferences:
-    """Looks up ids of files in `store`."""
+    """Looks up ids of files in `store`, for containers of `provider`."""
 
-    def __init__(self, store: FileStore) -> None:
+    def __init__(self, store: FileStore, provider: Provider) -> None:
         self._store = store
+        self._provider = provider
 
     async def key_of(self, caller: Caller, file_ids: Sequence[str], *, param: str | None = None) -> str | None:
-        """Return the name of the key that the first known one of the caller's files was made with, None if none is.
+        """Return the name of the key that made the first of the caller's files that is known here, None if none is.
 
         InvalidRequestError for one that is another tenant's, as if there were
-        none: it names `param`, or the place in `file_ids`.
+        none: it names `param`, or the place in `file_ids`. PermissionDeniedError
+        for one of a provider that the caller may not use.
         """
         names = []
         for index, file_id in enumerate(file_ids):
             if await self._store.is_foreign(caller.tenant, file_id):
                 raise unknown_file(file_id, param or f"file_ids[{index}]")
-            names.append(await self._key(caller.tenant, file_id))
+            names.append(await self._key(caller, file_id))
         return next(filter(None, names), None)
 
-    async def _key(self, tenant: str, file_id: str) -> str | None:
+    async def _key(self, caller: Caller, file_id: str) -> str | None:
         try:
-            return (await self._store.get(tenant, file_id)).key
+            found = await self._store.get(caller.tenant, file_id)
         except NotFoundError:
             return None
+        caller.require(found.provider)
+        return found.key if found.provider == self._provider else None  # another provider's keys are not known here

@@ -1,0 +1,56 @@
+"""Which key goes with the ids of files that are to be copied at a provider, and which ids never get there."""
+
+import pytest
+
+from berth.core.errors import InvalidRequestError, PermissionDeniedError
+from berth.core.file_references import FileReferences
+from berth.core.file_store import StoredFile
+from berth.v1.file_pb2 import File
+from berth.v1.provider_pb2 import Provider
+from fakes import FixedClock
+from memory_files import MemoryFiles
+from records import OLLAMA, OPENAI, ROOMY
+from subjects import ONLY_GROQ, OURS
+
+
+async def references(provider: Provider = OPENAI) -> FileReferences:
+    """Return what knows a file of each of two providers, made with different keys, and one of another tenant."""
+    store = MemoryFiles(FixedClock())
+    for tenant, file_id, owner in (
+        ("ours", "file-1", OPENAI),
+        ("ours", "file-2", OLLAMA),
+        ("theirs", "file-3", OPENAI),
+    ):
+        file = File(id=file_id, object="file", purpose="batch")
+        await store.add(StoredFile(file, tenant, owner, key=f"key of {file_id}"), quotas=ROOMY)
+    return FileReferences(store, provider)
+
+
+@pytest.mark.parametrize(
+    ("provider", "file_ids", "key"),
+    [
+        (OPENAI, ["file-unknown", "file-1"], "key of file-1"),
+        (OPENAI, ["file-2", "file-1"], "key of file-1"),
+        (OPENAI, ["file-2", "file-unknown"], None),
+        (OLLAMA, ["file-1", "file-2"], "key of file-2"),
+        (OLLAMA, [], None),
+    ],
+)
+async def test_the_key_is_one_of_the_provider(provider: Provider, file_ids: list[str], key: str | None) -> None:
+    """What made a file at another provider is no key here; the provider is left to judge what is not its own."""
+    assert await (await references(provider)).key_of(OURS, file_ids) == key
+
+
+async def test_anothers_file_is_none() -> None:
+    """Another tenant's file is refused as one that never was, by its place or by the name of its field."""
+    for given, param in ((None, "file_ids[1]"), ("file_id", "file_id")):
+        with pytest.raises(InvalidRequestError, match="no file with the id 'file-3'") as caught:
+            await (await references()).key_of(OURS, ["file-1", "file-3"], param=given)
+        assert caught.value.param == param
+
+
+async def test_a_file_of_a_provider_that_the_key_is_not_for() -> None:
+    """A key comes to the files of its own providers alone, also where two providers are one account."""
+    with pytest.raises(PermissionDeniedError) as caught:
+        await (await references()).key_of(ONLY_GROQ, ["file-2"])
+    assert caught.value.code == "provider_blocked"
