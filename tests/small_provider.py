@@ -1,4 +1,4 @@
-"""A provider of containers that behaves: just enough of its API for callers who tell keys apart."""
+"""A provider of containers and files that behaves: just enough of its API for callers who tell keys apart."""
 
 from itertools import count
 
@@ -8,11 +8,26 @@ from provider_faults import CONTAINER, WRONG_KEY
 WRONG = "sk-wrong"
 """The key that it does not know."""
 
+FILE = {
+    "object": "file",
+    "bytes": 1,
+    "created_at": 1_700_000_000,
+    "filename": "x",
+    "purpose": "batch",
+    "status": "processed",
+}
 _ABSENT = {"message": "No such container.", "type": "invalid_request_error", "param": None, "code": None}
 
 
+def new(path: str, number: int) -> dict[str, object]:
+    """Return what a POST to `path` makes."""
+    return (
+        FILE | {"id": f"file-{number:024x}"} if path.endswith("/files") else CONTAINER | {"id": f"cntr_{number:048x}"}
+    )
+
+
 def small_provider() -> Behaviour:
-    """Create, retrieve and delete containers; each is seen with the key that made it and no other."""
+    """Create, retrieve and delete containers and files; each is seen with the key that made it and no other."""
     kept: dict[tuple[str, str], object] = {}
     numbers = count(1)
 
@@ -23,9 +38,9 @@ def small_provider() -> Behaviour:
         if key == f"Bearer {WRONG}":
             await answer(401, WRONG_KEY)(exchange)
         elif call.method == "POST":
-            container = CONTAINER | {"id": f"cntr_{next(numbers):048x}"}
-            kept[key, str(container["id"])] = container
-            await answer(200, container)(exchange)
+            made = new(call.path, next(numbers))
+            kept[key, str(made["id"])] = made
+            await answer(200, made)(exchange)
         elif place not in kept:
             await answer(404, {"error": _ABSENT})(exchange)
         elif call.method == "DELETE":

@@ -90,6 +90,24 @@ def test_each_key_is_a_tenant(place: Place) -> None:
         assert client.containers.retrieve(made.id).id == made.id
 
 
+def test_each_key_has_files_of_its_own(place: Place) -> None:
+    """A file that was made with a key is no other's to read, list or copy, and nobody asks the provider for it."""
+    with place.client("sk-proj-two") as client:
+        made = client.files.create(file=("x", b"x"), purpose="batch")
+        assert client.files.retrieve(made.id).id == made.id
+    before = len(place.provider.calls)
+    for key in ("sk-proj-three", KEY_A):
+        with place.client(key) as stranger:
+            for attempt in (stranger.files.retrieve, stranger.files.content, stranger.files.delete):
+                with pytest.raises(openai.NotFoundError):
+                    attempt(made.id)
+            with pytest.raises(openai.BadRequestError) as refused:
+                stranger.containers.create(name="mine", file_ids=[made.id])
+            assert refused.value.param == "file_ids[0]"
+            assert made.id not in [item.id for item in stranger.files.list()]
+    assert len(place.provider.calls) == before
+
+
 def test_a_key_that_the_provider_refuses(place: Place) -> None:
     """It is the caller's key, so it is the caller's 401, with what the provider says, once."""
     before = len(place.provider.calls)
