@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,23 +62,26 @@ def environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith("BERTH_")}
 
 
-def start(folder: Path, settings: Mapping[str, object], *, name: str = "berth") -> Berth:
-    """Start `berth up` with its data and its log in `folder`; return when it is ready."""
+def start(folder: Path, settings: Mapping[str, object], *, name: str = "berth", inside: Sequence[str] = ()) -> Berth:
+    """Start `berth up` with its data and its log in `folder`; return when it is ready.
+
+    `inside` is a command that prepares something and becomes the one that follows it.
+    """
     config, log = folder / f"{name}.yaml", folder / f"{name}.log"
     config.write_text(yaml.safe_dump(dict(settings)))
     arguments = ("--config", str(config), "--data-dir", str(folder / "data"), "--rest-port", "0", "--grpc-port", "0")
     with log.open("ab") as stderr:
         process = subprocess.Popen(
-            command("up", *arguments), stdout=subprocess.PIPE, stderr=stderr, env=environment(), cwd=folder
+            [*inside, *command("up", *arguments)], stdout=subprocess.PIPE, stderr=stderr, env=environment(), cwd=folder
         )
     ready = json.loads(_first_line(process, log))
     return Berth(ready["rest"], ready["grpc"], ready.get("virtual_key"), ready.get("metrics"), process, log)
 
 
 @contextmanager
-def running(folder: Path, settings: Mapping[str, object]) -> Iterator[Berth]:
-    """Run `berth up` for as long as the context lasts."""
-    berth = start(folder, settings)
+def running(folder: Path, settings: Mapping[str, object], *, inside: Sequence[str] = ()) -> Iterator[Berth]:
+    """Run `berth up` for as long as the context lasts; see `start`."""
+    berth = start(folder, settings, inside=inside)
     try:
         yield berth
     finally:

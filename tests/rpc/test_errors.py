@@ -91,7 +91,9 @@ async def test_a_row_of_the_table(
     assert isinstance(info, ErrorInfo)
     assert info.reason == (code or kind).upper()
     assert served.lines()[0]["status"] == status
-    assert len([entry for entry in served.log if not entry.get("audit")]) == 1
+    events = [entry["event"] for entry in served.log if not entry.get("audit")]
+    failed = ["storage.failed"] if isinstance(error, errors.StorageError) else []
+    assert events == [*failed, "call.finished"]
 
 
 async def test_a_delay_is_told_in_every_way() -> None:

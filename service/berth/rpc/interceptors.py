@@ -15,7 +15,7 @@ from structlog.typing import FilteringBoundLogger
 from berth.core.attempts import FailedAttempts
 from berth.core.caller import NO_LIMITS
 from berth.core.credentials import HEADERS, Credentials
-from berth.core.errors import AuthenticationError, BerthError
+from berth.core.errors import AuthenticationError, BerthError, StorageError
 from berth.core.limits import Gate
 from berth.core.metrics import Metrics
 from berth.core.providers import PROVIDER_NAMES, PROVIDERS
@@ -85,6 +85,8 @@ def errors(log: FilteringBoundLogger) -> Interceptor:
                     request_type=call.method.request_type,
                     provider=call.provider_name,
                 )
+                if isinstance(error, StorageError):
+                    _log_failure(log, call, error)
             if refused.unforeseen is not None:
                 log.error("call.failed", request_id=call.request_id, exc_info=refused.unforeseen)
             return await call.refuse(refused)
@@ -133,6 +135,12 @@ def limits(gate: Gate) -> Interceptor:
         return behave
 
     return intercept
+
+
+def _log_failure(log: FilteringBoundLogger, call: Call, error: StorageError) -> None:
+    """Log why the storage failed a call. What that comes from may name paths: it is for the log alone."""
+    cause = None if error.__cause__ is None else f"{type(error.__cause__).__name__}: {error.__cause__}"
+    log.error("storage.failed", request_id=call.request_id, reason=error.message, cause=cause)
 
 
 def _read_metadata(call: Call, new_request_id: Callable[[], str]) -> None:
