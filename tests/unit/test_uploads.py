@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import pytest
 from google.api.httpbody_pb2 import HttpBody
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from berth.core.errors import InvalidRequestError
@@ -178,6 +178,7 @@ def test_a_field_may_be_given_twice_if_both_are_the_same() -> None:
     assert take(request).file_path == "b"
 
 
+@settings(deadline=None)
 @given(st.sampled_from([FORM, JSON, "", "text/plain"]) | st.text(), st.lists(st.binary(max_size=50), max_size=5))
 def test_random_bodies_are_taken_or_refused(content_type: str, bodies: list[bytes]) -> None:
     """No body of whatever type raises anything but InvalidRequestError."""

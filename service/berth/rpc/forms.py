@@ -1,24 +1,29 @@
 """A multipart form as it streams in: text fields, and one file.
 
 The grammar is python-multipart's. Here are the rules: which part is the file,
-how long a field may be, what a file's name is, and that nothing is missing at
-the end.
+how long everything else may be, and that nothing is missing at the end. What
+headers say is the business of `form_headers`.
 """
 
-import re
+import asyncio
 from collections.abc import AsyncIterator, Callable
 
 from python_multipart.exceptions import MultipartParseError
-from python_multipart.multipart import MAX_BOUNDARY_LENGTH, MultipartParser, parse_options_header
+from python_multipart.multipart import MultipartParser
 
-from berth.core.checks import check_length, invalid
+from berth.core.checks import check_length
 from berth.core.errors import InvalidRequestError
+from berth.rpc.form_headers import PartHeaders, boundary_of, malformed, text
 
 FILE = "file"
 MAX_FIELD_BYTES = 4096
 MAX_PARTS = 16
-_PERCENT = re.compile("%(22|0D|0A)")
-"""The three characters that browsers and SDKs write in a name's stead (WHATWG HTML, multipart/form-data)."""
+MAX_HEADERS = 8
+MAX_HEADER_BYTES = 4096
+MAX_FRAME_BYTES = 131_072
+"""Room for all that is not the file: headers and fields of all parts, and what stands before, between and behind."""
+_PIECE_BYTES = 65_536
+"""How much is parsed at a time. A hostile form takes a microsecond for each byte, and all other calls wait."""
 
 
 Take = Callable[[str, str], None]
@@ -34,29 +39,32 @@ class Form:
     """
 
     def __init__(self, content_type: str, bodies: AsyncIterator[bytes], *, take: Take, take_late: Take) -> None:
-        self._bodies = bodies
+        self._pieces = _pieces(bodies)
         self._take = take
         self._take_late = take_late
+        self._headers = PartHeaders()
         self._parser = MultipartParser(
-            _boundary(content_type),
+            boundary_of(content_type),
             {
                 "on_part_begin": self._part_begun,
-                "on_header_field": self._header_name,
-                "on_header_value": self._header_value,
-                "on_header_end": self._header_ended,
+                "on_header_field": self._headers.add_name,
+                "on_header_value": self._headers.add_value,
+                "on_header_end": self._headers.end_header,
                 "on_headers_finished": self._headers_ended,
                 "on_part_data": self._data,
                 "on_part_end": self._part_ended,
                 "on_end": self._form_ended,
             },
+            max_header_count=MAX_HEADERS,
+            max_header_size=MAX_HEADER_BYTES,
         )
         self.filename: str | None = None
         self.content_type: str | None = None
         self._parts = 0
         self._file_seen = False
+        self._begun = False
         self._ended = False
-        self._headers: dict[bytes, bytes] = {}
-        self._header = (b"", b"")
+        self._frame_bytes = 0
         self._field: str | None = None
         self._value = bytearray()
         self._pending: list[bytes] = []
@@ -78,56 +86,53 @@ class Form:
             more = await self._feed()
 
     async def _feed(self) -> bool:
-        """Parse the next body; False at the end. InvalidRequestError for what is no form."""
-        body = await anext(self._bodies, None)
-        if body is None:
+        """Parse the next piece; False at the end. InvalidRequestError for what is no form."""
+        piece = await anext(self._pieces, None)
+        if piece is None:
             if not self._ended:
-                raise _malformed("the body ends before the form does")
+                raise malformed("the body ends before the form does")
             return False
+        self._frame_bytes += len(piece)
         try:
-            self._parser.write(body)
+            self._parser.write(self._without_preamble(piece))
         except MultipartParseError as error:
-            raise _malformed(str(error)) from error
+            raise malformed(str(error)) from error
+        if self._frame_bytes > MAX_FRAME_BYTES:
+            raise malformed(f"it has more than {MAX_FRAME_BYTES} bytes beside the file")
         return True
+
+    def _without_preamble(self, piece: bytes) -> bytes:
+        """Skip empty lines before the form. The parser skips more or less, as the network cuts them."""
+        if not self._begun:
+            piece = piece.lstrip(b"\r\n")
+            self._begun = bool(piece)
+        return piece
 
     def _part_begun(self) -> None:
         self._parts += 1
         if self._parts > MAX_PARTS:
-            raise _malformed(f"it has more than {MAX_PARTS} parts")
-        self._headers = {}
+            raise malformed(f"it has more than {MAX_PARTS} parts")
+        self._headers.begin()
         self._value = bytearray()
 
-    def _header_name(self, data: bytes, start: int, end: int) -> None:
-        self._header = (self._header[0] + data[start:end], self._header[1])
-
-    def _header_value(self, data: bytes, start: int, end: int) -> None:
-        self._header = (self._header[0], self._header[1] + data[start:end])
-
-    def _header_ended(self) -> None:
-        name, value = self._header
-        self._headers[name.lower()] = value
-        self._header = (b"", b"")
-
     def _headers_ended(self) -> None:
-        disposition, options = parse_options_header(self._headers.get(b"content-disposition"))
-        if disposition != b"form-data" or b"name" not in options:
-            raise _malformed("a part has no name")
-        name = _text(options[b"name"], "a part's name")
+        name, filename = self._headers.names()
+        self._headers.check_encoding()
         self._field = None if name == FILE else name
         if name == FILE:
-            self._file_begun(options.get(b"filename"))
+            self._file_begun(filename)
 
-    def _file_begun(self, filename: bytes | None) -> None:
+    def _file_begun(self, filename: str | None) -> None:
         if self._file_seen:
             raise InvalidRequestError("Only one file can be sent at a time.", param=FILE, code="duplicate_parameter")
         self._file_seen = True
-        self.content_type = _text(self._headers.get(b"content-type", b""), "a part's content type") or None
-        if filename is not None:
-            self.filename = _PERCENT.sub(lambda found: chr(int(found[1], 16)), _text(filename, "the file's name"))
+        self.content_type = self._headers.content_type()
+        self.filename = filename
 
     def _data(self, data: bytes, start: int, end: int) -> None:
         if self._field is None:
             self._pending.append(data[start:end])
+            self._frame_bytes -= end - start
             return
         self._value += data[start:end]
         check_length(len(self._value), self._field[:64], maximum=MAX_FIELD_BYTES, what="string", unit="length")
@@ -135,26 +140,16 @@ class Form:
     def _part_ended(self) -> None:
         if self._field is not None:
             take = self._take_late if self._file_seen else self._take
-            take(self._field, _text(bytes(self._value), f"the field '{self._field[:64]}'"))
+            take(self._field, text(bytes(self._value), f"the field '{self._field[:64]}'"))
 
     def _form_ended(self) -> None:
         self._ended = True
 
 
-def _boundary(content_type: str) -> bytes:
-    _, options = parse_options_header(content_type.encode())
-    boundary = options.get(b"boundary", b"")
-    if not 0 < len(boundary) <= MAX_BOUNDARY_LENGTH:
-        raise _malformed(f"its content type has no boundary of 1 to {MAX_BOUNDARY_LENGTH} bytes")
-    return boundary
-
-
-def _text(value: bytes, what: str) -> str:
-    try:
-        return value.decode()
-    except UnicodeDecodeError as error:
-        raise _malformed(f"{what} is not UTF-8") from error
-
-
-def _malformed(reason: str) -> InvalidRequestError:
-    return invalid("body", f"the multipart form is malformed: {reason}")
+async def _pieces(bodies: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Yield `bodies` in pieces, and let others have their turn between those of one body."""
+    async for body in bodies:
+        yield body[:_PIECE_BYTES]
+        for start in range(_PIECE_BYTES, len(body), _PIECE_BYTES):
+            await asyncio.sleep(0)
+            yield body[start : start + _PIECE_BYTES]
