@@ -1,6 +1,8 @@
 """Uploads and downloads that break off: nothing of them stays, however they end."""
 
 import asyncio
+import gc
+import logging
 from collections.abc import AsyncIterator
 
 import grpc.aio
@@ -73,6 +75,21 @@ async def test_a_cancelled_upload_leaves_nothing_on_the_disk(served: Served, kep
         (await begun(served, container_id)).cancel()
     await ended(served, ATTEMPTS + 1)
     await eventually(lambda: kept.left() == Left(containers=1))
+
+
+async def test_what_cannot_be_sent_to_a_caller_that_is_gone_is_no_error(
+    served: Served, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The headers that no longer find their caller fail unseen: the log is for what somebody has to look at."""
+    container_id = await home_of(served)
+    for _ in range(ATTEMPTS):
+        call = await begun(served, container_id)
+        await call.done_writing()
+        call.cancel()
+    await ended(served, ATTEMPTS + 1)
+    gc.collect()
+    await asyncio.sleep(0)
+    assert not [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR]
 
 
 async def test_a_connection_that_is_cut_leaves_nothing(served: Served, kept: Kept) -> None:

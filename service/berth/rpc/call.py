@@ -193,6 +193,7 @@ class Call:
         if self._is_settled:
             raise asyncio.CancelledError
         self._sending = asyncio.ensure_future(self.context.send_initial_metadata(self.headers()))
+        self._sending.add_done_callback(_look_at)
         await asyncio.shield(self._sending)
 
     async def settle(self) -> None:
@@ -224,6 +225,12 @@ class Call:
             # header, so Envoy breaks the answer off instead, and the client sees that it is not.
             trailers.append(("connection", "close"))
         await self.context.abort(refused.status, refused.message, trailing_metadata=tuple(trailers))
+
+
+def _look_at(sending: "asyncio.Future[None]") -> None:
+    """Look at how sending ended: to a caller that is gone it fails, which nobody has to be told."""
+    if not sending.cancelled():
+        sending.exception()
 
 
 def _left(quota: Quota) -> Headers:
