@@ -4,6 +4,7 @@ They raise what the adapters raise; how the adapters fail when a disk fails is
 for tests of the adapters.
 """
 
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from copy import deepcopy
@@ -57,6 +58,7 @@ class MemoryStore:
     def __init__(self) -> None:
         self._containers: dict[str, Row[ContainerRecord]] = {}
         self._files: dict[str, Row[FileRecord]] = {}
+        self._damaged = Counter[str]()
         self.domain_secrets: dict[str, Sequence[DomainSecret]] = {}
 
     async def add_container(
@@ -77,9 +79,8 @@ class MemoryStore:
         ):
             if held > maximum:
                 raise InvalidRequestError(f"The {name} is full.", param="file", code=f"{name}_size_exceeded")
-        for copy in copies:
-            self._require_blob(copy.blob)
-        self._files.update({copy.file.id: Row(deepcopy(copy)) for copy in copies})
+        whole = [replace(copy, blob=self._blob_of(copy)) for copy in copies]
+        self._files.update({copy.file.id: Row(deepcopy(copy)) for copy in whole})
         self._containers[record.container.id] = Row(deepcopy(record))
         self.domain_secrets[record.container.id] = deepcopy(list(domain_secrets))
 
@@ -127,15 +128,24 @@ class MemoryStore:
 
     async def add_file(self, tenant: str, record: FileRecord, *, quotas: Quotas) -> str:
         """Add a file; see ContainerStore."""
-        living = [row.record for row in self._files.values() if not row.deleted]
-        same = [found.blob for found in living if found.stored[1:] == record.stored[1:]]
-        self._add_file(tenant, replace(record, blob=same[0] if same else record.blob), quotas=quotas)
-        return same[0] if same else record.blob
+        same = [row for row in self._files.values() if not row.deleted and row.record.stored[1:] == record.stored[1:]]
+        good = [row.record.blob for row in same if not self._damaged[row.record.blob]]
+        blob = good[0] if good else record.blob
+        self._add_file(tenant, replace(record, blob=blob), quotas=quotas)
+        for row in same:
+            row.record = replace(row.record, blob=blob)
+        return blob
 
     async def copy_file(self, tenant: str, record: FileRecord, *, quotas: Quotas) -> None:
         """Add a file whose bytes another file has; see ContainerStore."""
-        self._require_blob(record.blob)
-        self._add_file(tenant, record, quotas=quotas)
+        self._add_file(tenant, replace(record, blob=self._blob_of(record)), quotas=quotas)
+
+    async def note_damage(self, blob: str) -> int:
+        """Note that a blob is damaged; see HeldBytes."""
+        if blob not in self._blobs():
+            return 0
+        self._damaged[blob] += 1
+        return self._damaged[blob]
 
     def _add_file(self, tenant: str, record: FileRecord, *, quotas: Quotas) -> None:
         self._container(tenant, record.file.container_id)
@@ -175,9 +185,12 @@ class MemoryStore:
     def _blobs(self) -> set[str]:
         return {row.record.blob for row in self._files.values() if not row.deleted}
 
-    def _require_blob(self, blob: str) -> None:
-        if blob not in self._blobs():
+    def _blob_of(self, record: FileRecord) -> str:
+        living = [row.record for row in self._files.values() if not row.deleted]
+        same = [found.blob for found in living if found.stored[1:] == record.stored[1:]]
+        if not same:
             raise NotFoundError("The file is gone: it was deleted meanwhile.")
+        return same[0]
 
     def _held(self, tenant: str) -> int:
         living = [row.record.file for row in self._files.values() if not row.deleted]

@@ -1,7 +1,7 @@
 """HostedBackend on real stores in a folder, and a look at what is in them."""
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,11 +65,18 @@ def hosted(
 
 
 def hosted_both(
-    store: ContainerStore, files: FileStore, blobs: BlobStore, *, clock: FixedClock
+    store: ContainerStore,
+    files: FileStore,
+    blobs: BlobStore,
+    *,
+    clock: FixedClock,
+    tell_damage: Callable[[str], None] = lambda _: None,
 ) -> tuple[HostedBackend, HostedFiles]:
     """Return a HostedBackend and HostedFiles on the same stores; see `hosted`."""
     completion, new_id = Completion(), SequentialIds()
-    stowage = Stowage(blobs, max_bytes=LIMITS.max_file_bytes, new_id=new_id, completion=completion)
+    stowage = Stowage(
+        blobs, max_bytes=LIMITS.max_file_bytes, new_id=new_id, completion=completion, tell_damage=tell_damage
+    )
     containers = HostedBackend(
         store=store,
         files=FileCatalogue(files),

@@ -1,5 +1,6 @@
 """The fake of the FileStore: an ordinary class in memory that passes its contract."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import replace
@@ -17,6 +18,7 @@ class MemoryFiles:
     def __init__(self, now: Callable[[], int]) -> None:
         self._rows: dict[str, Row[StoredFile]] = {}
         self._now = now
+        self._damaged = Counter[str]()
 
     async def add(self, record: StoredFile, *, quotas: Quotas) -> str:
         """Add a file; see FileStore."""
@@ -25,8 +27,7 @@ class MemoryFiles:
         held = sum(row.record.file.bytes for row in self._held() if row.record.tenant == record.tenant)
         if not record.key and held + record.file.bytes > quotas.tenant_bytes:
             raise InvalidRequestError("The tenant is full.", param="file", code="tenant_size_exceeded")
-        same = [row.record.blob for row in self._held() if row.record.stored[1:] == record.stored[1:]]
-        blob = same[0] if same and not record.key else record.blob
+        blob = record.blob if record.key else self._blob_for(record)
         self._rows[record.file.id] = Row(deepcopy(replace(record, blob=blob)))
         return blob
 
@@ -63,6 +64,13 @@ class MemoryFiles:
         """Delete a file; see FileStore."""
         return self._remove([self._row(tenant, file_id)])
 
+    async def note_damage(self, blob: str) -> int:
+        """Note that a blob is damaged; see HeldBytes."""
+        if blob not in {row.record.blob for row in self._held()}:
+            return 0
+        self._damaged[blob] += 1
+        return self._damaged[blob]
+
     async def unheld(self, blobs: Sequence[str]) -> Sequence[str]:
         """Return those that no file has; see FileStore."""
         held = {row.record.blob for row in self._held()}
@@ -78,6 +86,15 @@ class MemoryFiles:
             row.deleted = True
         held = {row.record.blob for row in self._held()}
         return [blob for blob in dict.fromkeys(row.record.blob for row in rows) if blob and blob not in held]
+
+    def _blob_for(self, record: StoredFile) -> str:
+        """Return the blob that has the bytes of a new file: for all files of that content, if it is the new one."""
+        same = [row for row in self._held() if row.record.stored[1:] == record.stored[1:]]
+        good = [row.record.blob for row in same if not self._damaged[row.record.blob]]
+        blob = good[0] if good else record.blob
+        for row in same:
+            row.record = replace(row.record, blob=blob)
+        return blob
 
     def _held(self) -> Sequence[Row[StoredFile]]:
         return [row for row in self._rows.values() if row.record.blob and not row.deleted]

@@ -68,7 +68,7 @@ def build_backends(
     store, file_store = SqlStore(database), SqlFiles(database)
     claims = Claims(SqlIdempotency(database), keep_seconds=config.idempotency.hours * 3600, now=now, new_id=new_id)
     blobs = _open_blobs(config, stack)
-    hosted, hosted_files = _hosted(config, store, file_store, blobs)
+    hosted, hosted_files = _hosted(config, store, file_store, blobs=blobs, log=log)
     keeper = IdempotentBackend(hosted, claims, resumes=True)
     file_keeper = IdempotentFiles(hosted_files, claims, resumes=True)
     backends, files = _passed_through(config, stack, database=database, claims=claims, log=log, metrics=metrics)
@@ -145,7 +145,9 @@ def _open_blobs(config: Config, stack: AsyncExitStack) -> ObjectBlobs:
     return blobs
 
 
-def _hosted(config: Config, store: SqlStore, files: SqlFiles, blobs: ObjectBlobs) -> tuple[HostedBackend, HostedFiles]:
+def _hosted(
+    config: Config, store: SqlStore, files: SqlFiles, *, blobs: ObjectBlobs, log: FilteringBoundLogger
+) -> tuple[HostedBackend, HostedFiles]:
     limits = HostedLimits(
         default_minutes=config.hosted.default_minutes,
         max_minutes=config.hosted.max_minutes,
@@ -153,7 +155,13 @@ def _hosted(config: Config, store: SqlStore, files: SqlFiles, blobs: ObjectBlobs
         quotas=Quotas(config.hosted.max_container_bytes, config.hosted.max_tenant_bytes),
     )
     completion = Completion()
-    stowage = Stowage(blobs, max_bytes=limits.max_file_bytes, new_id=new_id, completion=completion)
+    stowage = Stowage(
+        blobs,
+        max_bytes=limits.max_file_bytes,
+        new_id=new_id,
+        completion=completion,
+        tell_damage=lambda blob: log.error("blob.damaged", blob=blob),
+    )
     containers = HostedBackend(
         store=store,
         files=FileCatalogue(files),

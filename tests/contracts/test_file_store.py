@@ -129,6 +129,22 @@ async def test_the_same_content_is_held_once(files: FileStore) -> None:
     assert await files.delete("ours", "f2") == [first.blob]
 
 
+async def test_damaged_bytes_are_replaced(files: FileStore) -> None:
+    """A new file of a content that was found damaged brings its own blob, for every file that has the content."""
+    first = stored("f1")
+    await files.add(first, quotas=ROOMY)
+    assert await files.note_damage("another blob") == 0
+    assert [await files.note_damage(first.blob) for _ in range(2)] == [1, 2]
+    second = replace(stored("f2", tenant="theirs"), sha256=first.sha256)
+    assert await files.add(second, quotas=ROOMY) == second.blob
+    assert (await files.get("ours", "f1")).blob == second.blob
+    assert list(await files.unheld([first.blob, second.blob])) == [first.blob]
+    assert await files.note_damage(first.blob) == 0
+    assert await files.add(replace(stored("f3"), sha256=first.sha256), quotas=ROOMY) == second.blob
+    assert [await files.delete("ours", "f1"), await files.delete("ours", "f3")] == [[], []]
+    assert await files.delete("theirs", "f2") == [second.blob]
+
+
 async def test_an_id_is_given_once(files: FileStore) -> None:
     """A second file of an id fails, and changes nothing."""
     await files.add(stored("f1"), quotas=ROOMY)

@@ -55,6 +55,25 @@ async def test_a_copy_holds_the_blob_of_its_origin(store: ContainerStore) -> Non
         await store.get_container("ours", "new")
 
 
+async def test_damaged_bytes_are_replaced(store: ContainerStore) -> None:
+    """A new file of a content that was found damaged brings its own blob, for every file that has the content."""
+    await store.add_container(container("box"))
+    first, third = file("f1"), replace(file("f3"), sha256=file("f1").sha256)
+    await store.add_file("ours", first, quotas=ROOMY)
+    await store.copy_file("ours", replace(file("f2"), sha256=first.sha256, blob=first.blob), quotas=ROOMY)
+    assert [await store.note_damage(first.blob) for _ in range(2)] == [1, 2]
+    assert await store.add_file("ours", third, quotas=ROOMY) == third.blob
+    for file_id in ("f1", "f2", "f3"):
+        assert (await store.get_file("ours", "box", file_id))[1].blob == third.blob
+    fourth = replace(file("f4"), sha256=first.sha256)
+    assert await store.add_file("ours", fourth, quotas=ROOMY) == third.blob
+    await store.copy_file("ours", replace(file("f5"), sha256=first.sha256, blob=first.blob), quotas=ROOMY)
+    assert (await store.get_file("ours", "box", "f5"))[1].blob == third.blob
+    assert await store.note_damage(first.blob) == 0
+    assert await store.delete_container("ours", "box") == [third.blob]
+    assert await store.note_damage(third.blob) == 0
+
+
 async def test_a_container_is_made_with_copies(store: ContainerStore) -> None:
     """A container has its copies from its first moment on, and is not there at all if they are too many bytes."""
     await store.add_container(container("box"))

@@ -49,7 +49,7 @@ def test_bytes_that_vanish_over_grpc(tmp_path: Path) -> None:
             blob(tmp_path).unlink()
             with pytest.raises(grpc.RpcError) as caught:
                 list(parts)
-        assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+        assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
 
 
 def blob(folder: Path) -> Path:

@@ -1,5 +1,6 @@
 """Bytes that are no longer what was stored are noticed, and never handed out as good."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -28,7 +29,12 @@ def cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-1])
 
 
-@pytest.mark.parametrize("harm", [damage, cut])
+def lose(path: Path) -> None:
+    """Take the whole file away."""
+    path.unlink()
+
+
+@pytest.mark.parametrize("harm", [damage, cut, lose])
 def test_a_small_file_is_an_error(tmp_path: Path, harm: Callable[[Path], None]) -> None:
     """What fits into one piece is refused with a status, in a container and outside, and clients do not insist."""
     with (
@@ -63,7 +69,34 @@ def test_a_large_file_breaks_off(tmp_path: Path, harm: Callable[[Path], None]) -
         assert client.get(f"{files}/{file}").status_code == 200
 
 
-def blob(folder: Path) -> Path:
-    """Return where the bytes of the only content are."""
-    (only,) = (folder / "data" / "blobs").glob("*/*")
+@pytest.mark.parametrize("harm", [damage, cut, lose])
+def test_the_next_upload_mends_it(tmp_path: Path, harm: Callable[[Path], None]) -> None:
+    """Once damage was noticed, which the log says once, the same content heals all files that have it."""
+    with (
+        running(tmp_path, SETTINGS) as berth,
+        httpx2.Client(base_url=berth.rest, headers=HEADERS, timeout=30) as client,
+    ):
+
+        def upload() -> str:
+            form = {"file": ("a", b"precious")}
+            file: str = client.post("/v1/files", files=form, data={"purpose": "batch"}).json()["id"]
+            return f"/v1/files/{file}/content"
+
+        first = upload()
+        container = client.post("/v1/containers", json={"name": "x", "file_ids": [first.split("/")[3]]}).json()["id"]
+        (copy,) = client.get(f"/v1/containers/{container}/files").json()["data"]
+        inside = f"/v1/containers/{container}/files/{copy['id']}/content"
+        bad = blob(tmp_path)
+        harm(bad)
+        assert [client.get(path).status_code for path in (first, inside, first)] == [503] * 3
+        last = upload()
+        assert [client.get(path).content for path in (first, inside, last)] == [b"precious"] * 3
+        assert blob(tmp_path, besides=bad).read_bytes() == b"precious"
+    lines = [json.loads(line) for line in berth.log.read_text().splitlines() if '"blob.damaged"' in line]
+    assert [(line["blob"], line["level"]) for line in lines] == [(f"{bad.parent.name}/{bad.name}", "error")]
+
+
+def blob(folder: Path, *, besides: Path | None = None) -> Path:
+    """Return where the bytes of the only content are, but for those that wait for the sweep."""
+    (only,) = set((folder / "data" / "blobs").glob("*/*")) - {besides}
     return only

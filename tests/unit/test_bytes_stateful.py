@@ -1,10 +1,10 @@
-"""Rows, bytes and quotas under random uploads, copies, deletions, expiry, sweeps and crashes: they always agree."""
+"""Rows, bytes and quotas under random uploads, copies, deletions, damage, expiry, sweeps and crashes: they agree."""
 
 import asyncio
 import sqlite3
 import tempfile
-from collections.abc import AsyncIterator, Iterable
-from contextlib import ExitStack, closing, suppress
+from collections.abc import AsyncIterator, Awaitable, Iterable, Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -18,13 +18,14 @@ from berth.adapters.object_blobs import ObjectBlobs
 from berth.adapters.sql_database import SqlDatabase
 from berth.adapters.sql_files import SqlFiles
 from berth.adapters.sql_store import SqlStore
+from berth.core.backend import Content
 from berth.core.caller import Caller
-from berth.core.errors import BerthError
+from berth.core.errors import DAMAGED, BerthError, NotFoundError, StorageError
 from berth.core.sweeper import Sweeper
-from berth.v1.container_file_service_pb2 import DeleteContainerFileRequest
+from berth.v1.container_file_service_pb2 import DeleteContainerFileRequest, RetrieveContainerFileContentRequest
 from berth.v1.container_service_pb2 import CreateContainerRequest, DeleteContainerRequest
 from berth.v1.file_pb2 import FileExpiresAfter
-from berth.v1.file_service_pb2 import DeleteFileRequest
+from berth.v1.file_service_pb2 import DeleteFileRequest, RetrieveFileContentRequest
 from fakes import FixedClock
 from keeping import hosted_both
 from records import OLLAMA
@@ -38,6 +39,7 @@ ROWS = """
     UNION ALL SELECT blob, sha256, bytes, tenant FROM tenant_files WHERE deleted_at IS NULL
 """
 HELD = "SELECT key, holders FROM blobs"
+NOTED = "SELECT key FROM blobs WHERE damaged > 0"
 SUMS = "SELECT tenant, bytes FROM tenants WHERE bytes != 0"
 CONTAINERS = """
     SELECT containers.bytes, coalesce(sum(files.bytes), 0) FROM containers
@@ -48,6 +50,7 @@ CONTAINERS = """
 callers = st.sampled_from(CALLERS)
 contents = st.sampled_from([b"", b"a", b"bb", b"c" * 90_000])
 crashes = st.sampled_from([None] * 6 + ["before the bytes", "behind the bytes", "before removing"])
+harms = st.sampled_from(["rotten", "cut", "lost"])
 picks = st.integers(0, 1000)
 
 
@@ -89,7 +92,11 @@ class BytesWorld(RuleBasedStateMachine):
         database = self.stack.enter_context(closing(SqlDatabase.open(f"sqlite:///{self.folder}/berth.db")))
         self.file_store = SqlFiles(database, now=self.clock)
         store = SqlStore(database, now=self.clock)
-        self.backend, self.backend_of_files = hosted_both(store, self.file_store, self.blobs, clock=self.clock)
+        self.harmed: dict[str, str] = {}
+        self.told: list[str] = []
+        self.backend, self.backend_of_files = hosted_both(
+            store, self.file_store, self.blobs, clock=self.clock, tell_damage=self.told.append
+        )
         self.files: list[str] = []
         self.containers: list[str] = []
         self.copies: list[tuple[str, str]] = []
@@ -106,13 +113,13 @@ class BytesWorld(RuleBasedStateMachine):
     def upload_file(self, caller: Caller, content: bytes, *, expires: bool, crash: str | None) -> None:
         expiry = FileExpiresAfter(anchor="created_at", seconds=HOUR) if expires else None
         upload = GivenFile(OLLAMA, (content,), expires_after=expiry)
-        with self.crashing(crash):
+        with self.crashing(crash), self.healing(content):
             self.files.append(self.runner.run(self.backend_of_files.create_file(caller, upload)).id)
 
     @rule(caller=callers, index=picks, content=contents, crash=crashes)
     def upload_into_container(self, caller: Caller, index: int, content: bytes, crash: str | None) -> None:
         upload = GivenUpload(self.pick(self.containers, index), (content,))
-        with self.crashing(crash):
+        with self.crashing(crash), self.healing(content):
             made = self.runner.run(self.backend.create_container_file(caller, upload))
             self.copies.append((made.container_id, made.id))
 
@@ -130,6 +137,49 @@ class BytesWorld(RuleBasedStateMachine):
         with self.crashing(None):
             made = self.runner.run(self.backend.create_container_file(caller, upload))
             self.copies.append((made.container_id, made.id))
+
+    @rule(index=picks, harm=harms)
+    def damage(self, index: int, harm: str) -> None:
+        """Turn a bit over in some blob that files have, cut it off, or lose it."""
+        good = sorted({row[0] for row in self.query(ROWS) if row[2]} - {*self.harmed})
+        if not good:
+            return
+        path = self.folder / "blobs" / self.pick(good, index)
+        content = path.read_bytes()
+        if harm == "lost":
+            path.unlink()
+        else:
+            path.write_bytes(content[:-1] if harm == "cut" else content[:-1] + bytes([content[-1] ^ 1]))
+        self.harmed[str(path.relative_to(self.folder / "blobs"))] = harm
+
+    @rule(caller=callers, index=picks)
+    def read_file(self, caller: Caller, index: int) -> None:
+        request = RetrieveFileContentRequest(file_id=self.pick(self.files, index))
+        blob = "SELECT blob, sha256 FROM tenant_files WHERE id = ?"
+        self.read(self.backend_of_files.retrieve_file_content(caller, request), self.query(blob, request.file_id))
+
+    @rule(caller=callers, index=picks)
+    def read_from_container(self, caller: Caller, index: int) -> None:
+        container, file = self.copies[index % len(self.copies)] if self.copies else ("none", "none")
+        request = RetrieveContainerFileContentRequest(container_id=container, file_id=file)
+        blob = self.query("SELECT blob, sha256 FROM files WHERE id = ?", file)
+        self.read(self.backend.retrieve_container_file_content(caller, request), blob)
+
+    def read(self, opening: Awaitable[Content], blob: list[tuple[str, str]]) -> None:
+        """Read a file to its end: it is what was stored, or known to be damaged, from now on to the rows, too."""
+
+        async def content() -> bytes:
+            return b"".join([chunk async for chunk in (await opening).chunks])
+
+        try:
+            seen: str | None = sha256(self.runner.run(content())).hexdigest()
+        except NotFoundError:
+            return  # it was not there, or not the caller's
+        except StorageError as error:
+            seen = error.code
+        ((key, digest),) = blob
+        assert seen == (DAMAGED if key in self.harmed else digest)
+        assert seen == digest or (key,) in self.query(NOTED)
 
     @rule(caller=callers, index=picks, crash=crashes)
     def delete_file(self, caller: Caller, index: int, crash: str | None) -> None:
@@ -156,18 +206,29 @@ class BytesWorld(RuleBasedStateMachine):
 
     @rule(crash=crashes)
     def sweep(self, crash: str | None) -> None:
-        """Sweep, and again behind a crash: then every blob has a row."""
+        """Sweep, and again behind a crash: then every blob has a row, one that was replaced is gone as well."""
         sweeper = Sweeper(self.file_store, self.blobs, grace_seconds=0)
         with self.crashing(crash):
             self.runner.run(sweeper.sweep())
         self.runner.run(sweeper.sweep())
-        assert self.stored() == {row[0] for row in self.query(ROWS)}
+        lost = {blob for blob, harm in self.harmed.items() if harm == "lost"}
+        assert self.stored() == {row[0] for row in self.query(ROWS)} - lost
 
     @invariant()
     def every_row_has_its_bytes(self) -> None:
+        """All but those that were damaged from outside, of which each is told of at most once."""
         for blob, digest, size, _ in self.query(ROWS):
+            if blob in self.harmed:
+                continue
             content = (self.folder / "blobs" / blob).read_bytes()
             assert (sha256(content).hexdigest(), len(content)) == (digest, size)
+        assert len(self.told) == len({*self.told})
+        assert {key for (key,) in self.query(NOTED)} <= {*self.told} <= {*self.harmed}
+
+    @invariant()
+    def a_content_has_one_blob(self) -> None:
+        rows = self.query(ROWS)
+        assert len({row[0] for row in rows}) == len({row[1] for row in rows})
 
     @invariant()
     def holders_and_sums_are_right(self) -> None:
@@ -178,6 +239,14 @@ class BytesWorld(RuleBasedStateMachine):
         assert dict(self.query(HELD)) == holders
         assert dict(self.query(SUMS)) == {tenant: size for tenant, size in sums.items() if size}
         assert all(told == counted for told, counted in self.query(CONTAINERS))
+
+    @contextmanager
+    def healing(self, content: bytes) -> Iterator[None]:
+        """Check that an upload which succeeds leaves no file of its content with bytes known to be damaged."""
+        noted = {key for (key,) in self.query(NOTED)}
+        yield
+        digest = sha256(content).hexdigest()
+        assert not noted & {row[0] for row in self.query(ROWS) if row[1] == digest}
 
     def crashing(self, crash: str | None) -> ExitStack:
         """Let the process end at a point, or a refusal come."""
@@ -191,9 +260,9 @@ class BytesWorld(RuleBasedStateMachine):
         root = self.folder / "blobs"
         return {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()}
 
-    def query(self, query: str) -> list[Any]:
+    def query(self, query: str, *values: str) -> list[Any]:
         with closing(sqlite3.connect(self.folder / "berth.db")) as connection:
-            return connection.execute(query).fetchall()
+            return connection.execute(query, values).fetchall()
 
 
 EFFORT = settings(max_examples=40, stateful_step_count=30, deadline=None)

@@ -88,12 +88,7 @@ def insert_file(connection: sqlite3.Connection, tenant: str, *, record: FileReco
 
 def copy_file(connection: sqlite3.Connection, tenant: str, *, record: FileRecord, quotas: Quotas) -> None:
     """Add a file whose bytes another file has."""
-
-    def take() -> str:
-        hold(connection, record.blob)
-        return record.blob
-
-    _insert_file(connection, tenant, record=record, quotas=quotas, take=take)
+    _insert_file(connection, tenant, record=record, quotas=quotas, take=lambda: hold(connection, record.stored))
 
 
 def _insert_file(

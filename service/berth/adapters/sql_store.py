@@ -7,6 +7,7 @@ Tables are the business of `schema`, reading and writing at all of
 import time
 from collections.abc import Callable, Sequence
 
+from berth.adapters.sql_blobs import note_damage
 from berth.adapters.sql_changes import (
     copy_file,
     delete_container,
@@ -147,6 +148,10 @@ class SqlStore:
                 connection, tenant, container_id=container_id, file_id=file_id, deleted_at=deleted_at
             )
         )
+
+    async def note_damage(self, blob: str) -> int:
+        """Note that a blob is damaged; see HeldBytes."""
+        return await self._database.write(lambda connection: note_damage(connection, blob))
 
     def _container_cursor(self, tenant: str, paging: Paging) -> int:
         if paging.after is None:

@@ -4,6 +4,9 @@ Each says what went wrong in words for the caller. Which status, HTTP code and
 default type an error has is not said here but in the table of `rpc.status`.
 """
 
+DAMAGED = "file_damaged"
+"""The code of the error of bytes that are not what was stored."""
+
 
 class BerthError(Exception):
     """Something that the caller is told about.
@@ -102,6 +105,6 @@ class UpstreamTimeoutError(BerthError):
 
 def file_damaged() -> StorageError:
     """Return the error of bytes that are not what was stored; asking again does not mend them."""
-    error = StorageError("The file is damaged: it is not what was stored.", code="file_damaged")
+    error = StorageError("The file is damaged: it is not what was stored.", code=DAMAGED)
     error.is_final = True
     return error

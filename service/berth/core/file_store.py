@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from berth.core.stores import Page, Paging, Quotas, StoredBytes
+from berth.core.stores import HeldBytes, Page, Paging, Quotas, StoredBytes
 from berth.v1.file_pb2 import File
 from berth.v1.provider_pb2 import Provider
 
@@ -34,7 +34,7 @@ class StoredFile:
         return StoredBytes(self.blob, self.sha256, self.file.bytes)
 
 
-class FileStore(Protocol):
+class FileStore(HeldBytes, Protocol):
     """The rows of files that are in no container. What ContainerStore promises of writes and order holds here, too.
 
     A file whose `expires_at` has come is not there; its row goes with `purge`.

@@ -166,7 +166,7 @@ class HostedBackend:
         """Open a file; see Backend."""
         home, stored = await self._located(caller, request)
         self._require_files(home, request.container_id)
-        chunks, length = await self._stowage.read(stored.stored, request)
+        chunks, length = await self._stowage.read(stored.stored, request, rows=self._store)
         return Content(
             provider=home.provider,
             filename=stored.filename,

@@ -95,7 +95,7 @@ class HostedFiles:
     async def retrieve_file_content(self, caller: Caller, request: RetrieveFileContentRequest) -> Content:
         """Open a file; see FileBackend."""
         record = await self._catalogue.file(caller, request.file_id, provider=request.provider)
-        chunks, length = await self._stowage.read(record.stored, request)
+        chunks, length = await self._stowage.read(record.stored, request, rows=self._store)
         return Content(
             provider=record.provider,
             filename=record.file.filename,

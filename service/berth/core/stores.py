@@ -106,7 +106,22 @@ class Page(NamedTuple, Generic[T]):
     has_more: bool
 
 
-class ContainerStore(Protocol):
+class HeldBytes(Protocol):
+    """The rows of files, as far as they say where bytes are.
+
+    The same content is held once. One that was found damaged is not offered to
+    new uploads: the next one brings it anew, for every file that has it.
+    """
+
+    async def note_damage(self, blob: str) -> int:
+        """Note that a blob is not what was stored, or missing.
+
+        Return how often that was noted since it was put, this time included; 0
+        if no file has it, and then nothing is noted.
+        """
+
+
+class ContainerStore(HeldBytes, Protocol):
     """The rows of containers and of their files.
 
     A write has happened, durably, when its method returns; if its caller is
@@ -162,7 +177,9 @@ class ContainerStore(Protocol):
         """Add a file, whose bytes were just stored, to the container that `record.file.container_id` names.
 
         Return the blob that has its bytes: `record.blob`, or an older one of the
-        same content, and then nothing refers to `record.blob`. StorageError if
+        same content, and then nothing refers to `record.blob`. Where the older
+        one is noted as damaged it is the other way round: every file that had
+        it has `record.blob` from now on. StorageError if
         there is one of its attempt already, NotFoundError if the tenant has no
         such container, InvalidRequestError if its path is taken (param
         `file_path`, code `path_already_exists`), or if the container would hold
@@ -171,7 +188,7 @@ class ContainerStore(Protocol):
         """
 
     async def copy_file(self, tenant: str, record: FileRecord, *, quotas: Quotas) -> None:
-        """Add a file, whose bytes another file has: `record.blob` is that file's.
+        """Add a file, whose bytes another file has, by `record.sha256` and their number.
 
         NotFoundError if no file has them any more; else as `add_file`.
         """

@@ -1,17 +1,19 @@
 """How bytes get into the BlobStore, and out of it again as what they were.
 
 Bytes are stored before anything refers to them. If their content is there
-already, or nothing comes to refer to them, they go again.
+already, or nothing comes to refer to them, they go again. Damage that is
+noticed on the way out is noted, so that the next upload of the content mends it.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from hashlib import sha256
 from typing import Protocol
 
 from berth.core.checks import check_integer
 from berth.core.completion import Completion
-from berth.core.errors import InvalidRequestError, file_damaged
-from berth.core.stores import BlobStore, StoredBytes
+from berth.core.errors import DAMAGED, InvalidRequestError, NotFoundError, StorageError, file_damaged
+from berth.core.stores import BlobStore, HeldBytes, StoredBytes
 
 BLOB_DIGITS = 40
 MAX_LENGTH = 2**63 - 1
@@ -28,7 +30,10 @@ class RangeRequest(Protocol):
 
 
 class Stowage:
-    """Stores bytes whole, with their digest, or not at all; at most `max_bytes` at a time."""
+    """Stores bytes whole, with their digest, or not at all; at most `max_bytes` at a time.
+
+    `tell_damage` is called with the key of a blob when it is found damaged, once.
+    """
 
     def __init__(
         self,
@@ -37,11 +42,13 @@ class Stowage:
         max_bytes: int,
         new_id: Callable[[str, int], str],
         completion: Completion,
+        tell_damage: Callable[[str], None],
     ) -> None:
         self._blobs = blobs
         self._max_bytes = max_bytes
         self._new_id = new_id
         self._completion = completion
+        self._tell_damage = tell_damage
 
     async def put(self, chunks: AsyncIterator[bytes]) -> StoredBytes:
         """Store what `chunks` yields. InvalidRequestError (`file_too_large`) for too much."""
@@ -66,16 +73,41 @@ class Stowage:
             if held != stored.blob:
                 await self._blobs.delete([stored.blob])
 
-    async def read(self, stored: StoredBytes, request: RangeRequest) -> tuple[AsyncIterator[bytes], int]:
-        """Open what `request` asks for of stored bytes; return it and its length.
+    async def read(
+        self, stored: StoredBytes, request: RangeRequest, *, rows: HeldBytes
+    ) -> tuple[AsyncIterator[bytes], int]:
+        """Open what `request` asks for of stored bytes, which `rows` know; return it and its length.
 
         InvalidRequestError for a range that cannot be, NotFoundError if the bytes
-        are gone. What is read whole is compared with its digest; StorageError
-        (`file_damaged`), instead of its end, if it is not what was stored.
+        are gone with their file. What is read whole is compared with its digest;
+        StorageError (`file_damaged`), instead of its end, if it is not what was
+        stored, or too short, or missing.
         """
         offset, length = _range(request, stored.bytes)
-        chunks = await self._blobs.get(stored.blob, offset=offset, length=length)
-        return (verified(chunks, stored.sha256) if length == stored.bytes else chunks), length
+        async with self._noting_damage(stored.blob, rows):
+            chunks = await self._blobs.get(stored.blob, offset=offset, length=length)
+        whole = length == stored.bytes
+        return self._read(verified(chunks, stored.sha256) if whole else chunks, stored.blob, rows), length
+
+    async def _read(self, chunks: AsyncIterator[bytes], blob: str, rows: HeldBytes) -> AsyncIterator[bytes]:
+        async with self._noting_damage(blob, rows):
+            async for chunk in chunks:
+                yield chunk
+
+    @asynccontextmanager
+    async def _noting_damage(self, blob: str, rows: HeldBytes) -> AsyncIterator[None]:
+        """Note what is found damaged. Missing is damaged, too, as long as a file has it: its row goes first."""
+        try:
+            yield
+        except (NotFoundError, StorageError) as error:
+            if isinstance(error, StorageError) and error.code != DAMAGED:
+                raise
+            times = await self._completion.of(rows.note_damage(blob))
+            if times == 1:
+                self._tell_damage(blob)
+            if not times:
+                raise
+            raise file_damaged() from error
 
 
 async def verified(chunks: AsyncIterator[bytes], digest: str) -> AsyncIterator[bytes]:
