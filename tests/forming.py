@@ -56,8 +56,9 @@ def refused(*bodies: bytes, content_type: str = TYPE) -> tuple[str | None, str |
     return caught.value.param, caught.value.code
 
 
-def outcome(bodies: Sequence[bytes]) -> object:
+def outcome(bodies: Sequence[bytes], *, content_type: str = TYPE) -> object:
+    """Return what comes of a form: what is read, or the parameter and code of its refusal."""
     try:
-        return read(*bodies)
+        return read(*bodies, content_type=content_type)
     except InvalidRequestError as error:
         return error.param, error.code

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from itertools import pairwise
+from random import Random
 
 import pytest
 from hypothesis import example, given, settings
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from berth.core.errors import InvalidRequestError
 from berth.rpc.forms import Form
 from forming import TYPE, Read, form, outcome, part, read, refused
+from hostile_forms import Delivery, hostile_form
 
 FILE = part('name="file"; filename="a.txt"', b"hello\r\n--edg", content_type="text/plain")
 PATH = part('name="file_path"', "港/a.txt".encode())
@@ -219,6 +221,17 @@ def test_it_does_not_matter_where_a_form_is_cut(body: bytes, cuts: list[int]) ->
     edges = [0, *sorted(cuts), len(body)]
     pieces = [body[start:end] for start, end in pairwise(edges)]
     assert outcome(pieces) == outcome([body])
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.randoms(), st.lists(st.integers(0, 2_000), max_size=10))
+def test_it_does_not_matter_where_a_hostile_form_is_cut(random: Random, cuts: list[int]) -> None:
+    """What clients send, changed in whatever way, is read or refused alike: whole, in pieces, and byte by byte."""
+    body, content_type, _ = hostile_form(random).sent
+    whole = outcome([body], content_type=content_type)
+    pieces = Delivery(cuts=tuple(cuts)).pieces(body)
+    assert outcome([b"", *pieces, b""], content_type=content_type) == whole
+    assert outcome([bytes([byte]) for byte in body], content_type=content_type) == whole
 
 
 grammar = st.sampled_from(
