@@ -44,6 +44,12 @@ def memory_mebibytes(pids: list[int], field: str) -> float:
     return total / 1024
 
 
+def pss_mebibytes(pid: int) -> float:
+    """Return the memory that a process has for itself, and its share of what it has with others."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024
+
+
 def reset_peaks(pids: list[int]) -> None:
     """Let VmHWM start again from what is resident now."""
     for pid in pids:
