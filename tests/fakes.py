@@ -55,7 +55,8 @@ class Row(Generic[T]):
 class MemoryStore:
     """A ContainerStore in dictionaries, which keep the order of creation; deleted rows stay, as marks for cursors."""
 
-    def __init__(self) -> None:
+    def __init__(self, now: Callable[[], int] | None = None) -> None:
+        self._now = now or FixedClock()
         self._containers: dict[str, Row[ContainerRecord]] = {}
         self._files: dict[str, Row[FileRecord]] = {}
         self._damaged = Counter[str]()
@@ -126,6 +127,14 @@ class MemoryStore:
             row.deleted = True
         return [blob for blob in dict.fromkeys(row.record.blob for row in files) if blob not in self._blobs()]
 
+    async def purge(self, *, retention_seconds: int, limit: int) -> tuple[int, Sequence[str]]:
+        """Delete containers that expired long ago; see ContainerStore."""
+        hosted = [row.record for row in self._containers.values() if not row.deleted and not row.record.key]
+        until = self._now() - retention_seconds
+        gone = [record for record in hosted if _expires_at(record) < until][:limit]
+        unheld = [await self.delete_container(record.tenant, record.container.id) for record in gone]
+        return len(gone), [blob for blobs in unheld for blob in blobs]
+
     async def add_file(self, tenant: str, record: FileRecord, *, quotas: Quotas) -> str:
         """Add a file; see ContainerStore."""
         same = [row for row in self._files.values() if not row.deleted and row.record.stored[1:] == record.stored[1:]]
@@ -165,8 +174,7 @@ class MemoryStore:
         """Return a file and its container; see ContainerStore."""
         row = self._file(tenant, container_id, file_id=file_id)
         home = self._containers[container_id].record
-        expires_at = home.container.last_active_at + home.container.expires_after.minutes * 60
-        return Home(home.provider, expires_at), deepcopy(row.record)
+        return Home(home.provider, _expires_at(home)), deepcopy(row.record)
 
     async def list_files(self, tenant: str, container_id: str, paging: Paging) -> Page[FileRecord]:
         """Return a page of files; see ContainerStore."""
@@ -211,6 +219,10 @@ class MemoryStore:
 
     def _files_of(self, container_id: str) -> dict[str, Row[FileRecord]]:
         return {key: row for key, row in self._files.items() if row.record.file.container_id == container_id}
+
+
+def _expires_at(record: ContainerRecord) -> int:
+    return record.container.last_active_at + record.container.expires_after.minutes * 60
 
 
 def page_of(rows: dict[str, Row[T]], paging: Paging, *, noun: str, matches: Callable[[T], bool]) -> Page[T]:

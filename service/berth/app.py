@@ -3,7 +3,7 @@
 import asyncio
 import signal
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
@@ -98,16 +98,9 @@ async def run(
 
 
 def warn(config: Config, log: FilteringBoundLogger) -> None:
-    """Log a warning for each setting that opens a door, or that has no effect in this version."""
+    """Log a warning for a setting that opens a door."""
     if config.auth.mode == "none":
         log.warning("auth.off", reason="auth.mode is none: everybody who reaches Berth may do everything")
-    for setting in _without_effect(config):
-        log.warning("setting.unenforced", setting=setting, reason="not built yet: the setting has no effect")
-
-
-def _without_effect(config: Config) -> Iterable[str]:
-    if "retention_hours" in config.hosted.model_fields_set:
-        yield "hosted.retention_hours"
 
 
 def _numbers(address: Address | None, metrics: PrometheusMetrics, stack: AsyncExitStack) -> Address | None:
@@ -147,7 +140,7 @@ def _sweep_now_and_then(sweeper: Sweeper, stack: AsyncExitStack, log: FilteringB
                 log.warning("sweep.failed", reason=error.message)
             else:
                 if any(swept):
-                    log.info("sweep.done", files=swept.files, blobs=swept.blobs)
+                    log.info("sweep.done", **swept._asdict())
             await asyncio.sleep(SWEEP_SECONDS)
 
     stack.callback(asyncio.create_task(sweep()).cancel)

@@ -83,7 +83,7 @@ def build_backends(
     return Backends(
         Router(backends, keeper=keeper, store=store, direct=direct, default_provider=default),
         Router(files, keeper=file_keeper, store=file_store, noun="file", direct=direct, default_provider=default),
-        Sweeper(file_store, blobs),
+        Sweeper(store, file_store, blobs, retention_seconds=config.hosted.retention_hours * 3600),
     )
 
 

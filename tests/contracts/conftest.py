@@ -16,19 +16,19 @@ from memory_files import MemoryFiles
 from records import NOW
 
 
-@pytest.fixture(params=["sqlite", "memory"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ContainerStore]:
-    if request.param == "memory":
-        yield MemoryStore()
-        return
-    database = SqlDatabase.open(f"sqlite:///{tmp_path}/berth.db")
-    yield SqlStore(database, now=FixedClock(NOW))
-    database.close()
-
-
 @pytest.fixture
 def clock() -> FixedClock:
     return FixedClock(NOW)
+
+
+@pytest.fixture(params=["sqlite", "memory"])
+def store(request: pytest.FixtureRequest, tmp_path: Path, clock: FixedClock) -> Iterator[ContainerStore]:
+    if request.param == "memory":
+        yield MemoryStore(clock)
+        return
+    database = SqlDatabase.open(f"sqlite:///{tmp_path}/berth.db")
+    yield SqlStore(database, now=clock)
+    database.close()
 
 
 @pytest.fixture(params=["sqlite", "memory"])

@@ -91,11 +91,11 @@ class BytesWorld(RuleBasedStateMachine):
         self.stack.callback(self.blobs.close)
         database = self.stack.enter_context(closing(SqlDatabase.open(f"sqlite:///{self.folder}/berth.db")))
         self.file_store = SqlFiles(database, now=self.clock)
-        store = SqlStore(database, now=self.clock)
+        self.store = SqlStore(database, now=self.clock)
         self.harmed: dict[str, str] = {}
         self.told: list[str] = []
         self.backend, self.backend_of_files = hosted_both(
-            store, self.file_store, self.blobs, clock=self.clock, tell_damage=self.told.append
+            self.store, self.file_store, self.blobs, clock=self.clock, tell_damage=self.told.append
         )
         self.files: list[str] = []
         self.containers: list[str] = []
@@ -207,7 +207,7 @@ class BytesWorld(RuleBasedStateMachine):
     @rule(crash=crashes)
     def sweep(self, crash: str | None) -> None:
         """Sweep, and again behind a crash: then every blob has a row, one that was replaced is gone as well."""
-        sweeper = Sweeper(self.file_store, self.blobs, grace_seconds=0)
+        sweeper = Sweeper(self.store, self.file_store, self.blobs, retention_seconds=60, grace_seconds=0)
         with self.crashing(crash):
             self.runner.run(sweeper.sweep())
         self.runner.run(sweeper.sweep())

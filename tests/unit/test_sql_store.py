@@ -13,7 +13,7 @@ import pytest
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 
-from berth.adapters import schema, sql_store
+from berth.adapters import schema, sql_changes, sql_store
 from berth.adapters.sql_database import SqlDatabase
 from berth.adapters.sql_pages import containers_query, files_query
 from berth.adapters.sql_store import SqlStore
@@ -143,6 +143,12 @@ def test_point_reads_search_by_id(database: SqlDatabase, query: str) -> None:
     """A container, and a file with its container, are found by unique ids alone."""
     steps = [row[3] for row in database._reads.execute(f"EXPLAIN QUERY PLAN {query}", ("",) * query.count("?"))]
     assert all(step.startswith("SEARCH") and step.endswith(("(id=?)", "(rowid=?)")) for step in steps)
+
+
+def test_a_purge_finds_only_what_has_expired(database: SqlDatabase) -> None:
+    """Expired containers are found by their expiry alone, in its order, however many others there are."""
+    steps = [row[3] for row in database._reads.execute(f"EXPLAIN QUERY PLAN {sql_changes._EXPIRED}", (0, 100))]
+    assert steps == ["SEARCH containers USING INDEX containers_by_expiry (<expr><?)"]
 
 
 async def test_secrets_go_with_their_container(store: SqlStore, path: Path) -> None:

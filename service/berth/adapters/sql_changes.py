@@ -40,6 +40,11 @@ _DELETE_FILE = "UPDATE files SET deleted_at = ? WHERE seq = ?"
 _DELETE_FILES = "UPDATE files SET deleted_at = ? WHERE container_seq = ? AND deleted_at IS NULL"
 _DELETE_CONTAINER = "UPDATE containers SET deleted_at = ?, bytes = 0 WHERE seq = ?"
 _REFRESH = "UPDATE containers SET status = ?, last_active_at = ? WHERE id = ? AND tenant = ? AND deleted_at IS NULL"
+_EXPIRED = """
+    SELECT id, tenant FROM containers
+    WHERE deleted_at IS NULL AND key_name = '' AND (last_active_at + expires_minutes * 60) < ?
+    ORDER BY (last_active_at + expires_minutes * 60) LIMIT ?
+"""
 _DELETE_SECRETS = "DELETE FROM domain_secrets WHERE container_seq = ?"
 
 
@@ -77,6 +82,17 @@ def delete_container(connection: sqlite3.Connection, tenant: str, *, container_i
     connection.execute(_DELETE_SECRETS, (seq,))
     connection.execute(_DELETE_CONTAINER, (deleted_at, seq))
     return blobs
+
+
+def purge_containers(
+    connection: sqlite3.Connection, *, expired_before: int, limit: int, deleted_at: int
+) -> tuple[int, list[str]]:
+    """Delete hosted containers that expired before a time; return how many there were, and the blobs to remove."""
+    rows = connection.execute(_EXPIRED, (expired_before, limit)).fetchall()
+    blobs: list[str] = []
+    for container_id, tenant in rows:
+        blobs += delete_container(connection, tenant, container_id=container_id, deleted_at=deleted_at)
+    return len(rows), blobs
 
 
 def insert_file(connection: sqlite3.Connection, tenant: str, *, record: FileRecord, quotas: Quotas) -> str:

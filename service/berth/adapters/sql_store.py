@@ -14,6 +14,7 @@ from berth.adapters.sql_changes import (
     delete_file,
     insert_container,
     insert_file,
+    purge_containers,
     refresh_container,
 )
 from berth.adapters.sql_database import SqlDatabase
@@ -110,6 +111,15 @@ class SqlStore:
         deleted_at = int(self._now())
         return await self._database.write(
             lambda connection: delete_container(connection, tenant, container_id=container_id, deleted_at=deleted_at)
+        )
+
+    async def purge(self, *, retention_seconds: int, limit: int) -> tuple[int, Sequence[str]]:
+        """Delete containers that expired long ago; see ContainerStore."""
+        now = int(self._now())
+        return await self._database.write(
+            lambda connection: purge_containers(
+                connection, expired_before=now - retention_seconds, limit=limit, deleted_at=now
+            )
         )
 
     async def add_file(self, tenant: str, record: FileRecord, *, quotas: Quotas) -> str:

@@ -173,6 +173,12 @@ class ContainerStore(HeldBytes, Protocol):
         NotFoundError if there is none.
         """
 
+    async def purge(self, *, retention_seconds: int, limit: int) -> tuple[int, Sequence[str]]:
+        """Delete at most `limit` hosted containers that expired more than `retention_seconds` ago, and their files.
+
+        Return how many there were, and the blobs that nobody holds any more.
+        """
+
     async def add_file(self, tenant: str, record: FileRecord, *, quotas: Quotas) -> str:
         """Add a file, whose bytes were just stored, to the container that `record.file.container_id` names.
 

@@ -1,9 +1,10 @@
-"""What is removed by nobody's wish: files whose time has come, and bytes that a crash left without a row."""
+"""What is removed by nobody's wish: what has expired, and bytes that a crash left without a row."""
 
+from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple
 
 from berth.core.file_store import FileStore
-from berth.core.stores import BlobStore
+from berth.core.stores import BlobStore, ContainerStore
 
 BATCH = 100
 """Rows that are removed in one transaction."""
@@ -12,29 +13,48 @@ GRACE_SECONDS = 3_600
 
 
 class Swept(NamedTuple):
-    """How many files had expired, and how many blobs nobody held."""
+    """How many containers and files had expired, and how many blobs nobody held."""
 
+    containers: int
     files: int
     blobs: int
 
 
 class Sweeper:
-    """Sweeps a FileStore and a BlobStore, which more than one process may do at a time."""
+    """Sweeps stores, which more than one process may do at a time.
 
-    def __init__(self, files: FileStore, blobs: BlobStore, *, grace_seconds: int = GRACE_SECONDS) -> None:
+    A container goes when it has been expired for `retention_seconds`.
+    """
+
+    def __init__(
+        self,
+        containers: ContainerStore,
+        files: FileStore,
+        blobs: BlobStore,
+        *,
+        retention_seconds: int,
+        grace_seconds: int = GRACE_SECONDS,
+    ) -> None:
+        self._containers = containers
         self._files = files
         self._blobs = blobs
+        self._retention_seconds = retention_seconds
         self._grace_seconds = grace_seconds
 
     async def sweep(self) -> Swept:
         """Remove all that is to go. StorageError where a store fails; what was removed before that is removed."""
-        return Swept(await self._expired(), await self._unheld())
+        containers = await self._purge(self._purge_containers)
+        files = await self._purge(lambda: self._files.purge(limit=BATCH))
+        return Swept(containers, files, await self._unheld())
 
-    async def _expired(self) -> int:
-        """Remove expired files: each row before its bytes."""
+    async def _purge_containers(self) -> tuple[int, Sequence[str]]:
+        return await self._containers.purge(retention_seconds=self._retention_seconds, limit=BATCH)
+
+    async def _purge(self, some: Callable[[], Awaitable[tuple[int, Sequence[str]]]]) -> int:
+        """Purge some at a time until all are gone: rows before their bytes."""
         total = 0
         while True:
-            count, blobs = await self._files.purge(limit=BATCH)
+            count, blobs = await some()
             await self._blobs.delete(blobs)
             total += count
             if count < BATCH:

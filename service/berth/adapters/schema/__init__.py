@@ -9,7 +9,7 @@ from pathlib import Path
 
 from berth.adapters.sql_errors import newer_schema_error
 
-HEAD = "0006"
+HEAD = "0007"
 _REVISION = "SELECT version_num FROM alembic_version"
 _LOCK_WAIT_SECONDS = 30.0
 
