@@ -71,9 +71,10 @@ def hosted_both(
     *,
     clock: FixedClock,
     tell_damage: Callable[[str], None] = lambda _: None,
+    ids: SequentialIds | None = None,
 ) -> tuple[HostedBackend, HostedFiles]:
     """Return a HostedBackend and HostedFiles on the same stores; see `hosted`."""
-    completion, new_id = Completion(), SequentialIds()
+    completion, new_id = Completion(), ids or SequentialIds()
     stowage = Stowage(
         blobs, max_bytes=LIMITS.max_file_bytes, new_id=new_id, completion=completion, tell_damage=tell_damage
     )

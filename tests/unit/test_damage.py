@@ -1,0 +1,118 @@
+"""Noticing damage and mending it, where races, replicas and older databases make it difficult."""
+
+import asyncio
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from berth.adapters.sql_database import SqlDatabase
+from berth.adapters.sql_files import SqlFiles
+from berth.adapters.sql_store import SqlStore
+from berth.core.caller import Caller
+from berth.core.errors import NotFoundError, StorageError
+from berth.core.file_store import StoredFile
+from berth.core.hosted_files import HostedFiles
+from berth.core.sweeper import Sweeper
+from berth.v1.file_service_pb2 import DeleteFileRequest, RetrieveFileContentRequest
+from fakes import SequentialIds
+from keeping import Kept, hosted_both
+from records import OLLAMA
+from uploading import GivenFile
+
+OURS = Caller("ours", "first")
+CONTENT = (b"x" * 50_000, b"y" * 50_000)
+
+
+async def uploaded(files: HostedFiles) -> str:
+    return (await files.create_file(OURS, GivenFile(OLLAMA, CONTENT))).id
+
+
+async def content(files: HostedFiles, file_id: str, *, length: int | None = None) -> bytes:
+    request = RetrieveFileContentRequest(file_id=file_id, length=length)
+    return b"".join([chunk async for chunk in (await files.retrieve_file_content(OURS, request)).chunks])
+
+
+def spoil(folder: Path) -> None:
+    """Turn over a bit of every blob."""
+    for path in (folder / "blobs").glob("*/*"):
+        whole = path.read_bytes()
+        path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+
+
+async def test_what_goes_with_its_file_is_not_damaged(kept: Kept) -> None:
+    """A file that is deleted after it was looked up is not found, and of its blob nothing is told."""
+    told: list[str] = []
+
+    class Late(SqlFiles):
+        async def note_damage(self, blob: str) -> int:
+            told.append(blob)
+            return await super().note_damage(blob)
+
+        async def get(self, tenant: str, file_id: str) -> StoredFile:
+            found = await super().get(tenant, file_id)
+            await kept.files.delete_file(OURS, DeleteFileRequest(file_id=file_id))
+            return found
+
+    file = await uploaded(kept.files)
+    _, late = hosted_both(
+        kept.store, Late(kept.database, now=kept.clock), kept.blobs, clock=kept.clock, tell_damage=pytest.fail
+    )
+    with pytest.raises(NotFoundError, match="deleted meanwhile"):
+        await content(late, file)
+    assert len(told) == 1
+
+
+async def test_a_range_does_not_tell(kept: Kept) -> None:
+    """A part is handed out as it is: only the whole has a digest to compare with."""
+    file = await uploaded(kept.files)
+    spoil(kept.folder)
+    assert await content(kept.files, file, length=10) == b"x" * 10
+    with pytest.raises(StorageError):
+        await content(kept.files, file)
+
+
+async def test_replicas_tell_and_mend_once(kept: Kept) -> None:
+    """Two replicas that find the same damage tell of it once, and what both upload then is one good blob."""
+    told, ids = list[str](), SequentialIds()
+    with closing(SqlDatabase.open(f"sqlite:///{kept.folder}/berth.db")) as database:
+        replicas = [
+            hosted_both(
+                SqlStore(each, now=kept.clock),
+                SqlFiles(each, now=kept.clock),
+                kept.blobs,
+                clock=kept.clock,
+                tell_damage=told.append,
+                ids=ids,
+            )[1]
+            for each in (kept.database, database)
+        ]
+        file = await uploaded(replicas[0])
+        spoil(kept.folder)
+        reads = await asyncio.gather(*(content(each, file) for each in replicas), return_exceptions=True)
+        assert [type(read) for read in reads] == [StorageError] * 2
+        assert len(told) == 1
+        made = await asyncio.gather(*(uploaded(each) for each in replicas))
+        for each in replicas:
+            assert [await content(each, one) for one in (file, *made)] == [b"".join(CONTENT)] * 3
+    sweeper = Sweeper(kept.store, kept.file_store, kept.blobs, retention_seconds=0, grace_seconds=0)
+    await sweeper.sweep()
+    assert kept.left().blobs == 1
+
+
+async def test_content_that_was_stored_twice(kept: Kept) -> None:
+    """Of two blobs of one content, as older versions made them, a damaged one is mended although the other is good."""
+    first = await uploaded(kept.files)
+    spoil(kept.folder)
+    with pytest.raises(StorageError):
+        await content(kept.files, first)
+
+    await kept.blobs.put("aa/other", GivenFile(OLLAMA, CONTENT).chunks())
+    with closing(sqlite3.connect(kept.folder / "berth.db")) as connection:
+        connection.execute(
+            "INSERT INTO blobs (key, sha256, bytes, holders) SELECT 'aa/other', sha256, bytes, 1 FROM blobs"
+        )
+        connection.commit()
+    second = await uploaded(kept.files)
+    assert [await content(kept.files, one) for one in (first, second)] == [b"".join(CONTENT)] * 2
