@@ -6,23 +6,22 @@ on stderr, as an event of the audit trail.
 
 import asyncio
 import getpass
-import re
 import secrets
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from typing import Annotated, Any
 
-import orjson
 import structlog
 import typer
 
 from berth.adapters.sql_database import SqlDatabase
 from berth.adapters.sql_keys import SqlKeys
 from berth.callers import allowed_providers
+from berth.commands.moments import moment, seconds, time_text
 from berth.commands.options import ConfigFile, DataDir, load_config
+from berth.commands.printing import print_json, print_table
 from berth.config import Config
 from berth.core.caller import Caller, Limits
 from berth.core.credentials import VIRTUAL_KEY_PREFIX
@@ -34,8 +33,6 @@ from berth.telemetry import configure_logging
 from berth.v1.provider_pb2 import Provider
 
 DIGITS = 48
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
-_DURATION = re.compile(r"(\d{1,9})([smhd])", re.ASCII)
 _MAX_NAME = 256
 _HEADINGS = ("NAME", "TENANT", "PROVIDERS", "REQUESTS/MIN", "IN FLIGHT", "CREATED", "EXPIRES", "STATE")
 
@@ -61,7 +58,7 @@ def create(
     _check_name(name, "--name", loaded)
     _check_name(tenant, "--tenant")
     caller = Caller(tenant, name, _providers(provider), limits=Limits(requests_per_minute, max_in_flight))
-    key = VirtualKey(caller, expires_at=None if expires is None else _moment(expires, now))
+    key = VirtualKey(caller, expires_at=None if expires is None else moment(expires, now, option="--expires"))
     value = _new_value()
     _change(loaded, lambda stored: stored.add(key, digest_of(value), now=now), "key.created", name=name, tenant=tenant)
     typer.echo(value)
@@ -79,10 +76,9 @@ def list_keys(
         rows = [_shown(entry, int(time.time())) for entry in asyncio.run(_entries(stored))]
     if as_json:
         for row in rows:
-            typer.echo(orjson.dumps(row).decode())
+            print_json(row)
         return
-    for line in _table([_HEADINGS, *([_cell(value) for value in row.values()] for row in rows)]):
-        typer.echo(line)
+    print_table([_HEADINGS, *(list(row.values()) for row in rows)])
 
 
 @keys.command()
@@ -102,7 +98,7 @@ def rotate(
 ) -> None:
     """Make a new value for a key and print it, once; the old one works for a while yet."""
     now, value = int(time.time()), _new_value()
-    until = now + _seconds(overlap, "--overlap")
+    until = now + seconds(overlap, "--overlap")
     _change(
         load_config(config, data_dir),
         lambda stored: stored.rotate(name, digest_of(value), now=now, old_until=until),
@@ -161,28 +157,6 @@ def _new_value() -> str:
     return VIRTUAL_KEY_PREFIX + secrets.token_hex(DIGITS // 2)
 
 
-def _moment(text: str, now: int) -> int:
-    """Return the time that `text` means, in seconds since 1970: a duration from `now` on, or a time with its zone."""
-    if _DURATION.fullmatch(text):
-        return now + _seconds(text, "--expires")
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        moment = None
-    if moment is None or moment.tzinfo is None:
-        raise StartError("--expires: must be a duration such as 90d, or a time such as 2030-01-01T00:00:00Z")
-    return int(moment.timestamp())
-
-
-def _seconds(text: str, option: str) -> int:
-    if text == "0":
-        return 0
-    match = _DURATION.fullmatch(text)
-    if match is None:
-        raise StartError(f"{option}: must be a duration such as 30m, 24h or 90d")
-    return int(match[1]) * _SECONDS[match[2]]
-
-
 def _shown(entry: KeyEntry, now: int) -> dict[str, Any]:
     caller, limits, expires_at = entry.key.caller, entry.key.caller.limits, entry.key.expires_at
     expired = expires_at is not None and now >= expires_at
@@ -192,21 +166,7 @@ def _shown(entry: KeyEntry, now: int) -> dict[str, Any]:
         "providers": ["*"] if caller.providers is None else sorted(map(provider_name, caller.providers)),
         "requests_per_minute": limits.requests_per_minute,
         "max_in_flight": limits.max_in_flight,
-        "created": _time(entry.created_at),
-        "expires": _time(expires_at),
+        "created": time_text(entry.created_at),
+        "expires": time_text(expires_at),
         "state": "revoked" if entry.revoked_at else "expired" if expired else "active",
     }
-
-
-def _time(seconds: int | None) -> str | None:
-    return None if seconds is None else datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def _cell(value: Any) -> str:
-    return "-" if value is None else ",".join(value) if isinstance(value, list) else str(value)
-
-
-def _table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
