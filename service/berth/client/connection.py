@@ -1,0 +1,123 @@
+"""A connection to a server: calls go out with the key, and errors come back in words for people."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TypeVar, cast
+
+import grpc
+from google.api.httpbody_pb2 import HttpBody
+
+from berth.client.downloads import Download
+from berth.client.endpoint import Server
+from berth.client.errors import ClientError, RefusedError
+from berth.v1.container_file_service_pb2 import CreateContainerFileRequest
+from berth.v1.container_file_service_pb2_grpc import ContainerFileServiceStub
+from berth.v1.container_service_pb2_grpc import ContainerServiceStub
+from berth.v1.file_service_pb2 import CreateFileRequest
+from berth.v1.file_service_pb2_grpc import FileServiceStub
+
+ANSWER_SECONDS = 120.0
+"""How long an answer may take that is no transfer: longer than a server asks a provider, all attempts included."""
+_DETAILS = "grpc-status-details-bin"
+_OPTIONS = (
+    ("grpc.max_receive_message_length", 24 * 1024 * 1024),
+    # A server that vanished without a word is noticed, also in the middle of a transfer.
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
+    # What was sent once is not sent again behind the back of who asked for it.
+    ("grpc.enable_retries", 0),
+)
+
+Metadata = Sequence[tuple[str, str | bytes]]
+Question = TypeVar("Question")
+Answer = TypeVar("Answer")
+Part = TypeVar("Part", CreateContainerFileRequest, CreateFileRequest)
+
+
+class Connection:
+    """The services of a server. Its methods raise RefusedError where the server says no, ClientError without answer."""
+
+    def __init__(self, channel: grpc.Channel, server: Server) -> None:
+        self.containers = ContainerServiceStub(channel)
+        self.container_files = ContainerFileServiceStub(channel)
+        self.files = FileServiceStub(channel)
+        self._endpoint = server.endpoint
+        self._metadata = (("authorization", f"Bearer {server.key}"),) if server.key else ()
+
+    def ask(self, method: "grpc.UnaryUnaryMultiCallable[Question, Answer]", request: Question) -> Answer:
+        """Return the answer to a request."""
+        with self._errors_in_words():
+            return method(request, ANSWER_SECONDS, self._metadata)
+
+    def send(
+        self, method: "grpc.StreamUnaryMultiCallable[Part, Answer]", first: Part, pieces: Iterator[bytes]
+    ) -> Answer:
+        """Send `first`, and the pieces of a file behind it; return the answer.
+
+        An OSError while the pieces are read breaks the upload off, and is raised.
+        """
+        failures: list[OSError] = []
+
+        def requests() -> Iterator[Part]:
+            yield first
+            try:
+                for piece in pieces:
+                    yield type(first)(body=HttpBody(data=piece))
+            except OSError as error:
+                failures.append(error)
+                raise
+
+        try:
+            with self._errors_in_words():
+                return method(requests(), None, self._metadata)
+        except ClientError:
+            if failures:
+                raise failures[0] from None
+            raise
+
+    def receive(self, method: "grpc.UnaryStreamMultiCallable[Question, HttpBody]", request: Question) -> Download:
+        """Return what the server sends, once its first message is there."""
+        with self._errors_in_words():
+            call = method(request, None, self._metadata)
+            first = next(call)
+            headers = {name: value for name, value in call.initial_metadata() if isinstance(value, str)}
+
+        def pieces() -> Iterator[bytes]:
+            yield first.data
+            with self._errors_in_words():
+                for message in call:
+                    yield message.data
+
+        return Download(headers, pieces())
+
+    @contextmanager
+    def _errors_in_words(self) -> Iterator[None]:
+        try:
+            yield
+        except grpc.RpcError as error:
+            if any(entry[0] == _DETAILS for entry in cast("Metadata", error.trailing_metadata() or ())):
+                raise RefusedError(error.details() or error.code().name) from None
+            raise ClientError(f"no answer from {self._endpoint}: {_reason(error)}") from None
+
+
+@contextmanager
+def connected(server: Server) -> Iterator[Connection]:
+    """Connect to `server` for as long as the context lasts; what still runs at its end is broken off."""
+    with _channel(server) as channel:
+        yield Connection(channel, server)
+
+
+def _channel(server: Server) -> grpc.Channel:
+    # A proxy of the environment is another machine.
+    options: Sequence[tuple[str, int]] = (*_OPTIONS, ("grpc.enable_http_proxy", int(not server.endpoint.is_loopback)))
+    target = f"dns:///{server.endpoint}"
+    if server.roots is None:
+        return grpc.insecure_channel(target, options)
+    return grpc.secure_channel(target, grpc.ssl_channel_credentials(server.roots), options)
+
+
+def _reason(error: grpc.RpcError) -> str:
+    """Return the end of what grpc says, which tells most: "Connection refused"."""
+    if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+        return f"it took longer than {ANSWER_SECONDS:.0f} seconds"
+    return (error.details() or "").removesuffix(": OK").rpartition(": ")[2].rstrip("]") or error.code().name
