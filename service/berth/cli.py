@@ -1,7 +1,7 @@
 """The commands: read the arguments, run the app, choose the exit code.
 
-0 after a stop that was asked for, 1 where something broke, 2 where Berth
-refuses to start. On stdout stands what programs read, on stderr all else.
+0 after a stop that was asked for, 1 where something broke or a server said no,
+2 where Berth refuses to start. On stdout stands what programs read, on stderr all else.
 """
 
 import asyncio
@@ -16,8 +16,12 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from berth.app import Ready, run
+from berth.client.errors import ClientError
+from berth.commands.containers import containers
+from berth.commands.files import files
 from berth.commands.keys import keys
 from berth.commands.options import ConfigFile, DataDir, load_config
+from berth.commands.printing import tell
 from berth.config import Config
 from berth.launch.address import MAX_PORT
 from berth.launch.banner import banner
@@ -37,6 +41,8 @@ commands = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+commands.add_typer(containers, name="containers")
+commands.add_typer(files, name="files")
 commands.add_typer(keys, name="keys")
 
 RestPort = Annotated[int | None, typer.Option(min=0, max=MAX_PORT, help="REST port; 0 picks a free one.")]
@@ -90,7 +96,7 @@ def main() -> None:
         commands()
     except StartError as error:
         _leave(str(error), REFUSED)
-    except EnvoyEndedError as error:
+    except (ClientError, EnvoyEndedError) as error:
         _leave(str(error), BROKEN)
 
 
@@ -149,6 +155,5 @@ def _banner(ready: Ready, config: Config) -> str:
 
 
 def _leave(message: str, status: int) -> NoReturn:
-    for line in message.splitlines():
-        typer.echo(f"berth: {line}", err=True)
+    tell(message)
     sys.exit(status)

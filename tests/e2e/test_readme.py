@@ -58,6 +58,15 @@ def test_python(berth: Berth) -> None:
     assert re.fullmatch(r"/mnt/data/[0-9a-f]{32}-hello.txt b'hello'\n", run(berth, [sys.executable, "-c"], grpc))
 
 
+def test_command_line(berth: Berth) -> None:
+    """The commands, with the folder of that Berth, bring back what they sent."""
+    (text,) = blocks("bash")
+    folder = berth.log.parent
+    place = f'berth() {{ "{sys.executable}" -m berth "$@" --data-dir "{folder}/data" --server {berth.grpc}; }}\n'
+    assert "hello.txt" in run(berth, ["bash", "-euc"], place + text)
+    assert (folder / "copy.txt").read_text() == "hello\n"
+
+
 def test_make_run(tmp_path: Path) -> None:
     """`make run` prints a curl line that, pasted, makes a container."""
     variables = environment() | {

@@ -15,7 +15,8 @@ import yaml
 from berth.launch.refusal import StartError
 
 PREFIX = "BERTH_"
-FILE_VARIABLE = "BERTH_CONFIG"
+NO_SETTINGS = {"BERTH_CONFIG", "BERTH_SERVER", "BERTH_KEY", "BERTH_CA"}
+"""Variables that are options of commands."""
 _SEPARATOR = "__"
 # Kubernetes tells every pod of a namespace where its services are; for one called "berth" in variables like these.
 _SERVICE_LINK = re.compile(r"BERTH(_\w+)?_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?)")
@@ -57,7 +58,7 @@ def read_environment(environ: Mapping[str, str]) -> tuple[Settings, dict[Setting
     settings: Settings = {}
     origins: dict[SettingPath, str] = {}
     for variable, text in sorted(environ.items()):
-        if variable.startswith(PREFIX) and variable != FILE_VARIABLE and text and not _is_service_link(variable, text):
+        if _is_setting(variable, text):
             path = variable.removeprefix(PREFIX).lower().split(_SEPARATOR)
             settings = merged(settings, _nested(path, _value(text)))
             origins[tuple(path)] = variable
@@ -71,6 +72,11 @@ def merged(below: Settings, above: Settings) -> Settings:
         under = result.get(name)
         result[name] = merged(under, value) if isinstance(under, dict) and isinstance(value, dict) else value
     return result
+
+
+def _is_setting(variable: str, text: str) -> bool:
+    is_ours = variable.startswith(PREFIX) and variable not in NO_SETTINGS
+    return is_ours and bool(text) and not _is_service_link(variable, text)
 
 
 def _is_service_link(variable: str, text: str) -> bool:

@@ -26,6 +26,11 @@ def first_key(folder: Path) -> str:
     return key
 
 
+def kept_key(folder: Path) -> str | None:
+    """Return the first key that is kept in `folder`, None if there is none. StartError if it cannot be read."""
+    return first_key(folder) if (folder / FIRST_KEY).exists() else None
+
+
 def direct_secret(folder: Path) -> str:
     """Return the secret that is kept in `folder`, making one if there is none. StartError if that cannot be."""
     return _kept(folder / DIRECT_SECRET, secrets.token_hex(DIGITS // 2))

@@ -1,0 +1,79 @@
+"""Containers and files as commands show them: in words for people, as REST has them for programs."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Annotated, Any
+
+import orjson
+import typer
+from google.protobuf.message import Message
+from rich.filesize import decimal
+
+from berth.client.errors import RefusedError
+from berth.client.listing import Listing
+from berth.commands.moments import time_text
+from berth.commands.printing import print_json, print_table, tell
+from berth.rest.json_view import JsonView
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print a line of JSON for each, as REST has it.")]
+Limit = Annotated[int, typer.Option(min=1, metavar="N", help="How many to show at most.")]
+Everything = Annotated[bool, typer.Option("--all", help="Show all there are.")]
+
+REFUSED = 1
+
+
+def print_listing(listing: Listing[Any], columns: Sequence[str], *, as_json: bool) -> None:
+    """Print these columns of all items, or all of each as a line of JSON."""
+    view = JsonView()
+    items = map(view.of, listing)
+    if as_json:
+        for item in items:
+            print_json(item)
+        return
+    print_table(
+        [[_heading(name) for name in columns], *([_text(name, item.get(name)) for name in columns] for item in items)]
+    )
+    if listing.has_more:
+        tell("there are more; --all shows them")
+
+
+def print_item(message: Message, *, as_json: bool) -> None:
+    """Print a line for each field, or all as a line of JSON."""
+    item = JsonView().of(message)
+    if as_json:
+        print_json(item)
+        return
+    facts = {**item, "provider": item.get("extra_fields", {}).get("provider")}
+    print_table([(_heading(name), _text(name, value)) for name, value in facts.items() if name not in _INTERNAL])
+
+
+def for_each(ids: Iterable[str], act: Callable[[str], object]) -> None:
+    """Do something with each; where the server refuses, say so and go on. The exit code tells whether it ever did."""
+    has_failed = False
+    for one in ids:
+        try:
+            act(one)
+        except RefusedError as error:
+            tell(str(error))
+            has_failed = True
+    if has_failed:
+        raise typer.Exit(REFUSED)
+
+
+_INTERNAL = {"object", "extra_fields"}
+
+
+def _heading(name: str) -> str:
+    return "SIZE" if name == "bytes" else name.removesuffix("_at").replace("_", " ").upper()
+
+
+def _text(name: str, value: Any) -> Any:
+    """Return the value of a field in words."""
+    if name.endswith("_at"):
+        return time_text(value)
+    if name == "bytes":
+        return decimal(value)
+    if name == "expires_after" and value:
+        return f"{value['minutes']}m idle"
+    if isinstance(value, dict):
+        return orjson.dumps(value).decode() if value else None
+    return value

@@ -1,0 +1,171 @@
+"""`berth containers` beside a running Berth: what people and scripts see, and what is never sent."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from certifying import Authority
+from commanding import Shell
+from misbehaving import refusing
+from running import KEY_A, KEY_B, SETTINGS, Berth, environment, running
+
+ID = re.compile(r"cntr_[0-9a-f]{48}\n")
+KEY = "sk-bf-over-tls"
+
+
+@pytest.fixture
+def shell(berth: Berth, tmp_path: Path) -> Shell:
+    return Shell(tmp_path, {"BERTH_SERVER": berth.grpc, "BERTH_KEY": KEY_A})
+
+
+def test_a_container_from_its_making_to_its_end(shell: Shell) -> None:
+    """Made, listed, shown and deleted; its id stands alone on stdout, and what is gone is an error in Berth's words."""
+    made = shell.ask("containers", "create", "life", "--provider", "groq", "--minutes", "7", "--memory-limit", "4g")
+    assert ID.fullmatch(made)
+    container = made.strip()
+    headings, row = shell.ask("containers", "list", "--name", "life").splitlines()
+    assert re.split(r"  +", headings) == ["ID", "STATUS", "EXPIRES AFTER", "CREATED", "LAST ACTIVE", "NAME"]
+    listed = re.split(r"  +", row)
+    assert (listed[:3], listed[5]) == ([container, "running", "7m idle"], "life")
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", listed[3])
+    shown = dict(re.split(r"  +", line) for line in shell.ask("containers", "show", container).splitlines())
+    assert (shown["MEMORY LIMIT"], shown["PROVIDER"]) == ("4g", "groq")
+    assert shell.ask("containers", "delete", container) == ""
+    assert shell.run("containers", "show", container) == (1, "", f"berth: Container {container} not found.\n")
+
+
+def test_json_is_that_of_rest(shell: Shell, client: httpx2.Client, container: str) -> None:
+    """A line for each, with the fields, names and numbers that REST has."""
+    shown = json.loads(shell.ask("containers", "show", container, "--json"))
+    rest = client.get(f"/v1/containers/{container}").json()
+    for answer in (shown, rest):
+        del answer["extra_fields"]["latency"], answer["last_active_at"]
+    assert shown == rest
+    (line, *_) = shell.ask("containers", "list", "--json").splitlines()
+    listed = json.loads(line)
+    assert listed == next(one for one in client.get("/v1/containers").json()["data"] if one["id"] == listed["id"])
+
+
+def test_a_long_list(shell: Shell, client: httpx2.Client) -> None:
+    """--limit ends it and says that there are more; --all goes through all pages."""
+    for _ in range(103):
+        client.post("/v1/containers", json={"name": "many", "provider": "ollama"}).raise_for_status()
+    assert len(shell.ask("containers", "list", "--name", "many", "--all", "--json").splitlines()) == 103
+    status, output, errors = shell.run("containers", "list", "--name", "many", "--limit", "101")
+    assert (status, len(output.splitlines()), errors) == (0, 102, "berth: there are more; --all shows them\n")
+
+
+def test_a_name_is_shown_and_not_obeyed(shell: Shell, client: httpx2.Client) -> None:
+    """What would turn the text around in a terminal is spelled out in tables."""
+    client.post("/v1/containers", json={"name": "exe.\u202etxt", "provider": "ollama"}).raise_for_status()
+    assert (
+        shell.ask("containers", "list", "--limit", "1000", "--name", "exe.\u202etxt")
+        .rstrip()
+        .endswith("exe.\\u202etxt")
+    )
+
+
+def test_deleting_goes_on_behind_what_is_not_there(shell: Shell, client: httpx2.Client) -> None:
+    """All others are gone, and the exit code says that one was not there."""
+    first, last = (client.post("/v1/containers", json={"name": "x", "provider": "ollama"}).json()["id"] for _ in "ab")
+    refusal = "berth: Container nowhere not found.\n"
+    assert shell.run("containers", "delete", first, "nowhere", last) == (1, "", refusal)
+    assert [client.get(f"/v1/containers/{one}").status_code for one in (first, last)] == [404, 404]
+
+
+def test_a_container_of_another_tenant_is_not_there(shell: Shell, container: str) -> None:
+    """--key goes above the variable."""
+    status, output, errors = shell.run("containers", "show", container, "--key", KEY_B)
+    assert (status, output, errors) == (1, "", f"berth: Container {container} not found.\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "reason"),
+    [
+        (("list", "--key", "sk-bf-wrong"), 1, "virtual key not found"),
+        (("create", "x", "--provider", "cohere"), 1, "container_create is not supported by cohere provider"),
+        (("create", "x", "--file-id", "file-nowhere"), 1, "file-nowhere"),
+        (("list", "--provider", "nobody"), 2, "--provider: unknown provider 'nobody'"),
+        (("list", "--key", "sk-bf-ä"), 2, "--key: must be of visible ASCII characters"),
+        (("list", "--server", "nowhere"), 2, "--server: must be HOST:PORT"),
+        (("list", "--server", "192.0.2.1:50051"), 2, "192.0.2.1:50051 is another machine, and nothing would be enc"),
+        (("list", "--server", "berth.example:50051", "--ca", "nowhere"), 2, "--ca: cannot read nowhere"),
+        (("list", "--ca", "junk"), 2, "--ca: junk holds no certificates"),
+    ],
+)
+def test_what_cannot_be_is_refused(shell: Shell, arguments: tuple[str, ...], status: int, reason: str) -> None:
+    """With 1 where the server says no, with 2 where nobody needs to be asked, a reason, and nothing on stdout."""
+    (shell.folder / "junk").write_text("junk")
+    code, output, errors = shell.run("containers", *arguments)
+    assert (code, output) == (status, "")
+    assert reason in errors
+    assert "sk-bf" not in errors
+
+
+def test_without_a_key_the_server_says_so(shell: Shell, berth: Berth) -> None:
+    """Its own words are what is printed, and nothing else."""
+    answer = httpx2.get(f"{berth.rest}/v1/containers").json()
+    stranger = Shell(shell.folder, {"BERTH_SERVER": berth.grpc})
+    assert stranger.run("containers", "list") == (1, "", f"berth: {answer['error']['message']}\n")
+
+
+def test_a_server_that_is_not_there(shell: Shell) -> None:
+    """The sentence names the address."""
+    with refusing() as url:
+        address = url.removeprefix("http://")
+        status, output, errors = shell.run("containers", "list", "--server", address)
+    assert (status, output, errors) == (1, "", f"berth: no answer from {address}: Connection refused\n")
+
+
+def test_the_first_key_is_found(tmp_path: Path) -> None:
+    """With the settings and the folder of a Berth on this machine, nothing more is needed; no proxy sees the key."""
+    settings = {"default_provider": "ollama", "listen": {"grpc": "127.0.0.1:0"}}
+    with running(tmp_path, settings) as berth, refusing() as proxy:
+        shell = Shell(tmp_path, {"BERTH_DATA_DIR": str(tmp_path / "data"), "http_proxy": proxy, "grpc_proxy": proxy})
+        assert ID.fullmatch(shell.ask("containers", "create", "mine", "--server", berth.grpc))
+        configured = Shell(tmp_path, {"BERTH_LISTEN__GRPC": berth.grpc.replace("127.0.0.1", "0.0.0.0")})  # noqa: S104 - called, not bound
+        assert "mine" in configured.ask("containers", "list", "--data-dir", "data")
+
+
+def test_the_variables_of_the_commands_are_no_settings(shell: Shell) -> None:
+    """Who has them in the environment can start a Berth there all the same."""
+    elsewhere = Shell(shell.folder, {**shell.variables, "BERTH_CA": "x"})
+    assert "static_resources" in elsewhere.ask("envoy-config")
+    assert not any(name.startswith("BERTH_") for name in environment())
+
+
+@pytest.fixture(scope="module")
+def authority() -> Authority:
+    return Authority()
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory, authority: Authority) -> Iterator[tuple[Path, Berth]]:
+    """Run a Berth that speaks TLS; give its folder, too."""
+    folder = tmp_path_factory.mktemp("tls")
+    certificate, key = authority.server().write(folder, "server")
+    (folder / "ca.crt").write_bytes(authority.pem)
+    (folder / "other.crt").write_bytes(Authority().pem)
+    auth = {"virtual_keys": [{"name": "a", "value": KEY, "tenant": "a"}]}
+    with running(folder, SETTINGS | {"auth": auth, "tls": {"certificate": str(certificate), "key": str(key)}}) as berth:
+        yield folder, berth
+
+
+@pytest.mark.parametrize("option", [("--ca", "ca.crt"), ("--config", "berth.yaml")])
+def test_tls(guarded: tuple[Path, Berth], option: tuple[str, str]) -> None:
+    """An authority that is named is trusted, and the certificate of the server's own settings is."""
+    folder, berth = guarded
+    shell = Shell(folder, {"BERTH_SERVER": berth.grpc, "BERTH_KEY": KEY})
+    assert "CREATED" in shell.ask("containers", "list", *option)
+
+
+def test_another_authority_is_not_trusted(guarded: tuple[Path, Berth]) -> None:
+    """No key is sent to who cannot prove to be the server; what is wrong is one sentence."""
+    folder, berth = guarded
+    shell = Shell(folder, {"BERTH_SERVER": berth.grpc, "BERTH_KEY": KEY, "BERTH_CA": "other.crt"})
+    reason = "unable to get local issuer certificate"
+    assert shell.run("containers", "list") == (1, "", f"berth: no answer from {berth.grpc}: {reason}\n")
