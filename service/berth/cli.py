@@ -11,6 +11,7 @@ import signal
 import sys
 from collections.abc import Callable, Coroutine
 from functools import partial
+from io import TextIOWrapper
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -92,6 +93,9 @@ def envoy_config(
 
 def main() -> None:
     """Run the command that the arguments name."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a name may have letters that a terminal has not
     try:
         commands()
     except StartError as error:

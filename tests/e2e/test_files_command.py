@@ -106,6 +106,15 @@ def test_pipes(shell: Shell) -> None:
         assert (process.returncode, output, errors) == (0, content, b"")
 
 
+def test_a_name_of_any_bytes(shell: Shell) -> None:
+    """What is no UTF-8 is sent under a readable name, or refused where it must be exact; a poor terminal shows it."""
+    (shell.folder / os.fsdecode(b"\xff\xc3\xa4.txt")).write_bytes(SMALL)
+    made = shell.ask("files", "upload", os.fsdecode(b"\xff\xc3\xa4.txt")).strip()
+    poor = Shell(shell.folder, {**shell.variables, "PYTHONIOENCODING": "iso8859-5"})
+    assert "\\ufffd\\xe4.txt" in poor.ask("files", "show", made)
+    assert shell.run("files", "show", os.fsdecode(b"\xff")) == (2, "", "berth: an argument is no UTF-8\n")
+
+
 def test_what_is_there_is_not_replaced(shell: Shell, file: str) -> None:
     """A file stays as it is without --force; --output names another file, or a folder."""
     (shell.folder / "a.txt").write_bytes(b"mine")

@@ -5,6 +5,7 @@ no container. An id that a command makes stands alone on stdout.
 """
 
 import mimetypes
+import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -85,7 +86,7 @@ def upload(
         raise StartError("--path: only files in a container have one; name it with --container")
     target = files_of(connection, container)
     for one in paths:
-        filename = name or Path(one).name
+        filename = name or _readable(Path(one).name)
         description = Description(
             filename=filename,
             content_type=_content_type(filename),
@@ -170,6 +171,11 @@ def _require_one(paths: list[str], **given: str | None) -> None:
             raise StartError(f"--{option}: only for one file at a time")
     if STDIO in paths and not given["name"]:
         raise StartError("--name: it is needed for a file that comes from stdin")
+
+
+def _readable(name: str) -> str:
+    """Return a name of the file system, which may be any bytes, as text."""
+    return os.fsencode(name).decode(errors="replace")
 
 
 def _content_type(filename: str) -> str:

@@ -57,7 +57,10 @@ def remote(command: Callable[Concatenate[Connection, P], None]) -> Callable[...,
     ) -> None:
         called = server_of(load_config(config, data_dir), server, key=key, ca=ca)
         with connected(called) as connection:
-            command(connection, *arguments, **options)
+            try:
+                command(connection, *arguments, **options)
+            except UnicodeEncodeError as error:
+                raise StartError("an argument is no UTF-8") from error
 
     shared = [one for one in _parameters(run) if one.kind is inspect.Parameter.KEYWORD_ONLY]
     parameters = [*_parameters(command)[1:], *shared]
