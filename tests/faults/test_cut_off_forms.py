@@ -144,6 +144,20 @@ async def test_a_last_chunk_that_is_missing(cutting: Cutting) -> None:
     await cutting.check_nothing_is_there()
 
 
+async def test_a_form_that_has_reached_the_disk(cutting: Cutting) -> None:
+    """What was written before a form broke off, or turned out to be none, goes again."""
+    unknown = b"\r\n" + FIELD.replace(b"purpose", b"colour") + b"--e--"
+    for path, body in cutting.forms.items():
+        large = [body.removesuffix(b"\r\n--e--"), *[bytes(100_000)] * 10]
+        length = sum(map(len, large)) + len(unknown)
+        for end in (b"", b"\r\n--e--"):
+            answer = await cutting.post(path, f"content-length: {length}", [*large, end], is_whole=False)
+            assert answer.status == 0
+        answer = await cutting.post(path, f"content-length: {length}", [*large, unknown], is_whole=True)
+        assert answer.is_refusal()
+    await cutting.check_nothing_is_there()
+
+
 async def test_a_stream_that_is_cancelled(cutting: Cutting, channel: grpc.aio.Channel) -> None:
     """A gRPC call that is cancelled after any byte, the last one included, stored nothing."""
 
