@@ -12,7 +12,7 @@ from structlog.typing import FilteringBoundLogger
 
 from berth.adapters.memory_limits import MemoryLimits
 from berth.adapters.prometheus_metrics import PrometheusMetrics
-from berth.backends import Backends, build_backends, new_id, open_database
+from berth.backends import Backends, build_backends, new_id, now, open_database
 from berth.callers import build_credentials, reload_credentials
 from berth.config import Config
 from berth.core.attempts import FailedAttempts
@@ -71,7 +71,7 @@ async def run(
         metrics = PrometheusMetrics()
         database = open_database(config, stack)
         backends = build_backends(config, stack, database=database, log=log, metrics=metrics)
-        credentials = build_credentials(config, database, first_key=key)
+        credentials = build_credentials(config, database, first_key=key, now=now)
         _on_hangup(lambda: reload_credentials(credentials, reload, first_key=key, log=log), stack)
         attempts = FailedAttempts(free=config.auth.free_failures_per_minute, timer=time.monotonic, sleep=asyncio.sleep)
         limiter = _limiter(config, stack, log)

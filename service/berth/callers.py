@@ -7,7 +7,6 @@ from structlog.typing import FilteringBoundLogger
 
 from berth.adapters.sql_database import SqlDatabase
 from berth.adapters.sql_keys import SqlKeys
-from berth.backends import now
 from berth.config import EVERY_PROVIDER, Config, ConfigError
 from berth.config.auth import VirtualKey as VirtualKeySettings
 from berth.core.caller import NO_LIMITS, Caller, Limits
@@ -20,7 +19,9 @@ from berth.v1.provider_pb2 import Provider
 Users = dict[tuple[str, str], Caller]
 
 
-def build_credentials(config: Config, database: SqlDatabase, *, first_key: str | None) -> Credentials:
+def build_credentials(
+    config: Config, database: SqlDatabase, *, first_key: str | None, now: Callable[[], int]
+) -> Credentials:
     """Return who is let in: configured callers, holders of stored keys and of the first one, or everybody."""
     keys, users = _configured(config, first_key)
     return Credentials(

@@ -2,35 +2,27 @@
 
 0 after a stop that was asked for, 1 where something broke or a server said no,
 2 where Berth refuses to start. On stdout stands what programs read, on stderr all else.
+
+What serves is imported only by the commands that do: it takes longer to load
+than most others take in all.
 """
 
-import asyncio
-import json
-import os
-import signal
 import sys
-from collections.abc import Callable, Coroutine
 from functools import partial
 from io import TextIOWrapper
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
-from berth.app import Ready, run
 from berth.client.errors import ClientError
 from berth.commands.containers import containers
 from berth.commands.files import files
 from berth.commands.keys import keys
 from berth.commands.options import ConfigFile, DataDir, load_config
 from berth.commands.printing import tell
-from berth.config import Config
 from berth.launch.address import MAX_PORT
-from berth.launch.banner import banner
 from berth.launch.envoy_process import EnvoyEndedError
 from berth.launch.refusal import StartError
-from berth.listeners import edge_settings
-from berth.rest.envoy import bootstrap, envoy_filter, to_yaml
-from berth.telemetry import configure_logging
 
 BROKEN = 1
 REFUSED = 2
@@ -62,7 +54,9 @@ def up(
 ) -> None:
     """Serve gRPC, and REST through an Envoy of its own, in the foreground."""
     load = partial(load_config, config, data_dir, rest_port=rest_port, grpc_port=grpc_port)
-    _serve(load, rest=True, show_banner=show_banner)
+    from berth.commands.serving import serve_until_stopped  # noqa: PLC0415 - see above
+
+    serve_until_stopped(load, rest=True, show_banner=show_banner)
 
 
 @commands.command()
@@ -74,7 +68,10 @@ def serve(
     show_banner: Banner = False,
 ) -> None:
     """Serve gRPC alone, in the foreground: for sidecars and Kubernetes."""
-    _serve(partial(load_config, config, data_dir, grpc_port=grpc_port), rest=False, show_banner=show_banner)
+    from berth.commands.serving import serve_until_stopped  # noqa: PLC0415 - see above
+
+    load = partial(load_config, config, data_dir, grpc_port=grpc_port)
+    serve_until_stopped(load, rest=False, show_banner=show_banner)
 
 
 @commands.command()
@@ -85,6 +82,9 @@ def envoy_config(
     istio: Annotated[bool, typer.Option("--istio", help="Print an Istio EnvoyFilter instead.")] = False,
 ) -> None:
     """Print the Envoy bootstrap for these settings, as YAML."""
+    from berth.listeners import edge_settings  # noqa: PLC0415 - see above
+    from berth.rest.envoy import bootstrap, envoy_filter, to_yaml  # noqa: PLC0415
+
     loaded = load_config(config, data_dir)
     settings = edge_settings(loaded, loaded.listen.grpc)
     document = envoy_filter(settings) if istio else bootstrap(settings)
@@ -102,60 +102,6 @@ def main() -> None:
         _leave(str(error), REFUSED)
     except (ClientError, EnvoyEndedError) as error:
         _leave(str(error), BROKEN)
-
-
-def _serve(load: Callable[[], Config], *, rest: bool, show_banner: bool) -> None:
-    config = load()
-    for_people = sys.stderr.isatty()
-    configure_logging(json=not for_people)
-
-    def announce(ready: Ready) -> None:
-        if show_banner or for_people:
-            sys.stderr.write(_banner(ready, config))
-            sys.stderr.flush()
-        print(_ready_line(ready), flush=True)  # noqa: T201 - what programs wait for
-
-    serving = run(config, rest=rest, json_log=not for_people, reload=load, announce=announce)
-    asyncio.run(_until_signalled(serving))
-
-
-async def _until_signalled(serving: Coroutine[Any, Any, None]) -> None:
-    """Run `serving` until SIGTERM or SIGINT, which let it finish what runs; the second one ends the process at once."""
-    task = asyncio.create_task(serving)
-
-    def stop() -> None:
-        if task.cancelling():
-            os._exit(BROKEN)
-        task.cancel()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop)
-    try:
-        await task
-    except asyncio.CancelledError:
-        if not task.cancelling():
-            raise
-
-
-def _ready_line(ready: Ready) -> str:
-    line = {"event": "ready"}
-    if ready.rest_url:
-        line["rest"] = ready.rest_url
-    line["grpc"] = str(ready.grpc)
-    if ready.metrics:
-        line["metrics"] = f"http://{ready.metrics}/metrics"
-    if ready.virtual_key:
-        line["virtual_key"] = ready.virtual_key
-    return json.dumps(line, separators=(",", ":"))
-
-
-def _banner(ready: Ready, config: Config) -> str:
-    return banner(
-        grpc=str(ready.grpc),
-        rest=ready.rest_url,
-        virtual_key=ready.virtual_key,
-        is_open=config.auth.mode == "none",
-    )
 
 
 def _leave(message: str, status: int) -> NoReturn:

@@ -1,0 +1,75 @@
+"""`berth up` and `berth serve`: the app in the foreground, what it prints when it is ready, and how it is stopped."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from berth.app import Ready, run
+from berth.config import Config
+from berth.launch.banner import banner
+from berth.telemetry import configure_logging
+
+INTERRUPTED = 1
+"""How the process ends when a second signal does not let it finish."""
+
+
+def serve_until_stopped(load: Callable[[], Config], *, rest: bool, show_banner: bool) -> None:
+    """Serve with the configuration that `load` reads, until a signal comes; print the ready line, and maybe the banner.
+
+    StartError if it cannot start, EnvoyEndedError if Envoy ends by itself.
+    """
+    config = load()
+    for_people = sys.stderr.isatty()
+    configure_logging(json=not for_people)
+
+    def announce(ready: Ready) -> None:
+        if show_banner or for_people:
+            sys.stderr.write(_banner(ready, config))
+            sys.stderr.flush()
+        print(_ready_line(ready), flush=True)  # noqa: T201 - what programs wait for
+
+    serving = run(config, rest=rest, json_log=not for_people, reload=load, announce=announce)
+    asyncio.run(_until_signalled(serving))
+
+
+async def _until_signalled(serving: Coroutine[Any, Any, None]) -> None:
+    """Run `serving` until SIGTERM or SIGINT, which let it finish what runs; the second one ends the process at once."""
+    task = asyncio.create_task(serving)
+
+    def stop() -> None:
+        if task.cancelling():
+            os._exit(INTERRUPTED)
+        task.cancel()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop)
+    try:
+        await task
+    except asyncio.CancelledError:
+        if not task.cancelling():
+            raise
+
+
+def _ready_line(ready: Ready) -> str:
+    line = {"event": "ready"}
+    if ready.rest_url:
+        line["rest"] = ready.rest_url
+    line["grpc"] = str(ready.grpc)
+    if ready.metrics:
+        line["metrics"] = f"http://{ready.metrics}/metrics"
+    if ready.virtual_key:
+        line["virtual_key"] = ready.virtual_key
+    return json.dumps(line, separators=(",", ":"))
+
+
+def _banner(ready: Ready, config: Config) -> str:
+    return banner(
+        grpc=str(ready.grpc),
+        rest=ready.rest_url,
+        virtual_key=ready.virtual_key,
+        is_open=config.auth.mode == "none",
+    )
