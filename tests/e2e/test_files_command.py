@@ -180,16 +180,17 @@ def test_a_download_that_breaks_off_leaves_nothing(tmp_path: Path, number: int |
     assert shell.files() == []
 
 
-def test_a_full_disk(shell: Shell, file: str) -> None:
+def test_a_full_disk(shell: Shell, client: httpx2.Client) -> None:
     """A download that finds no room says which file it is, and leaves nothing."""
+    file = client.post("/v1/files?purpose=user_data&filename=big.bin", content=bytes(4 * MEBIBYTE)).json()["id"]
 
     def limit() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (3, 3))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2 * MEBIBYTE, 2 * MEBIBYTE))
 
     with shell.start("files", "download", file, preexec_fn=limit) as process:
         output, errors = process.communicate(timeout=START_SECONDS)
-    assert (process.returncode, output, errors) == (1, b"", b"berth: a.txt: File too large\n")
-    assert shell.files() == []
+    assert (process.returncode, output, errors) == (1, b"", b"berth: big.bin: File too large\n")
+    assert shell.files() == ["a.txt"]
 
 
 def test_an_upload_that_is_stopped_stores_nothing(shell: Shell, client: httpx2.Client) -> None:
