@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from berth.adapters.object_blobs import ObjectBlobs
+from berth.adapters.file_blobs import FileBlobs
 from berth.adapters.sql_database import SqlDatabase
 from berth.adapters.sql_files import SqlFiles
 from berth.adapters.sql_store import SqlStore
@@ -42,7 +42,7 @@ class Kept:
     files: HostedFiles
     store: SqlStore
     file_store: SqlFiles
-    blobs: ObjectBlobs
+    blobs: FileBlobs
     database: SqlDatabase
     clock: FixedClock
     folder: Path
@@ -103,7 +103,7 @@ def hosted_both(
 def keeping(folder: Path) -> Iterator[Kept]:
     """Open a HostedBackend on stores in `folder`."""
     clock = FixedClock()
-    blobs = ObjectBlobs.open(f"file://{folder}/blobs")
+    blobs = FileBlobs.open(f"file://{folder}/blobs")
     with closing(SqlDatabase.open(f"sqlite:///{folder}/berth.db")) as database:
         store, file_store = SqlStore(database, now=clock), SqlFiles(database, now=clock)
         backend, files = hosted_both(store, file_store, blobs, clock=clock)

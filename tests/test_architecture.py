@@ -29,7 +29,7 @@ ALLOWED = {
 }
 """Which parts of the package each part may import; what joins them (the command line, the app) may import all."""
 
-HEAVY = {"grpc", "obstore", "sqlite3", "alembic", "sqlalchemy", "pydantic", "structlog", "yaml", "typer", "httpx2"}
+HEAVY = {"grpc", "sqlite3", "alembic", "sqlalchemy", "pydantic", "structlog", "yaml", "typer", "httpx2"}
 """What the core does without."""
 
 READERS = {"__main__", "config", "cli", "commands", "launch"}

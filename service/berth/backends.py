@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from structlog.typing import FilteringBoundLogger
 
+from berth.adapters.file_blobs import FileBlobs
 from berth.adapters.memory_cache import MemoryCache
-from berth.adapters.object_blobs import ObjectBlobs
 from berth.adapters.passthrough import PassthroughBackend
 from berth.adapters.passthrough_files import PassthroughFiles
 from berth.adapters.sql_database import SqlDatabase
@@ -138,15 +138,15 @@ def _upstream(settings: ProviderSettings) -> UpstreamSettings:
     )
 
 
-def _open_blobs(config: Config, stack: AsyncExitStack) -> ObjectBlobs:
+def _open_blobs(config: Config, stack: AsyncExitStack) -> FileBlobs:
     with _refusing("blobs.url"):
-        blobs = ObjectBlobs.open(config.blobs_url())
+        blobs = FileBlobs.open(config.blobs_url())
     stack.callback(blobs.close)
     return blobs
 
 
 def _hosted(
-    config: Config, store: SqlStore, files: SqlFiles, *, blobs: ObjectBlobs, log: FilteringBoundLogger
+    config: Config, store: SqlStore, files: SqlFiles, *, blobs: FileBlobs, log: FilteringBoundLogger
 ) -> tuple[HostedBackend, HostedFiles]:
     limits = HostedLimits(
         default_minutes=config.hosted.default_minutes,

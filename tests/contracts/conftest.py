@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from berth.adapters.object_blobs import ObjectBlobs
+from berth.adapters.file_blobs import FileBlobs
 from berth.adapters.sql_database import SqlDatabase
 from berth.adapters.sql_files import SqlFiles
 from berth.adapters.sql_store import SqlStore
@@ -46,6 +46,6 @@ def blobs(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[BlobStore]
     if request.param == "memory":
         yield MemoryBlobs()
         return
-    folder = ObjectBlobs.open((tmp_path / "blobs").as_uri())
+    folder = FileBlobs.open((tmp_path / "blobs").as_uri())
     yield folder
     folder.close()

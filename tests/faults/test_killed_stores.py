@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from berth.adapters.object_blobs import ObjectBlobs
+from berth.adapters.file_blobs import FileBlobs
 from berth.adapters.sql_database import SqlDatabase
 from berth.adapters.sql_store import SqlStore
 from berth.core.errors import NotFoundError
 
 PUT_HALF = """
 import asyncio, sys
-from berth.adapters.object_blobs import ObjectBlobs
+from berth.adapters.file_blobs import FileBlobs
 
 async def whole():
     yield b"whole"
@@ -26,7 +26,7 @@ async def half():
     await asyncio.Event().wait()
 
 async def main():
-    blobs = ObjectBlobs.open(sys.argv[1])
+    blobs = FileBlobs.open(sys.argv[1])
     await blobs.put("cntr_1/whole", whole())
     await blobs.put("cntr_1/half", half())
 
@@ -81,7 +81,7 @@ async def test_a_killed_upload_leaves_no_blob(tmp_path: Path) -> None:
     process.communicate()
     assert files_in(tmp_path / "cntr_1") == ["whole"]
     assert len(files_in(tmp_path)) == 2
-    blobs = ObjectBlobs.open(url)
+    blobs = FileBlobs.open(url)
     assert files_in(tmp_path) == ["whole"]
     with pytest.raises(NotFoundError):
         await blobs.get("cntr_1/half", offset=0, length=1)

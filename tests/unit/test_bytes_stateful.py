@@ -14,7 +14,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
-from berth.adapters.object_blobs import ObjectBlobs
+from berth.adapters.file_blobs import FileBlobs
 from berth.adapters.sql_database import SqlDatabase
 from berth.adapters.sql_files import SqlFiles
 from berth.adapters.sql_store import SqlStore
@@ -58,7 +58,7 @@ class Crash(BaseException):
     """The process ends here."""
 
 
-class CrashingBlobs(ObjectBlobs):
+class CrashingBlobs(FileBlobs):
     """Blobs at which the process may end."""
 
     crash: str | None = None

@@ -7,8 +7,6 @@ import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from obstore.exceptions import BaseError
-
 from berth.core.errors import NotFoundError, StorageError
 
 _CODE = "storage_unavailable"
@@ -16,22 +14,14 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextmanager
-def found() -> Iterator[None]:
-    """Raise NotFoundError if there is no such blob, StorageError for all else that goes wrong."""
-    with translated():
-        try:
-            yield
-        except FileNotFoundError as error:
-            raise NotFoundError("The file is gone: it was deleted meanwhile.") from error
-
-
-@contextmanager
 def translated() -> Iterator[None]:
-    """Raise StorageError for whatever goes wrong in the blob store."""
+    """Raise NotFoundError for a blob that is not there, StorageError for all else that goes wrong."""
     try:
         yield
-    except (OSError, BaseError) as error:
-        message = "The blob store's disk is full." if is_full(error) else "The blob store failed."
+    except FileNotFoundError as error:
+        raise NotFoundError("The file is gone: it was deleted meanwhile.") from error
+    except OSError as error:
+        message = "The blob store's disk is full." if error.errno in _FULL else "The blob store failed."
         raise StorageError(message, code=_CODE) from error
 
 
@@ -40,7 +30,6 @@ def open_error(url: str, reason: str) -> StorageError:
     return StorageError(f"Cannot open the blob store {url}: {reason}", code=_CODE)
 
 
-def is_full(error: Exception) -> bool:
-    """Tell whether the disk, or the share of it that is ours, is full. obstore has the number only in its text."""
-    number = getattr(error, "errno", None)
-    return number in _FULL or any(f"(os error {code})" in str(error) for code in _FULL)
+def closed_error() -> StorageError:
+    """Return the error of a blob store that is used after it was closed."""
+    return StorageError("The blob store is closed.", code=_CODE)
