@@ -14,7 +14,7 @@ run: $(READY) ## start Berth on 127.0.0.1: gRPC on port 50051, REST on port 8080
 	@exec $(BIN)/berth up --banner
 
 test: $(READY) ## run every test, against a real Envoy
-	@$(BIN)/python -m pytest -n auto --cov --cov-report=term
+	@$(BIN)/python -m pytest -n auto --dist worksteal --cov --cov-report=term
 
 check: $(READY) ## format, lint, types, proto rules, generated code fresh, architecture
 	@$(BIN)/ruff format --check .

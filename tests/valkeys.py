@@ -1,5 +1,6 @@
 """A real Valkey on a free port, one database for each test."""
 
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
@@ -24,7 +25,10 @@ class Valkey:
 @contextmanager
 def valkey_running() -> Iterator[Valkey]:
     """Run a server for as long as the context lasts."""
-    server = ValkeyServer(config={"databases": DATABASES})
+    # By itself it looks for a port from a fixed one on, as others may do at the same time.
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    server = ValkeyServer(port, config={"databases": DATABASES})
     server.start()
     try:
         yield Valkey(server)
