@@ -7,6 +7,7 @@ headers say is the business of `form_headers`.
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from time import monotonic
 
 from python_multipart.exceptions import MultipartParseError
 from python_multipart.multipart import MultipartParser
@@ -24,6 +25,8 @@ MAX_FRAME_BYTES = 131_072
 """Room for all that is not the file: headers and fields of all parts, and what stands before, between and behind."""
 _PIECE_BYTES = 65_536
 """How much is parsed at a time. A hostile form takes a microsecond for each byte, and all other calls wait."""
+_LONG_SECONDS = 0.001
+"""How long that may take before the others come first; an honest form takes a tenth of it."""
 
 
 Take = Callable[[str, str], None]
@@ -147,9 +150,10 @@ class Form:
 
 
 async def _pieces(bodies: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """Yield `bodies` in pieces, and let others have their turn between those of one body."""
+    """Yield `bodies` in pieces, and let others have their turn behind one that took long."""
     async for body in bodies:
-        yield body[:_PIECE_BYTES]
-        for start in range(_PIECE_BYTES, len(body), _PIECE_BYTES):
-            await asyncio.sleep(0)
+        for start in range(0, len(body), _PIECE_BYTES):
+            began = monotonic()
             yield body[start : start + _PIECE_BYTES]
+            if monotonic() - began > _LONG_SECONDS:
+                await asyncio.sleep(0)
