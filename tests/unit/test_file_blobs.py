@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import os
 import stat
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -11,8 +12,11 @@ import pytest
 from berth.adapters.blob_errors import translated
 from berth.adapters.file_blobs import FileBlobs
 from berth.core.errors import StorageError
+from serving import eventually
 
 MIB = 1024 * 1024
+BATCH = 512 * 1024
+"""As much as is written at a time."""
 
 
 @pytest.fixture
@@ -121,6 +125,45 @@ def test_opening_clears_what_a_dead_process_left(folder: Path) -> None:
     living.close()
     FileBlobs.open(folder.as_uri()).close()
     assert not leftover.exists()
+
+
+async def test_a_blob_is_as_old_as_its_key(blobs: FileBlobs, folder: Path) -> None:
+    """However long a put waits behind its last bytes, its blob is new when it is there."""
+
+    async def waiting() -> AsyncIterator[bytes]:
+        yield bytes(BATCH)
+        await eventually(lambda: sizes_in(folder) == [BATCH])
+        age_what_is_written(folder)
+
+    await blobs.put("ab/1", waiting())
+    assert [key async for keys in blobs.older_than(3_600) for key in keys] == []
+
+
+async def test_what_never_became_a_blob_gets_old_too(blobs: FileBlobs, folder: Path) -> None:
+    """What a killed process left is listed in the end, though others live; who still waited for it is told."""
+
+    async def waiting() -> AsyncIterator[bytes]:
+        yield bytes(BATCH)
+        await eventually(lambda: sizes_in(folder) == [BATCH])
+        assert [key async for keys in blobs.older_than(3_600) for key in keys] == []
+        age_what_is_written(folder)
+        old = [key async for keys in blobs.older_than(3_600) for key in keys]
+        assert old == [".incoming/ab.1"]
+        await blobs.delete(old)
+
+    with pytest.raises(StorageError):
+        await blobs.put("ab/1", waiting())
+    assert files_in(folder) == []
+
+
+def sizes_in(folder: Path) -> list[int]:
+    return [(folder / name).stat().st_size for name in files_in(folder)]
+
+
+def age_what_is_written(folder: Path) -> None:
+    """Have the one file that is not a blob yet be of 1970, once all that can be is in it."""
+    (staged,) = (folder / ".incoming").iterdir()
+    os.utime(staged, (0, 0))
 
 
 async def test_a_shortened_file_is_a_storage_error(blobs: FileBlobs, folder: Path) -> None:

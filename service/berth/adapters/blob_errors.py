@@ -7,7 +7,7 @@ import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from berth.core.errors import NotFoundError, StorageError
+from berth.core.errors import StorageError
 
 _CODE = "storage_unavailable"
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -15,11 +15,9 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Raise NotFoundError for a blob that is not there, StorageError for all else that goes wrong."""
+    """Raise StorageError for whatever goes wrong in the blob store."""
     try:
         yield
-    except FileNotFoundError as error:
-        raise NotFoundError("The file is gone: it was deleted meanwhile.") from error
     except OSError as error:
         message = "The blob store's disk is full." if error.errno in _FULL else "The blob store failed."
         raise StorageError(message, code=_CODE) from error

@@ -43,10 +43,13 @@ class BlobFolder:
         """Return what writes the blob of `key`; nothing is on the disk yet."""
         return IncomingBlob(self._root / _INCOMING / key.replace("/", "."), self._root / key)
 
-    def read(self, key: str, start: int, size: int) -> bytes:
-        """Return `size` bytes from `start`, fewer if the file ends before. FileNotFoundError if there is none."""
-        with FileIO(self._root / key) as file:
-            return os.pread(file.fileno(), size, start)
+    def read(self, key: str, start: int, size: int) -> bytes | None:
+        """Return `size` bytes from `start`, fewer if the file ends before, None if there is no file."""
+        try:
+            with FileIO(self._root / key) as file:
+                return os.pread(file.fileno(), size, start)
+        except FileNotFoundError:
+            return None
 
     def remove(self, keys: Iterable[str]) -> None:
         """Remove blobs, as far as they are there. Their folders stay: another blob may be on its way into them."""
@@ -54,12 +57,12 @@ class BlobFolder:
             (self._root / key).unlink(missing_ok=True)
 
     def names(self) -> list[str]:
-        """Return the names of the folders that blobs are in."""
+        """Return the names of the folders that blobs are in, those that never became one included."""
         with os.scandir(self._root) as entries:
-            return [entry.name for entry in entries if entry.name != _INCOMING and entry.is_dir()]
+            return [entry.name for entry in entries if entry.is_dir()]
 
     def old_keys(self, name: str, until: float) -> list[str]:
-        """Return the keys in a folder of the blobs that were put `until` then, in seconds since 1970."""
+        """Return the keys in a folder of what was last written `until` then, in seconds since 1970."""
         keys = []
         with os.scandir(self._root / name) as entries:
             for entry in entries:
@@ -97,6 +100,7 @@ class IncomingBlob:
         """Add the last bytes, and give all their key, durably: first the bytes, then the name and its folders."""
         self.write(chunks)
         with self._opened() as file:
+            os.utime(file.fileno())  # a blob is as old as its key, however long its last bytes were waited for
             os.fsync(file.fileno())
         folder = self._target.parent
         folder.mkdir(exist_ok=True)

@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 
 from berth.adapters.blob_errors import closed_error, open_error, translated
 from berth.adapters.blob_folder import BlobFolder, IncomingBlob
-from berth.core.errors import StorageError, file_damaged
+from berth.core.errors import NotFoundError, StorageError, file_damaged
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -73,7 +73,7 @@ class FileBlobs:
         await self._do(self._folder.remove, list(keys))
 
     async def older_than(self, seconds: int) -> AsyncIterator[Sequence[str]]:
-        """Yield the keys of old blobs, a folder's at a time; see BlobStore."""
+        """Yield the keys of old blobs, a folder's at a time, and of what never became one; see BlobStore."""
         until = time.time() - seconds
         for name in await self._do(self._folder.names):
             yield await self._do(self._folder.old_keys, name, until)
@@ -87,6 +87,8 @@ class FileBlobs:
     async def _read(self, key: str, *, start: int, end: int) -> bytes:
         size = min(_CHUNK_BYTES, end - start)
         chunk = await self._do(self._folder.read, key, start, size)
+        if chunk is None:
+            raise NotFoundError("The file is gone: it was deleted meanwhile.")
         if len(chunk) < size:
             raise file_damaged()
         return chunk

@@ -234,7 +234,11 @@ class BlobStore(Protocol):
         """Delete blobs; one that is not there is no error."""
 
     def older_than(self, seconds: int) -> AsyncIterator[Sequence[str]]:
-        """Yield the keys of the blobs that were put `seconds` ago or longer, some at a time."""
+        """Yield the keys of the blobs that were put `seconds` ago or longer, some at a time.
+
+        Also those of bytes that are no blob, if nothing was added to them for so
+        long: their put was killed, or waits in vain, and fails once they are deleted.
+        """
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from berth.core.stores import BlobStore, ContainerStore
 BATCH = 100
 """Rows that are removed in one transaction."""
 GRACE_SECONDS = 3_600
-"""How old bytes without a row are when they go: those of an upload get their row within moments."""
+"""How old bytes without a row are when they go: once an upload is whole, it gets its row within moments."""
 
 
 class Swept(NamedTuple):
