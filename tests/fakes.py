@@ -149,6 +149,11 @@ class MemoryStore:
         """Add a file whose bytes another file has; see ContainerStore."""
         self._add_file(tenant, replace(record, blob=self._blob_of(record)), quotas=quotas)
 
+    async def find_blob(self, sha256: str, size: int) -> str | None:
+        """Return what a new upload would share; see HeldBytes."""
+        rows = [row for row in self._files.values() if not row.deleted]
+        return next((row.record.blob for row in rows if row.record.stored[1:] == (sha256, size)), None)
+
     async def note_damage(self, blob: str) -> int:
         """Note that a blob is damaged; see HeldBytes."""
         if blob not in self._blobs():

@@ -64,6 +64,10 @@ class MemoryFiles:
         """Delete a file; see FileStore."""
         return self._remove([self._row(tenant, file_id)])
 
+    async def find_blob(self, sha256: str, size: int) -> str | None:
+        """Return what a new upload would share; see HeldBytes."""
+        return next((row.record.blob for row in self._held() if row.record.stored[1:] == (sha256, size)), None)
+
     async def note_damage(self, blob: str) -> int:
         """Note that a blob is damaged; see HeldBytes."""
         if blob not in {row.record.blob for row in self._held()}:

@@ -125,8 +125,11 @@ async def test_the_same_content_is_held_once(files: FileStore) -> None:
     first = stored("f1")
     await files.add(first, quotas=ROOMY)
     assert await files.add(replace(stored("f2"), sha256=first.sha256), quotas=ROOMY) == first.blob
+    assert await files.find_blob(first.sha256, first.file.bytes) == first.blob
+    assert await files.find_blob(first.sha256, first.file.bytes + 1) is None
     assert await files.delete("ours", "f1") == []
     assert await files.delete("ours", "f2") == [first.blob]
+    assert await files.find_blob(first.sha256, first.file.bytes) is None
 
 
 async def test_damaged_bytes_are_replaced(files: FileStore) -> None:

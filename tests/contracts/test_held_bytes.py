@@ -33,9 +33,12 @@ async def test_the_same_content_is_held_once(store: ContainerStore) -> None:
     first, second = file("f1"), replace(file("f2", container_id="other"), sha256=file("f1").sha256)
     assert await store.add_file("ours", first, quotas=ROOMY) == first.blob
     assert await store.add_file("ours", second, quotas=ROOMY) == first.blob
+    assert await store.find_blob(first.sha256, first.file.bytes) == first.blob
+    assert await store.find_blob(first.sha256, first.file.bytes + 1) is None
     assert (await store.get_file("ours", "other", "f2"))[1].blob == first.blob
     assert await store.delete_file("ours", "box", "f1") == []
     assert await store.delete_container("ours", "other") == [first.blob]
+    assert await store.find_blob(first.sha256, first.file.bytes) is None
 
 
 async def test_a_copy_holds_the_blob_of_its_origin(store: ContainerStore) -> None:

@@ -1,6 +1,7 @@
 """Noticing damage and mending it, where races, replicas and older databases make it difficult."""
 
 import asyncio
+import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -25,8 +26,8 @@ OURS = Caller("ours", "first")
 CONTENT = (b"x" * 50_000, b"y" * 50_000)
 
 
-async def uploaded(files: HostedFiles) -> str:
-    return (await files.create_file(OURS, GivenFile(OLLAMA, CONTENT))).id
+async def uploaded(files: HostedFiles, parts: tuple[bytes, ...] = CONTENT) -> str:
+    return (await files.create_file(OURS, GivenFile(OLLAMA, parts))).id
 
 
 async def content(files: HostedFiles, file_id: str, *, length: int | None = None) -> bytes:
@@ -71,6 +72,18 @@ async def test_a_range_does_not_tell(kept: Kept) -> None:
     assert await content(kept.files, file, length=10) == b"x" * 10
     with pytest.raises(StorageError):
         await content(kept.files, file)
+
+
+@pytest.mark.parametrize("kept_bytes", [None, 0, 99_999])
+@pytest.mark.parametrize("parts", [CONTENT, (b"x",), (b"",)])
+async def test_nobody_relies_on_what_is_lost(kept: Kept, kept_bytes: int | None, parts: tuple[bytes, ...]) -> None:
+    """An upload whose content is there already, as the rows say, mends it if it is missing or cut, read or not."""
+    first = await uploaded(kept.files, parts)
+    (path,) = (kept.folder / "blobs").glob("*/*")
+    whole = path.read_bytes()
+    path.unlink() if kept_bytes is None else os.truncate(path, min(kept_bytes, len(whole)))
+    second = await uploaded(kept.files, parts)
+    assert [await content(kept.files, file) for file in (first, second)] == [whole] * 2
 
 
 async def test_replicas_tell_and_mend_once(kept: Kept) -> None:

@@ -17,7 +17,8 @@ from berth.core.errors import InvalidRequestError, NotFoundError
 from berth.core.stores import StoredBytes
 
 _SAME = "SELECT key, damaged FROM blobs WHERE sha256 = ? AND bytes = ? ORDER BY damaged"
-_WORST = f"{_SAME} DESC"
+SHARED = f"{_SAME} DESC"
+"""The query for what has some content already; its values are a SHA-256 and a size."""
 _INSERT = "INSERT INTO blobs (key, sha256, bytes, holders) VALUES (?, ?, ?, 1)"
 _HOLD = "UPDATE blobs SET holders = holders + 1 WHERE key = ?"
 _LET_GO = "UPDATE blobs SET holders = holders - 1 WHERE key = ? RETURNING holders"
@@ -37,7 +38,7 @@ _CHARGE = """
 
 def hold_new(connection: sqlite3.Connection, stored: StoredBytes) -> str:
     """Hold bytes that were just stored; return the blob that has them, which is an older one if that is good."""
-    same = fetch_one(connection, _WORST, stored.sha256, stored.bytes)
+    same = fetch_one(connection, SHARED, stored.sha256, stored.bytes)
     if same is None:
         connection.execute(_INSERT, (stored.blob, stored.sha256, stored.bytes))
         return stored.blob

@@ -4,7 +4,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Sequence
 
-from berth.adapters.sql_blobs import charge, hold_new, let_go, note_damage, refund
+from berth.adapters.sql_blobs import SHARED, charge, hold_new, let_go, note_damage, refund
 from berth.adapters.sql_database import SqlDatabase
 from berth.adapters.sql_errors import bad_cursor, shortened
 from berth.adapters.sql_pages import cut, start_of_list, tenant_files_query
@@ -78,6 +78,11 @@ class SqlFiles:
         """Delete a file; see FileStore."""
         now = int(self._now())
         return await self._database.write(lambda connection: _delete(connection, tenant, file_id=file_id, now=now))
+
+    async def find_blob(self, sha256: str, size: int) -> str | None:
+        """Return what a new upload would share; see HeldBytes."""
+        row = self._database.one(SHARED, sha256, size)
+        return row[0] if row else None
 
     async def note_damage(self, blob: str) -> int:
         """Note that a blob is damaged; see HeldBytes."""

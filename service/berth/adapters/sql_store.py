@@ -7,7 +7,7 @@ Tables are the business of `schema`, reading and writing at all of
 import time
 from collections.abc import Callable, Sequence
 
-from berth.adapters.sql_blobs import note_damage
+from berth.adapters.sql_blobs import SHARED, note_damage
 from berth.adapters.sql_changes import (
     copy_file,
     delete_container,
@@ -158,6 +158,11 @@ class SqlStore:
                 connection, tenant, container_id=container_id, file_id=file_id, deleted_at=deleted_at
             )
         )
+
+    async def find_blob(self, sha256: str, size: int) -> str | None:
+        """Return what a new upload would share; see HeldBytes."""
+        row = self._database.one(SHARED, sha256, size)
+        return row[0] if row else None
 
     async def note_damage(self, blob: str) -> int:
         """Note that a blob is damaged; see HeldBytes."""

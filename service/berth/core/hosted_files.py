@@ -78,7 +78,7 @@ class HostedFiles:
             )
             return await self._store.add(record, quotas=self._quotas)
 
-        await self._stowage.keep(stored, add)
+        await self._stowage.keep(stored, add, rows=self._store)
         made[0].extra_fields.provider = upload.provider
         return made[0]
 

@@ -68,7 +68,7 @@ class Intake:
             made.append(file)
             return await self._store.add_file(tenant, record, quotas=self._quotas)
 
-        await self._stowage.keep(stored, add)
+        await self._stowage.keep(stored, add, rows=self._store)
         return made[0]
 
     async def copy(self, caller: Caller, upload: Upload, *, file_id: str) -> ContainerFile:

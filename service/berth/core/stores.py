@@ -113,6 +113,9 @@ class HeldBytes(Protocol):
     new uploads: the next one brings it anew, for every file that has it.
     """
 
+    async def find_blob(self, sha256: str, size: int) -> str | None:
+        """Return the blob that a new upload of some content would share, None if no file has the content."""
+
     async def note_damage(self, blob: str) -> int:
         """Note that a blob is not what was stored, or missing.
 

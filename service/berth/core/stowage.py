@@ -6,7 +6,7 @@ noticed on the way out is noted, so that the next upload of the content mends it
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from hashlib import sha256
 from typing import Protocol
 
@@ -58,20 +58,30 @@ class Stowage:
         await self._blobs.put(blob, aiter(tally))
         return StoredBytes(blob, tally.sha256, tally.bytes)
 
-    async def keep(self, stored: StoredBytes, add: Callable[[], Awaitable[str]]) -> None:
-        """Have `add` make a row for what was stored and name the blob that it refers to.
+    async def keep(self, stored: StoredBytes, add: Callable[[], Awaitable[str]], *, rows: HeldBytes) -> None:
+        """Have `add` make a row, of `rows`, for what was stored and name the blob that it refers to.
 
         It is seen through, and the bytes go if it fails or needs them not.
         """
-        await self._completion.of(self._keep(stored, add))
+        await self._completion.of(self._keep(stored, add, rows))
 
-    async def _keep(self, stored: StoredBytes, add: Callable[[], Awaitable[str]]) -> None:
+    async def _keep(self, stored: StoredBytes, add: Callable[[], Awaitable[str]], rows: HeldBytes) -> None:
         held = None
         try:
+            await self._look_at_same(stored, rows)
             held = await add()
         finally:
             if held != stored.blob:
                 await self._blobs.delete([stored.blob])
+
+    async def _look_at_same(self, stored: StoredBytes, rows: HeldBytes) -> None:
+        """Note it if what has the content already is missing or too short: then these bytes are needed."""
+        same = await rows.find_blob(stored.sha256, stored.bytes)
+        if same is not None:
+            length = min(stored.bytes, 1)
+            with suppress(NotFoundError, StorageError):  # whoever reads it is told
+                async with self._noting_damage(same, rows):
+                    await self._blobs.get(same, offset=stored.bytes - length, length=length)
 
     async def read(
         self, stored: StoredBytes, request: RangeRequest, *, rows: HeldBytes
