@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
+from berth.core.errors import BerthError
+
 T = TypeVar("T")
 
 
@@ -18,4 +20,16 @@ class Completion:
         task = asyncio.ensure_future(work)
         self._running.add(task)
         task.add_done_callback(self._running.discard)
-        return await asyncio.shield(task)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            task.add_done_callback(_tell_of_bugs)
+            raise
+
+
+def _tell_of_bugs(task: asyncio.Task[Any]) -> None:
+    """Tell nobody how work failed that nobody waits for any more, unless it is a bug."""
+    error = None if task.cancelled() else task.exception()
+    if error is not None and not isinstance(error, BerthError):
+        message = "Work failed that nobody waited for any more"
+        task.get_loop().call_exception_handler({"message": message, "exception": error, "task": task})
