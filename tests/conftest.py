@@ -56,9 +56,9 @@ def subject(request: pytest.FixtureRequest) -> Subject:
     """Open each backend that the suites of Backend run against."""
     clock = FixedClock()
     if request.param == "memory":
-        return Subject(hosted(MemoryStore(), MemoryBlobs(), clock=clock), clock)
+        return Subject(hosted(MemoryStore(clock), MemoryBlobs(), clock=clock), clock)
     if request.param == "cached":
-        return Subject(cached(hosted(MemoryStore(), MemoryBlobs(), clock=clock), clock, always=True), clock)
+        return Subject(cached(hosted(MemoryStore(clock), MemoryBlobs(), clock=clock), clock, always=True), clock)
     if request.param == "passed through":
         return request.getfixturevalue("passed_through")  # type: ignore[no-any-return] # pytest's
     kept: Kept = request.getfixturevalue("kept")

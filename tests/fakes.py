@@ -9,10 +9,11 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequenc
 from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass, replace
-from itertools import count
+from itertools import accumulate, count
 from typing import Generic, NoReturn, TypeVar
 
-from berth.core.errors import InvalidRequestError, NotFoundError, StorageError
+from berth.core.errors import ContainerExpiredError, InvalidRequestError, NotFoundError, StorageError
+from berth.core.lifetime import expires_at
 from berth.core.stores import ID_TAKEN, UNLIMITED, ContainerRecord, FileRecord, Home, Page, Paging, Quotas
 from berth.v1.container_pb2 import Container
 from berth.v1.container_service_pb2 import DomainSecret
@@ -73,13 +74,9 @@ class MemoryStore:
         """Add a container; see ContainerStore."""
         if record.container.id in self._containers:
             raise StorageError("The id is known already.", code=ID_TAKEN)
-        size = sum(copy.file.bytes for copy in copies)
-        for name, held, maximum in (
-            ("container", size, quotas.container_bytes),
-            ("tenant", size + self._held(record.tenant), quotas.tenant_bytes),
-        ):
-            if held > maximum:
-                raise InvalidRequestError(f"The {name} is full.", param="file", code=f"{name}_size_exceeded")
+        sizes = list(accumulate(copy.file.bytes for copy in copies))
+        for index, size in enumerate(sizes):
+            _check_room(size, size + self._held(record.tenant), quotas, param=f"file_ids[{index}]")
         whole = [replace(copy, blob=self._blob_of(copy)) for copy in copies]
         self._files.update({copy.file.id: Row(deepcopy(copy)) for copy in whole})
         self._containers[record.container.id] = Row(deepcopy(record))
@@ -96,6 +93,16 @@ class MemoryStore:
             kept.ClearField("status")
             kept.MergeFrom(Container(status=container.status if container.HasField("status") else None))
             kept.last_active_at = container.last_active_at
+
+    async def touch_container(self, tenant: str, container_id: str) -> None:
+        """Have a container be active now; see ContainerStore."""
+        with suppress(NotFoundError):
+            record = self._container(tenant, container_id).record
+            if self._now() <= expires_at(record.container):
+                self._touch(record)
+
+    def _touch(self, record: ContainerRecord) -> None:
+        record.container.last_active_at = max(record.container.last_active_at, self._now())
 
     async def get_container(self, tenant: str, container_id: str) -> ContainerRecord:
         """Return a container; see ContainerStore."""
@@ -131,7 +138,7 @@ class MemoryStore:
         """Delete containers that expired long ago; see ContainerStore."""
         hosted = [row.record for row in self._containers.values() if not row.deleted and not row.record.key]
         until = self._now() - retention_seconds
-        gone = [record for record in hosted if _expires_at(record) < until][:limit]
+        gone = [record for record in hosted if expires_at(record.container) < until][:limit]
         unheld = [await self.delete_container(record.tenant, record.container.id) for record in gone]
         return len(gone), [blob for blobs in unheld for blob in blobs]
 
@@ -140,14 +147,14 @@ class MemoryStore:
         same = [row for row in self._files.values() if not row.deleted and row.record.stored[1:] == record.stored[1:]]
         good = [row.record.blob for row in same if not self._damaged[row.record.blob]]
         blob = good[0] if good else record.blob
-        self._add_file(tenant, replace(record, blob=blob), quotas=quotas)
+        self._add_file(tenant, replace(record, blob=blob), quotas=quotas, param="file")
         for row in same:
             row.record = replace(row.record, blob=blob)
         return blob
 
     async def copy_file(self, tenant: str, record: FileRecord, *, quotas: Quotas) -> None:
         """Add a file whose bytes another file has; see ContainerStore."""
-        self._add_file(tenant, replace(record, blob=self._blob_of(record)), quotas=quotas)
+        self._add_file(tenant, replace(record, blob=self._blob_of(record)), quotas=quotas, param="file_id")
 
     async def find_blob(self, sha256: str, size: int) -> str | None:
         """Return what a new upload would share; see HeldBytes."""
@@ -161,25 +168,25 @@ class MemoryStore:
         self._damaged[blob] += 1
         return self._damaged[blob]
 
-    def _add_file(self, tenant: str, record: FileRecord, *, quotas: Quotas) -> None:
-        self._container(tenant, record.file.container_id)
+    def _add_file(self, tenant: str, record: FileRecord, *, quotas: Quotas, param: str) -> None:
+        container = self._container(tenant, record.file.container_id).record
+        if self._now() > expires_at(container.container):
+            raise ContainerExpiredError
         rows = self._files_of(record.file.container_id).values()
         files = [row.record.file for row in rows if not row.deleted]
         if record.file.path in [file.path for file in files]:
             raise InvalidRequestError("The path is taken.", param="file_path", code="path_already_exists")
-        if sum(file.bytes for file in files) + record.file.bytes > quotas.container_bytes:
-            raise InvalidRequestError("The container is full.", param="file", code="container_size_exceeded")
-        if self._held(tenant) + record.file.bytes > quotas.tenant_bytes:
-            raise InvalidRequestError(
-                f"All would hold more than {quotas.tenant_bytes} bytes.", param="file", code="tenant_size_exceeded"
-            )
+        held, size = sum(file.bytes for file in files), record.file.bytes
+        _check_room(held + size, self._held(tenant) + size, quotas, param=param)
         self._files[record.file.id] = Row(deepcopy(record))
+        self._touch(container)
 
     async def get_file(self, tenant: str, container_id: str, file_id: str) -> tuple[Home, FileRecord]:
         """Return a file and its container; see ContainerStore."""
         row = self._file(tenant, container_id, file_id=file_id)
         home = self._containers[container_id].record
-        return Home(home.provider, _expires_at(home)), deepcopy(row.record)
+        idle = home.container.expires_after.minutes
+        return Home(home.provider, home.container.last_active_at, idle), deepcopy(row.record)
 
     async def list_files(self, tenant: str, container_id: str, paging: Paging) -> Page[FileRecord]:
         """Return a page of files; see ContainerStore."""
@@ -193,6 +200,7 @@ class MemoryStore:
         """Delete a file; see ContainerStore."""
         row = self._file(tenant, container_id, file_id=file_id)
         row.deleted = True
+        self._touch(self._containers[container_id].record)
         return [] if row.record.blob in self._blobs() else [row.record.blob]
 
     def _blobs(self) -> set[str]:
@@ -226,8 +234,12 @@ class MemoryStore:
         return {key: row for key, row in self._files.items() if row.record.file.container_id == container_id}
 
 
-def _expires_at(record: ContainerRecord) -> int:
-    return record.container.last_active_at + record.container.expires_after.minutes * 60
+def _check_room(in_container: int, in_all: int, quotas: Quotas, *, param: str) -> None:
+    if in_container > quotas.container_bytes:
+        raise InvalidRequestError("The container is full.", param=param, code="container_size_exceeded")
+    if in_all > quotas.tenant_bytes:
+        message = f"All would hold more than {quotas.tenant_bytes} bytes."
+        raise InvalidRequestError(message, param=param, code="tenant_size_exceeded")
 
 
 def page_of(rows: dict[str, Row[T]], paging: Paging, *, noun: str, matches: Callable[[T], bool]) -> Page[T]:

@@ -4,6 +4,7 @@ from hashlib import sha256
 
 import pytest
 
+from berth.core.cached import CachedBackend
 from berth.core.errors import ContainerExpiredError, InvalidRequestError, NotFoundError
 from berth.v1.container_file_service_pb2 import (
     DeleteContainerFileRequest,
@@ -172,12 +173,26 @@ async def test_an_expired_container_still_shows(subject: Subject) -> None:
     container_id = await subject.container()
     subject.clock.advance(60)
     assert (await _status(subject, container_id)) == ContainerStatus.CONTAINER_STATUS_RUNNING
-    subject.clock.advance(1)
+    subject.clock.advance(61)
     for _ in range(2):
         assert (await _status(subject, container_id)) == ContainerStatus.CONTAINER_STATUS_EXPIRED
     page = await subject.backend.list_containers(OURS, ListContainersRequest())
     assert [container.status for container in page.data] == [ContainerStatus.CONTAINER_STATUS_EXPIRED]
     assert (await subject.backend.delete_container(OURS, DeleteContainerRequest(container_id=container_id))).deleted
+
+
+@pytest.mark.parametrize("name", [*READS, "create_container_file", "retrieve_container"])
+async def test_use_keeps_a_container_alive(subject: Subject, name: str) -> None:
+    """A container that is used every minute does not expire, however it is used."""
+    if isinstance(subject.backend, CachedBackend):
+        pytest.skip("what the cache answers, the keeper of the container does not see")
+    container_id = await subject.container()
+    file = await put_file(subject.backend, OURS, container_id)
+    for _ in range(3):
+        subject.clock.advance(60)
+        await OPERATIONS[name](subject.backend, OURS, container_id, file.id, NONE)
+    subject.clock.advance(60)
+    assert (await _status(subject, container_id)) == ContainerStatus.CONTAINER_STATUS_RUNNING
 
 
 async def _status(subject: Subject, container_id: str) -> ContainerStatus:

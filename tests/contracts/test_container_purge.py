@@ -35,6 +35,7 @@ async def test_what_goes_no_longer_counts(store: ContainerStore, clock: FixedClo
     await store.add_file("ours", file("f1", container_id="old", size=100), quotas=quotas)
     clock.now = EXPIRES_AT + 1
     await store.purge(retention_seconds=0, limit=10)
+    clock.now = NOW
     await store.add_container(container("new"))
     await store.add_file("ours", file("f2", container_id="new", size=100), quotas=quotas)
 

@@ -2,13 +2,15 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
-from berth.core.errors import InvalidRequestError, NotFoundError, StorageError
+from berth.core.errors import ContainerExpiredError, InvalidRequestError, NotFoundError, StorageError
 from berth.core.stores import ContainerRecord, ContainerStore, Home, Paging, Quotas
 from berth.v1.container_pb2 import Container, ContainerStatus, NetworkPolicy, NetworkPolicyType
 from berth.v1.container_service_pb2 import DomainSecret
+from fakes import FixedClock
 from records import COHERE, NOW, OLLAMA, OPENAI, ROOMY, STRANGE_IDS, add_files, container, file, listed, listed_files
 
 
@@ -59,11 +61,11 @@ async def test_secrets_are_never_returned(store: ContainerStore) -> None:
 
 
 async def test_a_file_comes_back_as_it_was_added(store: ContainerStore) -> None:
-    """A file is returned as it was added, with its container's provider and the second in which that expires."""
+    """A file is returned as it was added, with its container's provider, and how long that lives."""
     await store.add_container(container("box", provider=COHERE))
     record = file("f", path="/mnt/data/größe 'x' 🚢.txt", size=4_294_967_295)
     await store.add_file("ours", record, quotas=ROOMY)
-    assert await store.get_file("ours", "box", "f") == (Home(COHERE, NOW + 5 + 20 * 60), record)
+    assert await store.get_file("ours", "box", "f") == (Home(COHERE, NOW + 5, 20), record)
     assert (await store.list_files("ours", "box", Paging(limit=1))).data == [record]
 
 
@@ -252,3 +254,36 @@ async def test_an_id_is_taken_once(store: ContainerStore) -> None:
     with pytest.raises(StorageError):
         await store.add_container(container("theirs", tenant="somebody else", name="second"))
     assert (await store.get_container("ours", "theirs")).container.name == "first"
+
+
+async def test_what_is_used_is_active(store: ContainerStore, clock: FixedClock) -> None:
+    """A file that comes or goes, and a touch, make a container active as of now, but none that is expired."""
+    await store.add_container(container("box"))
+
+    async def active_at() -> int:
+        return (await store.get_container("ours", "box")).container.last_active_at
+
+    clock.now = NOW
+    await store.touch_container("ours", "box")
+    assert await active_at() == NOW + 5  # it does not go back
+    for change in (
+        lambda: store.add_file("ours", file("f1"), quotas=ROOMY),
+        lambda: store.copy_file("ours", replace(file("f2"), sha256=file("f1").sha256), quotas=ROOMY),
+        lambda: store.delete_file("ours", "box", "f1"),
+        lambda: store.touch_container("ours", "box"),
+    ):
+        clock.now = await active_at() + 20 * 60
+        await change()
+        assert await active_at() == clock.now
+    clock.advance(20 * 60 + 1)
+    await store.touch_container("ours", "box")
+    await store.touch_container("theirs", "box")
+    await store.touch_container("ours", "no box")
+    for late in (
+        store.add_file("ours", file("f3"), quotas=ROOMY),
+        store.copy_file("ours", replace(file("f4"), sha256=file("f1").sha256), quotas=ROOMY),
+    ):
+        with pytest.raises(ContainerExpiredError):
+            await late
+    assert await active_at() == clock.now - 20 * 60 - 1
+    assert await listed_files(store, Paging(limit=10)) == (["f2"], False)

@@ -20,6 +20,7 @@ from berth.adapters.sql_store import SqlStore
 from berth.core.errors import InvalidRequestError, StorageError
 from berth.core.stores import Paging
 from berth.v1.container_service_pb2 import DomainSecret
+from fakes import FixedClock
 from records import ROOMY, container, file
 
 
@@ -56,7 +57,7 @@ async def test_rows_survive_closing(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     """What was written before closing is there after reopening, by a relative and by an absolute URL."""
     monkeypatch.chdir(tmp_path)
     opened = SqlDatabase.open("sqlite:///berth.db")
-    first = SqlStore(opened)
+    first = SqlStore(opened, now=FixedClock())
     await first.add_container(container("box"))
     await first.add_file("ours", file("f"), quotas=ROOMY)
     opened.close()

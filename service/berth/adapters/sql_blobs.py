@@ -86,15 +86,15 @@ def let_go(connection: sqlite3.Connection, blobs: Iterable[str]) -> list[str]:
     return unheld
 
 
-def charge(connection: sqlite3.Connection, tenant: str, size: int, *, maximum: int) -> None:
-    """Count `size` bytes for a tenant.
+def charge(connection: sqlite3.Connection, tenant: str, size: int, *, maximum: int, param: str = "file") -> None:
+    """Count `size` bytes of the file that `param` names for a tenant.
 
     InvalidRequestError (`tenant_size_exceeded`) if that makes more than `maximum`.
     """
     row = fetch_one(connection, _HELD, tenant)
     if (row[0] if row else 0) + size > maximum:
         message = f"All files together would hold more than {maximum} bytes with this file."
-        raise InvalidRequestError(message, param="file", code="tenant_size_exceeded")
+        raise InvalidRequestError(message, param=param, code="tenant_size_exceeded")
     refund(connection, tenant, -size)
 
 

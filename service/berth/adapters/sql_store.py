@@ -16,6 +16,7 @@ from berth.adapters.sql_changes import (
     insert_file,
     purge_containers,
     refresh_container,
+    touch_container,
 )
 from berth.adapters.sql_database import SqlDatabase
 from berth.adapters.sql_errors import bad_cursor, container_not_found, file_not_found
@@ -31,7 +32,7 @@ _GET_CONTAINER = f"SELECT {CONTAINER_COLUMNS} FROM containers WHERE id = ? AND t
 # FILE_COLUMNS, and Home behind them: one query for a file, its container and their owner.
 _GET_FILE = """
     SELECT files.id, files.path, files.bytes, files.created_at, files.source, files.filename, files.content_type,
-        files.sha256, files.blob, containers.provider, containers.last_active_at + containers.expires_minutes * 60
+        files.sha256, files.blob, containers.provider, containers.last_active_at, containers.expires_minutes
     FROM files JOIN containers ON containers.seq = files.container_seq
     WHERE files.id = ? AND containers.id = ? AND containers.tenant = ? AND files.deleted_at IS NULL
 """
@@ -60,9 +61,10 @@ class SqlStore:
         quotas: Quotas = UNLIMITED,
     ) -> None:
         """Add a container; see ContainerStore."""
+        now = int(self._now())
         await self._database.write(
             lambda connection: insert_container(
-                connection, record, secrets=domain_secrets, copies=copies, quotas=quotas
+                connection, record, secrets=domain_secrets, copies=copies, quotas=quotas, now=now
             )
         )
 
@@ -76,6 +78,11 @@ class SqlStore:
     async def refresh_container(self, tenant: str, container: Container) -> None:
         """Take over what a provider said of a container; see ContainerStore."""
         await self._database.write(lambda connection: refresh_container(connection, tenant, container=container))
+
+    async def touch_container(self, tenant: str, container_id: str) -> None:
+        """Have a container be active now; see ContainerStore."""
+        now = int(self._now())
+        await self._database.write(lambda connection: touch_container(connection, tenant, container_id, now=now))
 
     async def get_container(self, tenant: str, container_id: str) -> ContainerRecord:
         """Return a container; see ContainerStore."""
@@ -124,20 +131,24 @@ class SqlStore:
 
     async def add_file(self, tenant: str, record: FileRecord, *, quotas: Quotas) -> str:
         """Add a file; see ContainerStore."""
+        now = int(self._now())
         return await self._database.write(
-            lambda connection: insert_file(connection, tenant, record=record, quotas=quotas)
+            lambda connection: insert_file(connection, tenant, record=record, quotas=quotas, now=now)
         )
 
     async def copy_file(self, tenant: str, record: FileRecord, *, quotas: Quotas) -> None:
         """Add a file whose bytes another file has; see ContainerStore."""
-        await self._database.write(lambda connection: copy_file(connection, tenant, record=record, quotas=quotas))
+        now = int(self._now())
+        await self._database.write(
+            lambda connection: copy_file(connection, tenant, record=record, quotas=quotas, now=now)
+        )
 
     async def get_file(self, tenant: str, container_id: str, file_id: str) -> tuple[Home, FileRecord]:
         """Return a file and its container; see ContainerStore."""
         row = self._database.one(_GET_FILE, file_id, container_id, tenant)
         if row is None:
             raise file_not_found(container_id, file_id)
-        return Home(PROVIDERS[row[9]], row[10]), file_record(row, container_id)
+        return Home(PROVIDERS[row[9]], row[10], row[11]), file_record(row, container_id)
 
     async def list_files(self, tenant: str, container_id: str, paging: Paging) -> Page[FileRecord]:
         """Return a page of files; see ContainerStore."""
@@ -152,11 +163,9 @@ class SqlStore:
 
     async def delete_file(self, tenant: str, container_id: str, file_id: str) -> Sequence[str]:
         """Delete a file; see ContainerStore."""
-        deleted_at = int(self._now())
+        now = int(self._now())
         return await self._database.write(
-            lambda connection: delete_file(
-                connection, tenant, container_id=container_id, file_id=file_id, deleted_at=deleted_at
-            )
+            lambda connection: delete_file(connection, tenant, container_id=container_id, file_id=file_id, now=now)
         )
 
     async def find_blob(self, sha256: str, size: int) -> str | None:

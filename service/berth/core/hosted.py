@@ -14,10 +14,10 @@ from berth.core.caller import Caller
 from berth.core.catalogue import Catalogue
 from berth.core.checks import missing
 from berth.core.completion import Completion
-from berth.core.errors import ContainerExpiredError, NotFoundError
+from berth.core.errors import ContainerExpiredError, NotFoundError, StorageError
 from berth.core.file_catalogue import FileCatalogue
 from berth.core.intake import Intake
-from berth.core.lifetime import expires_at, status_at
+from berth.core.lifetime import is_worth_writing, status_at
 from berth.core.new_container import HostedLimits, new_container
 from berth.core.paging import paging
 from berth.core.stores import BlobStore, ContainerRecord, ContainerStore, FileRecord, Home
@@ -122,6 +122,8 @@ class HostedBackend:
     async def retrieve_container(self, caller: Caller, request: RetrieveContainerRequest) -> Container:
         """Return a container; see Backend."""
         record = await self._catalogue.container(caller, request.container_id, provider=request.provider)
+        if await self._touched(home_of(record), caller, request.container_id):
+            record.container.last_active_at = self._now()
         return _of(self._catalogue.shown(record), record.provider)
 
     async def delete_container(self, caller: Caller, request: DeleteContainerRequest) -> DeleteContainerResponse:
@@ -135,6 +137,7 @@ class HostedBackend:
         """Store a file; see Backend."""
         record = await self._catalogue.container(caller, upload.container_id, provider=upload.provider)
         self._require_running(home_of(record))
+        await self._touched(home_of(record), caller, upload.container_id)  # it may be long until there is a row
         if upload.file_id is not None:
             file = await self._intake.copy(caller, upload, file_id=upload.file_id)
         else:
@@ -147,6 +150,7 @@ class HostedBackend:
         """Return a page of files; see Backend."""
         record = await self._catalogue.container(caller, request.container_id, provider=request.provider)
         self._require_files(home_of(record), request.container_id)
+        await self._touched(home_of(record), caller, request.container_id)
         page = await self._store.list_files(caller.tenant, request.container_id, paging(request))
         files = [stored.file for stored in page.data]
         response = ListContainerFilesResponse(object="list", data=files, has_more=page.has_more)
@@ -158,6 +162,7 @@ class HostedBackend:
         """Return a file; see Backend."""
         home, stored = await self._located(caller, request)
         self._require_files(home, request.container_id)
+        await self._touched(home, caller, request.container_id)
         return _of(stored.file, home.provider)
 
     async def retrieve_container_file_content(
@@ -166,6 +171,7 @@ class HostedBackend:
         """Open a file; see Backend."""
         home, stored = await self._located(caller, request)
         self._require_files(home, request.container_id)
+        await self._touched(home, caller, request.container_id)
         chunks, length = await self._stowage.read(stored.stored, request, rows=self._store)
         return Content(
             provider=home.provider,
@@ -204,6 +210,16 @@ class HostedBackend:
     async def _delete_file(self, tenant: str, container_id: str, file_id: str) -> None:
         await self._blobs.delete(await self._store.delete_file(tenant, container_id, file_id))
 
+    async def _touched(self, home: Home, caller: Caller, container_id: str) -> bool:
+        """Have a running container be active now, where that is news; tell whether it is written."""
+        if self._expired(home) or not is_worth_writing(self._now(), home.last_active_at, home.expires_minutes):
+            return False
+        try:
+            await self._store.touch_container(caller.tenant, container_id)
+        except StorageError:  # what can be read is not kept from anybody by what cannot be written
+            return False
+        return True
+
     def _expired(self, home: Home) -> bool:
         return status_at(self._now(), expires_at=home.expires_at) == CONTAINER_STATUS_EXPIRED
 
@@ -218,7 +234,7 @@ class HostedBackend:
 
 def home_of(record: ContainerRecord) -> Home:
     """Return what matters about a container to its files."""
-    return Home(record.provider, expires_at(record.container))
+    return Home(record.provider, record.container.last_active_at, record.container.expires_after.minutes)
 
 
 def _of(answer: Answer, provider: Provider) -> Answer:

@@ -15,6 +15,7 @@ from berth.v1.container_pb2 import (
 
 ANCHOR = "last_active_at"
 SECONDS_PER_MINUTE = 60
+MAX_LATE_SECONDS = 60
 
 
 def checked_expiry(given: ExpiresAfter | None, *, default_minutes: int, max_minutes: int) -> ExpiresAfter:
@@ -30,9 +31,14 @@ def checked_expiry(given: ExpiresAfter | None, *, default_minutes: int, max_minu
     return given
 
 
+def last_second(last_active_at: int, minutes: int) -> int:
+    """Return the last second, since 1970, in which a container is running if nothing touches it."""
+    return last_active_at + minutes * SECONDS_PER_MINUTE
+
+
 def expires_at(container: Container) -> int:
-    """Return the last second, since 1970, in which the container is running if nothing touches it."""
-    return container.last_active_at + container.expires_after.minutes * SECONDS_PER_MINUTE
+    """Return the last second of a container; see `last_second`."""
+    return last_second(container.last_active_at, container.expires_after.minutes)
 
 
 def status_at(now: int, *, expires_at: int) -> ContainerStatus:
@@ -40,3 +46,8 @@ def status_at(now: int, *, expires_at: int) -> ContainerStatus:
     if now > expires_at:
         return CONTAINER_STATUS_EXPIRED
     return CONTAINER_STATUS_RUNNING
+
+
+def is_worth_writing(now: int, last_active_at: int, minutes: int) -> bool:
+    """Tell whether the row of a container should say that it is used: a sixtieth of its idle time late at most."""
+    return now - last_active_at >= min(minutes, MAX_LATE_SECONDS)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from berth.core.caller import Options
+from berth.core.lifetime import last_second
 from berth.v1.container_file_pb2 import ContainerFile
 from berth.v1.container_pb2 import Container
 from berth.v1.container_service_pb2 import DomainSecret
@@ -82,12 +83,18 @@ class FileRecord:
 class Home(NamedTuple):
     """What matters about the container that a file is in.
 
-    `expires_at` is the time, in seconds since 1970, up to and including which
-    the container is running if nothing touches it.
+    It is idle since `last_active_at`, in seconds since 1970, and may be for
+    `expires_minutes`.
     """
 
     provider: Provider
-    expires_at: int
+    last_active_at: int
+    expires_minutes: int
+
+    @property
+    def expires_at(self) -> int:
+        """The last second in which the container is running if nothing touches it."""
+        return last_second(self.last_active_at, self.expires_minutes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +160,9 @@ class ContainerStore(HeldBytes, Protocol):
     async def refresh_container(self, tenant: str, container: Container) -> None:
         """Take over the `status` and `last_active_at` of `container`; do nothing if it is gone."""
 
+    async def touch_container(self, tenant: str, container_id: str) -> None:
+        """Have a container be active now; do nothing if it is gone or expired."""
+
     async def get_container(self, tenant: str, container_id: str) -> ContainerRecord:
         """Return a container. NotFoundError if the tenant has none of that id."""
 
@@ -185,12 +195,12 @@ class ContainerStore(HeldBytes, Protocol):
     async def add_file(self, tenant: str, record: FileRecord, *, quotas: Quotas) -> str:
         """Add a file, whose bytes were just stored, to the container that `record.file.container_id` names.
 
-        Return the blob that has its bytes: `record.blob`, or an older one of the
+        The container is active then. Return the blob that has its bytes: `record.blob`, or an older one of the
         same content, and then nothing refers to `record.blob`. Where the older
         one is noted as damaged it is the other way round: every file that had
         it has `record.blob` from now on. StorageError if
         there is one of its attempt already, NotFoundError if the tenant has no
-        such container, InvalidRequestError if its path is taken (param
+        such container, ContainerExpiredError if it is expired by now, InvalidRequestError if its path is taken (param
         `file_path`, code `path_already_exists`), or if the container would hold
         more than its quota (param `file`, code `container_size_exceeded`), or
         the tenant would (`tenant_size_exceeded`).
