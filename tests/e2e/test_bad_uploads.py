@@ -1,5 +1,6 @@
 """Bad uploads and downloads through Envoy: status, envelope, the parameter's name, and no file left behind."""
 
+import gzip
 import socket
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -124,6 +125,15 @@ def test_the_largest_file(client: httpx2.Client, container: str) -> None:
     """A file of exactly the limit is stored."""
     path = f"/v1/containers/{container}/files?filename=x"
     assert client.post(path, content=b"x" * MAX_FILE_BYTES).json()["bytes"] == 70_000_000
+
+
+@pytest.mark.parametrize("where", ["/v1/files?purpose=batch", "/v1/containers/{container}/files"])
+def test_a_compressed_body(client: httpx2.Client, container: str, where: str) -> None:
+    """A body that is compressed on its way is refused: its file would not be the one that was meant."""
+    path = where.format(container=container)
+    headers = {"content-encoding": "gzip", "content-type": "text/plain"}
+    expect(client.post(path, content=gzip.compress(b"text"), headers=headers), 400, "Content-Encoding", "invalid_value")
+    assert client.get(path).json()["data"] == []
 
 
 def test_path_taken(client: httpx2.Client, container: str) -> None:

@@ -24,6 +24,7 @@ def test_each_header_is_read() -> None:
         "x-bf-cache-type": "direct",
         "x-bf-cache-no-store": "true",
         "idempotency-key": "a key",
+        "content-encoding": "Identity",
     }
     assert set(asked) == HEADERS
     assert read_options(asked) == Options(

@@ -18,8 +18,8 @@ from berth.v1.provider_pb2 import Provider
 
 T = TypeVar("T")
 
-ID_TAKEN = "container_id_taken"
-"""The code of the StorageError of a container whose id another one has already."""
+ID_TAKEN = "id_taken"
+"""The code of the StorageError of a row whose id, or whose attempt, another one has already."""
 
 
 @dataclass(frozen=True, slots=True)

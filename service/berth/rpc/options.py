@@ -14,6 +14,7 @@ CACHE_TTL = "x-bf-cache-ttl"
 CACHE_TYPE = "x-bf-cache-type"
 CACHE_NO_STORE = "x-bf-cache-no-store"
 IDEMPOTENCY_KEY = "idempotency-key"
+CONTENT_ENCODING = "content-encoding"
 HEADERS = frozenset(
     {
         ORGANIZATION,
@@ -25,6 +26,7 @@ HEADERS = frozenset(
         CACHE_TYPE,
         CACHE_NO_STORE,
         IDEMPOTENCY_KEY,
+        CONTENT_ENCODING,
     }
 )
 
@@ -38,6 +40,8 @@ def read_options(headers: Mapping[str, str]) -> Options:
     """Return what `headers`, of the names in HEADERS, ask for. InvalidRequestError for one that cannot be."""
     if not headers:
         return NO_OPTIONS
+    if headers.get(CONTENT_ENCODING, "identity").lower() != "identity":
+        raise invalid("Content-Encoding", "a body is taken as it is, so send it uncompressed")
     if headers.get(CACHE_TYPE, "direct") != "direct":
         raise invalid(CACHE_TYPE, "there is only 'direct': containers have no meaning to compare")
     return Options(
