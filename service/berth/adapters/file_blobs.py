@@ -19,7 +19,7 @@ T = TypeVar("T")
 # Each batch costs a hop to a thread and back, so very small ones are slow; an upload holds two of them.
 _BATCH_BYTES = 512 * 1024
 _CHUNK_BYTES = 512 * 1024
-_THREADS = 16
+_THREADS = 32
 
 
 class FileBlobs:
