@@ -1,5 +1,6 @@
 """What every FileStore does."""
 
+import asyncio
 from dataclasses import replace
 from hashlib import sha256
 
@@ -118,6 +119,18 @@ async def test_a_tenant_has_a_quota(files: FileStore) -> None:
     assert await files.delete("ours", "f3") == []
     assert await files.delete("ours", "f1") == ["blob of f1"]
     await files.add(stored("f4", size=100), quotas=quotas)
+
+
+async def test_long_pages(files: FileStore) -> None:
+    """A page may be long, and it ends and goes on where it should."""
+    ids = [f"f{number}" for number in range(760)]
+    await asyncio.gather(*(files.add(stored(file_id), quotas=ROOMY) for file_id in ids))
+    for limit in (249, 250, 251, 499, 500, 501, 759, 760, 761):
+        for order in (ids, ids[::-1]):
+            paging = Paging(limit=limit, descending=order is not ids)
+            assert await listed(files, paging) == (order[:limit], limit < len(ids))
+            rest = replace(paging, after=order[limit - 1]) if limit < len(ids) else replace(paging, after=order[-1])
+            assert await listed(files, rest) == (order[limit:][:limit], limit * 2 < len(ids))
 
 
 async def test_the_same_content_is_held_once(files: FileStore) -> None:

@@ -1,5 +1,6 @@
 """SqlFiles: the FileStore in the database that has the containers, so that copies are made in one transaction."""
 
+import asyncio
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
@@ -7,7 +8,7 @@ from collections.abc import Callable, Sequence
 from berth.adapters.sql_blobs import SHARED, charge, hold_new, let_go, note_damage, refund
 from berth.adapters.sql_database import SqlDatabase
 from berth.adapters.sql_errors import bad_cursor, shortened
-from berth.adapters.sql_pages import cut, start_of_list, tenant_files_query
+from berth.adapters.sql_pages import start_of_list, tenant_files_query
 from berth.adapters.sql_rows import TENANT_FILE_COLUMNS, Row, fetch_one, tenant_file, tenant_file_row
 from berth.core.errors import NotFoundError, StorageError
 from berth.core.file_store import StoredFile
@@ -28,6 +29,8 @@ _EXPIRED = """
     WHERE deleted_at IS NULL AND expires_at IS NOT NULL AND expires_at <= ? ORDER BY expires_at LIMIT ?
 """
 _IS_HELD = "SELECT 1 FROM blobs WHERE key = ?"
+_SLICE = 250
+"""How many rows are read in one go. Pages may have forty times as many, and all other calls wait."""
 _DELETE = "UPDATE tenant_files SET deleted_at = ? WHERE seq = ?"
 
 
@@ -69,10 +72,19 @@ class SqlFiles:
             return Page([], has_more=False)
         count = None if names is None else len(names)
         query = tenant_files_query(providers=count, by_purpose=purpose is not None, descending=paging.descending)
-        values = {f"provider{i}": provider for i, provider in enumerate(names or ())}
-        given = {"tenant": tenant, "purpose": purpose, "seq": seq, "now": int(self._now()), "limit": paging.limit + 1}
-        page, has_more = cut(self._database.all(query, {**values, **given}), paging.limit)
-        return Page([tenant_file(row, tenant) for row in page], has_more)
+        values: dict[str, object] = {f"provider{i}": provider for i, provider in enumerate(names or ())}
+        values |= {"tenant": tenant, "purpose": purpose, "now": int(self._now())}
+        records: list[StoredFile] = []
+        while (missing := paging.limit + 1 - len(records)) > 0:
+            if records:
+                await asyncio.sleep(0)  # all other calls have their turn
+            size = min(missing, _SLICE)
+            rows = self._database.all(query, {**values, "seq": seq, "limit": size})
+            records += [tenant_file(row, tenant) for row in rows]
+            if len(rows) < size:
+                break
+            seq = rows[-1][-1]
+        return Page(records[: paging.limit], len(records) > paging.limit)
 
     async def delete(self, tenant: str, file_id: str) -> Sequence[str]:
         """Delete a file; see FileStore."""

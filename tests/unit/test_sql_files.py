@@ -1,0 +1,33 @@
+"""What is special about SqlFiles: that a long page keeps nobody waiting."""
+
+import asyncio
+from contextlib import closing
+from pathlib import Path
+
+from berth.adapters.sql_database import SqlDatabase
+from berth.adapters.sql_files import SqlFiles
+from berth.core.file_store import StoredFile
+from berth.core.stores import Paging
+from berth.v1.file_pb2 import File
+from records import OLLAMA, ROOMY
+
+
+def stored(number: int) -> StoredFile:
+    file = File(
+        id=f"f{number}", object="file", bytes=1, created_at=1, filename="a", purpose="batch", status="processed"
+    )
+    return StoredFile(file, "ours", OLLAMA, "text/plain", sha256="same", blob="aa/same")
+
+
+async def test_others_have_their_turn_while_a_long_page_is_read(tmp_path: Path) -> None:
+    """A page of a thousand files is read in several turns of the event loop."""
+    with closing(SqlDatabase.open(f"sqlite:///{tmp_path}/berth.db")) as database:
+        files = SqlFiles(database)
+        await asyncio.gather(*(files.add(stored(number), quotas=ROOMY) for number in range(1_000)))
+        listing = asyncio.ensure_future(files.list("ours", Paging(limit=1_000, descending=False)))
+        turns = 0
+        while not listing.done():
+            await asyncio.sleep(0)
+            turns += 1
+        assert len(listing.result().data) == 1_000
+    assert turns >= 4
