@@ -106,6 +106,38 @@ def test_pipes(shell: Shell) -> None:
         assert (process.returncode, output, errors) == (0, content, b"")
 
 
+def test_stdout_that_is_full(shell: Shell, file: str) -> None:
+    """A disk under stdout that is full is an error in one line; a reader who has had enough is none."""
+    with (
+        Path("/dev/full").open("wb") as full,
+        shell.start("files", "download", file, "-o", "-", stdout=full) as process,
+    ):
+        _, errors = process.communicate()
+    assert (process.returncode, errors) == (1, b"berth: -: No space left on device\n")
+    large = shell.ask("files", "upload", "-", "--name", "x", stdin=bytes(MEBIBYTE)).strip()
+    with shell.start("files", "download", large, "-o", "-") as process:
+        assert process.stdout
+        process.stdout.read(1)
+        process.stdout.close()
+        assert process.stderr
+        assert process.stderr.read() == b""
+
+
+def test_one_upload_does_not_keep_others(shell: Shell) -> None:
+    """What cannot be read, or is refused, is told by its name, and the others are stored."""
+    (shell.folder / "b.txt").write_bytes(b"b")
+    (shell.folder / "x\n.txt").write_bytes(b"bad name")
+    status, output, errors = shell.run("files", "upload", "a.txt", "nowhere", "x\n.txt", "b.txt")
+    assert status == 1
+    assert [json.loads(shell.ask("files", "show", one, "--json"))["filename"] for one in output.split()] == [
+        "a.txt",
+        "b.txt",
+    ]
+    first, second = errors.splitlines()
+    assert first == "berth: nowhere: No such file or directory"
+    assert second.startswith("berth: x\\n.txt: Invalid 'filename'")
+
+
 def test_a_name_of_any_bytes(shell: Shell) -> None:
     """What is no UTF-8 is sent under a readable name, or refused where it must be exact; a poor terminal shows it."""
     (shell.folder / os.fsdecode(b"\xff\xc3\xa4.txt")).write_bytes(SMALL)

@@ -116,7 +116,8 @@ def test_another_tenants_file_is_not_there(berth: Berth, client: OpenAI) -> None
         ({"purpose": "batch", "expires_after": {"anchor": "now", "seconds": 3600}}, "expires_after.anchor"),
         ({"purpose": "batch", "expires_after": {"anchor": "created_at", "seconds": 3599}}, "expires_after.seconds"),
         ({"purpose": "batch", "expires_after": {"anchor": "created_at", "seconds": 2592001}}, "expires_after.seconds"),
-        ({"purpose": "batch", "expires_after": {"anchor": "created_at", "seconds": "x"}}, "expires_after[seconds]"),
+        ({"purpose": "batch", "expires_after": {"anchor": "created_at", "seconds": "x"}}, "expires_after.seconds"),
+        ({"purpose": "batch", "expires_after": {"anchor": "created_at", "seconds": 0}}, "expires_after.seconds"),
         ({"purpose": "batch", "extra_body": {"provider": "nobody"}}, "provider"),
     ],
 )

@@ -80,6 +80,8 @@ async def upload(served: Served, container_id: str, *requests: CreateContainerFi
         ([form(file(), part('name="file_path"', b"taken"))], "file_path", "path_already_exists"),
         ([form(part('name="file_path"', b"x" * 1_015), file())], "file_path", TOO_LONG),
         ([body(b"hello", "no type")], "content_type", INVALID),
+        ([body(b"x"), CreateContainerFileRequest(filename="a.txt", body=HttpBody(data=b"y"))], "filename", INVALID),
+        ([body(b"x"), CreateContainerFileRequest(provider=GROQ)], "provider", INVALID),
     ],
 )
 async def test_an_upload_that_cannot_be_leaves_nothing(
@@ -116,6 +118,19 @@ async def test_unusual_uploads_are_stored(
     stored = await upload(served, await home_of(served), request_)
     assert stored.path.endswith(tail)
     assert stored.bytes == size
+    assert kept.left() == Left(containers=1, files=1, blobs=1)
+
+
+async def test_every_message_may_say_the_same(served: Served, kept: Kept) -> None:
+    """What a later message repeats of the first one is no contradiction."""
+    request = CreateContainerFileRequest(filename="a.txt", provider=OLLAMA, container_id=await home_of(served))
+
+    async def stream() -> AsyncIterator[CreateContainerFileRequest]:
+        for data in (b"a", b"b"):
+            request.body.CopyFrom(HttpBody(content_type="text/plain", data=data))
+            yield request
+
+    assert (await served.files.CreateContainerFile(stream(), metadata=OURS)).bytes == 2
     assert kept.left() == Left(containers=1, files=1, blobs=1)
 
 

@@ -7,3 +7,7 @@ class ClientError(Exception):
 
 class RefusedError(ClientError):
     """The server said no; the text is the server's own."""
+
+
+class LocalFileError(ClientError):
+    """A file of this machine could not be read or written; the text names it."""

@@ -17,9 +17,10 @@ import typer
 
 from berth.client.connection import Connection
 from berth.client.downloads import Download
-from berth.client.errors import ClientError
+from berth.client.errors import LocalFileError
 from berth.client.files import Description, FilesInside, files_of
 from berth.client.local_files import STDIO, landing, safe_name, source_of
+from berth.client.text import shown
 from berth.commands.items import AsJson, Everything, Limit, for_each, print_item, print_listing
 from berth.commands.moments import seconds
 from berth.commands.progress import watched
@@ -85,7 +86,8 @@ def upload(
     if path is not None and container is None:
         raise StartError("--path: only files in a container have one; name it with --container")
     target = files_of(connection, container)
-    for one in paths:
+
+    def send(one: str) -> None:
         filename = name or _readable(Path(one).name)
         description = Description(
             filename=filename,
@@ -100,6 +102,8 @@ def upload(
             with watched(source.pieces, name=filename, size=source.size) as pieces:
                 stored = target.upload(description, pieces)
         typer.echo(stored.id)
+
+    for_each(paths, send, named=len(paths) > 1)
 
 
 @files.command()
@@ -118,7 +122,8 @@ def download(
     """Fetch a file, under its own name unless told otherwise."""
     received = files_of(connection, container).download(file_id)
     if output == STDIO:
-        _print(received)
+        with _named(STDIO):
+            _print(received)
         return
     target = Path(output or ".")
     if target.is_dir():
@@ -184,9 +189,9 @@ def _content_type(filename: str) -> str:
 
 
 def _print(received: Download) -> None:
-    sys.stdout.flush()
-    _write(received, sys.stdout.buffer, name="-", silent=sys.stdout.isatty())
-    sys.stdout.buffer.flush()
+    # A file of its own: what it cannot get rid of is not tried once more when Python ends.
+    with os.fdopen(os.dup(sys.stdout.fileno()), "wb") as file:
+        _write(received, file, name=STDIO, silent=sys.stdout.isatty())
 
 
 def _write(received: Download, file: Any, *, name: str, silent: bool = False) -> None:
@@ -200,8 +205,10 @@ def _named(path: str) -> Iterator[None]:
     """Say which file of this machine it was that something went wrong with."""
     try:
         yield
+    except BrokenPipeError:  # who reads has had enough, which nobody has to be told
+        raise
     except OSError as error:
-        raise ClientError(f"{path}: {error.strerror or error}") from error
+        raise LocalFileError(f"{shown(path)}: {error.strerror or error}") from error
 
 
 @contextmanager

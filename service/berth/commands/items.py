@@ -8,8 +8,9 @@ import typer
 from google.protobuf.message import Message
 from rich.filesize import decimal
 
-from berth.client.errors import RefusedError
+from berth.client.errors import LocalFileError, RefusedError
 from berth.client.listing import Listing
+from berth.client.text import shown
 from berth.commands.moments import time_text
 from berth.commands.printing import print_json, print_table, tell
 from berth.rest.json_view import JsonView
@@ -46,14 +47,20 @@ def print_item(message: Message, *, as_json: bool) -> None:
     print_table([(_heading(name), _text(name, value)) for name, value in facts.items() if name not in _INTERNAL])
 
 
-def for_each(ids: Iterable[str], act: Callable[[str], object]) -> None:
-    """Do something with each; where the server refuses, say so and go on. The exit code tells whether it ever did."""
+def for_each(names: Iterable[str], act: Callable[[str], object], *, named: bool = False) -> None:
+    """Do something with each; where one is refused, or cannot be read, say so and go on, and exit with 1 in the end.
+
+    `named` has a refusal, which need not name what was refused, begin with the name.
+    """
     has_failed = False
-    for one in ids:
+    for name in names:
         try:
-            act(one)
-        except RefusedError as error:
+            act(name)
+        except LocalFileError as error:
             tell(str(error))
+            has_failed = True
+        except RefusedError as error:
+            tell(f"{shown(name)}: {error}" if named else str(error))
             has_failed = True
     if has_failed:
         raise typer.Exit(REFUSED)

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 
-from berth.core.checks import invalid, missing
+from berth.core.checks import check_integer, invalid, missing
 from berth.core.errors import InvalidRequestError
 from berth.rpc.forms import FILE
 from berth.rpc.uploads import StreamedBytes, bodies_of, provider_named, same
@@ -34,9 +34,10 @@ class StreamedFile(StreamedBytes):
         elif name == "purpose":
             self.purpose = same(name, self.purpose, value)
         elif name == ANCHOR:
-            self._expiry().anchor = same(name, self._expiry().anchor or None, value)
+            self._expiry().anchor = same("expires_after.anchor", self._expiry().anchor or None, value)
         elif name == SECONDS:
-            self._expiry().seconds = same(name, self._expiry().seconds or None, _whole_number(name, value))
+            seconds = _seconds("expires_after.seconds", value)
+            self._expiry().seconds = same("expires_after.seconds", self._expiry().seconds or None, seconds)
         else:
             raise InvalidRequestError(f"Unknown parameter: '{name[:64]}'.", param=name[:64], code="unknown_parameter")
 
@@ -62,7 +63,8 @@ async def open_file_upload(requests: AsyncIterator[CreateFileRequest]) -> Stream
     return upload
 
 
-def _whole_number(name: str, text: str) -> int:
+def _seconds(param: str, text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS):
-        raise InvalidRequestError(f"Invalid '{name}': expected a whole number.", param=name, code="invalid_type")
-    return int(text)
+        raise InvalidRequestError(f"Invalid '{param}': expected a whole number.", param=param, code="invalid_type")
+    # 0 is as good as nothing in a message.
+    return check_integer(int(text), param, minimum=1, maximum=10**_MAX_DIGITS)
