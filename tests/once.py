@@ -1,21 +1,27 @@
 """An idempotent backend on a real database, callers with keys, and a backend that gets into trouble."""
 
 import asyncio
+from collections.abc import Coroutine
+from typing import Any, TypeVar
 
 from berth.adapters.sql_idempotency import SqlIdempotency
 from berth.core.backend import Backend, Upload
 from berth.core.caller import Caller, Options
 from berth.core.claims import Claims
+from berth.core.file_backend import FileBackend, FileUpload
 from berth.core.idempotent import IdempotentBackend
-from berth.core.wrapper import BackendWrapper
+from berth.core.wrapper import BackendWrapper, FileBackendWrapper
 from berth.v1.container_file_pb2 import ContainerFile
 from berth.v1.container_pb2 import Container
 from berth.v1.container_service_pb2 import CreateContainerRequest
+from berth.v1.file_pb2 import File
 from berth.v1.provider_pb2 import Provider
 from fakes import SequentialIds
 from keeping import Kept
 from uploading import GivenUpload
 
+Stored = TypeVar("Stored", ContainerFile, File)
+READ, STORED = "when it was read", "when it was stored"
 KEEP_SECONDS = 24 * 3600
 BOX = CreateContainerRequest(name="box", provider=Provider.PROVIDER_OLLAMA)
 
@@ -84,3 +90,39 @@ class Troubled(BackendWrapper):
 
 class Died(BaseException):
     """The process ended."""
+
+
+class Dying(BackendWrapper):
+    """A backend whose process dies over each upload, if it is told when: READ or STORED."""
+
+    def __init__(self, backend: Backend, when: str | None) -> None:
+        super().__init__(backend)
+        self._when = when
+
+    async def create_container_file(self, caller: Caller, upload: Upload) -> ContainerFile:
+        """Store a file, unless the process dies before."""
+        return await _dying(super().create_container_file(caller, upload), upload, self._when)
+
+
+class DyingFiles(FileBackendWrapper):
+    """A file backend whose process dies over each upload, if it is told when: READ or STORED."""
+
+    def __init__(self, backend: FileBackend, when: str | None) -> None:
+        super().__init__(backend)
+        self._when = when
+
+    async def create_file(self, caller: Caller, upload: FileUpload) -> File:
+        """Store a file, unless the process dies before."""
+        return await _dying(super().create_file(caller, upload), upload, self._when)
+
+
+async def _dying(store: Coroutine[Any, Any, Stored], upload: Upload | FileUpload, when: str | None) -> Stored:
+    if when == READ:
+        store.close()
+        async for _ in upload.chunks():
+            pass
+        raise Died
+    stored = await store
+    if when == STORED:
+        raise Died
+    return stored

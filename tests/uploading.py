@@ -1,7 +1,9 @@
 """An Upload of given chunks, for tests that need no server."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from berth.core.backend import Backend
 from berth.core.caller import Caller
@@ -46,6 +48,25 @@ class GivenFile:
         """Yield the chunks."""
         for chunk in self.content:
             yield chunk
+
+
+Given = TypeVar("Given", bound=GivenUpload | GivenFile)
+
+
+def stalled(given: Given, *, breaks: bool = False) -> tuple[Given, asyncio.Event, asyncio.Event]:
+    """Return what is given, waiting behind its first chunk, that it has begun, and what lets it go on, or break."""
+    upload, begun, go = replace(given), asyncio.Event(), asyncio.Event()
+
+    async def chunks() -> AsyncIterator[bytes]:
+        async for chunk in given.chunks():
+            yield chunk
+            begun.set()
+            await go.wait()
+            if breaks:
+                raise ConnectionError
+
+    upload.chunks = chunks  # type: ignore[method-assign] # of this one alone
+    return upload, begun, go
 
 
 async def put_file(

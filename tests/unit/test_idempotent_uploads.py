@@ -6,9 +6,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from berth.core.caller import Caller
-from berth.core.idempotency import LEASE_SECONDS
 from keeping import Kept, Left
-from once import BOX, KEYED, Died, Troubled, once, upload
+from once import BOX, KEYED, Troubled, once, upload
 from subjects import refused
 from uploading import GivenUpload
 
@@ -62,19 +61,4 @@ async def test_an_upload_that_broke_off_may_come_again(kept: Kept, *, resumes: b
         await backend.create_container_file(KEYED, Broken(home, filename="a"))
     file = await backend.create_container_file(KEYED, upload(home, b"hello"))
     assert file.bytes == 5
-    assert kept.left() == Left(containers=1, files=1, blobs=1)
-
-
-async def test_what_a_dead_process_stored_is_the_answer(kept: Kept, troubled: Troubled) -> None:
-    """If the bytes are the same; other bytes are another request."""
-    home = await container(kept)
-    troubled.error_behind = Died()
-    with pytest.raises(Died):
-        await once(kept, troubled, prefix="dead").create_container_file(KEYED, upload(home, b"hello"))
-    kept.clock.advance(LEASE_SECONDS)
-    error = await refused(once(kept).create_container_file(KEYED, upload(home, b"other")))
-    assert error.code == "idempotency_key_reused"
-    kept.clock.advance(LEASE_SECONDS)
-    file = await once(kept).create_container_file(KEYED, upload(home, b"hello"))
-    assert file.extra_fields.idempotent_replayed
     assert kept.left() == Left(containers=1, files=1, blobs=1)

@@ -43,8 +43,8 @@ class Slot(NamedTuple):
 class Claim:
     """A request that is being done, or was done.
 
-    `operation` says what is asked for, and `fingerprint` of what exactly, once
-    that is known; `attempt` marks whatever is made; `owner` is the process that
+    `operation` says what is asked for, and `fingerprint` what exactly, once that
+    is known: nothing is made before; `attempt` marks whatever is made; `owner` is the process that
     works on it, believed until `lease_until`; `outcome` is what came of it.
     Times are seconds since 1970.
     """
@@ -57,24 +57,31 @@ class Claim:
     fingerprint: bytes | None = None
     outcome: bytes | None = None
 
+    def is_over(self, now: int) -> bool:
+        """Whether its key is as good as new: its time is over, or nothing can be made of it any more."""
+        return self.expires_at <= now or (self.fingerprint is None and self.lease_until <= now)
+
 
 class IdempotencyStore(Protocol):
     """The claims of all replicas. Writes are durable when their method returns; any may raise StorageError."""
 
     async def claim(self, slot: Slot, claim: Claim, *, now: int) -> Claim | None:
-        """Put `claim` into the slot and return None, or return the claim that is there and has not expired."""
+        """Put `claim` into the slot and return None, or return the claim that is there and is not over by `now`."""
 
     async def take_over(self, slot: Slot, found: Claim, *, owner: str, lease_until: int) -> bool:
         """Make `owner` the owner of a claim that is still as it was found; tell whether it is."""
 
-    async def finish(self, slot: Slot, *, attempt: str, owner: str, fingerprint: bytes, outcome: bytes) -> None:
-        """Write what came of a claim, if it is still the owner's."""
+    async def note(self, slot: Slot, claim: Claim, *, fingerprint: bytes) -> bool:
+        """Write what exactly is asked for into a claim that is still its owner's; tell whether it is."""
 
-    async def release(self, slot: Slot, *, attempt: str, owner: str) -> None:
-        """Remove a claim that is still the owner's: the request was not done and may be tried again."""
+    async def finish(self, slot: Slot, claim: Claim, *, outcome: bytes) -> None:
+        """Write what came of a claim, if it is still its owner's."""
 
-    async def abandon(self, slot: Slot, *, attempt: str, owner: str) -> None:
-        """End the lease of a claim that is still the owner's: what became of it is for the next one to find out."""
+    async def release(self, slot: Slot, claim: Claim) -> None:
+        """Remove a claim that is still its owner's: the request was not done and may be tried again."""
+
+    async def abandon(self, slot: Slot, claim: Claim) -> None:
+        """End the lease of a claim that is still its owner's: what became of it is for the next one to find out."""
 
     async def renew(self, owner: str, *, lease_until: int) -> None:
         """Extend the leases of all unfinished claims of `owner`."""
@@ -82,11 +89,11 @@ class IdempotencyStore(Protocol):
     async def find_container(self, tenant: str, attempt: str) -> str | None:
         """Return the id of the container that an attempt has made, deleted ones too; None if it made none."""
 
-    async def find_container_file(self, tenant: str, attempt: str) -> tuple[str, str, str] | None:
-        """Return the ids of a container and of the file that an attempt has put into it, and the file's SHA-256."""
+    async def find_container_file(self, tenant: str, attempt: str) -> tuple[str, str] | None:
+        """Return the ids of a container and of the file that an attempt has put into it."""
 
-    async def find_file(self, tenant: str, attempt: str) -> tuple[str, str] | None:
-        """Return the id of the file, in no container, that an attempt has made, and its SHA-256."""
+    async def find_file(self, tenant: str, attempt: str) -> str | None:
+        """Return the id of the file, in no container, that an attempt has made."""
 
 
 def hash_of(key: str) -> bytes:

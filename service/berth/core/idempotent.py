@@ -5,9 +5,9 @@ from berth.core.caller import Caller
 from berth.core.claims import Claims
 from berth.core.completion import Completion
 from berth.core.file_backend import FileBackend, FileUpload
-from berth.core.idempotency import Slot, fingerprint_of, hash_of, replayed
+from berth.core.keyed_create import KeyedCreate, Known
 from berth.core.observed_upload import ObservedFile, ObservedUpload
-from berth.core.once import Once, account, marked, reused
+from berth.core.once import Once
 from berth.core.wrapper import BackendWrapper, FileBackendWrapper
 from berth.v1.container_file_pb2 import ContainerFile
 from berth.v1.container_file_service_pb2 import RetrieveContainerFileRequest
@@ -40,40 +40,38 @@ class IdempotentBackend(BackendWrapper):
             return await self._backend.create_container_file(caller, upload)
         observed = ObservedUpload(upload)
 
-        async def find(attempt: str) -> tuple[RetrieveContainerFileRequest, str] | None:
+        async def find(attempt: str) -> RetrieveContainerFileRequest | None:
             found = await self._once.store.find_container_file(caller.tenant, attempt)
-            return found and (RetrieveContainerFileRequest(container_id=found[0], file_id=found[1]), found[2])
+            return found and RetrieveContainerFileRequest(container_id=found[0], file_id=found[1])
 
-        return await self._once.upload(
+        create = KeyedCreate(
             caller,
-            observed,
-            key=key,
+            key,
             operation=f"container_file_create {upload.container_id}",
             kind=ContainerFile,
+            asked=observed,
             find=find,
             retrieve=lambda ask: self._backend.retrieve_container_file(caller, ask),
             create=lambda caller: self._backend.create_container_file(caller, observed),
         )
+        return await self._once.do(create)
 
     async def _create_once(self, caller: Caller, request: CreateContainerRequest, key: str) -> Container:
-        once, slot = self._once, Slot(caller.tenant, hash_of(key))
-        body = request.SerializeToString(deterministic=True)
-        fingerprint = fingerprint_of(key, body, *account(caller))
-        claim = once.claims.new("container_create", fingerprint)
-        found = await once.store.claim(slot, claim, now=once.claims.now())
-        if found is not None:
-            if (found.operation, found.fingerprint) != (claim.operation, fingerprint):
-                raise reused()
-            if found.outcome is not None:
-                return replayed(found.outcome, Container)
-            claim = await once.taken_over(slot, found)
-            made = await once.store.find_container(caller.tenant, claim.attempt)
-            if made is not None:
-                ask = RetrieveContainerRequest(container_id=made)
-                return await once.settled(slot, claim, fingerprint, self._backend.retrieve_container(caller, ask))
-            await once.require_resumable(slot, claim)
-        work = self._backend.create_container(marked(caller, claim), request)
-        return await once.done(slot, claim, lambda: fingerprint, work)
+        async def find(attempt: str) -> RetrieveContainerRequest | None:
+            found = await self._once.store.find_container(caller.tenant, attempt)
+            return RetrieveContainerRequest(container_id=found) if found else None
+
+        create = KeyedCreate(
+            caller,
+            key,
+            operation="container_create",
+            kind=Container,
+            asked=Known(request.SerializeToString(deterministic=True)),
+            find=find,
+            retrieve=lambda ask: self._backend.retrieve_container(caller, ask),
+            create=lambda caller: self._backend.create_container(caller, request),
+        )
+        return await self._once.do(create)
 
 
 class IdempotentFiles(FileBackendWrapper):
@@ -90,17 +88,18 @@ class IdempotentFiles(FileBackendWrapper):
             return await self._backend.create_file(caller, upload)
         observed = ObservedFile(upload)
 
-        async def find(attempt: str) -> tuple[RetrieveFileRequest, str] | None:
+        async def find(attempt: str) -> RetrieveFileRequest | None:
             found = await self._once.store.find_file(caller.tenant, attempt)
-            return found and (RetrieveFileRequest(file_id=found[0]), found[1])
+            return RetrieveFileRequest(file_id=found) if found else None
 
-        return await self._once.upload(
+        create = KeyedCreate(
             caller,
-            observed,
-            key=key,
+            key,
             operation=f"file_create {Provider.Name(upload.provider)}",
             kind=File,
+            asked=observed,
             find=find,
             retrieve=lambda ask: self._backend.retrieve_file(caller, ask),
             create=lambda caller: self._backend.create_file(caller, observed),
         )
+        return await self._once.do(create)

@@ -6,6 +6,7 @@ from typing import Generic, TypeVar
 
 from berth.core.backend import Upload
 from berth.core.file_backend import FileUpload
+from berth.core.keyed_create import AtEnd, nothing
 from berth.v1.file_pb2 import FileExpiresAfter
 from berth.v1.provider_pb2 import Provider
 
@@ -13,9 +14,10 @@ U = TypeVar("U", bound=Upload | FileUpload)
 
 
 class _Observed(Generic[U]):
-    """An upload that is `upload`, and knows what has passed of it."""
+    """An upload that is `upload`, and knows what has passed of it; see Asked."""
 
     def __init__(self, upload: U) -> None:
+        self.at_end: AtEnd = nothing
         self._upload = upload
         self._digest = sha256()
         self._has_ended = False
@@ -45,16 +47,13 @@ class _Observed(Generic[U]):
         async for chunk in self._upload.chunks():
             self._digest.update(chunk)
             yield chunk
+        await self.at_end()
         self._has_ended = True
 
     async def read_through(self) -> None:
         """Read all bytes and keep none."""
         async for _ in self.chunks():
             pass
-
-    def is_of(self, digest: str) -> bool:
-        """Tell whether what has passed has the SHA-256 `digest`."""
-        return self._digest.hexdigest() == digest
 
     def _parts(self, *fields: str | None) -> list[bytes]:
         return [b"" if field is None else b"=" + field.encode("utf-8", "surrogatepass") for field in fields] + [
@@ -84,10 +83,6 @@ class ObservedUpload(_Observed[Upload]):
     def is_read(self) -> bool:
         """Whether all of it has passed; where a file is copied, there is nothing to pass."""
         return super().is_read or self.file_id is not None
-
-    def is_of(self, digest: str) -> bool:
-        """Tell whether what has passed has the SHA-256 `digest`; a copy has its origin's, whatever that is."""
-        return self.file_id is not None or super().is_of(digest)
 
     def parts(self) -> list[bytes]:
         """Return all that makes the upload what it is; final once it is read."""

@@ -5,13 +5,18 @@ A key goes through these states, in one row that all replicas share:
 1. It is **claimed**, durably, before anything is done: by one process, under a
    lease that the process renews while it works. A second request meanwhile is a
    conflict (409): it may come again.
-2. The outcome is **kept**: the answer, or an error that would only come again.
+2. What exactly is asked for is **noted** in the claim, as a fingerprint, before
+   anything can be made of it: at once, or, of an upload, when all of it has
+   passed. Nobody can store it, or have been sent it whole, before that. A process
+   whose claim has gone to another one by then gets no further.
+3. The outcome is **kept**: the answer, or an error that would only come again.
    Every later request gets it, for as long as keys are kept. Errors that may
    pass remove the claim, and the next request is a first one.
-3. A process that dies leaves a claim whose lease **lapses**. Whatever it made is
-   marked with the claim's attempt, in the row of the container or file itself.
-   The next request looks for that mark. If it is there, the request was done,
-   and that is the answer. If it is not:
+4. A process that dies leaves a claim whose lease **lapses**. If nothing was noted
+   in it, nothing was made: the next request is a first one. Else it must be the
+   same request. Whatever was made is marked with the claim's attempt, in the row of
+   the container or file itself. If the mark is there, the request was done, and that
+   is the answer. If it is not:
 
    - hosted: nothing was done, since the row is what makes a container or a file.
      The request is done now, with the same attempt; should the first process
@@ -26,14 +31,14 @@ The same goes for a request whose connection broke where a provider may have
 had it already.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from dataclasses import replace
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from berth.core.caller import Caller
 from berth.core.claims import Claims
 from berth.core.completion import Completion
-from berth.core.errors import BerthError, IdempotencyConflictError, InvalidRequestError
+from berth.core.errors import BerthError, IdempotencyConflictError
 from berth.core.idempotency import (
     KEPT_ERRORS,
     LEASE_SECONDS,
@@ -41,34 +46,11 @@ from berth.core.idempotency import (
     Slot,
     answer_outcome,
     error_outcome,
-    fingerprint_of,
-    hash_of,
     replayed,
 )
-from berth.v1.container_file_pb2 import ContainerFile
-from berth.v1.container_pb2 import Container
-from berth.v1.file_pb2 import File
+from berth.core.keyed_create import KEY, Answer, KeyedCreate, reused
 
-KEY = "Idempotency-Key"
-Answer = TypeVar("Answer", Container, ContainerFile, File)
 Made = TypeVar("Made")
-
-
-class Observed(Protocol):
-    """An upload that knows what has passed of it; see ObservedUpload."""
-
-    @property
-    def is_read(self) -> bool:
-        """Whether all of it has passed."""
-
-    def parts(self) -> list[bytes]:
-        """Return all that makes the upload what it is; final once it is read."""
-
-    def is_of(self, digest: str) -> bool:
-        """Tell whether what has passed has the SHA-256 `digest`; True where it has none of its own."""
-
-    async def read_through(self) -> None:
-        """Read all bytes and keep none."""
 
 
 class Once:
@@ -84,54 +66,23 @@ class Once:
         self._resumes = resumes
         self._completion = Completion()
 
-    async def upload(
-        self,
-        caller: Caller,
-        upload: Observed,
-        *,
-        key: str,
-        operation: str,
-        kind: type[Answer],
-        find: Callable[[str], Awaitable[tuple[Made, str] | None]],
-        retrieve: Callable[[Made], Awaitable[Answer]],
-        create: Callable[[Caller], Awaitable[Answer]],
-    ) -> Answer:
-        """Return what `create` makes of `upload`, or what it made before.
-
-        `find` returns what an attempt has made, and its SHA-256, empty if nobody knows it; `retrieve`
-        returns that as an answer of `kind`.
-        """
-        slot = Slot(caller.tenant, hash_of(key))
-
-        def fingerprint() -> bytes:
-            return fingerprint_of(key, *upload.parts(), *account(caller))
-
-        claim = self.claims.new(operation, None)
-        found = await self.store.claim(slot, claim, now=self.claims.now())
+    async def do(self, create: KeyedCreate[Made, Answer]) -> Answer:
+        """Return what comes of `create`, or what came of it before."""
+        claim = self.claims.new(create.operation, create.fingerprint() if create.asked.is_read else None)
+        found = await self.store.claim(create.slot, claim, now=self.claims.now())
         if found is not None:
-            if found.operation != claim.operation:
-                raise reused()
+            create.require_alike(found)
             if found.outcome is not None:
-                await upload.read_through()
-                if fingerprint() != found.fingerprint:
-                    raise reused()
-                return replayed(found.outcome, kind)
-            claim = await self.taken_over(slot, found)
-            made = await find(claim.attempt)
-            if made is not None:
-                await self._require_same(slot, claim, upload, digest=made[1])
-                return await self.settled(slot, claim, fingerprint(), retrieve(made[0]))
-            await self.require_resumable(slot, claim)
-        return await self.done(slot, claim, fingerprint, create(marked(caller, claim)), is_sent=lambda: upload.is_read)
+                await create.require_same(found)
+                return replayed(found.outcome, create.kind)
+            claim = await self._taken_over(create.slot, found)
+            answer = await self._made_before(create, claim)
+            if answer is not None:
+                return answer
+        create.asked.at_end = lambda: self._note(create, claim)
+        return await self._done(create, claim)
 
-    async def _require_same(self, slot: Slot, claim: Claim, upload: Observed, *, digest: str) -> None:
-        """Make sure that what an earlier attempt made is of the same content."""
-        await upload.read_through()
-        if digest and not upload.is_of(digest):
-            await self.store.abandon(slot, attempt=claim.attempt, owner=claim.owner)
-            raise reused()
-
-    async def taken_over(self, slot: Slot, found: Claim) -> Claim:
+    async def _taken_over(self, slot: Slot, found: Claim) -> Claim:
         """Return a claim that lapsed as this process's own. IdempotencyConflictError while another works on it."""
         now, owner = self.claims.now(), self.claims.owner
         if found.lease_until > now:
@@ -141,57 +92,53 @@ class Once:
             raise _in_progress()
         return replace(found, owner=owner, lease_until=lease_until)
 
-    async def require_resumable(self, slot: Slot, claim: Claim) -> None:
-        """Raise IdempotencyConflictError if an attempt that left no mark may have made something all the same."""
-        if not self._resumes:
-            await self.store.abandon(slot, attempt=claim.attempt, owner=claim.owner)
-            raise _unknown()
-
-    async def settled(self, slot: Slot, claim: Claim, fingerprint: bytes, work: Awaitable[Answer]) -> Answer:
-        """Keep as the outcome what an earlier attempt has made."""
+    async def _made_before(self, create: KeyedCreate[Made, Answer], claim: Claim) -> Answer | None:
+        """Return what an earlier process has made, and keep it; None if the attempt is to be made now."""
         try:
-            answer = await work
+            answer = await self.claims.working(self._found(create, claim))
         except BaseException:
-            await self.store.abandon(slot, attempt=claim.attempt, owner=claim.owner)
+            await self._given_up(create.slot, claim, is_known=False)
             raise
+        if answer is None:
+            return None
         outcome = answer_outcome(answer)
-        await self._finish(slot, claim, fingerprint, outcome)
-        return replayed(outcome, type(answer))
+        await self._finish(create.slot, claim, outcome)
+        return replayed(outcome, create.kind)
 
-    async def done(
-        self,
-        slot: Slot,
-        claim: Claim,
-        fingerprint: Callable[[], bytes],
-        work: Awaitable[Answer],
-        *,
-        is_sent: Callable[[], bool] = lambda: True,
-    ) -> Answer:
-        """Return what comes of `work` and keep it, or what may be kept of its failure.
+    async def _found(self, create: KeyedCreate[Made, Answer], claim: Claim) -> Answer | None:
+        """Return what left the claim's mark. IdempotencyConflictError if something may have been made without one."""
+        answer = await create.made_by(claim)
+        if answer is None and not self._resumes:
+            raise _unknown()
+        return answer
 
-        `is_sent` tells, after a failure, whether all of the request can have
-        been received: what was cut off has certainly made nothing.
-        """
+    async def _note(self, create: KeyedCreate[Made, Answer], claim: Claim) -> None:
+        """Write into its claim what is asked for, unless it is another request's, or another process's by now."""
+        fingerprint = create.fingerprint()
+        if claim.fingerprint not in (None, fingerprint):
+            raise reused()
+        if not await self.store.note(create.slot, claim, fingerprint=fingerprint):
+            raise _in_progress()
+
+    async def _done(self, create: KeyedCreate[Made, Answer], claim: Claim) -> Answer:
+        """Do it, and keep what comes of it, or what may be kept of its failure: what was cut off has made nothing."""
         try:
-            answer = await self.claims.working(work)
+            answer = await self.claims.working(create.create(_marked(create.caller, claim)))
         except KEPT_ERRORS as error:
-            if is_sent():
-                await self._finish(slot, claim, fingerprint(), error_outcome(error))
+            if create.asked.is_read:
+                await self._finish(create.slot, claim, error_outcome(error))
             else:
-                await self._given_up(slot, claim, is_known=True)
+                await self._given_up(create.slot, claim, is_known=True)
             raise
         except BaseException as error:
             known = isinstance(error, BerthError) and not error.is_final
-            await self._given_up(slot, claim, is_known=known or not is_sent())
+            await self._given_up(create.slot, claim, is_known=known or not create.asked.is_read)
             raise
-        await self._finish(slot, claim, fingerprint(), answer_outcome(answer))
+        await self._finish(create.slot, claim, answer_outcome(answer))
         return answer
 
-    async def _finish(self, slot: Slot, claim: Claim, fingerprint: bytes, outcome: bytes) -> None:
-        work = self.store.finish(
-            slot, attempt=claim.attempt, owner=claim.owner, fingerprint=fingerprint, outcome=outcome
-        )
-        await self._completion.of(_run(work))
+    async def _finish(self, slot: Slot, claim: Claim, outcome: bytes) -> None:
+        await self._completion.of(_run(self.store.finish(slot, claim, outcome=outcome)))
 
     async def _given_up(self, slot: Slot, claim: Claim, *, is_known: bool) -> None:
         """Free the key if nothing was made; else leave it to the next request to find out.
@@ -200,28 +147,16 @@ class Once:
         whatever became of it, or of an earlier try that broke off, is one thing.
         """
         end = self.store.release if is_known and not self._resumes else self.store.abandon
-        await self._completion.of(_run(end(slot, attempt=claim.attempt, owner=claim.owner)))
+        await self._completion.of(_run(end(slot, claim)))
 
 
 async def _run(work: Awaitable[None]) -> None:
     await work
 
 
-def marked(caller: Caller, claim: Claim) -> Caller:
+def _marked(caller: Caller, claim: Claim) -> Caller:
     """Return the caller whose next work leaves the mark of `claim`."""
     return replace(caller, options=replace(caller.options, attempt=claim.attempt))
-
-
-def account(caller: Caller) -> tuple[bytes, bytes]:
-    """Return whose account at the provider is meant."""
-    options = caller.options
-    return (options.organization or "").encode(), (options.project or "").encode()
-
-
-def reused() -> InvalidRequestError:
-    """Return the error of a key that was used for another request."""
-    message = "This idempotency key was used for another request. Use a new key for each request."
-    return InvalidRequestError(message, param=KEY, code="idempotency_key_reused")
 
 
 def _in_progress() -> IdempotencyConflictError:
