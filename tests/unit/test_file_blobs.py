@@ -139,6 +139,17 @@ async def test_a_blob_is_as_old_as_its_key(blobs: FileBlobs, folder: Path) -> No
     assert [key async for keys in blobs.older_than(3_600) for key in keys] == []
 
 
+async def test_what_is_no_blob_is_left_alone(blobs: FileBlobs, folder: Path) -> None:
+    """What the file system keeps in its root, and what is no file, is nobody's old blob."""
+    for name in ("lost+found", "ab/folder", "ab/link"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    (folder / "lost+found/1").touch()
+    (folder / "ab/link").rmdir()
+    (folder / "ab/link").symlink_to("/")
+    await blobs.put("ab/1", chunks_of(b"x"))
+    assert [key async for keys in blobs.older_than(0) for key in keys] == ["ab/1"]
+
+
 async def test_what_never_became_a_blob_gets_old_too(blobs: FileBlobs, folder: Path) -> None:
     """What a killed process left is listed in the end, though others live; who still waited for it is told."""
 

@@ -14,6 +14,7 @@ from io import FileIO
 from pathlib import Path
 
 _INCOMING = ".incoming"
+_FILE_SYSTEMS_OWN = "lost+found"
 _OWNER_ONLY = 0o700
 _BEGIN_BYTES = 8 * 1024 * 1024
 
@@ -59,7 +60,7 @@ class BlobFolder:
     def names(self) -> list[str]:
         """Return the names of the folders that blobs are in, those that never became one included."""
         with os.scandir(self._root) as entries:
-            return [entry.name for entry in entries if entry.is_dir()]
+            return [entry.name for entry in entries if entry.is_dir() and entry.name != _FILE_SYSTEMS_OWN]
 
     def old_keys(self, name: str, until: float) -> list[str]:
         """Return the keys in a folder of what was last written `until` then, in seconds since 1970."""
@@ -67,7 +68,7 @@ class BlobFolder:
         with os.scandir(self._root / name) as entries:
             for entry in entries:
                 with suppress(FileNotFoundError):  # it went away meanwhile
-                    if entry.stat().st_mtime <= until:
+                    if entry.is_file(follow_symlinks=False) and entry.stat().st_mtime <= until:
                         keys.append(f"{name}/{entry.name}")
         return keys
 
