@@ -1,7 +1,8 @@
 """`berth files` and `berth containers` as people type them, against a running server."""
 
 import subprocess
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -79,3 +80,11 @@ def sending(**what: Any) -> Iterator[Sender]:
         stopped = server.stop(None)
         sender.released.set()
         stopped.wait()
+
+
+def until(claim: Callable[[], object]) -> None:
+    """Wait until something is so; an assertion fails if it takes too long."""
+    deadline = time.monotonic() + START_SECONDS
+    while not claim():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.01)

@@ -9,14 +9,12 @@ import resource
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import httpx2
 import pytest
 
-from commanding import Shell, sending
+from commanding import Shell
 from memory import MEBIBYTE
 from running import KEY_A, START_SECONDS, Berth, command, environment
 
@@ -44,13 +42,6 @@ def file(shell: Shell) -> str:
     made = shell.ask("files", "upload", "a.txt")
     (shell.folder / "a.txt").unlink()
     return made.strip()
-
-
-def until(claim: Callable[[], object]) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while not claim():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.01)
 
 
 def cells(line: str) -> list[str]:
@@ -159,57 +150,6 @@ def test_what_is_there_is_not_replaced(shell: Shell, file: str) -> None:
         shell.ask("files", "download", file, *options)
     assert {(shell.folder / name).read_bytes() for name in ("a.txt", "b.txt", "below/a.txt")} == {SMALL}
     assert shell.files() == ["a.txt", "b.txt"]
-
-
-@pytest.mark.parametrize(
-    ("name", "kept"),
-    [("../../x", "x"), ("/etc/cron.d/x", "x"), ("..", "file-1"), (".profile", "_profile"), ("..\\x", "x")],
-)
-def test_a_server_does_not_choose_the_folder(tmp_path: Path, name: str, kept: str) -> None:
-    """Whatever it says that a file is called, the file comes to lie in the working directory, where all see it."""
-    folder = tmp_path / "a" / "b"
-    folder.mkdir(parents=True)
-    quoted = name.replace("\\", "\\\\")
-    with sending(headers={"content-disposition": f'attachment; filename="{quoted}"'}) as sender:
-        Shell(folder, {"BERTH_SERVER": sender.address}).ask("files", "download", "file-1")
-    assert [path.relative_to(folder) for path in tmp_path.rglob("*") if path.is_file()] == [Path(kept)]
-
-
-@pytest.mark.parametrize(
-    ("header", "reason"),
-    [
-        ({"x-content-sha256": "0" * 64}, "its SHA-256 is not the one that the server tells"),
-        ({"x-content-length": "6"}, "5 bytes came of 6"),
-    ],
-)
-def test_a_damaged_download_leaves_nothing(tmp_path: Path, header: dict[str, str], reason: str) -> None:
-    """What came is compared with what the server says of it; what is not that is no file."""
-    with sending(headers=header) as sender:
-        shell = Shell(tmp_path, {"BERTH_SERVER": sender.address})
-        answer = shell.run("files", "download", "file-1")
-        undamaged = Shell(tmp_path, {"BERTH_SERVER": sender.address}).run("files", "download", "file-1", "-o", "-")
-    assert answer == (1, "", f"berth: the download is damaged: {reason}\n")
-    assert undamaged == (1, "hello", f"berth: the download is damaged: {reason}\n")
-    assert shell.files() == []
-
-
-@pytest.mark.parametrize(
-    ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129), (None, 1)]
-)
-def test_a_download_that_breaks_off_leaves_nothing(tmp_path: Path, number: int | None, status: int) -> None:
-    """Neither Ctrl-C, nor a polite end, nor a hangup, nor a server that goes away leaves a part of the file."""
-    with sending(holds=True) as sender:
-        shell = Shell(tmp_path, {"BERTH_SERVER": sender.address})
-        process = shell.start("files", "download", "file-1", "-o", "x")
-        until(shell.files)
-        if number is not None:
-            process.send_signal(number)
-            assert process.wait(START_SECONDS) == status
-    output, errors = process.communicate(timeout=START_SECONDS)
-    assert (process.returncode, output) == (status, b"")
-    assert (errors == b"") is (number is not None)
-    assert b"Traceback" not in errors
-    assert shell.files() == []
 
 
 def test_a_full_disk(shell: Shell, client: httpx2.Client) -> None:
