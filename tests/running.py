@@ -57,6 +57,10 @@ def command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "berth", *arguments]
 
 
+UNCOUNTED = ("env", "-u", "COVERAGE_PROCESS_CONFIG")
+"""Inside this, Berth does not count which lines run: what has much to do would take twice as long."""
+
+
 def environment() -> dict[str, str]:
     """Return the environment without any settings of Berth's."""
     return {name: value for name, value in os.environ.items() if not name.startswith("BERTH_")}

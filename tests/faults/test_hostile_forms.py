@@ -24,7 +24,7 @@ from berth.v1.file_service_pb2 import CreateFileRequest
 from exchanging import exchange, is_tidy
 from hostile_forms import Hostile, hostile_form
 from memory import children, pss_mebibytes
-from running import KEY_A, Berth, running
+from running import KEY_A, UNCOUNTED, Berth, running
 from serving import eventually
 
 R = TypeVar("R", CreateContainerFileRequest, CreateFileRequest)
@@ -152,7 +152,7 @@ def forms_in_batches(send: Callable[[list[Hostile]], None], *, batches: int) -> 
 def test_ten_thousand_hostile_forms(tmp_path: Path) -> None:
     """No answer is a 5xx, what is stored is what was sent, and nothing is left: bytes, descriptors, memory, calls."""
     with (
-        running(tmp_path, SETTINGS) as berth,
+        running(tmp_path, SETTINGS, inside=UNCOUNTED) as berth,
         httpx2.Client(base_url=berth.rest, headers={"authorization": AUTHORIZATION}, timeout=30) as client,
         asyncio.Runner() as runner,
     ):
