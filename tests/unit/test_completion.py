@@ -16,22 +16,21 @@ async def test_work_goes_on_without_its_caller(error: Exception | None, is_told:
     """It ends though its caller went away; the loop is told of a bug in it, and of nothing else."""
     told: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
-    go_on, done = asyncio.Event(), asyncio.Event()
+    begun, go_on = asyncio.Event(), asyncio.Event()
 
     async def work() -> None:
+        begun.set()
         await go_on.wait()
-        done.set()
         if error is not None:
             raise error
 
     completion = Completion()
     caller = asyncio.ensure_future(completion.of(work()))
-    await asyncio.sleep(0)
+    await begun.wait()
     caller.cancel()
     await asyncio.wait([caller])
+    (working,) = asyncio.all_tasks() - {asyncio.current_task()}
     go_on.set()
-    await done.wait()
-    for _ in range(3):
-        await asyncio.sleep(0)
+    await asyncio.wait([working])
     assert caller.cancelled()
     assert [context["exception"] for context in told] == ([error] if is_told else [])
