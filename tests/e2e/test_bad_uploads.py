@@ -3,6 +3,7 @@
 import gzip
 import socket
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx2
@@ -125,6 +126,24 @@ def test_the_largest_file(client: httpx2.Client, container: str) -> None:
     """A file of exactly the limit is stored."""
     path = f"/v1/containers/{container}/files?filename=x"
     assert client.post(path, content=b"x" * MAX_FILE_BYTES).json()["bytes"] == 70_000_000
+
+
+@pytest.mark.parametrize("in_form", [False, True])
+def test_what_a_query_says_of_a_large_file(client: httpx2.Client, container: str, in_form: bool) -> None:  # noqa: FBT001 - a parameter
+    """A body that Envoy passes on in many messages is stored as the path and the query say, in a form or alone."""
+    content = bytes(range(256)) * 8_192
+    body: dict[str, Any] = {"files": {"file": ("large.bin", content)}} if in_form else {"content": content}
+    name = {} if in_form else {"filename": "large.bin"}
+    path = f"/v1/containers/{container}/files"
+    inside = client.post(path, params={"file_path": "x/y.bin", "provider": "ollama", **name}, **body).json()
+    assert (inside["path"], inside["bytes"]) == ("/mnt/data/x/y.bin", 2_097_152)
+    assert client.get(f"{path}/{inside['id']}/content").content == content
+    expiry = {"expires_after.anchor": "created_at", "expires_after.seconds": "3600"}
+    outside = client.post("/v1/files", params={"purpose": "batch", "provider": "ollama", **expiry, **name}, **body)
+    file = outside.json()
+    assert (file["filename"], file["purpose"], file["bytes"]) == ("large.bin", "batch", 2_097_152)
+    assert file["expires_at"] == file["created_at"] + 3_600
+    assert client.get(f"/v1/files/{file['id']}/content").content == content
 
 
 @pytest.mark.parametrize("where", ["/v1/files?purpose=batch", "/v1/containers/{container}/files"])

@@ -10,8 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from berth.core.errors import InvalidRequestError
-from berth.rpc.uploads import open_upload
+from berth.rpc.uploads import bodies_of, open_upload
 from berth.v1.container_file_service_pb2 import CreateContainerFileRequest as Request
+from berth.v1.file_pb2 import FileExpiresAfter
+from berth.v1.file_service_pb2 import CreateFileRequest
 from berth.v1.provider_pb2 import Provider
 
 OLLAMA, GROQ, NONE = Provider.PROVIDER_OLLAMA, Provider.PROVIDER_GROQ, Provider.PROVIDER_UNSPECIFIED
@@ -176,6 +178,42 @@ def test_a_field_may_be_given_twice_if_both_are_the_same() -> None:
     """What agrees is no contradiction."""
     request = Request(file_path="b", provider=OLLAMA, body=form(field("file_path", "b"), FILE).body)
     assert take(request).file_path == "b"
+
+
+SAID = [
+    *(Request(file_path=""), Request(filename=""), Request(file_id=""), Request(content_type="")),
+    *(Request(container_id="cntr_1"), Request(provider=GROQ), CreateFileRequest(provider=GROQ)),
+    *(CreateFileRequest(purpose=""), CreateFileRequest(filename=""), CreateFileRequest(content_type="")),
+    CreateFileRequest(expires_after=FileExpiresAfter()),
+]
+"""Each thing that a message may say beside its body; absence is something else than emptiness."""
+
+
+def test_all_that_may_be_said() -> None:
+    """No field beside the body is forgotten here."""
+    said = {field for request in SAID for field, _ in request.ListFields()}
+    assert {field.name for field in said} == {
+        field.name for kind in (Request, CreateFileRequest) for field in kind.DESCRIPTOR.fields if field.name != "body"
+    }
+
+
+@pytest.mark.parametrize("later", SAID)
+def test_only_the_first_message_says_what_the_file_is(later: Request | CreateFileRequest) -> None:
+    """A later one that says anything else is refused by its name, and one that says the same again is taken."""
+    kind, name = type(later), later.ListFields()[0][0].name
+    later.body.data = b"lo"
+
+    async def read(first: Request | CreateFileRequest) -> bytes:
+        async def rest() -> AsyncIterator[Request | CreateFileRequest]:
+            yield later
+
+        first.body.data = b"hel"
+        return b"".join([piece async for piece in bodies_of(first, rest())])  # type: ignore[type-var] # both are of one kind
+
+    assert asyncio.run(read(kind.FromString(later.SerializeToString()))) == b"hello"
+    with pytest.raises(InvalidRequestError) as caught:
+        asyncio.run(read(kind()))
+    assert (caught.value.param, caught.value.code) == (name, "invalid_value")
 
 
 @settings(deadline=None)

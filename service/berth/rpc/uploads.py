@@ -146,10 +146,11 @@ async def open_upload(requests: AsyncIterator[CreateContainerFileRequest]) -> St
 
 async def bodies_of(first: R, rest: AsyncIterator[R]) -> AsyncIterator[bytes]:
     """Yield the bytes that requests carry. InvalidRequestError for what only the first could have said."""
+    said = {field.name: value for field, value in first.ListFields()}
     yield first.body.data
     async for request in rest:
         for field, value in request.ListFields():
-            if field.name != "body" and value != getattr(first, field.name):
+            if field.name != "body" and value != said.get(field.name):
                 raise invalid(field.name, "it must stand in the first message")
         yield request.body.data
 
