@@ -7,6 +7,7 @@ import pty
 import re
 import resource
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -127,6 +128,19 @@ def test_one_upload_does_not_keep_others(shell: Shell) -> None:
     first, second = errors.splitlines()
     assert first == "berth: nowhere: No such file or directory"
     assert second.startswith("berth: x\\n.txt: Invalid 'filename'")
+
+
+@pytest.mark.parametrize("verb", ["upload", "delete"])
+def test_what_would_befall_all_is_told_once(shell: Shell, verb: str) -> None:
+    """Where the key is wrong, or nobody answers, the rest is not tried."""
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))  # and does not listen
+        address = f"127.0.0.1:{nobody.getsockname()[1]}"
+        for variable, reason in ({"BERTH_KEY": "sk-bf-wrong"}, "key"), ({"BERTH_SERVER": address}, "no answer from"):
+            wrong = Shell(shell.folder, {**shell.variables, **variable})
+            status, output, errors = wrong.run("files", verb, "a.txt", "a.txt", "a.txt")
+            assert (status, output, errors.count("\n")) == (1, "", 1)
+            assert reason in errors
 
 
 def test_a_name_of_any_bytes(shell: Shell) -> None:

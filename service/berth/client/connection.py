@@ -35,7 +35,12 @@ Part = TypeVar("Part", CreateContainerFileRequest, CreateFileRequest)
 
 
 class Connection:
-    """The services of a server. Its methods raise RefusedError where the server says no, ClientError without answer."""
+    """The services of a server.
+
+    Its methods raise RefusedError where the server says no, and ClientError
+    where no other call would fare better: without an answer, or with a key
+    that the server does not know.
+    """
 
     def __init__(self, channel: grpc.Channel, server: Server) -> None:
         self.containers = ContainerServiceStub(channel)
@@ -96,7 +101,8 @@ class Connection:
             yield
         except grpc.RpcError as error:
             if any(entry[0] == _DETAILS for entry in cast("Metadata", error.trailing_metadata() or ())):
-                raise RefusedError(error.details() or error.code().name) from None
+                kind = ClientError if error.code() is grpc.StatusCode.UNAUTHENTICATED else RefusedError
+                raise kind(error.details() or error.code().name) from None
             raise ClientError(f"no answer from {self._endpoint}: {_reason(error)}") from None
 
 
