@@ -57,7 +57,8 @@ class BerthProcess:
         """Make a call over REST with the first key; return the status and the JSON."""
         with contextlib.closing(self.connect()) as connection:
             content = None if body is None else json.dumps(body)
-            connection.request(method, path, content, {**self.authorization(), **headers})
+            typed = {} if body is None else {"Content-Type": "application/json"}
+            connection.request(method, path, content, {**self.authorization(), **typed, **headers})
             response = connection.getresponse()
             return response.status, json.loads(response.read())
 

@@ -13,9 +13,9 @@ from itertools import accumulate, count
 from typing import Generic, NoReturn, TypeVar
 
 from berth.core.errors import ContainerExpiredError, InvalidRequestError, NotFoundError, StorageError
-from berth.core.lifetime import expires_at
+from berth.core.lifetime import current_status, expires_at, has_status
 from berth.core.stores import ID_TAKEN, UNLIMITED, ContainerRecord, FileRecord, Home, Page, Paging, Quotas
-from berth.v1.container_pb2 import Container
+from berth.v1.container_pb2 import Container, ContainerStatus
 from berth.v1.container_service_pb2 import DomainSecret
 from berth.v1.provider_pb2 import Provider
 
@@ -115,12 +115,24 @@ class MemoryStore:
         *,
         providers: frozenset[Provider] | None = None,
         name: str | None = None,
+        status: ContainerStatus | None = None,
     ) -> Page[ContainerRecord]:
         """Return a page of containers; see ContainerStore."""
 
+        def current(record: ContainerRecord) -> ContainerStatus:
+            container = record.container
+            return current_status(
+                container.status,
+                is_hosted=not record.key,
+                last_active_at=container.last_active_at,
+                minutes=container.expires_after.minutes,
+                now=self._now(),
+            )
+
         def matches(record: ContainerRecord) -> bool:
             in_provider = providers is None or record.provider in providers
-            return in_provider and name in (None, record.container.name)
+            in_status = status is None or has_status(current(record), status)
+            return in_provider and in_status and name in (None, record.container.name)
 
         rows = {key: row for key, row in self._containers.items() if row.record.tenant == tenant}
         return page_of(rows, paging, noun="container", matches=matches)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import pytest
 
 from berth.core.errors import InvalidRequestError
-from berth.rpc.forms import Form
+from berth.rpc.bodies.forms import Form
 
 TYPE = "multipart/form-data; boundary=edge"
 

@@ -13,6 +13,7 @@ from berth.adapters.passthrough import PassthroughBackend
 from berth.adapters.prometheus_metrics import PrometheusMetrics
 from berth.adapters.upstream.account import UpstreamAccount
 from berth.adapters.upstream.settings import OPENAI, UpstreamKey, UpstreamSettings
+from berth.app import build_json_bodies
 from berth.core.backend import Backend, Content, Upload
 from berth.core.caller import Caller
 from berth.core.credentials import Credentials
@@ -39,7 +40,7 @@ from berth.v1.provider_pb2 import Provider
 from fakes import FixedClock, MemoryStore
 from keeping import Kept
 from memory_files import MemoryFiles
-from serving import unhurried
+from serving import MAX_JSON_BYTES, unhurried
 
 PASSED = (Provider.PROVIDER_OLLAMA, Provider.PROVIDER_GROQ)
 KEEPER = Provider.PROVIDER_OLLAMA
@@ -89,9 +90,12 @@ async def serving_upstream(kept: Kept, edge: Edge) -> AsyncIterator[None]:
     server = Server(
         {
             containers.DESCRIPTOR.services_by_name["ContainerService"]: ContainerHandlers(),
-            files.DESCRIPTOR.services_by_name["ContainerFileService"]: ContainerFileHandlers(),
+            files.DESCRIPTOR.services_by_name["ContainerFileService"]: ContainerFileHandlers(
+                max_json_bytes=MAX_JSON_BYTES
+            ),
             file_service_pb2.DESCRIPTOR.services_by_name["FileService"]: FileHandlers(),
         },
+        json_bodies=build_json_bodies(MAX_JSON_BYTES, passes_skills=False),
         admit=admission(router, files_router),
         interceptors=[
             interceptors.request(SILENT, PrometheusMetrics(), new_request_id=lambda: "request"),

@@ -4,7 +4,7 @@ from hashlib import sha256
 
 from berth.core.stores import ContainerRecord, ContainerStore, FileRecord, Paging, Quotas
 from berth.v1.container_file_pb2 import ContainerFile
-from berth.v1.container_pb2 import Container, ExpiresAfter
+from berth.v1.container_pb2 import Container, ContainerStatus, ExpiresAfter
 from berth.v1.provider_pb2 import Provider
 
 ROOMY = Quotas(container_bytes=1 << 40, tenant_bytes=1 << 40)
@@ -62,8 +62,9 @@ async def listed(
     tenant: str = "ours",
     providers: frozenset[Provider] | None = None,
     name: str | None = None,
+    status: ContainerStatus | None = None,
 ) -> tuple[list[str], bool]:
-    data, has_more = await store.list_containers(tenant, paging, providers=providers, name=name)
+    data, has_more = await store.list_containers(tenant, paging, providers=providers, name=name, status=status)
     return [record.container.id for record in data], has_more
 
 

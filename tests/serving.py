@@ -54,6 +54,7 @@ OURS: Metadata = (("x-bf-vk", "sk-bf-ours"),)
 THEIRS: Metadata = (("x-bf-vk", "sk-bf-theirs"),)
 ONLY_GROQ: Metadata = (("x-bf-vk", "sk-bf-only-groq"),)
 
+MAX_JSON_BYTES = 1_048_576
 OLLAMA, GROQ = Provider.PROVIDER_OLLAMA, Provider.PROVIDER_GROQ
 UNCONFIGURED, UNSUPPORTED = Provider.PROVIDER_OPENAI, Provider.PROVIDER_COHERE
 
@@ -128,7 +129,9 @@ async def serving(
     server = Server(
         {
             container_service_pb2.DESCRIPTOR.services_by_name["ContainerService"]: ContainerHandlers(),
-            container_file_service_pb2.DESCRIPTOR.services_by_name["ContainerFileService"]: ContainerFileHandlers(),
+            container_file_service_pb2.DESCRIPTOR.services_by_name["ContainerFileService"]: ContainerFileHandlers(
+                max_json_bytes=MAX_JSON_BYTES
+            ),
         },
         admit=admission(router, no_files()),
         interceptors=[

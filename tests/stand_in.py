@@ -42,7 +42,11 @@ class StandIn(containers_grpc.ContainerServiceServicer, files_grpc.ContainerFile
 
     async def CreateContainer(self, request: Any, context: Context) -> container_pb2.Container:
         """Answer with the length of the name."""
-        await self._obey(context)
+        await self.obey(context)
+        return self.created(request)
+
+    def created(self, request: containers.CreateContainerRequest) -> container_pb2.Container:
+        """Return what a create answers."""
         return container_pb2.Container(
             id="cntr_1",
             name=str(len(request.name)),
@@ -52,34 +56,35 @@ class StandIn(containers_grpc.ContainerServiceServicer, files_grpc.ContainerFile
 
     async def ListContainers(self, request: Any, context: Context) -> containers.ListContainersResponse:
         """Answer with one container whose name is as long as `do-bytes` says."""
-        wishes = await self._obey(context)
+        wishes = await self.obey(context)
         data = [container_pb2.Container(name="x" * int(wishes.get("do-bytes", 0)))] if "do-bytes" in wishes else []
         return containers.ListContainersResponse(object="list", data=data, first_id=str(request.limit))
 
     async def RetrieveContainer(self, request: Any, context: Context) -> container_pb2.Container:
         """Answer with the id that arrived, but with `do-hold` only when `let_go` is set."""
-        if "do-hold" in await self._obey(context):
+        if "do-hold" in await self.obey(context):
             self.holding.set()
             await self.let_go.wait()
         return container_pb2.Container(id=request.container_id)
 
     async def CreateContainerFile(self, requests: Any, context: Context) -> container_file_pb2.ContainerFile:
         """Count the bytes."""
-        await self._obey(context)
+        await self.obey(context)
         return container_file_pb2.ContainerFile(bytes=sum([len(one.body.data) async for one in requests]))
 
     async def RetrieveContainerFileContent(
         self, request: Any, context: Context
     ) -> AsyncIterator[httpbody_pb2.HttpBody]:
         """Send `length` pieces of 64 KiB."""
-        wishes = await self._obey(context)
+        wishes = await self.obey(context)
         await context.send_initial_metadata((("etag", '"e"'), ("content-disposition", "attachment")))
         for _ in range(request.length):
             yield httpbody_pb2.HttpBody(content_type="text/csv", data=b"x" * 65_536)
         if "do-break" in wishes:
             await context.abort(grpc.StatusCode.INTERNAL, "broken", (("connection", "close"),))
 
-    async def _obey(self, context: Context) -> Mapping[str, Any]:
+    async def obey(self, context: Context) -> Mapping[str, Any]:
+        """Take down the metadata, and do what they ask for."""
         wishes = dict(context.invocation_metadata() or ())
         self.calls.append(wishes)
         if "do-abort" in wishes:
@@ -110,6 +115,7 @@ async def stand_in_behind_envoy(folder: Path, settings: EdgeSettings) -> AsyncIt
     service, server = StandIn(), grpc.aio.server(options=LIMITS)  # type: ignore[abstract] # on purpose
     containers_grpc.add_ContainerServiceServicer_to_server(service, server)
     files_grpc.add_ContainerFileServiceServicer_to_server(service, server)
+    server.add_generic_rpc_handlers([_json_bodies(service)])
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     configuration = bootstrap(replace(settings, rest_port=0, admin_port=0, grpc_port=port))
@@ -120,6 +126,22 @@ async def stand_in_behind_envoy(folder: Path, settings: EdgeSettings) -> AsyncIt
             yield Edge(envoy.port, service, server)
     finally:
         await server.stop(None)
+
+
+def _json_bodies(service: StandIn) -> grpc.GenericRpcHandler:
+    """Return what takes a create whose body is JSON; all that is read of it is the name."""
+
+    async def create(requests: AsyncIterator[bytes], context: Context) -> container_pb2.Container:
+        await service.obey(context)
+        body = b"".join([part async for part in requests])
+        name = re.search(rb'"name": ?"(.*?)"', body, re.DOTALL)
+        request = containers.CreateContainerRequest(name=name[1].decode() if name else "")
+        return service.created(request)
+
+    handler: grpc.RpcMethodHandler[Any, Any] = grpc.stream_unary_rpc_method_handler(
+        create, response_serializer=container_pb2.Container.SerializeToString
+    )
+    return grpc.method_handlers_generic_handler("berth.rest.JsonBodies", {"CreateContainer": handler})
 
 
 def assert_refused(answer: Any, status: int, *, param: str | None = None, code: str | None = None) -> str:

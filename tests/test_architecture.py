@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 SERVICE = ROOT / "service" / "berth"
 TESTS = ROOT / "tests"
-MAX_LINES = 300
+MAX_LINES = 400
 VAGUE = {"utils", "util", "helpers", "helper", "manager", "base", "common", "misc"}
 GRPC = {"grpc", "grpc_health", "grpc_reflection"}
 ENVIRONMENT = {"environ", "getenv", "environb"}
@@ -124,7 +124,7 @@ def test_the_environment_is_read_where_things_are_started(path: Path) -> None:
 
 
 @all_modules
-def test_a_module_has_at_most_300_lines(path: Path) -> None:
+def test_a_module_has_at_most_400_lines(path: Path) -> None:
     """What grows beyond that is two things."""
     assert len(path.read_text().splitlines()) <= MAX_LINES
 

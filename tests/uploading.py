@@ -1,12 +1,13 @@
 """An Upload of given chunks, for tests that need no server."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from berth.core.backend import Backend
 from berth.core.caller import Caller
+from berth.v1.additional_field_pb2 import AdditionalField
 from berth.v1.container_file_pb2 import ContainerFile
 from berth.v1.file_pb2 import FileExpiresAfter
 from berth.v1.provider_pb2 import Provider
@@ -23,6 +24,7 @@ class GivenUpload:
     filename: str | None = "a.txt"
     content_type: str | None = "text/plain"
     file_path: str | None = None
+    additional_fields: Sequence[AdditionalField] = ()
     then: Callable[[], object] | None = None
 
     async def chunks(self) -> AsyncIterator[bytes]:
@@ -43,6 +45,7 @@ class GivenFile:
     filename: str | None = "a.txt"
     content_type: str | None = "text/plain"
     expires_after: FileExpiresAfter | None = None
+    additional_fields: Sequence[AdditionalField] = ()
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """Yield the chunks."""

@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 import structlog
+from google.protobuf import descriptor_pool
 from structlog.typing import FilteringBoundLogger
 
 from berth.adapters.memory_limits import MemoryLimits
@@ -25,15 +26,20 @@ from berth.launch.address import Address
 from berth.launch.data_folder import claimed
 from berth.launch.kept_secrets import first_key
 from berth.listeners import GRACE_SECONDS, Listeners
+from berth.rest.bodies import json_bodies
+from berth.rest.view import load_contract
 from berth.rpc.admission import admission
 from berth.rpc.audit import audit
 from berth.rpc.container_files import ContainerFileHandlers
 from berth.rpc.containers import ContainerHandlers
 from berth.rpc.files import FileHandlers
 from berth.rpc.interceptors import auth, errors, limits, request
+from berth.rpc.json_methods import JsonBodies
 from berth.rpc.server import Server
 from berth.v1 import container_file_service_pb2, container_service_pb2, file_service_pb2
 
+MAX_SKILL_LENGTH = 70_254_592
+"""How long the text of an inline skill may be (OpenAI's reference)."""
 SWEEP_SECONDS = 600
 """How long it is from one sweep to the next."""
 
@@ -76,11 +82,11 @@ async def run(
         attempts = FailedAttempts(free=config.auth.free_failures_per_minute, timer=time.monotonic, sleep=asyncio.sleep)
         limiter = _limiter(config, stack, log)
         server = _server(
+            config,
             backends,
             credentials,
             attempts=attempts,
             limiter=limiter,
-            trust_sidecar=config.listen.trust_sidecar,
             log=log,
             metrics=metrics,
         )
@@ -146,13 +152,23 @@ def _sweep_now_and_then(sweeper: Sweeper, stack: AsyncExitStack, log: FilteringB
     stack.callback(asyncio.create_task(sweep()).cancel)
 
 
+def build_json_bodies(default_max_bytes: int, *, passes_skills: bool) -> JsonBodies:
+    """Return what reads JSON bodies. Where a provider may get skills whole, a create has room for one."""
+    pool = descriptor_pool.Default()
+    file = json_bodies(load_contract())
+    pool.Add(file)
+    service = pool.FindServiceByName(f"{file.package}.{file.service[0].name}")
+    larger = {"CreateContainer": default_max_bytes + MAX_SKILL_LENGTH} if passes_skills else {}
+    return JsonBodies(service, default_max_bytes, larger)
+
+
 def _server(
+    config: Config,
     backends: Backends,
     credentials: Credentials,
     *,
     attempts: FailedAttempts,
     limiter: Limiter,
-    trust_sidecar: bool,
     log: FilteringBoundLogger,
     metrics: Metrics,
 ) -> Server:
@@ -160,13 +176,18 @@ def _server(
     container_files = container_file_service_pb2.DESCRIPTOR.services_by_name["ContainerFileService"]
     files = file_service_pb2.DESCRIPTOR.services_by_name["FileService"]
     return Server(
-        {containers: ContainerHandlers(), container_files: ContainerFileHandlers(), files: FileHandlers()},
+        {
+            containers: ContainerHandlers(),
+            container_files: ContainerFileHandlers(max_json_bytes=config.listen.max_json_bytes),
+            files: FileHandlers(),
+        },
+        json_bodies=build_json_bodies(config.listen.max_json_bytes, passes_skills=bool(config.passed_through())),
         admit=admission(backends.containers, backends.files),
         interceptors=[
-            request(log, metrics, new_request_id=lambda: new_id("req_", 32)),
+            request(log, metrics, new_request_id=lambda: new_id("req_", 32), trusted_hops=config.listen.trusted_hops),
             errors(log),
             audit(log),
-            auth(credentials, attempts, trust_sidecar=trust_sidecar),
+            auth(credentials, attempts, trust_sidecar=config.listen.trust_sidecar),
             limits(Gate(limiter)),
         ],
     )

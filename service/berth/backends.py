@@ -135,6 +135,7 @@ def _upstream(settings: ProviderSettings) -> UpstreamSettings:
         proxy=settings.proxy,
         ca_file=settings.ca_file,
         api_version=settings.api_version,
+        forwards_unknown=settings.unknown_fields == "forward",
     )
 
 

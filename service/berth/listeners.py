@@ -110,6 +110,7 @@ def edge_settings(
         grpc_socket=str(private.socket) if private else None,
         cors_origins=config.cors.origins,
         access_log_path="/dev/stderr" if access_log else None,
+        trusted_hops=config.listen.trusted_hops,
         tls=_edge_tls(config, private),
     )
 

@@ -1,11 +1,15 @@
 """The contract of the lists of ContainerStore, run against every store and the fake."""
 
+from dataclasses import replace
+
 import pytest
 
 from berth.core.errors import InvalidRequestError
-from berth.core.stores import ContainerStore, Paging
+from berth.core.stores import ContainerRecord, ContainerStore, Paging
+from berth.v1.container_pb2 import ContainerStatus
 from berth.v1.provider_pb2 import Provider
-from records import COHERE, OLLAMA, OPENAI, STRANGE_IDS, add_files, container, listed, listed_files
+from fakes import FixedClock
+from records import COHERE, NOW, OLLAMA, OPENAI, STRANGE_IDS, add_files, container, listed, listed_files
 
 
 async def test_lists_are_in_order_of_creation(store: ContainerStore) -> None:
@@ -99,3 +103,60 @@ async def test_filters_narrow_a_list(
     behind = await listed(store, Paging(limit=1, after="c5"), providers=wanted, name=name)
     rest = [container_id for container_id in expected if container_id != "c5"]
     assert behind == (rest[:1], len(rest) > 1)
+
+
+RUNNING, EXPIRED = ContainerStatus.CONTAINER_STATUS_RUNNING, ContainerStatus.CONTAINER_STATUS_EXPIRED
+ACTIVE, DELETED = ContainerStatus.CONTAINER_STATUS_ACTIVE, ContainerStatus.CONTAINER_STATUS_DELETED
+
+
+def passed(container_id: str, status: ContainerStatus | None, *, minutes: int | None = 20) -> ContainerRecord:
+    """Return a container that a provider keeps, of the status that it told last."""
+    record = replace(container(container_id), key="main")
+    if status is not None:
+        record.container.status = status
+    if minutes is None:
+        record.container.ClearField("expires_after")
+    return record
+
+
+async def test_a_status_filters(store: ContainerStore, clock: FixedClock) -> None:
+    """The clock tells the status of a hosted container; that of a provider's is what it said last, or the clock."""
+    for record in (
+        container("hosted"),
+        passed("running", RUNNING),
+        passed("active", ACTIVE),
+        passed("expired", EXPIRED),
+        passed("deleted", DELETED),
+        passed("unknown", None),
+        passed("running for ever", RUNNING, minutes=None),
+    ):
+        await store.add_container(record)
+
+    async def names(status: ContainerStatus) -> list[str]:
+        return (await listed(store, Paging(limit=9, descending=False), status=status))[0]
+
+    assert await names(RUNNING) == ["hosted", "running", "active", "running for ever"]
+    assert await names(EXPIRED) == ["expired"]
+    clock.now = NOW + 5 + 20 * 60
+    assert await names(EXPIRED) == ["expired"]
+    clock.now += 1
+    assert await names(RUNNING) == ["running for ever"]
+    assert await names(EXPIRED) == ["hosted", "running", "active", "expired"]
+
+
+@pytest.mark.parametrize("descending", [True, False])
+async def test_pages_of_a_status_join_into_the_whole(
+    store: ContainerStore, clock: FixedClock, *, descending: bool
+) -> None:
+    """However many others are in between, each page is full, and the last one says that nothing follows."""
+    running = {0, 3, 700, 701, 1_300}
+    for number in range(1_301):
+        record = container(f"c{number}")
+        record.container.last_active_at = NOW + 10_000 if number in running else NOW - 10_000
+        await store.add_container(record)
+    ids = [f"c{number}" for number in sorted(running, reverse=descending)]
+    first, has_more = await listed(store, Paging(limit=2, descending=descending), status=RUNNING)
+    assert (first, has_more) == (ids[:2], True)
+    second = await listed(store, Paging(limit=3, after=first[-1], descending=descending), status=RUNNING)
+    assert second == (ids[2:], False)
+    assert clock.now == NOW

@@ -24,8 +24,8 @@ def test_ids(client: httpx2.Client, container: str, bad: str) -> None:
 @pytest.mark.parametrize(
     ("path", "statuses"),
     [
-        ("/v1/containers/%00", {400}),
-        ("/v1/containers/a%00b/files", {400}),
+        ("/v1/containers/%00", {404}),
+        ("/v1/containers/a%00b/files", {404}),
         ("/v1/containers/..", {404}),
         ("/v1/containers/../../etc/passwd", {404}),
         ("/v1/containers/%2e%2e/nothing", {404}),
@@ -59,8 +59,8 @@ def test_connect_is_refused(berth: Berth) -> None:
 
 @pytest.mark.parametrize("verb", ["PUT", "PATCH", "POST"])
 def test_methods(client: httpx2.Client, container: str, verb: str) -> None:
-    """A method that does not exist on a path is a 404 with the envelope."""
-    expect(client.request(verb, f"/v1/containers/{container}"), 404, None, "unknown_url")
+    """A method that does not exist on a path is a 405 with the envelope."""
+    expect(client.request(verb, f"/v1/containers/{container}"), 405, None, "method_not_allowed")
 
 
 @pytest.mark.parametrize(

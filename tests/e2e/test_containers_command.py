@@ -28,10 +28,10 @@ def test_a_container_from_its_making_to_its_end(shell: Shell) -> None:
     assert ID.fullmatch(made)
     container = made.strip()
     headings, row = shell.ask("containers", "list", "--name", "life").splitlines()
-    assert re.split(r"  +", headings) == ["ID", "STATUS", "EXPIRES AFTER", "CREATED", "LAST ACTIVE", "NAME"]
+    assert re.split(r"  +", headings) == ["ID", "PROVIDER", "STATUS", "EXPIRES AFTER", "CREATED", "LAST ACTIVE", "NAME"]
     listed = re.split(r"  +", row)
-    assert (listed[:3], listed[5]) == ([container, "running", "7m idle"], "life")
-    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", listed[3])
+    assert (listed[:4], listed[6]) == ([container, "groq", "running", "7m idle"], "life")
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", listed[4])
     shown = dict(re.split(r"  +", line) for line in shell.ask("containers", "show", container).splitlines())
     assert (shown["MEMORY LIMIT"], shown["PROVIDER"]) == ("4g", "groq")
     assert shell.ask("containers", "delete", container) == ""

@@ -24,7 +24,7 @@ def berth(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Berth]:
 
 
 def client(berth: Berth, name: str) -> httpx2.Client:
-    return httpx2.Client(base_url=f"{berth.rest}/v1/containers", headers={"x-bf-vk": f"sk-bf-{name}"})
+    return httpx2.Client(base_url=f"{berth.rest}/v1", headers={"x-bf-vk": f"sk-bf-{name}"})
 
 
 def left(response: httpx2.Response) -> int:
@@ -37,13 +37,13 @@ def left(response: httpx2.Response) -> int:
 def test_every_answer_tells_what_is_left(berth: Berth) -> None:
     """Answers, errors, and the refusal in the end; the headers of Berth's own stand beside."""
     with client(berth, "headers") as limited:
-        made = limited.post("", json={"name": "x"})
+        made = limited.post("/containers", json={"name": "x"})
         assert (made.status_code, left(made)) == (200, PER_MINUTE - 1)
         assert made.headers["x-bifrost-provider"] == "ollama"
-        gone = limited.get("/absent")
+        gone = limited.get("/containers/absent")
         assert (gone.status_code, left(gone)) == (404, PER_MINUTE - 2)
-        assert [left(limited.get("")) for _ in range(PER_MINUTE - 2)] == [3, 2, 1, 0]
-        refusal = limited.get("")
+        assert [left(limited.get("/containers")) for _ in range(PER_MINUTE - 2)] == [3, 2, 1, 0]
+        refusal = limited.get("/containers")
         expect(refusal, 429, None, "rate_limited")
         assert left(refusal) == 0
         assert 1 <= int(refusal.headers["retry-after"]) <= 60
@@ -52,10 +52,10 @@ def test_every_answer_tells_what_is_left(berth: Berth) -> None:
 def test_transfers_tell_it_too(berth: Berth) -> None:
     """An upload, and a download, whose headers come before its bytes."""
     with client(berth, "uploads") as limited:
-        container = limited.post("", json={"name": "x"}).json()["id"]
-        upload = limited.post(f"/{container}/files?filename=a", content=b"hello")
+        container = limited.post("/containers", json={"name": "x"}).json()["id"]
+        upload = limited.post(f"/containers/{container}/files?filename=a", content=b"hello")
         assert left(upload) == PER_MINUTE - 2
-        download = limited.get(f"/{container}/files/{upload.json()['id']}/content")
+        download = limited.get(f"/containers/{container}/files/{upload.json()['id']}/content")
         assert (download.content, left(download)) == (b"hello", PER_MINUTE - 3)
 
 
@@ -74,9 +74,9 @@ def test_refusals_reach_the_sdk(berth: Berth) -> None:
 def test_a_refused_upload_is_not_read(berth: Berth) -> None:
     """Who is over the limit gets the refusal while most of the upload is still to come."""
     with client(berth, "errors") as limited:
-        container = limited.post("", json={"name": "x"}).json()["id"]
+        container = limited.post("/containers", json={"name": "x"}).json()["id"]
         for _ in range(PER_MINUTE - 1):
-            limited.get("")
+            limited.get("/containers")
         sent = 0
 
         def body() -> Iterator[bytes]:
@@ -85,5 +85,5 @@ def test_a_refused_upload_is_not_read(berth: Berth) -> None:
                 sent += 65_536
                 yield b"x" * 65_536
 
-        expect(limited.post(f"/{container}/files?filename=a", content=body()), 429, None, "rate_limited")
+        expect(limited.post(f"/containers/{container}/files?filename=a", content=body()), 429, None, "rate_limited")
         assert sent < 64 * 1024 * 1024

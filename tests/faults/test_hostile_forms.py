@@ -25,7 +25,7 @@ from exchanging import exchange, is_tidy
 from hostile_forms import Hostile, hostile_form
 from memory import children, pss_mebibytes
 from running import KEY_A, UNCOUNTED, Berth, running
-from serving import eventually
+from serving import MAX_JSON_BYTES, eventually
 
 R = TypeVar("R", CreateContainerFileRequest, CreateFileRequest)
 
@@ -127,7 +127,7 @@ async def _content(form: Hostile) -> bytes | None:
         if form.sent.is_outside:
             outside = await open_file_upload(_once(CreateFileRequest(body=body)))
             return b"".join([chunk async for chunk in outside.chunks()])
-        inside = await open_upload(_once(CreateContainerFileRequest(body=body)))
+        inside = await open_upload(_once(CreateContainerFileRequest(body=body)), max_json_bytes=MAX_JSON_BYTES)
         return b"".join([chunk async for chunk in inside.chunks()])
     except (InvalidRequestError, UnicodeDecodeError):
         return None

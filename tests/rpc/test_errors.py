@@ -48,6 +48,10 @@ class Failing(UnsupportedBackend):
         raise self._error
 
 
+REASONS = {errors.NotFoundError: "not_found", errors.ContainerExpiredError: "container_expired"}
+"""What gRPC callers are told where there is no code."""
+
+
 @pytest.mark.parametrize(
     ("error", "status", "http", "kind", "code"),
     [
@@ -89,7 +93,7 @@ async def test_a_row_of_the_table(
     assert told.message == error.message
     info = told.detail(ErrorInfo)
     assert isinstance(info, ErrorInfo)
-    assert info.reason == (code or kind).upper()
+    assert info.reason == REASONS.get(type(error), code or kind).upper()
     assert served.lines()[0]["status"] == status
     events = [entry["event"] for entry in served.log if not entry.get("audit")]
     failed = ["storage.failed"] if isinstance(error, errors.StorageError) else []

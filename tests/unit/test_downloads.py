@@ -19,7 +19,10 @@ async def _nothing() -> AsyncIterator[bytes]:
 
 
 def content(sha256: str | None) -> Content:
-    return Content(Provider.PROVIDER_OLLAMA, "a.txt", "text/html", sha256, length=12, chunks=_nothing())
+    etag = f'"{sha256}"' if sha256 else None
+    return Content(
+        Provider.PROVIDER_OLLAMA, "a.txt", "text/html", sha256, length=12, chunks=_nothing(), etag=etag, modified_at=0
+    )
 
 
 def test_a_download_is_described() -> None:
@@ -27,6 +30,8 @@ def test_a_download_is_described() -> None:
     assert dict(content_headers(content("ab" * 32))) == {
         "content-disposition": 'attachment; filename="a.txt"',
         "x-content-length": "12",
+        "accept-ranges": "bytes",
+        "last-modified": "Thu, 01 Jan 1970 00:00:00 GMT",
         "x-content-type-options": "nosniff",
         "etag": f'"{"ab" * 32}"',
         "x-content-sha256": "ab" * 32,

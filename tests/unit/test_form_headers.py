@@ -4,6 +4,7 @@ import time
 
 import pytest
 
+from berth.core.errors import InvalidRequestError
 from forming import form, outcome, part, read, refused
 
 TOLD = 'name="file"; filename'
@@ -28,6 +29,15 @@ def named(disposition: str) -> str | None:
         (f'{TOLD}="a\\"', "a\\"),
         (f"{TOLD}=a.txt;", "a.txt"),
         ('NAME="file" ; FileName = "a.txt"', "a.txt"),
+        (f'{TOLD}="=?utf-8?B?w7wvw6QudHh0?="', "ü/ä.txt"),
+        (f'{TOLD}="=?UTF-8?q?a_b=3D=C3=BC.txt?="', "a b=ü.txt"),
+        (f'{TOLD}="=?utf-8?B?Pz8/Pz8/Pz8=?="', "????????"),
+        (f'{TOLD}="=?utf-8?B?YWFh?= =?iso-8859-1?Q?=FC?="', "aaaü"),
+        (f'{TOLD}="a =?utf-8?B?YWFh?="', "a =?utf-8?B?YWFh?="),
+        (f'{TOLD}="a%22%0d%0Ab%41%25"', 'a"\r\nb%41%25'),
+        (f'{TOLD}="C:\\dir\\a.txt"', "C:\\dir\\a.txt"),
+        (f'{TOLD}="a\\\\b\\"c.txt"', 'a\\b"c.txt'),
+        (f'{TOLD}="a;b=c.txt"', "a;b=c.txt"),
     ],
 )
 def test_the_exact_name_counts(disposition: str, name: str) -> None:
@@ -59,6 +69,7 @@ def test_a_name_that_is_not_utf8_is_refused() -> None:
         f'{TOLD}*0="a"; filename*1="b"',
         "name*=UTF-8''file",
         'name=""',
+        'name="file"; filename="a" b',
         "name",
     ],
 )
@@ -90,6 +101,28 @@ def test_encoded_bytes_are_refused(encoding: str) -> None:
     body = form(part('name="file"', b"aGk="))
     encoded = body.replace(b"\r\n\r\n", f"\r\nContent-Transfer-Encoding: {encoding}\r\n\r\n".encode())
     assert refused(encoded) == ("body", "invalid_value")
+
+
+@pytest.mark.parametrize("written", ["=?utf-8?B?!!!?=", "=?utf-8?B?/w==?=", "=?big5?B?YWFh?=", "=?x?Q?a?="])
+def test_an_encoded_word_that_cannot_be_decoded_is_refused(written: str) -> None:
+    """A name that is not what it says is not kept half decoded."""
+    assert refused(form(part(f'{TOLD}="{written}"'))) == ("filename", "invalid_value")
+
+
+def test_compressed_content_is_refused() -> None:
+    """A part's own Content-Encoding would be kept, unnoticed; that it is none may be said."""
+    body = form(part('name="file"', b"x"))
+    for encoding in (b"gzip", b"br", b""):
+        encoded = body.replace(b"\r\n\r\n", b"\r\nContent-Encoding: " + encoding + b"\r\n\r\n")
+        assert refused(encoded) == ("body", "invalid_value")
+    assert read(body.replace(b"\r\n\r\n", b"\r\ncontent-encoding: identity\r\n\r\n")).content == b"x"
+
+
+def test_a_file_in_another_part_is_refused_with_a_hint() -> None:
+    """`-F upload=@big.bin` says where the file belongs, before a byte of it is stored."""
+    with pytest.raises(InvalidRequestError, match="a file belongs in the part 'file'") as caught:
+        read(form(part('name="upload"; filename="big.bin"', b"x")))
+    assert (caught.value.param, caught.value.code) == ("upload", "unknown_parameter")
 
 
 def test_a_boundary_is_given_once() -> None:

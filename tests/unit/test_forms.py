@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from berth.core.errors import InvalidRequestError
-from berth.rpc.forms import Form
+from berth.rpc.bodies.forms import Form
 from forming import TYPE, Read, form, outcome, part, read, refused
 from hostile_forms import Delivery, hostile_form
 
@@ -54,9 +54,33 @@ def test_a_filename_is_read_as_clients_write_it(written: str, name: str) -> None
     assert read(form(part(f'name="file"; filename="{written}"'))).filename == name
 
 
-def test_what_stands_around_the_form_is_skipped() -> None:
-    """An empty line before the form, and whatever follows its end, are allowed."""
-    assert read(b"\r\n" + WHOLE + b"and more").content == b"hello\r\n--edg"
+@pytest.mark.parametrize("before", [b"\r\n", b"preamble\r\n", b"\r\n--edg\r\n-- edge\r\n"])
+def test_what_stands_around_the_form_is_skipped(before: bytes) -> None:
+    """A preamble before the form, and whatever follows its end, are allowed (RFC 2046)."""
+    assert read(before + WHOLE + b"and more\r\n--edge\r\n") == read(WHOLE)
+
+
+@pytest.mark.parametrize("padding", [b" ", b"\t \t", b" " * 1_024])
+def test_blanks_may_follow_a_boundary(padding: bytes) -> None:
+    """Gateways of mail pad boundaries (RFC 2046); 1024 blanks are allowed, and one more is refused."""
+    padded = WHOLE.replace(b"--edge\r\n", b"--edge" + padding + b"\r\n")
+    assert read(padded) == read(WHOLE)
+    assert refused(WHOLE.replace(b"--edge\r\n", b"--edge" + b" " * 1_025 + b"\r\n")) == ("body", "invalid_value")
+
+
+def test_a_line_that_begins_like_a_boundary_is_content() -> None:
+    """Only a whole line is a boundary."""
+    content = b"\r\n--edgex\r\n--edge-\r\n--edge x\r\n"
+    assert read(form(part('name="file"', content))).content == content
+
+
+@pytest.mark.parametrize("fold", [b"\r\n ", b"\r\n\t", b"\r\n \r\n  "])
+def test_headers_may_be_folded(fold: bytes) -> None:
+    """Older libraries break long headers into several lines (RFC 5322)."""
+    folded = WHOLE.replace(b"form-data; name", b"form-data;" + fold + b"name").replace(
+        b"; filename", b";" + fold + b"filename"
+    )
+    assert read(folded) == read(WHOLE)
 
 
 @pytest.mark.parametrize(
@@ -93,9 +117,10 @@ def test_a_boundary_of_any_characters_is_only_a_boundary() -> None:
         form(b'--edge\r\nContent-Disposition: form-data; name="file"\r\nContent-Type: \xff\r\n\r\nx\r\n'),
         form(part('name="file_path"', b"\xff")),
         form(*[part('name="note"')] * 17),
-        b"\r\npreamble\r\n" + WHOLE,
         WHOLE.replace(b"\r\n", b"\n"),
-        form(b'--edge\r\nContent-Disposition: form-data;\r\n name="file"\r\n\r\nx\r\n'),
+        form(b'--edge\r\n Content-Disposition: form-data; name="file"\r\n\r\nx\r\n'),
+        form(b'--edge\r\nContent-Disposition: form-data; name="file"\r\nno header\r\n\r\nx\r\n'),
+        form(b'--edge\r\nContent-Disposition: form-data; name="file"\r\nX: a\rb\r\n\r\nx\r\n'),
     ],
 )
 def test_a_malformed_form_is_refused(body: bytes) -> None:
@@ -140,7 +165,7 @@ def test_a_part_has_at_most_8_headers() -> None:
 def framed(size: int, *, before: int = 0, file: bytes = b"") -> list[bytes]:
     """Return a form with so many bytes beside its file, some of them before it and the rest behind it."""
     whole = form(part('name="file"', file))
-    return [b"\r" * before, whole, b"z" * (size - before - len(whole) + len(file))]
+    return [b"\r\n" * (before // 2), whole, b"z" * (size - before - len(whole) + len(file))]
 
 
 @pytest.mark.parametrize("before", [0, 100_000])

@@ -4,27 +4,38 @@ import pytest
 
 from berth.rpc.peer import certificate_names, source_of
 
+XFF, OWN = "x-forwarded-for", "x-berth-client"
+
 
 @pytest.mark.parametrize(
-    ("peer", "forwarded_for", "source"),
+    ("peer", "headers", "trusted_hops", "source"),
     [
-        ("ipv4:10.0.0.7:4711", None, "10.0.0.7"),
-        ("ipv4:10.0.0.7:4711", "1.2.3.4", "10.0.0.7"),
-        ("ipv6:[2001:db8::1]:4711", "1.2.3.4", "2001:db8::1"),
-        ("ipv6:%5B2001:db8::1%5D:4711", None, "2001:db8::1"),
-        ("ipv4:127.0.0.1:4711", None, "127.0.0.1"),
-        ("ipv4:127.0.0.1:4711", "1.2.3.4", "1.2.3.4"),
-        ("ipv4:127.0.0.1:4711", "6.6.6.6, 1.2.3.4", "1.2.3.4"),
-        ("ipv6:%5B::1%5D:4711", "1.2.3.4", "1.2.3.4"),
-        ("ipv4:127.0.0.1:4711", ", ", "127.0.0.1"),
-        ("unix:/tmp/x", "1.2.3.4", "1.2.3.4"),
-        ("unix:", None, "unix"),
-        ("", None, "unknown"),
+        ("ipv4:10.0.0.7:4711", {}, 0, "10.0.0.7"),
+        ("ipv4:10.0.0.7:4711", {XFF: "1.2.3.4"}, 0, "10.0.0.7"),
+        ("ipv4:10.0.0.7:4711", {OWN: "1.2.3.4"}, 0, "10.0.0.7"),
+        ("ipv4:10.0.0.7:4711", {XFF: "1.2.3.4"}, 1, "1.2.3.4"),
+        ("ipv4:10.0.0.7:4711", {XFF: "6.6.6.6, 1.2.3.4, 10.0.0.8"}, 2, "1.2.3.4"),
+        ("ipv4:10.0.0.7:4711", {XFF: "1.2.3.4"}, 2, "10.0.0.7"),
+        ("ipv4:10.0.0.7:4711", {OWN: "1.2.3.4", XFF: "5.6.7.8"}, 1, "5.6.7.8"),
+        ("ipv6:[2001:db8::1]:4711", {XFF: "1.2.3.4"}, 0, "2001:db8::1"),
+        ("ipv6:%5B2001:db8::1%5D:4711", {}, 0, "2001:db8::1"),
+        ("ipv4:127.0.0.1:4711", {}, 0, "127.0.0.1"),
+        ("ipv4:127.0.0.1:4711", {OWN: "127.0.0.1", XFF: "192.0.2.2"}, 0, "127.0.0.1"),
+        ("ipv4:127.0.0.1:4711", {XFF: "1.2.3.4"}, 0, "1.2.3.4"),
+        ("ipv4:127.0.0.1:4711", {XFF: "6.6.6.6, 1.2.3.4"}, 0, "1.2.3.4"),
+        ("ipv6:%5B::1%5D:4711", {XFF: "1.2.3.4"}, 0, "1.2.3.4"),
+        ("ipv4:127.0.0.1:4711", {XFF: ", "}, 0, "127.0.0.1"),
+        ("unix:/tmp/x", {OWN: "1.2.3.4"}, 0, "1.2.3.4"),
+        ("unix:/tmp/x", {OWN: "1.2.3.4", XFF: "6.6.6.6"}, 3, "1.2.3.4"),
+        ("unix:", {}, 0, "unix"),
+        ("", {}, 0, "unknown"),
     ],
 )
-def test_the_nearest_address_that_can_be_believed(peer: str, forwarded_for: str | None, source: str) -> None:
-    """A header counts only from this machine, where Envoy is, and of it only what Envoy itself has seen."""
-    assert source_of(peer, forwarded_for) == source
+def test_the_nearest_address_that_can_be_believed(
+    peer: str, headers: dict[str, str], trusted_hops: int, source: str
+) -> None:
+    """Envoy's own header counts from this machine, and of other proxies what the first trusted one has seen."""
+    assert source_of(peer, headers, trusted_hops=trusted_hops) == source
 
 
 HANDSHAKE = {"x509_subject_alternative_name": [b"a.example", b"spiffe://a/b"]}

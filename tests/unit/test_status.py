@@ -8,7 +8,7 @@ from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 from grpc import StatusCode
 
-from berth.core import errors
+from berth.core import checks, errors
 from berth.core.errors import BerthError
 from berth.rpc.status import TABLE, Refusal, refusal
 from berth.v1.error_pb2 import ErrorReply
@@ -47,6 +47,15 @@ ROWS = [
         "provider_blocked",
     ),
     (errors.NotFoundError("no"), StatusCode.NOT_FOUND, 404, INVALID, None),
+    (
+        errors.UnsupportedMediaTypeError("no"),
+        StatusCode.INVALID_ARGUMENT,
+        415,
+        INVALID,
+        "unsupported_media_type",
+    ),
+    (errors.PreconditionFailedError("no"), StatusCode.FAILED_PRECONDITION, 412, INVALID, "precondition_failed"),
+    (errors.RangeNotSatisfiableError(5), StatusCode.OUT_OF_RANGE, 416, INVALID, "range_not_satisfiable"),
     (errors.IdempotencyConflictError("no"), StatusCode.ABORTED, 409, INVALID, "idempotency_in_progress"),
     (
         errors.RateLimitError("no", code="rate_limited", retry_after_seconds=7),
@@ -138,11 +147,41 @@ def test_the_standard_details_say_the_same() -> None:
     assert refused_.headers == (("retry-after", "7"),)
 
 
-def test_an_error_without_a_code_has_a_reason_all_the_same() -> None:
-    """ErrorInfo needs a reason: the type stands in for a code that is null."""
-    info = ErrorInfo()
-    assert Status.FromString(refused(errors.NotFoundError("no")).details).details[0].Unpack(info)
-    assert info.reason == "INVALID_REQUEST_ERROR"
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (errors.NotFoundError("no"), "NOT_FOUND"),
+        (checks.container_not_found("c"), "CONTAINER_NOT_FOUND"),
+        (checks.container_file_not_found("c", "f"), "CONTAINER_FILE_NOT_FOUND"),
+        (checks.file_not_found("f"), "FILE_NOT_FOUND"),
+        (errors.ContainerExpiredError(), "CONTAINER_EXPIRED"),
+        (KeyError("bug"), "INTERNAL_ERROR"),
+    ],
+)
+def test_an_error_without_a_code_has_a_reason_all_the_same(error: Exception, reason: str) -> None:
+    """ErrorInfo says what happened, also where the code is null for REST callers."""
+    info, refused_ = ErrorInfo(), refused(error)
+    assert Status.FromString(refused_.details).details[0].Unpack(info)
+    assert info.reason == reason
+    assert ErrorReply.FromString(refused_.details).error.code.WhichOneof("kind") == "null_value"
+
+
+def test_http_is_asked_for_where_grpc_has_no_word() -> None:
+    """A status that Envoy would make another one of is asked for; for all others Envoy's is right."""
+    overrides = {type(error): refused(error).http_override for error, *_ in ROWS}
+    asked = {kind.__name__: http for kind, http in overrides.items() if http is not None}
+    assert asked == {
+        "UnsupportedMediaTypeError": 415,
+        "PreconditionFailedError": 412,
+        "RangeNotSatisfiableError": 416,
+    }
+
+
+def test_http_headers_of_errors() -> None:
+    """401 says how to authenticate, and 416 how large the file is."""
+    unauthenticated = refused(errors.AuthenticationError("no", code="virtual_key_required"))
+    assert unauthenticated.headers == (("www-authenticate", 'Bearer realm="berth"'),)
+    assert refused(errors.RangeNotSatisfiableError(5)).headers == (("content-range", "bytes */5"),)
 
 
 @pytest.mark.parametrize(("thrown", "known", "told"), [("groq", "openai", "groq"), (None, "openai", "openai")])

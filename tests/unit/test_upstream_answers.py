@@ -98,7 +98,7 @@ async def test_what_is_missing_stays_absent(provider: Provided, passed: Passed) 
     provider.answers(answer({"id": "cntr_1", "status": "dreaming", "expires_after": None, "created_at": None}))
     container = await passed.backend.retrieve_container(OURS, BOX)
     present = {field.name for field, _ in container.ListFields()}
-    assert present == {"id", "object", "extra_fields"}
+    assert present == {"id", "object", "extra_fields", "provider"}
 
 
 MALFORMED: dict[str, Behaviour] = {

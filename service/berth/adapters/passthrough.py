@@ -19,6 +19,7 @@ from berth.adapters.upstream.extra import Answer, dressed
 from berth.adapters.upstream.reply import Reply
 from berth.adapters.upstream.session import Order
 from berth.adapters.upstream.settings import UpstreamKey
+from berth.core.additional_fields import refuse_additional
 from berth.core.backend import Content, Upload
 from berth.core.caller import Caller
 from berth.core.catalogue import Catalogue
@@ -89,6 +90,8 @@ class PassthroughBackend:
     async def create_container(self, caller: Caller, request: CreateContainerRequest) -> Container:
         """Make a container with a key that is let in; see Backend."""
         self._require("container_create")
+        if not self._account.forwards_unknown:
+            refuse_additional(request.additional_fields, request)
         order = orders.new_container(caller, request)
         key = await self._files.key_of(caller, request.file_ids)
         reply, trip = await self._created(caller, order, key=key)
@@ -139,7 +142,7 @@ class PassthroughBackend:
         record, trip = await self._located("container_file_create", caller, upload)
         if upload.file_id is not None:
             await self._files.key_of(caller, [upload.file_id], param="file_id")
-        order = orders.new_file(caller, upload)
+        order = orders.new_file(caller, upload, forwards_unknown=self._account.forwards_unknown)
         value = self._account.read(await self._account.send(order, trip), order, trip)
         file = file_of(value, provider=self._name, container_id=upload.container_id)
         await self._touch(record)

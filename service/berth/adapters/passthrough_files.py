@@ -51,7 +51,8 @@ class PassthroughFiles:
 
     async def create_file(self, caller: Caller, upload: FileUpload) -> File:
         """Send a file on while it arrives; see FileBackend. It can be read once, so one key is tried."""
-        order, trip = file_orders.new_file(caller, upload), self._trip(caller)
+        order = file_orders.new_file(caller, upload, forwards_unknown=self._account.forwards_unknown)
+        trip = self._trip(caller)
         value = self._account.read(await self._account.send(order, trip), order, trip)
         file = tenant_file_of(value, provider=self._name)
         record = StoredFile(file, caller.tenant, self._provider, key=trip.key.name, attempt=caller.options.attempt)

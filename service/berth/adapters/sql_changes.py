@@ -9,7 +9,6 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 
 from berth.adapters.sql_blobs import charge, hold, hold_new, let_go, refund
-from berth.adapters.sql_errors import container_not_found, file_not_found, shortened
 from berth.adapters.sql_rows import (
     CONTAINER_COLUMNS,
     FILE_COLUMNS,
@@ -19,6 +18,7 @@ from berth.adapters.sql_rows import (
     file_row,
     status_text,
 )
+from berth.core.checks import container_file_not_found, container_not_found, shown
 from berth.core.errors import ContainerExpiredError, InvalidRequestError, StorageError
 from berth.core.lifetime import last_second
 from berth.core.stores import ID_TAKEN, ContainerRecord, FileRecord, Quotas
@@ -164,7 +164,7 @@ def delete_file(connection: sqlite3.Connection, tenant: str, *, container_id: st
     """Delete a file; return the blobs to remove."""
     row = fetch_one(connection, _FILE, file_id, container_id, tenant)
     if row is None:
-        raise file_not_found(container_id, file_id)
+        raise container_file_not_found(container_id, file_id)
     seq, size, blob, container_seq = row
     connection.execute(_DELETE_FILE, (now, seq))
     connection.execute(_GROW, (-size, now, container_seq))
@@ -182,13 +182,13 @@ def _container(connection: sqlite3.Connection, tenant: str, *, container_id: str
 
 def path_taken(path: str) -> InvalidRequestError:
     """Return the error of a path that a file of the container has already."""
-    message = f"A file with the path '{shortened(path)}' already exists in the container."
+    message = f"A file with the path '{shown(path)}' already exists in the container."
     return InvalidRequestError(message, param="file_path", code="path_already_exists")
 
 
 def id_taken(container_id: str) -> StorageError:
     """Return the error of a container whose id another one has already."""
-    return StorageError(f"A container with the id '{shortened(container_id)}' is known already.", code=ID_TAKEN)
+    return StorageError(f"A container with the id '{shown(container_id)}' is known already.", code=ID_TAKEN)
 
 
 def container_full(max_container_bytes: int, param: str) -> InvalidRequestError:

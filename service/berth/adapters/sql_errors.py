@@ -7,10 +7,10 @@ paths and values, which are nothing for a caller.
 import sqlite3
 from pathlib import Path
 
-from berth.core.errors import InvalidRequestError, NotFoundError, StorageError
+from berth.core.checks import shown
+from berth.core.errors import InvalidRequestError, StorageError
 
 _CODE = "storage_unavailable"
-_LONGEST_ID = 64
 _PRIMARY_CODE = 0xFF  # the low byte; the rest of an extended code is detail
 _REASONS = {
     sqlite3.SQLITE_FULL: "The store's disk is full.",
@@ -69,23 +69,7 @@ def _code(error: Exception) -> int:
     return int(getattr(error, "sqlite_errorcode", 0)) & _PRIMARY_CODE
 
 
-def container_not_found(container_id: str) -> NotFoundError:
-    """Return the error of a container that is not there, or not the caller's."""
-    return NotFoundError(f"Container {shortened(container_id)} not found.")
-
-
-def file_not_found(container_id: str, file_id: str) -> NotFoundError:
-    """Return the error of a file that is not there, or not the caller's."""
-    return NotFoundError(f"File {shortened(file_id)} not found on container {shortened(container_id)}.")
-
-
 def bad_cursor(noun: str, after: str) -> InvalidRequestError:
     """Return the error of an `after` that names no `noun` in the list."""
-    message = f"Invalid 'after': no {noun} with the id '{shortened(after)}'."
+    message = f"Invalid 'after': no {noun} with the id '{shown(after)}'."
     return InvalidRequestError(message, param="after", code="invalid_value")
-
-
-def shortened(text: str) -> str:
-    """Return `text` fit for a message: valid Unicode, and cut if it is longer than an id can be."""
-    valid = text[: _LONGEST_ID + 1].encode(errors="backslashreplace").decode()
-    return valid if len(valid) <= _LONGEST_ID else valid[: _LONGEST_ID - 1] + "…"

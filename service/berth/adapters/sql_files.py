@@ -7,10 +7,11 @@ from collections.abc import Callable, Sequence
 
 from berth.adapters.sql_blobs import SHARED, charge, hold_new, let_go, note_damage, refund
 from berth.adapters.sql_database import SqlDatabase
-from berth.adapters.sql_errors import bad_cursor, shortened
-from berth.adapters.sql_pages import start_of_list, tenant_files_query
+from berth.adapters.sql_errors import bad_cursor
+from berth.adapters.sql_pages import SLICE, start_of_list, tenant_files_query
 from berth.adapters.sql_rows import TENANT_FILE_COLUMNS, Row, fetch_one, tenant_file, tenant_file_row
-from berth.core.errors import NotFoundError, StorageError
+from berth.core.checks import file_not_found, shown
+from berth.core.errors import StorageError
 from berth.core.file_store import StoredFile
 from berth.core.providers import PROVIDERS, provider_name
 from berth.core.stores import ID_TAKEN, Page, Paging, Quotas
@@ -29,8 +30,6 @@ _EXPIRED = """
     WHERE deleted_at IS NULL AND expires_at IS NOT NULL AND expires_at <= ? ORDER BY expires_at LIMIT ?
 """
 _IS_HELD = "SELECT 1 FROM blobs WHERE key = ?"
-_SLICE = 250
-"""How many rows are read in one go. Pages may have forty times as many, and all other calls wait."""
 _DELETE = "UPDATE tenant_files SET deleted_at = ? WHERE seq = ?"
 
 
@@ -78,7 +77,7 @@ class SqlFiles:
         while (missing := paging.limit + 1 - len(records)) > 0:
             if records:
                 await asyncio.sleep(0)  # all other calls have their turn
-            size = min(missing, _SLICE)
+            size = min(missing, SLICE)
             rows = self._database.all(query, {**values, "seq": seq, "limit": size})
             records += [tenant_file(row, tenant) for row in rows]
             if len(rows) < size:
@@ -112,7 +111,7 @@ class SqlFiles:
     def _one(self, query: str, tenant: str, file_id: str) -> Row:
         row = self._database.one(query, file_id, tenant, int(self._now()))
         if row is None:
-            raise _not_found(file_id)
+            raise file_not_found(file_id)
         return row
 
     def _cursor(self, tenant: str, paging: Paging) -> int:
@@ -133,7 +132,7 @@ def _insert(connection: sqlite3.Connection, record: StoredFile, quotas: Quotas) 
     try:
         connection.execute(_INSERT, tenant_file_row(record, blob))
     except sqlite3.IntegrityError as error:
-        message = f"A file with the id '{shortened(record.file.id)}' is known already."
+        message = f"A file with the id '{shown(record.file.id)}' is known already."
         raise StorageError(message, code=ID_TAKEN) from error
     return blob
 
@@ -141,7 +140,7 @@ def _insert(connection: sqlite3.Connection, record: StoredFile, quotas: Quotas) 
 def _delete(connection: sqlite3.Connection, tenant: str, *, file_id: str, now: int) -> list[str]:
     row = fetch_one(connection, _FIND, file_id, tenant, now)
     if row is None:
-        raise _not_found(file_id)
+        raise file_not_found(file_id)
     return _remove(connection, [row], now=now)
 
 
@@ -159,7 +158,3 @@ def _remove(connection: sqlite3.Connection, rows: Sequence[Row], *, now: int) ->
             refund(connection, tenant, size)
             unheld += let_go(connection, [blob])
     return unheld
-
-
-def _not_found(file_id: str) -> NotFoundError:
-    return NotFoundError(f"File {shortened(file_id)} not found.")

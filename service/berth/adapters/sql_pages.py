@@ -11,6 +11,8 @@ from functools import cache
 from berth.adapters.sql_rows import CONTAINER_COLUMNS, FILE_COLUMNS, TENANT_FILE_COLUMNS, Row
 from berth.core.stores import Paging
 
+SLICE = 250
+"""How many rows are read in one go where a page may take many more: all other calls wait for them."""
 FIRST_SEQ, LAST_SEQ = 0, 2**63 - 1  # before and behind every row
 
 

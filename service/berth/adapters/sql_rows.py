@@ -10,6 +10,7 @@ from typing import Any, cast
 import orjson
 
 from berth.core.file_store import StoredFile
+from berth.core.lifetime import current_status
 from berth.core.providers import PROVIDERS, provider_name
 from berth.core.stores import ContainerRecord, FileRecord
 from berth.v1.container_file_pb2 import ContainerFile
@@ -76,6 +77,13 @@ def container_record(row: Row, tenant: str) -> ContainerRecord:
         network_policy=_network_policy(*policy) if policy[0] else None,
     )
     return ContainerRecord(container, tenant, PROVIDERS[provider], key)
+
+
+def container_status(row: Row, now: int) -> ContainerStatus:
+    """Return the status, at `now`, of the container in a row that begins with CONTAINER_COLUMNS."""
+    _, _, _, _, last_active_at, minutes, _, _, _, _, key, status = row[:12]
+    stored = _STATUSES[status] if status else None
+    return current_status(stored, is_hosted=not key, last_active_at=last_active_at, minutes=minutes, now=now)
 
 
 def container_row(record: ContainerRecord) -> Row:

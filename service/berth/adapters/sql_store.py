@@ -4,6 +4,7 @@ Tables are the business of `schema`, reading and writing at all of
 `sql_database`, rows of `sql_rows`, lists of `sql_pages`, changes of `sql_changes`.
 """
 
+import asyncio
 import time
 from collections.abc import Callable, Sequence
 
@@ -19,12 +20,14 @@ from berth.adapters.sql_changes import (
     touch_container,
 )
 from berth.adapters.sql_database import SqlDatabase
-from berth.adapters.sql_errors import bad_cursor, container_not_found, file_not_found
-from berth.adapters.sql_pages import containers_query, cut, files_query, start_of_list
-from berth.adapters.sql_rows import CONTAINER_COLUMNS, container_record, file_record
+from berth.adapters.sql_errors import bad_cursor
+from berth.adapters.sql_pages import SLICE, containers_query, cut, files_query, start_of_list
+from berth.adapters.sql_rows import CONTAINER_COLUMNS, Row, container_record, container_status, file_record
+from berth.core.checks import container_file_not_found, container_not_found
+from berth.core.lifetime import has_status
 from berth.core.providers import PROVIDERS, provider_name
 from berth.core.stores import UNLIMITED, ContainerRecord, FileRecord, Home, Page, Paging, Quotas
-from berth.v1.container_pb2 import Container
+from berth.v1.container_pb2 import Container, ContainerStatus
 from berth.v1.container_service_pb2 import DomainSecret
 from berth.v1.provider_pb2 import Provider
 
@@ -98,20 +101,36 @@ class SqlStore:
         *,
         providers: frozenset[Provider] | None = None,
         name: str | None = None,
+        status: ContainerStatus | None = None,
     ) -> Page[ContainerRecord]:
-        """Return a page of containers; see ContainerStore."""
+        """Return a page of containers; see ContainerStore.
+
+        A status is the clock's to tell, and no index leads to it: rows are read
+        in slices until there are enough, and other calls run in between.
+        """
         seq = self._container_cursor(tenant, paging)
         names = None if providers is None else sorted(map(provider_name, providers))
         if names == []:
             return Page([], has_more=False)
         count = None if names is None else len(names)
         query = containers_query(providers=count, by_name=name is not None, descending=paging.descending)
-        values = {f"provider{i}": provider for i, provider in enumerate(names or ())}
-        rows = self._database.all(
-            query, {**values, "tenant": tenant, "name": name, "seq": seq, "limit": paging.limit + 1}
-        )
+        values: dict[str, object] = {f"provider{i}": provider for i, provider in enumerate(names or ())}
+        values |= {"tenant": tenant, "name": name}
+        size = paging.limit + 1 if status is None else SLICE
+        rows: list[Row] = []
+        while True:
+            found = self._database.all(query, {**values, "seq": seq, "limit": size})
+            rows += found if status is None else self._with_status(found, status)
+            if len(found) < size or len(rows) > paging.limit:
+                break
+            seq = found[-1][-1]
+            await asyncio.sleep(0)  # all other calls have their turn
         page, has_more = cut(rows, paging.limit)
         return Page([container_record(row, tenant) for row in page], has_more)
+
+    def _with_status(self, rows: Sequence[Row], wanted: ContainerStatus) -> list[Row]:
+        now = int(self._now())
+        return [row for row in rows if has_status(container_status(row, now), wanted)]
 
     async def delete_container(self, tenant: str, container_id: str) -> Sequence[str]:
         """Delete a container; see ContainerStore."""
@@ -147,7 +166,7 @@ class SqlStore:
         """Return a file and its container; see ContainerStore."""
         row = self._database.one(_GET_FILE, file_id, container_id, tenant)
         if row is None:
-            raise file_not_found(container_id, file_id)
+            raise container_file_not_found(container_id, file_id)
         return Home(PROVIDERS[row[9]], row[10], row[11]), file_record(row, container_id)
 
     async def list_files(self, tenant: str, container_id: str, paging: Paging) -> Page[FileRecord]:

@@ -20,7 +20,7 @@ from berth.v1.container_service_pb2 import (
     RetrieveContainerRequest,
 )
 
-COLUMNS = ("id", "status", "expires_after", "created_at", "last_active_at", "name")
+COLUMNS = ("id", "provider", "status", "expires_after", "created_at", "last_active_at", "name")
 
 containers = typer.Typer(help="Make, list, show and delete the containers of a running Berth.", no_args_is_help=True)
 

@@ -43,8 +43,8 @@ def print_item(message: Message, *, as_json: bool) -> None:
     if as_json:
         print_json(item)
         return
-    facts = {**item, "provider": item.get("extra_fields", {}).get("provider")}
-    print_table([(_heading(name), _text(name, value)) for name, value in facts.items() if name not in _INTERNAL])
+    item.setdefault("provider", item.get("extra_fields", {}).get("provider"))
+    print_table([(_heading(name), _text(name, value)) for name, value in item.items() if name not in _INTERNAL])
 
 
 def for_each(names: Iterable[str], act: Callable[[str], object], *, named: bool = False) -> None:

@@ -27,6 +27,7 @@ from berth.config.values import (
 )
 from berth.launch.address import Address
 
+MIN_JSON_BYTES, MAX_JSON_BYTES = 65_536, 1_073_741_824
 OPENAI_URL = "https://api.openai.com/v1"
 # They keep containers of their own, so nobody who names them is given a hosted one unasked.
 KEEPERS = frozenset({"openai", "azure"})
@@ -41,8 +42,10 @@ class Listen(Section):
     rest: Annotated[ListenAddress, Field(validate_default=True)] = Address("127.0.0.1", 8080)
 
     metrics: ListenAddress | None = None
+    max_json_bytes: Annotated[Bytes, Field(ge=MIN_JSON_BYTES, le=MAX_JSON_BYTES)] = 1_048_576
     allow_plaintext: bool = False
     trust_sidecar: bool = False
+    trusted_hops: Annotated[int, Number, Field(ge=0, le=16)] = 0
 
     @field_validator("rest")
     @classmethod
@@ -96,6 +99,7 @@ class ProviderSettings(Section):
     api_version: Name | None = None
     cache_seconds: Count | None = None
     honours_idempotency_keys: bool = False
+    unknown_fields: Literal["forward", "refuse"] = "forward"
 
     @field_validator(
         "base_url",
@@ -108,6 +112,7 @@ class ProviderSettings(Section):
         "api_version",
         "cache_seconds",
         "honours_idempotency_keys",
+        "unknown_fields",
     )
     @classmethod
     def _fits_the_backend(cls, value: T, info: ValidationInfo) -> T:

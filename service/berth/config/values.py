@@ -5,7 +5,6 @@ message that people read.
 """
 
 from collections.abc import Mapping
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -21,6 +20,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from berth.core.checks import did_you_mean
 from berth.core.credentials import VIRTUAL_KEY_PREFIX
 from berth.core.providers import PROVIDERS
 from berth.launch.address import Address
@@ -34,12 +34,6 @@ MAX_FILE_BYTES = 4_294_967_295
 def refused(reason: str) -> PydanticCustomError:
     """Return the error for a value that cannot be; `reason` follows the name of the setting."""
     return PydanticCustomError("refused", "{reason}", {"reason": reason})
-
-
-def did_you_mean(name: object, known: list[str]) -> str:
-    """Return the hint for a misspelt `name`; nothing if no known one is near."""
-    near = get_close_matches(str(name).lower(), known, n=1)
-    return f"; did you mean '{near[0]}'?" if near else ""
 
 
 def _address(value: object) -> Address:
@@ -57,7 +51,7 @@ def _no_boolean(value: object) -> object:
 
 def _provider(name: str) -> str:
     if name not in PROVIDERS:
-        raise refused(f"unknown provider '{name}'{did_you_mean(name, list(PROVIDERS))}")
+        raise refused(f"unknown provider '{name}'{did_you_mean(name, PROVIDERS)}")
     return name
 
 

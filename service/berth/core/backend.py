@@ -5,11 +5,12 @@ router picks one. One suite (`tests/contracts/test_backend.py`) runs against
 every implementation.
 """
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from berth.core.caller import Caller
+from berth.v1.additional_field_pb2 import AdditionalField
 from berth.v1.container_file_pb2 import ContainerFile
 from berth.v1.container_file_service_pb2 import (
     DeleteContainerFileRequest,
@@ -62,6 +63,10 @@ class Upload(Protocol):
     def file_path(self) -> str | None:
         """Where the caller wants the file."""
 
+    @property
+    def additional_fields(self) -> Sequence[AdditionalField]:
+        """What the contract has no field for; of a form final only when `chunks` has ended."""
+
     def chunks(self) -> AsyncIterator[bytes]:
         """Yield the bytes once. InvalidRequestError where the body is malformed or cut off."""
 
@@ -74,8 +79,9 @@ def nothing_to_close() -> None:
 class Content:
     """The bytes of a file on their way out: `length` of them, where that is known, from `chunks`.
 
-    `provider`, `filename`, `content_type` and `sha256` (of the whole file, 64
-    hexadecimal digits, where known) describe the file. Whoever opened it calls
+    `provider`, `filename`, `content_type` and, of the whole file and where known,
+    `sha256` (64 hexadecimal digits), `size`, `etag` (as HTTP has it) and
+    `modified_at` (seconds since 1970) describe the file. Whoever opened it calls
     `close` when no more of it is wanted, whether or not it was read to its end.
     """
 
@@ -86,6 +92,9 @@ class Content:
     length: int | None
     chunks: AsyncIterator[bytes]
     close: Callable[[], None] = nothing_to_close
+    size: int | None = None
+    etag: str | None = None
+    modified_at: int | None = None
 
 
 class Backend(Protocol):

@@ -3,21 +3,17 @@
 from collections.abc import Callable
 
 from berth.core.caller import Caller
-from berth.core.checks import missing
-from berth.core.errors import NotFoundError
-from berth.core.lifetime import expires_at, status_at
+from berth.core.checks import container_not_found, missing, unexpected
+from berth.core.enum_names import short_names
+from berth.core.lifetime import current_status
 from berth.core.paging import paging
 from berth.core.stores import ContainerRecord, ContainerStore
-from berth.v1.container_pb2 import (
-    CONTAINER_STATUS_ACTIVE,
-    CONTAINER_STATUS_EXPIRED,
-    CONTAINER_STATUS_RUNNING,
-    Container,
-)
+from berth.v1.container_pb2 import CONTAINER_STATUS_EXPIRED, CONTAINER_STATUS_RUNNING, Container, ContainerStatus
 from berth.v1.container_service_pb2 import ListContainersRequest, ListContainersResponse
 from berth.v1.provider_pb2 import PROVIDER_UNSPECIFIED, Provider
 
-_ALIVE = frozenset({CONTAINER_STATUS_RUNNING, CONTAINER_STATUS_ACTIVE})
+_STATUS_NAMES = {number: name for name, number in short_names(ContainerStatus.DESCRIPTOR).items()}
+_FILTERS = {status: _STATUS_NAMES[status] for status in (CONTAINER_STATUS_RUNNING, CONTAINER_STATUS_EXPIRED)}
 
 
 class Catalogue:
@@ -37,7 +33,7 @@ class Catalogue:
             raise missing("container_id")
         record = await self._store.get_container(caller.tenant, container_id)
         if provider not in (record.provider, PROVIDER_UNSPECIFIED):
-            raise NotFoundError(f"Container {container_id} not found.")
+            raise container_not_found(container_id)
         caller.require(record.provider)
         return record
 
@@ -47,7 +43,8 @@ class Catalogue:
             caller.tenant,
             paging(request),
             providers=frozenset({request.provider}) if request.provider else caller.providers,
-            name=request.name if request.HasField("name") else None,
+            name=request.name or None,
+            status=_wanted_status(request),
         )
         containers = [self.shown(record) for record in page.data]
         response = ListContainersResponse(object="list", data=containers, has_more=page.has_more)
@@ -58,20 +55,25 @@ class Catalogue:
         return response
 
     def shown(self, record: ContainerRecord) -> Container:
-        """Return a container with its status of now.
-
-        That of a hosted one is the clock's to tell. A provider's keeps what the
-        provider said last, unless the clock says that it must have expired since.
-        """
+        """Return a container with its provider and its status of now."""
         container = record.container
-        if not record.key:
-            container.status = status_at(self._now(), expires_at=expires_at(container))
-        elif container.status in _ALIVE and _has_expired(container, self._now()):
-            container.status = CONTAINER_STATUS_EXPIRED
+        status = current_status(
+            container.status,
+            is_hosted=not record.key,
+            last_active_at=container.last_active_at,
+            minutes=container.expires_after.minutes,
+            now=self._now(),
+        )
+        if status:
+            container.status = status
+        container.provider = record.provider
         return container
 
 
-def _has_expired(container: Container, now: int) -> bool:
-    """Tell whether a container was idle for too long, as far as its provider says how long that is."""
-    told = container.HasField("last_active_at") and container.expires_after.HasField("minutes")
-    return told and now > expires_at(container)
+def _wanted_status(request: ListContainersRequest) -> ContainerStatus | None:
+    """Return the status that listed containers must have. InvalidRequestError for one that is no filter."""
+    if not request.status:
+        return None
+    if request.status not in _FILTERS:
+        raise unexpected(str(_STATUS_NAMES.get(request.status, request.status)), "status", choices=_FILTERS.values())
+    return request.status

@@ -5,9 +5,13 @@ words that OpenAI's own API uses, with the parameter and a code.
 """
 
 import unicodedata
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
+from difflib import get_close_matches
 
-from berth.core.errors import InvalidRequestError
+from berth.core.errors import InvalidRequestError, NotFoundError
+
+_MAX_SHOWN = 64
+"""The length of the longest id there is."""
 
 
 def missing(param: str) -> InvalidRequestError:
@@ -53,12 +57,45 @@ def check_length(length: int, param: str, *, maximum: int, what: str, unit: str)
 def check_choice(value: str, param: str, *, choices: Collection[str]) -> str:
     """Check that `value` is one of `choices`."""
     if value not in choices:
-        expected = ", ".join(f"'{choice}'" for choice in choices)
-        raise invalid(param, f"expected one of {expected}, but got '{shown(value)}'")
+        raise unexpected(value, param, choices=choices)
     return value
 
 
+def unexpected(value: str, param: str, *, choices: Collection[str]) -> InvalidRequestError:
+    """Return the error for a `value` that is not one of `choices`."""
+    expected = ", ".join(f"'{choice}'" for choice in choices)
+    return invalid(param, f"expected one of {expected}, but got '{shown(value)}'")
+
+
+def unknown_parameter(name: str, known: Iterable[str] = ()) -> InvalidRequestError:
+    """Return the error for a parameter that is not among those `known`; it names the nearest one."""
+    hint = did_you_mean(name.rpartition(".")[2], known)
+    return InvalidRequestError(f"Unknown parameter: '{name}'{hint or '.'}", param=name, code="unknown_parameter")
+
+
+def did_you_mean(name: str, known: Iterable[str], *, always: bool = False) -> str:
+    """Return the hint for a misspelt `name`: the nearest of those `known`, if it is near or one is `always` named."""
+    near = get_close_matches(name[:_MAX_SHOWN].lower(), list(known), n=1, cutoff=0.0 if always else 0.6)
+    return f"; did you mean '{near[0]}'?" if near else ""
+
+
 def shown(value: object) -> str:
-    """Return `value` as it may stand in a message: shortened where it is long."""
-    text = str(value)
-    return text if len(text) <= 64 else f"{text[:61]}..."  # noqa: PLR2004 - the longest id there is
+    """Return `value` as it may stand in a message: valid Unicode, and shortened where it is long."""
+    text = str(value)[: _MAX_SHOWN + 1].encode(errors="backslashreplace").decode()
+    return text if len(text) <= _MAX_SHOWN else f"{text[: _MAX_SHOWN - 3]}..."
+
+
+def container_not_found(container_id: str) -> NotFoundError:
+    """Return the error of a container that is absent, or another tenant's."""
+    return NotFoundError(f"Container {shown(container_id)} not found.", reason="container_not_found")
+
+
+def container_file_not_found(container_id: str, file_id: str) -> NotFoundError:
+    """Return the error of a container file that is absent, or in a container of another tenant."""
+    message = f"File {shown(file_id)} not found on container {shown(container_id)}."
+    return NotFoundError(message, reason="container_file_not_found")
+
+
+def file_not_found(file_id: str) -> NotFoundError:
+    """Return the error of a file, in no container, that is absent, or another tenant's."""
+    return NotFoundError(f"File {shown(file_id)} not found.", reason="file_not_found")

@@ -26,6 +26,7 @@ _REQUIRED = "virtual key is required. Provide a virtual key via the x-bf-vk head
 _NOT_FOUND = "virtual key not found. The provided virtual key does not exist or has been revoked."
 _BASIC_NOT_FOUND = "user not found, or the password is wrong."
 _CERTIFICATE_NOT_FOUND = "the certificate is valid, but nobody here has a name that is in it."
+_NO_SCHEME = "the Authorization header has a virtual key without its scheme. Send 'Authorization: Bearer sk-bf-...'."
 _CONFLICT = "the request carries two different credentials. Send one, or the same in each header."
 
 NOBODY: Mapping[str, Caller] = MappingProxyType({})
@@ -94,7 +95,7 @@ class Credentials:
         """
         if self._anonymous is not None:
             return self._anonymous
-        presented = {_read(name, value) for name, value in headers}
+        presented = {_read(name, one) for name, value in headers for one in _each(name, value)}
         ours = {credential for credential in presented if isinstance(credential, bytes)}
         if not ours and self._certificates:
             holder = self._holder(certificate(), is_alone=not presented)
@@ -144,6 +145,13 @@ def _user_digest(user_and_password: bytes) -> bytes:
     return _USER + sha256(user_and_password).digest()
 
 
+def _each(name: str, value: str) -> list[str]:
+    """Return the credentials in a header: proxies join an `authorization` that is sent twice with a comma."""
+    parts = [part.strip() for part in value.split(",")]
+    several = name == "authorization" and len(parts) > 1 and all(" " in part for part in parts)
+    return parts if several else [value]
+
+
 def _read(name: str, value: str) -> bytes | str:
     """Return the digest of a credential of ours, or a provider's key as it is."""
     if name == VIRTUAL_KEY_HEADER:
@@ -152,6 +160,8 @@ def _read(name: str, value: str) -> bytes | str:
         scheme, _, value = value.partition(" ")
         if scheme.lower() == "basic":
             return _user_digest(_decoded(value.strip()))
+        if scheme.lower().startswith(VIRTUAL_KEY_PREFIX):
+            raise AuthenticationError(_NO_SCHEME, code="virtual_key_not_found")
     value = value.strip()
     return _key_digest(value) if value.lower().startswith(VIRTUAL_KEY_PREFIX) else value
 

@@ -14,7 +14,8 @@ class BerthError(Exception):
     `message` is one sentence for people, without secrets; `param` names the
     parameter at fault; `code` is for programs; `provider` is the short name of
     the provider where only the thrower knows it; `kind` is the error's type
-    where a provider gave it one of its own; `is_final` tells clients not to
+    where a provider gave it one of its own; `reason` says to gRPC callers what
+    happened where there is no code; `is_final` tells clients not to
     send the request again by themselves: it may have been done; `is_replayed`
     says that it is the outcome of an earlier request with the same key.
     """
@@ -36,12 +37,33 @@ class BerthError(Exception):
         self.provider = provider
         self.retry_after_seconds = retry_after_seconds
         self.kind = kind
+        self.reason: str | None = None
         self.is_final = False
         self.is_replayed = False
+
+    def __str__(self) -> str:
+        """Return the message, with what was added to it since."""
+        return self.message
 
 
 class InvalidRequestError(BerthError):
     """A field is missing, malformed, too large, or refers to nothing."""
+
+
+class UnsupportedMediaTypeError(InvalidRequestError):
+    """The body is of a type that the operation does not read."""
+
+
+class PreconditionFailedError(BerthError):
+    """What the caller made its request depend on is not so."""
+
+
+class RangeNotSatisfiableError(BerthError):
+    """The range that was asked for has no byte of the file, which has `size` bytes."""
+
+    def __init__(self, size: int, *, provider: str | None = None) -> None:
+        super().__init__(f"The range begins beyond the end of the file, which has {size} bytes.", provider=provider)
+        self.size = size
 
 
 class UnsupportedOperationError(BerthError):
@@ -77,7 +99,22 @@ class PermissionDeniedError(BerthError):
 
 
 class NotFoundError(BerthError):
-    """There is no such thing, or it is somebody else's: nobody can tell which."""
+    """What was asked for is absent, or another tenant's: both look the same.
+
+    `reason` says to gRPC callers what it was, such as "container_not_found".
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        reason: str | None = None,
+        code: str | None = None,
+        provider: str | None = None,
+        kind: str | None = None,
+    ) -> None:
+        super().__init__(message, code=code, provider=provider, kind=kind)
+        self.reason = reason
 
 
 class IdempotencyConflictError(BerthError):

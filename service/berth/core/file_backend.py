@@ -4,11 +4,12 @@ Beside Backend, and like it: hosted and passthrough implement it, idempotency
 wraps it, the router picks one.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Protocol
 
 from berth.core.backend import Content
 from berth.core.caller import Caller
+from berth.v1.additional_field_pb2 import AdditionalField
 from berth.v1.file_pb2 import File, FileExpiresAfter
 from berth.v1.file_service_pb2 import (
     DeleteFileRequest,
@@ -48,6 +49,10 @@ class FileUpload(Protocol):
     @property
     def expires_after(self) -> FileExpiresAfter | None:
         """When the file is to go by itself, if it is."""
+
+    @property
+    def additional_fields(self) -> Sequence[AdditionalField]:
+        """What the contract has no field for; final only when `chunks` has ended."""
 
     def chunks(self) -> AsyncIterator[bytes]:
         """Yield the bytes once. InvalidRequestError where the body is malformed or cut off."""

@@ -1,8 +1,7 @@
 """What a tenant owns outside of containers: finding and listing its files, whoever keeps them."""
 
 from berth.core.caller import Caller
-from berth.core.checks import missing, shown
-from berth.core.errors import NotFoundError
+from berth.core.checks import file_not_found, missing
 from berth.core.file_store import FileStore, StoredFile
 from berth.core.paging import paging
 from berth.v1.file_service_pb2 import ListFilesRequest, ListFilesResponse
@@ -28,7 +27,7 @@ class FileCatalogue:
             raise missing("file_id")
         record = await self._store.get(caller.tenant, file_id)
         if provider not in (record.provider, PROVIDER_UNSPECIFIED):
-            raise NotFoundError(f"File {shown(file_id)} not found.")
+            raise file_not_found(file_id)
         caller.require(record.provider)
         return record
 
@@ -38,7 +37,7 @@ class FileCatalogue:
             caller.tenant,
             paging(request, default=MAX_LIMIT, maximum=MAX_LIMIT),
             providers=frozenset({request.provider}) if request.provider else caller.providers,
-            purpose=request.purpose if request.HasField("purpose") else None,
+            purpose=request.purpose or None,
         )
         files = [record.file for record in page.data]
         response = ListFilesResponse(object="list", data=files, has_more=page.has_more)

@@ -12,7 +12,7 @@ from typing import TypeVar
 from berth.core.backend import Content, Upload
 from berth.core.caller import Caller
 from berth.core.catalogue import Catalogue
-from berth.core.checks import missing
+from berth.core.checks import container_file_not_found, missing
 from berth.core.completion import Completion
 from berth.core.errors import ContainerExpiredError, NotFoundError, StorageError
 from berth.core.file_catalogue import FileCatalogue
@@ -180,6 +180,9 @@ class HostedBackend:
             sha256=stored.sha256,
             length=length,
             chunks=chunks,
+            size=stored.file.bytes,
+            etag=f'"{stored.sha256}"',
+            modified_at=stored.file.created_at,
         )
 
     async def delete_container_file(
@@ -200,7 +203,7 @@ class HostedBackend:
             raise missing("file_id")
         home, stored = await self._store.get_file(caller.tenant, request.container_id, request.file_id)
         if request.provider not in (home.provider, PROVIDER_UNSPECIFIED):
-            raise NotFoundError(f"File {request.file_id} not found on container {request.container_id}.")
+            raise container_file_not_found(request.container_id, request.file_id)
         caller.require(home.provider)
         return home, stored
 
@@ -229,7 +232,8 @@ class HostedBackend:
 
     def _require_files(self, home: Home, container_id: str) -> None:
         if self._expired(home):
-            raise NotFoundError(f"The files of container {container_id} are gone: the container is expired.")
+            message = f"The files of container {container_id} are gone: the container is expired."
+            raise NotFoundError(message, reason="container_expired")
 
 
 def home_of(record: ContainerRecord) -> Home:

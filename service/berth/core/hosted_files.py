@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from berth.core.additional_fields import FILE_FIELDS, refuse_unknown
 from berth.core.backend import Content
 from berth.core.caller import Caller
 from berth.core.checks import check_choice, check_integer, missing
@@ -103,6 +104,9 @@ class HostedFiles:
             sha256=record.sha256,
             length=length,
             chunks=chunks,
+            size=record.file.bytes,
+            etag=f'"{record.sha256}"',
+            modified_at=record.file.created_at,
         )
 
     async def delete_file(self, caller: Caller, request: DeleteFileRequest) -> DeleteFileResponse:
@@ -117,6 +121,7 @@ class HostedFiles:
         await self._blobs.delete(await self._store.delete(tenant, file_id))
 
     def _file(self, upload: FileUpload, filename: str, *, size: int) -> File:
+        refuse_unknown(upload.additional_fields, known=FILE_FIELDS)
         if not upload.purpose:
             raise missing("purpose")
         created_at = self._now()
@@ -135,6 +140,7 @@ class HostedFiles:
 
 def _check_early(upload: FileUpload) -> None:
     """Check what is known before the file: the rest may follow it."""
+    refuse_unknown(upload.additional_fields, known=FILE_FIELDS)
     if upload.purpose is not None:
         check_choice(upload.purpose, "purpose", choices=PURPOSES)
     if upload.expires_after is not None and upload.expires_after.anchor and upload.expires_after.seconds:

@@ -120,7 +120,7 @@ def answer_outcome(answer: Container | ContainerFile | File) -> bytes:
 
 def error_outcome(error: BerthError) -> bytes:
     """Return an error as it is kept."""
-    fields = {name: getattr(error, name) for name in ("message", "param", "code", "provider", "kind")}
+    fields = {name: getattr(error, name) for name in ("message", "param", "code", "provider", "kind", "reason")}
     return _ERROR + dumps({"error": type(error).__name__, **fields}).encode()
 
 
@@ -134,8 +134,8 @@ def replayed(outcome: bytes, kind: type[Answer]) -> Answer:
 
 
 def _error(fields: dict[str, str | None]) -> BerthError:
-    kind = getattr(errors, str(fields.pop("error")))
+    kind, reason = getattr(errors, str(fields.pop("error"))), fields.pop("reason", None)
     error: BerthError = kind.__new__(kind)  # some have constructors of their own, whose arguments are not kept
     BerthError.__init__(error, str(fields.pop("message")), **fields)  # type: ignore[arg-type] # as they were kept
-    error.is_replayed = True
+    error.reason, error.is_replayed = reason, True
     return error

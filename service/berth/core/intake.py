@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
+from berth.core.additional_fields import CONTAINER_FILE_FIELDS, refuse_unknown
 from berth.core.backend import Upload
 from berth.core.caller import Caller
 from berth.core.completion import Completion
@@ -47,6 +48,7 @@ class Intake:
         InvalidRequestError for a name, path or size that cannot be, NotFoundError
         if the container went away meanwhile.
         """
+        refuse_unknown(upload.additional_fields, known=CONTAINER_FILE_FIELDS)
         file_id, unique = self._new_id(*FILE_ID), self._new_id("", UNIQUE_DIGITS)
         filename = clean_filename(upload.filename)
         container_path(upload.file_path, filename, unique=unique)  # a bad path costs no upload
@@ -54,6 +56,7 @@ class Intake:
         made: list[ContainerFile] = []
 
         async def add() -> str:
+            refuse_unknown(upload.additional_fields, known=CONTAINER_FILE_FIELDS)  # of a form they may follow the file
             file = ContainerFile(
                 id=file_id,
                 object="container.file",
@@ -73,6 +76,7 @@ class Intake:
 
     async def copy(self, caller: Caller, upload: Upload, *, file_id: str) -> ContainerFile:
         """Copy a file of the caller's, whose bytes stay where they are. InvalidRequestError if there is none."""
+        refuse_unknown(upload.additional_fields, known=CONTAINER_FILE_FIELDS)
         origin = await self._origin(caller, file_id, "file_id")
         copy = self._copied(origin, upload.container_id, file_path=upload.file_path, attempt=caller.options.attempt)
         try:

@@ -6,8 +6,10 @@ matters, and nothing has to run for it to happen.
 
 from berth.core.checks import check_choice, check_integer, missing
 from berth.v1.container_pb2 import (
+    CONTAINER_STATUS_ACTIVE,
     CONTAINER_STATUS_EXPIRED,
     CONTAINER_STATUS_RUNNING,
+    CONTAINER_STATUS_UNSPECIFIED,
     Container,
     ContainerStatus,
     ExpiresAfter,
@@ -16,6 +18,7 @@ from berth.v1.container_pb2 import (
 ANCHOR = "last_active_at"
 SECONDS_PER_MINUTE = 60
 MAX_LATE_SECONDS = 60
+_ALIVE = frozenset({CONTAINER_STATUS_RUNNING, CONTAINER_STATUS_ACTIVE})
 
 
 def checked_expiry(given: ExpiresAfter | None, *, default_minutes: int, max_minutes: int) -> ExpiresAfter:
@@ -46,6 +49,31 @@ def status_at(now: int, *, expires_at: int) -> ContainerStatus:
     if now > expires_at:
         return CONTAINER_STATUS_EXPIRED
     return CONTAINER_STATUS_RUNNING
+
+
+def current_status(
+    stored: ContainerStatus | None, *, is_hosted: bool, last_active_at: int, minutes: int, now: int
+) -> ContainerStatus:
+    """Return the status of a container at `now`; CONTAINER_STATUS_UNSPECIFIED where nobody knows it.
+
+    That of a hosted one is the clock's to tell. A provider's keeps what the
+    provider said last, unless the clock says that it must have expired since:
+    it was idle for too long, as far as the provider says how long that is.
+    """
+    at_most = last_second(last_active_at, minutes)
+    if is_hosted:
+        return status_at(now, expires_at=at_most)
+    if stored in _ALIVE and last_active_at and minutes and now > at_most:
+        return CONTAINER_STATUS_EXPIRED
+    return stored or CONTAINER_STATUS_UNSPECIFIED
+
+
+def has_status(current: ContainerStatus, wanted: ContainerStatus) -> bool:
+    """Tell whether a container of the status `current` is to be listed among those that are `wanted`.
+
+    "active" is a word of some providers for "running".
+    """
+    return current in _ALIVE if wanted == CONTAINER_STATUS_RUNNING else current == wanted
 
 
 def is_worth_writing(now: int, last_active_at: int, minutes: int) -> bool:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from berth.core.additional_fields import refuse_additional
 from berth.core.checks import check_choice, check_length, check_text, invalid, missing
 from berth.core.errors import InvalidRequestError
 from berth.core.lifetime import checked_expiry
@@ -36,8 +37,8 @@ def new_container(
     request: CreateContainerRequest, *, container_id: str, created_at: int, limits: HostedLimits
 ) -> Container:
     """Return the container that `request` describes. InvalidRequestError for one that cannot be."""
-    check_text(request.name, "name", maximum=MAX_NAME_LENGTH)
     _refuse_what_hosting_lacks(request)
+    check_text(request.name, "name", maximum=MAX_NAME_LENGTH)
     return Container(
         id=container_id,
         object="container",
@@ -52,6 +53,7 @@ def new_container(
 
 
 def _refuse_what_hosting_lacks(request: CreateContainerRequest) -> None:
+    refuse_additional(request.additional_fields, request)
     if request.skills:
         message = "skills cannot be installed into a container of this provider: Berth keeps it and runs nothing in it"
         raise InvalidRequestError(message, param="skills", code="unsupported_parameter")

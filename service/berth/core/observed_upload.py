@@ -1,12 +1,13 @@
 """Uploads that are digested while they pass, so that two can be told apart afterwards."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from hashlib import sha256
 from typing import Generic, TypeVar
 
 from berth.core.backend import Upload
 from berth.core.file_backend import FileUpload
 from berth.core.keyed_create import AtEnd, nothing
+from berth.v1.additional_field_pb2 import AdditionalField
 from berth.v1.file_pb2 import FileExpiresAfter
 from berth.v1.provider_pb2 import Provider
 
@@ -38,6 +39,11 @@ class _Observed(Generic[U]):
         return self._upload.content_type
 
     @property
+    def additional_fields(self) -> Sequence[AdditionalField]:
+        """What the contract has no field for."""
+        return self._upload.additional_fields
+
+    @property
     def is_read(self) -> bool:
         """Whether all of it has passed."""
         return self._has_ended
@@ -56,9 +62,9 @@ class _Observed(Generic[U]):
             pass
 
     def _parts(self, *fields: str | None) -> list[bytes]:
-        return [b"" if field is None else b"=" + field.encode("utf-8", "surrogatepass") for field in fields] + [
-            self._digest.digest()
-        ]
+        told = [b"" if field is None else b"=" + field.encode("utf-8", "surrogatepass") for field in fields]
+        additional = [field.SerializeToString(deterministic=True) for field in self.additional_fields]
+        return [*told, self._digest.digest(), *additional]
 
 
 class ObservedUpload(_Observed[Upload]):

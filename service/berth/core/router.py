@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import Generic, Protocol, TypeVar
 
 from berth.core.caller import Caller
-from berth.core.checks import invalid, missing, shown
-from berth.core.errors import AuthenticationError, NotFoundError, ProviderNotConfiguredError
+from berth.core.checks import container_not_found, file_not_found, invalid, missing
+from berth.core.errors import AuthenticationError, ProviderNotConfiguredError
 from berth.core.providers import PROVIDERS, provider_name
 from berth.core.unsupported import UnsupportedBackend
 from berth.v1.provider_pb2 import PROVIDER_UNSPECIFIED, Provider
@@ -95,7 +95,7 @@ class Router(Generic[B_co]):
         if provider == own:
             return own, named
         if provider:
-            raise NotFoundError(f"{self._noun.capitalize()} {shown(thing_id)} not found.")
+            raise (container_not_found if self._noun == "container" else file_not_found)(thing_id)
         return own, self.backend(caller, own)
 
     async def _look_up(self, tenant: str, thing_id: str) -> Provider:

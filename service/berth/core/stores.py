@@ -12,7 +12,7 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 from berth.core.caller import Options
 from berth.core.lifetime import last_second
 from berth.v1.container_file_pb2 import ContainerFile
-from berth.v1.container_pb2 import Container
+from berth.v1.container_pb2 import Container, ContainerStatus
 from berth.v1.container_service_pb2 import DomainSecret
 from berth.v1.provider_pb2 import Provider
 
@@ -173,8 +173,11 @@ class ContainerStore(HeldBytes, Protocol):
         *,
         providers: frozenset[Provider] | None = None,
         name: str | None = None,
+        status: ContainerStatus | None = None,
     ) -> Page[ContainerRecord]:
-        """Return a page of the tenant's containers, of any of `providers` and of exactly the name `name` if given.
+        """Return a page of the tenant's containers: of any of `providers`, of a `name`, and of a `status`, if given.
+
+        Which status a container has at the time, `lifetime` says.
 
         InvalidRequestError (param `after`) if the tenant never had a container
         of the id `paging.after`; one that was deleted still marks its place.

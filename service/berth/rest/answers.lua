@@ -1,5 +1,9 @@
 -- Finishes the answers that REST clients get. Runs behind the transcoder.
 --
+-- A HEAD goes to the service as a GET that says so, and its answer goes out
+-- without a body. The service may ask for an HTTP status that gRPC has no word
+-- for, and say how long a download is; the transcoder drops both.
+--
 -- Envoy's own refusals come as the envelope, with Envoy's text for a message:
 -- here they get the parameter, a code and a plainer text. A refusal of grpc's
 -- own has no envelope at all: here it gets one. On success, the status message
@@ -21,6 +25,7 @@ local EXPECTED = {
 }
 
 local BY_STATUS = {
+  ["405"] = { "The method is not allowed for this URL.", nil, "method_not_allowed" },
   ["429"] = { "The service is busy.", nil, "rate_limited" },
   ["431"] = { "The headers are too large, or there are too many.", nil, "headers_too_large" },
   ["499"] = { "The request was cancelled.", nil, nil },
@@ -72,6 +77,7 @@ local function mistyped(path, value, type)
 end
 
 local RULES = {
+  { '^Could not find field \\"(.-)\\" in the type \\"google.api.HttpBody', function(name) return unknown("body." .. name) end },
   { '^Could not find field \\"(.-)\\" in the type', unknown },
   { '^Encountered a non%-leaf field \\"(.-)\\"', unknown },
   { "^([%w_%.%[%]]*): invalid value (.*) for type ([%w_%./]+)$", mistyped },
@@ -117,14 +123,43 @@ local function refuse(handle, status)
   if own then handle:headers():replace("content-length", body:setBytes(envelope(own, status))) end
 end
 
+-- Sends the headers of an answer to a GET, and no body.
+local function behead(handle)
+  local length = handle:headers():get("content-length")
+  local body = handle:body()
+  if body and body:length() > 0 then body:setBytes("") end
+  if length then handle:headers():replace("content-length", length) end
+end
+
+function envoy_on_request(handle)
+  local headers = handle:headers()
+  if headers:get(":method") == "HEAD" then
+    headers:replace(":method", "GET")
+    headers:replace("x-berth-head", "true")
+    handle:streamInfo():dynamicMetadata():set("berth", "head", "true")
+  end
+end
+
 function envoy_on_response(handle)
   local headers = handle:headers()
-  local status = headers:get(":status")
-  if status >= "400" then return refuse(handle, status) end
-  local facts = headers:get("grpc-message")
+  local status = headers:get("x-berth-status")
+  if status then
+    headers:replace(":status", status)
+    headers:remove("x-berth-status")
+  end
+  local length = headers:get("x-content-length")
+  if length then headers:replace("content-length", length) end
+  status = headers:get(":status")
+  local facts = status < "400" and headers:get("grpc-message")
   if facts then
     for name, value in facts:gmatch("([%l-]+)=([%w_.-]+)") do
       if OURS[name:match("^%l+%-%l+")] then headers:replace(name, value) end
     end
+  end
+  local asked = handle:streamInfo():dynamicMetadata():get("berth")
+  if asked and asked["head"] then
+    behead(handle)
+  elseif status >= "400" then
+    refuse(handle, status)
   end
 end

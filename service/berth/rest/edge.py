@@ -8,10 +8,7 @@ from dataclasses import dataclass
 
 MEBIBYTE = 1_048_576
 
-# A JSON body may have 16 MiB. The service takes messages of 24 MiB: a body that is too large is refused here, with
-# an answer, and never by grpc, whose own refusals carry no details.
-MAX_JSON_BODY_BYTES = 16 * MEBIBYTE
-# The same for answers: more than a page of the largest containers, less than the 24 MiB that the service may send.
+# For answers: more than a page of the largest containers, less than the 24 MiB that the service may send.
 MAX_JSON_ANSWER_BYTES = 20 * MEBIBYTE
 # The service takes 96 KiB of metadata. What Envoy adds on the way fits in between.
 MAX_REQUEST_HEADERS_KIB = 32
@@ -46,7 +43,8 @@ class EdgeSettings:
 
     The service is on the Unix socket `grpc_socket`, where that is set, and not on
     its host and port. A port of 0 lets the system choose. The admin interface always listens on
-    127.0.0.1: it can stop Envoy, and asks nobody who he is.
+    127.0.0.1: it can stop Envoy, and asks nobody who he is. `trusted_hops` balancers stand in front, whose word on
+    where a request comes from is believed.
     """
 
     rest_host: str = "127.0.0.1"
@@ -58,7 +56,7 @@ class EdgeSettings:
     cors_origins: tuple[str, ...] = ()
     access_log_path: str | None = "/dev/stderr"
     tls: Tls | None = None
-    max_json_body_bytes: int = MAX_JSON_BODY_BYTES
+    trusted_hops: int = 0
     max_json_answer_bytes: int = MAX_JSON_ANSWER_BYTES
     max_requests: int = MAX_REQUESTS
     max_connections: int = MAX_CONNECTIONS

@@ -17,6 +17,7 @@ from berth.rest.filters import http_filters, typed
 from berth.rest.istio import envoy_filter
 from berth.rest.listener_tls import tls_socket
 from berth.rest.local_replies import local_reply_config
+from berth.rest.view import load_contract, methods_by_path, rest_view
 
 __all__ = ["EdgeSettings", "bootstrap", "envoy_filter", "to_yaml"]
 
@@ -24,6 +25,8 @@ Json = dict[str, Any]
 
 _CLUSTER = "berth"
 _LOOPBACK = "127.0.0.1"
+MAX_LOGGED = 256
+"""How many characters of what a caller sent stand in the access log."""
 # What is enough to start, watch and drain an Envoy; the rest of its admin interface, as that which stops it, is shut.
 _ADMIN_PATHS = ("/ready", "/listeners", "/stats", "/drain_listeners")
 _EXPOSED_HEADERS = (
@@ -39,6 +42,9 @@ _EXPOSED_HEADERS = (
     "x-ratelimit-reset-requests",
     "content-disposition",
     "etag",
+    "content-range",
+    "accept-ranges",
+    "allow",
     "x-content-length",
     "grpc-status",
     "grpc-message",
@@ -109,12 +115,13 @@ def _listener(settings: EdgeSettings) -> Json:
 
 
 def _connection_manager(settings: EdgeSettings) -> Json:
+    view = rest_view(load_contract())
     router = typed("envoy.extensions.filters.http.router.v3.Router", suppress_envoy_headers=True)
     return typed(
         "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
         stat_prefix="rest",
         codec_type="AUTO",
-        **_hardening(),
+        **_hardening(settings),
         **_timeouts(),
         **_client_certificates(settings),
         # An id that the caller gives is kept, so that it can be followed through; every answer tells it.
@@ -122,8 +129,8 @@ def _connection_manager(settings: EdgeSettings) -> Json:
         preserve_external_request_id=True,
         always_set_request_id_in_response=True,
         access_log=_access_log(settings),
-        local_reply_config=local_reply_config(),
-        http_filters=[*http_filters(settings), {"name": "envoy.filters.http.router", "typed_config": router}],
+        local_reply_config=local_reply_config(methods_by_path(view)),
+        http_filters=[*http_filters(settings, view), {"name": "envoy.filters.http.router", "typed_config": router}],
         route_config=_routes(settings),
     )
 
@@ -133,15 +140,19 @@ def _untouched_ids() -> Json:
     return typed("envoy.extensions.request_id.uuid.v3.UuidRequestIdConfig", pack_trace_reason=False)
 
 
-def _hardening() -> Json:
+def _hardening(settings: EdgeSettings) -> Json:
     """Return how requests are cleaned before anything looks at them."""
     return {
         "use_remote_address": True,
+        "xff_num_trusted_hops": settings.trusted_hops,
+        # Old clients and health checks of balancers still speak it.
+        "http_protocol_options": {"accept_http_10": True, "default_host_for_http_10": "berth"},
         "server_header_transformation": "PASS_THROUGH",
-        "normalize_path": True,
-        "merge_slashes": True,
-        # An id with a %2F in it is a wrong id, not a longer path. Forwarding it as a slash would make another path of
-        # it, redirecting would send the client there, and refusing would not be our 404: the service judges it whole.
+        # A path is judged as it was sent: an id of `..`, encoded or not, is a wrong id, and no step up to another one.
+        "normalize_path": False,
+        "merge_slashes": False,
+        # Likewise an id with a %2F in it. Forwarding it as a slash would make another path of it, redirecting would
+        # send the client there, and refusing would not be our 404.
         "path_with_escaped_slashes_action": "KEEP_UNCHANGED",
         # Dropped and not refused: the service knows no header with an underscore, and gRPC callers may well send some.
         "common_http_protocol_options": {"idle_timeout": "600s", "headers_with_underscores_action": "DROP_HEADER"},
@@ -177,15 +188,15 @@ def _access_log(settings: EdgeSettings) -> list[Json]:
     line = {
         "time": "%START_TIME%",
         "event": "request.proxied",
-        "method": "%REQ(X-ENVOY-ORIGINAL-METHOD?:METHOD)%",
-        "path": "%PATH(NQ:ORIG_OR_PATH)%",
+        "method": f"%REQ(X-ENVOY-ORIGINAL-METHOD?:METHOD):{MAX_LOGGED}%",
+        "path": f"%PATH(NQ:ORIG_OR_PATH):{MAX_LOGGED}%",
         "protocol": "%PROTOCOL%",
         "status": "%RESPONSE_CODE%",
         "flags": "%RESPONSE_FLAGS%",
         "bytes_received": "%BYTES_RECEIVED%",
         "bytes_sent": "%BYTES_SENT%",
         "duration_ms": "%DURATION%",
-        "request_id": "%RESP(X-REQUEST-ID)%",
+        "request_id": f"%RESP(X-REQUEST-ID):{MAX_LOGGED}%",
         "client": "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%",
     }
     log_format = {"json_format": line}
@@ -212,7 +223,7 @@ def _cors(origins: tuple[str, ...]) -> Json:
     return typed(
         "envoy.extensions.filters.http.cors.v3.CorsPolicy",
         allow_origin_string_match=[{"exact": origin} for origin in origins],
-        allow_methods="GET, POST, DELETE",
+        allow_methods="GET, HEAD, POST, DELETE",
         # The star does not cover authorization: browsers want it named.
         allow_headers="authorization, *",
         expose_headers=", ".join(_EXPOSED_HEADERS),

@@ -7,21 +7,20 @@ sidecar, to the mesh.
 """
 
 import base64
-import re
-from collections.abc import Iterator
 from importlib import resources
 from typing import Any
 
-from google.api.annotations_pb2 import http
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
-from berth.rest.edge import MEBIBYTE, EdgeSettings
+from berth.rest.edge import EdgeSettings
 from berth.rest.local_replies import GRPC_CONTENT_TYPES
-from berth.rest.view import load_contract, rest_view
 
 Json = dict[str, Any]
 
 _HTTP = "envoy.filters.http"
+_ORIGINALS = ("x-envoy-original-path", "x-envoy-original-method")
+_HEAD, _LENGTH, _CLIENT = "x-berth-head", "x-berth-content-length", "x-berth-client"
+"""What the service is told of a request: that it is a HEAD, how long its body is, and where it comes from."""
 _GRPC_HEADERS = ("grpc-status", "grpc-message", "grpc-accept-encoding", "grpc-encoding", "grpc-status-details-bin")
 
 
@@ -30,18 +29,12 @@ def typed(message: str, **fields: Any) -> Json:
     return {"@type": f"type.googleapis.com/{message}", **fields}
 
 
-def http_filters(settings: EdgeSettings) -> list[Json]:
+def http_filters(settings: EdgeSettings, view: FileDescriptorSet) -> list[Json]:
     """Return the filters in order, all but the router that ends every chain."""
-    view = rest_view(load_contract())
     return [
+        _filter("header_mutation", _own_headers()),
         _filter("cors", typed(f"{_EXTENSIONS}.cors.v3.Cors")),
         _filter("grpc_web", typed(f"{_EXTENSIONS}.grpc_web.v3.GrpcWeb")),
-        _rest_only(
-            "buffer",
-            _buffer(settings),
-            # A CONNECT has no body that ends: who waits for it never comes to the refusal.
-            [_header(":path", upload_paths(view)), _header(":method", "CONNECT")],
-        ),
         _rest_only("header_mutation", _header_mutation()),
         _rest_only("lua", _lua()),
         _filter("grpc_json_transcoder", _transcoder(settings, view)),
@@ -67,8 +60,8 @@ def _transcoder(settings: EdgeSettings, view: FileDescriptorSet) -> Json:
         request_validation_options={"reject_unknown_method": True, "reject_unknown_query_parameters": True},
         # Clients of Azure send it with everything; there is one version here.
         ignored_query_parameters=["api-version"],
-        # The buffer filter is what refuses a large body: this must let through what that one hands over.
-        max_request_body_size=settings.max_json_body_bytes + MEBIBYTE,
+        # A plus in a query is a space, as forms have it and every SDK writes it.
+        query_param_unescape_plus=True,
         max_response_body_size=settings.max_json_answer_bytes,
         # The path changes on the way; the route chosen for the request stays.
         match_incoming_request_route=True,
@@ -78,29 +71,6 @@ def _transcoder(settings: EdgeSettings, view: FileDescriptorSet) -> Json:
 def services(view: FileDescriptorSet) -> list[str]:
     """Return the full names of our services."""
     return [f"{file.package}.{service.name}" for file in view.file for service in file.service]
-
-
-def upload_paths(view: FileDescriptorSet) -> str:
-    """Return a regular expression for the paths, with or without a query, whose body is a stream."""
-    paths = [re.sub(r"\\\{.*?\\\}", "[^/?]+", re.escape(path)) for path in sorted(_streamed(view))]
-    return rf"({'|'.join(paths)})/?(\?.*)?"
-
-
-def _streamed(view: FileDescriptorSet) -> Iterator[str]:
-    for file in view.file:
-        for service in file.service:
-            for method in service.method:
-                if method.client_streaming:
-                    rule = method.options.Extensions[http]
-                    yield from (binding.post for binding in (rule, *rule.additional_bindings))
-
-
-def _buffer(settings: EdgeSettings) -> Json:
-    """Collect a JSON body, so that one that is too large is refused before the service sees it.
-
-    The transcoder's own limit does not see a body that it turns into protobuf as it comes.
-    """
-    return typed(f"{_EXTENSIONS}.buffer.v3.Buffer", max_request_bytes=settings.max_json_body_bytes)
 
 
 def _header_mutation() -> Json:
@@ -117,11 +87,30 @@ def _header_mutation() -> Json:
     return typed(
         f"{_EXTENSIONS}.header_mutation.v3.HeaderMutation",
         mutations={
-            "request_mutations": [*({"remove": name} for name in unwanted), binary],
+            "request_mutations": [
+                *({"remove": name} for name in unwanted),
+                binary,
+                *_set(_LENGTH, "%REQ(content-length)%"),
+            ],
             "response_mutations": removals,
             "response_trailers_mutations": removals,
         },
     )
+
+
+def _own_headers() -> Json:
+    """Let nobody but Envoy say what the service is told in headers of Berth's own and of the transcoder."""
+    own = [{"remove": name} for name in (*_ORIGINALS, _HEAD)]
+    return typed(
+        f"{_EXTENSIONS}.header_mutation.v3.HeaderMutation",
+        mutations={"request_mutations": [*own, *_set(_CLIENT, "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%")]},
+    )
+
+
+def _set(name: str, value: str) -> list[Json]:
+    """Set a header of the request, whatever it was before; none is set where there is no value."""
+    header = {"header": {"key": name, "value": value}, "append_action": "APPEND_IF_EXISTS_OR_ADD"}
+    return [{"remove": name}, {"append": header}]
 
 
 def _lua() -> Json:

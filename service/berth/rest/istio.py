@@ -7,10 +7,13 @@ mesh's; only what the mesh does not know is set here.
 
 from typing import Any
 
+from google.protobuf.descriptor_pb2 import FileDescriptorSet
+
 from berth.rest.cluster import cluster_limits
 from berth.rest.edge import MAX_REQUEST_HEADERS_KIB, EdgeSettings
 from berth.rest.filters import http_filters, typed
 from berth.rest.local_replies import local_reply_config
+from berth.rest.view import load_contract, methods_by_path, rest_view
 
 Json = dict[str, Any]
 
@@ -20,7 +23,7 @@ _MANAGER = "envoy.filters.network.http_connection_manager"
 
 def envoy_filter(settings: EdgeSettings) -> Json:
     """Return the EnvoyFilter for pods labelled `app: berth`, whose gRPC port is that of the settings."""
-    port = settings.grpc_port
+    port, view = settings.grpc_port, rest_view(load_contract())
     return {
         "apiVersion": "networking.istio.io/v1alpha3",
         "kind": "EnvoyFilter",
@@ -28,9 +31,9 @@ def envoy_filter(settings: EdgeSettings) -> Json:
         "spec": {
             "workloadSelector": {"labels": {"app": "berth"}},
             "configPatches": [
-                _manager(port),
+                _manager(port, view),
                 # Each goes right before the router, and so behind the one before: the order stays.
-                *(_http_filter(port, config) for config in http_filters(settings)),
+                *(_http_filter(port, config) for config in http_filters(settings, view)),
                 _cluster(settings),
             ],
         },
@@ -49,14 +52,16 @@ def _in_manager(port: int, **sub_filter: Any) -> Json:
     return {"listener": {"portNumber": port, "filterChain": {"filter": {"name": _MANAGER, **sub_filter}}}}
 
 
-def _manager(port: int) -> Json:
+def _manager(port: int, view: FileDescriptorSet) -> Json:
     config = typed(
         "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        # The mesh's own default is to normalise: an id of `..` would be a step up to another path.
+        normalize_path=False,
         path_with_escaped_slashes_action="KEEP_UNCHANGED",
         max_request_headers_kb=MAX_REQUEST_HEADERS_KIB,
         stream_idle_timeout="300s",
         always_set_request_id_in_response=True,
-        local_reply_config=local_reply_config(),
+        local_reply_config=local_reply_config(methods_by_path(view)),
     )
     value = {"name": _MANAGER, "typed_config": config}
     return _patch("NETWORK_FILTER", _in_manager(port), operation="MERGE", value=value)

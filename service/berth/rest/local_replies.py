@@ -5,6 +5,8 @@ requests, and its answer must be ours all the same. The form is given here; the
 parameter, the code and a plainer text are filled in by `answers.lua`.
 """
 
+import re
+from collections.abc import Collection, Mapping
 from typing import Any
 
 Json = dict[str, Any]
@@ -15,14 +17,22 @@ GRPC_CONTENT_TYPES = r"application/grpc(\+.*|-web(-text)?(\+proto)?)?"
 
 _SERVER_ERRORS = 500
 _CLIENT_ERRORS = 400
+_NOT_FOUND = 404
+_METHOD_NOT_ALLOWED = 405
 _TOO_LARGE = 413
+SEGMENT = "[^/?]+"
+"""What stands for an id in a path, as a regular expression."""
 
 
-def local_reply_config() -> Json:
-    """Return how Envoy words its own refusals: plainly to gRPC callers, as the envelope to all others."""
+def local_reply_config(methods: Mapping[str, Collection[str]]) -> Json:
+    """Return how Envoy words its own refusals: plainly to gRPC callers, as the envelope to all others.
+
+    `methods` are those of each path template; with another one a path is a 405.
+    """
     return {
         "mappers": [
             _grpc(),
+            *(_wrong_method(template, allowed) for template, allowed in methods.items()),
             _too_large(),
             _rest(_SERVER_ERRORS, error_type="api_error"),
             _rest(_CLIENT_ERRORS, error_type="invalid_request_error"),
@@ -45,6 +55,17 @@ def _grpc() -> Json:
 
 def _header(name: str, match: Json) -> Json:
     return {"header_filter": {"header": {"name": name, **match}}}
+
+
+def _wrong_method(template: str, allowed: Collection[str]) -> Json:
+    """Make a 405 of the 404 that a known path is for the transcoder where the method is not one of its own."""
+    reply = _rest(_NOT_FOUND, error_type="invalid_request_error", operator="EQ")
+    segments = [SEGMENT if segment.startswith("{") else re.escape(segment) for segment in template.split("/")]
+    path = _header(":path", {"string_match": {"safe_regex": {"regex": rf"{'/'.join(segments)}(\?.*)?"}}})
+    allow = {"key": "allow", "value": ", ".join(sorted(allowed))}
+    headers = [*reply["headers_to_add"], {"header": allow, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}]
+    filters = {"and_filter": {"filters": [reply["filter"], path]}}
+    return {**reply, "filter": filters, "headers_to_add": headers, "status_code": _METHOD_NOT_ALLOWED}
 
 
 def _too_large() -> Json:

@@ -14,6 +14,7 @@ from importlib import resources
 from itertools import chain
 from typing import Any
 
+from google.api import httpbody_pb2
 from google.api.annotations_pb2 import http
 from google.api.http_pb2 import HttpRule
 from google.protobuf.descriptor_pb2 import (
@@ -25,12 +26,15 @@ from google.protobuf.descriptor_pb2 import (
 )
 from google.rpc import status_pb2
 
+from berth.rest.bodies import has_json_body, json_bodies
 from berth.v1 import options_pb2
 
 ALIASES = ("/openai/v1/", "/openai/")
 _CANONICAL = "/v1/"
 _ERROR_REPLY = "berth.v1.ErrorReply"
 _UINT32_MAX = 4_294_967_295
+_TEXT_OF_ENUM = 10_000
+"""What is added to the number of an enum field where the view has it as a text."""
 _MAXIMUM: Any = options_pb2.maximum  # which its stub does not call an extension
 
 # sint64 and the fixed ones are written differently from a uint32, and cannot be read as one.
@@ -55,16 +59,69 @@ def rest_view(contract: FileDescriptorSet) -> FileDescriptorSet:
     """Return the view of `contract`; ViewError names what it cannot carry."""
     view = FileDescriptorSet()
     view.CopyFrom(contract)
+    view.file.append(json_bodies(contract))
     ours = [file for file in view.file if f"{file.package}.".startswith("berth.")]
     for file in view.file:
         file.ClearField("source_code_info")
     for file in ours:
+        _unbind_json_bodies(file)
         _narrow_integers(file)
         _add_aliases(file)
+    _hide_bodies(view)
+    _limit_queries(ours)
     _refuse_repetition(ours)
     _shorten_enum_values(ours)
     _replace_status(view)
     return FileDescriptorSet(file=_dependencies_first(view.file))
+
+
+def _unbind_json_bodies(file: FileDescriptorProto) -> None:
+    """Take the REST path from each method whose JSON body comes through `rest.bodies` instead."""
+    for service in file.service:
+        for method in service.method:
+            if has_json_body(method):
+                method.options.ClearExtension(http)
+
+
+def _hide_bodies(view: FileDescriptorSet) -> None:
+    """Take all fields from HttpBody, whose bytes Envoy writes by itself: no query can set any of them."""
+    for file in view.file:
+        for scope, message in _messages(file):
+            if scope == httpbody_pb2.HttpBody.DESCRIPTOR.full_name:
+                message.ClearField("field")
+                file.ClearField("dependency")
+
+
+def _limit_queries(files: Iterable[FileDescriptorProto]) -> None:
+    """Take from requests what no query can carry, and let the service read the names of enum values.
+
+    Envoy would also take the number of a value for its name. As a text, under a
+    number that the contract has no field for, it is checked by Envoy for being
+    there once; what it says the service reads from the query itself.
+    """
+    for message in _requests(files):
+        kept = [field for field in message.field if not _is_list_of_messages(field)]
+        del message.field[:]
+        message.field.extend(kept)
+        for field in message.field:
+            if field.type == FieldDescriptorProto.TYPE_ENUM:
+                field.type = FieldDescriptorProto.TYPE_STRING
+                field.ClearField("type_name")
+                field.number += _TEXT_OF_ENUM
+
+
+def _is_list_of_messages(field: FieldDescriptorProto) -> bool:
+    return field.label == FieldDescriptorProto.LABEL_REPEATED and field.type == FieldDescriptorProto.TYPE_MESSAGE
+
+
+def _requests(files: Iterable[FileDescriptorProto]) -> Iterator[DescriptorProto]:
+    """Yield the request of each method that REST callers reach."""
+    files = list(files)
+    methods = chain.from_iterable(service.method for file in files for service in file.service)
+    requests = {method.input_type.removeprefix(".") for method in methods if method.options.HasExtension(http)}
+    for scope, message in chain.from_iterable(map(_messages, files)):
+        if scope in requests:
+            yield message
 
 
 def _narrow_integers(file: FileDescriptorProto) -> None:
@@ -97,12 +154,9 @@ def _refuse_repetition(files: Iterable[FileDescriptorProto]) -> None:
     query or the body: `?container_id=` would reach another container than the
     path says. The second value of an optional one it refuses.
     """
-    methods = chain.from_iterable(service.method for file in files for service in file.service)
-    requests = {method.input_type.removeprefix(".") for method in methods}
-    for scope, message in chain.from_iterable(map(_messages, files)):
-        if scope in requests:
-            for field in message.field:
-                _make_optional(field, message)
+    for message in _requests(files):
+        for field in message.field:
+            _make_optional(field, message)
 
 
 def _make_optional(field: FieldDescriptorProto, message: DescriptorProto) -> None:
@@ -181,6 +235,19 @@ def _aliases(rule: HttpRule) -> Iterator[HttpRule]:
             alias = HttpRule(body=rule.body, response_body=rule.response_body)
             setattr(alias, verb, prefix + path.removeprefix(_CANONICAL))
             yield alias
+
+
+def methods_by_path(view: FileDescriptorSet) -> dict[str, set[str]]:
+    """Return the HTTP methods of each path template of a view; where there is GET there is HEAD."""
+    methods: dict[str, set[str]] = {}
+    for file in view.file:
+        for method in chain.from_iterable(service.method for service in file.service):
+            rule = method.options.Extensions[http]
+            for binding in (rule, *rule.additional_bindings) if method.options.HasExtension(http) else ():
+                verb = binding.WhichOneof("pattern") or ""
+                allowed = {"GET", "HEAD"} if verb == "get" else {verb.upper()}
+                methods.setdefault(getattr(binding, verb), set()).update(allowed)
+    return methods
 
 
 def _dependencies_first(files: Iterable[FileDescriptorProto]) -> list[FileDescriptorProto]:

@@ -14,10 +14,12 @@ from berth.core.file_backend import FileBackend
 from berth.core.limits import Quota
 from berth.core.providers import PROVIDER_NAMES
 from berth.rpc.operations import Operation
-from berth.rpc.peer import certificate_names, source_of
+from berth.rpc.peer import FORWARDED_CERTIFICATE, certificate_names, source_of
 from berth.rpc.status import REPLAYED, Refusal
 from berth.v1.provider_pb2 import PROVIDER_UNSPECIFIED, Provider
 
+HTTP_STATUS = "x-berth-status"
+"""Asks Envoy for an HTTP status that gRPC has no word for."""
 Context = grpc.aio.ServicerContext[Any, Any]
 Headers = list[tuple[str, str]]
 
@@ -43,8 +45,10 @@ class NamesProvider(Protocol):
 class Call:
     """A call that is being answered.
 
-    `request_id`, `credentials`, `options`, `forwarded_for`,
-    `forwarded_certificate`, `is_rest` and `default_provider` come from the request, `identity` from the auth
+    `request_id`, `credentials`, `options`, `forwarded` (headers of proxies) and
+    `default_provider` come from the request, and of a REST request `is_rest`, `is_head`,
+    `path`, `query`, `conditions` (see `bodies.conditions`) and `content_length`; `trusted_hops` is how many proxies are
+    believed what they say of `source`; `identity` from the auth
     interceptor, `quota` from limits, `backend` and `container_id` from admission;
     `provider` is the provider in play, as far as it is known; `begun` says that a part of a streamed answer is out;
     `status` is how the call ended; `upstream_milliseconds` is how long a provider
@@ -57,21 +61,26 @@ class Call:
         "_is_settled",
         "_sending",
         "begun",
+        "conditions",
         "container_id",
+        "content_length",
         "context",
         "credentials",
         "default_provider",
-        "forwarded_certificate",
-        "forwarded_for",
+        "forwarded",
         "identity",
+        "is_head",
         "is_replayed",
         "is_rest",
         "method",
         "options",
+        "path",
         "provider",
+        "query",
         "quota",
         "request_id",
         "status",
+        "trusted_hops",
         "upstream_milliseconds",
     )
 
@@ -81,9 +90,14 @@ class Call:
         self.request_id = ""
         self.credentials: Headers = []
         self.options: dict[str, str] = {}
-        self.forwarded_certificate: str | None = None
-        self.forwarded_for: str | None = None
+        self.conditions: dict[str, str] = {}
+        self.forwarded: dict[str, str] = {}
+        self.trusted_hops = 0
         self.is_rest = False
+        self.is_head = False
+        self.path = ""
+        self.content_length: int | None = None
+        self.query = ""
         self.default_provider: Provider = PROVIDER_UNSPECIFIED
         self.provider: Provider = PROVIDER_UNSPECIFIED
         self.identity: Caller | None = None
@@ -108,12 +122,13 @@ class Call:
     @property
     def source(self) -> str:
         """The address that the call comes from."""
-        return source_of(self.context.peer(), self.forwarded_for)
+        return source_of(self.context.peer(), self.forwarded, trusted_hops=self.trusted_hops)
 
     def certificate_names(self, *, trust_sidecar: bool) -> list[str]:
         """Return the alternative names in the caller's certificate; none if there is no certificate."""
         peer, handshake = self.context.peer(), self.context.auth_context()
-        return certificate_names(peer, handshake, self.forwarded_certificate, trust_sidecar=trust_sidecar)
+        forwarded = self.forwarded.get(FORWARDED_CERTIFICATE)
+        return certificate_names(peer, handshake, forwarded, trust_sidecar=trust_sidecar)
 
     @property
     def backend(self) -> Backend:
@@ -182,6 +197,11 @@ class Call:
         """Tell the caller in every answer what is left of its requests."""
         self.quota = quota
 
+    async def read(self) -> bytes | None:
+        """Return the next request of a stream as it came; None at its end. It costs less than the stream itself."""
+        message = await self.context.read()
+        return None if message is grpc.aio.EOF else message
+
     async def require_whole(self) -> None:
         """Make sure, behind the last request, that the caller ended the stream; cancelled if not.
 
@@ -220,6 +240,8 @@ class Call:
         self.status = refused.status.name
         trailers: list[tuple[str, str | bytes]] = [*self.headers(), *refused.headers]
         trailers.append(("grpc-status-details-bin", refused.details))
+        if self.is_rest and refused.http_override is not None:
+            trailers.append((HTTP_STATUS, str(refused.http_override)))
         if self.begun and self.is_rest:
             # Too late for an error over REST: Envoy would end the answer as if it were whole. HTTP/2 forbids this
             # header, so Envoy breaks the answer off instead, and the client sees that it is not.

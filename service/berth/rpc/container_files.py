@@ -1,9 +1,10 @@
 """The handlers of ContainerFileService."""
 
 from collections.abc import AsyncIterator
+from functools import partial
 
 from berth.rpc.call import Call
-from berth.rpc.downloads import send_content
+from berth.rpc.downloads import Source, require_etag, send_content
 from berth.rpc.uploads import open_upload
 from berth.v1.container_file_pb2 import ContainerFile
 from berth.v1.container_file_service_pb2 import (
@@ -20,11 +21,14 @@ from berth.v1.container_file_service_pb2 import (
 class ContainerFileHandlers:
     """Each awaits one call of the backend that admission chose, and hands back the message."""
 
+    def __init__(self, *, max_json_bytes: int) -> None:
+        self._max_json_bytes = max_json_bytes
+
     async def CreateContainerFile(
         self, requests: AsyncIterator[CreateContainerFileRequest], call: Call
     ) -> ContainerFile:
         """Store a file that comes as a form, as JSON, or as bytes."""
-        upload = await open_upload(requests)
+        upload = await open_upload(requests, max_json_bytes=self._max_json_bytes)
         return await call.backend.create_container_file(call.caller, upload)
 
     async def ListContainerFiles(self, request: ListContainerFilesRequest, call: Call) -> ListContainerFilesResponse:
@@ -37,8 +41,16 @@ class ContainerFileHandlers:
 
     async def RetrieveContainerFileContent(self, request: RetrieveContainerFileContentRequest, call: Call) -> None:
         """Write the bytes of a file."""
-        await send_content(await call.backend.retrieve_container_file_content(call.caller, request), call)
+        backend, caller = call.backend, call.caller
+
+        async def size() -> int:
+            looked_up = RetrieveContainerFileRequest(container_id=request.container_id, file_id=request.file_id)
+            return (await backend.retrieve_container_file(caller, looked_up)).bytes
+
+        await send_content(Source(partial(backend.retrieve_container_file_content, caller), size), request, call)
 
     async def DeleteContainerFile(self, request: DeleteContainerFileRequest, call: Call) -> DeleteContainerFileResponse:
-        """Delete a file."""
+        """Delete a file, over REST only if it is the one that If-Match names."""
+        ask = RetrieveContainerFileContentRequest(container_id=request.container_id, file_id=request.file_id, length=0)
+        await require_etag(lambda: call.backend.retrieve_container_file_content(call.caller, ask), call)
         return await call.backend.delete_container_file(call.caller, request)

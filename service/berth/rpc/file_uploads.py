@@ -4,8 +4,9 @@ from collections.abc import AsyncIterator
 
 from berth.core.checks import check_integer, invalid, missing
 from berth.core.errors import InvalidRequestError
-from berth.rpc.forms import FILE
-from berth.rpc.uploads import StreamedBytes, bodies_of, provider_named, same
+from berth.core.providers import parse_provider
+from berth.rpc.bodies.forms import FILE
+from berth.rpc.uploads import StreamedBytes, bodies_of, same
 from berth.v1.file_pb2 import FileExpiresAfter
 from berth.v1.file_service_pb2 import CreateFileRequest
 
@@ -30,7 +31,7 @@ class StreamedFile(StreamedBytes):
     def _take(self, name: str, value: str) -> None:
         """Set a field that stands in the form. InvalidRequestError if it was given otherwise before."""
         if name == "provider":
-            self.provider = same(name, self.provider or None, provider_named(value))
+            self.provider = same(name, self.provider or None, parse_provider(value))
         elif name == "purpose":
             self.purpose = same(name, self.purpose, value)
         elif name == ANCHOR:
@@ -39,11 +40,11 @@ class StreamedFile(StreamedBytes):
             seconds = _seconds("expires_after.seconds", value)
             self._expiry().seconds = same("expires_after.seconds", self._expiry().seconds or None, seconds)
         else:
-            raise InvalidRequestError(f"Unknown parameter: '{name[:64]}'.", param=name[:64], code="unknown_parameter")
+            self._take_additional(name, value)
 
     def _take_late(self, name: str, value: str) -> None:
         """Set a field that stands behind the file: too late for what decides where the file goes to."""
-        if name == "provider" and provider_named(value) != self.provider:
+        if name == "provider" and parse_provider(value) != self.provider:
             raise invalid(name, "it must stand before the file")
         self._take(name, value)
 

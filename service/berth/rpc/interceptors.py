@@ -14,34 +14,34 @@ from structlog.typing import FilteringBoundLogger
 
 from berth.core.attempts import FailedAttempts
 from berth.core.caller import NO_LIMITS
-from berth.core.credentials import HEADERS, Credentials
+from berth.core.credentials import Credentials
 from berth.core.errors import AuthenticationError, BerthError, StorageError
 from berth.core.limits import Gate
 from berth.core.metrics import Metrics
 from berth.core.providers import PROVIDER_NAMES, PROVIDERS
-from berth.rpc import options
 from berth.rpc.call import Behavior, Call, Interceptor
+from berth.rpc.metadata import read_metadata
 from berth.rpc.options import read_options
-from berth.rpc.peer import FORWARDED_CERTIFICATE, FORWARDED_FOR
 from berth.rpc.status import refusal
-from berth.v1.provider_pb2 import PROVIDER_OPENAI
 
-MAX_REQUEST_ID_LENGTH = 128
 DEADLINE_SLACK_SECONDS = 0.05
 """A caller whose time is up says so, which may arrive a little before the time is up here."""
-_ORIGINAL_PATH = "x-envoy-original-path"
-"""Where Envoy's transcoder keeps the path of a REST request."""
-_OPENAI_PATHS = "/openai/"
 
 
-def request(log: FilteringBoundLogger, metrics: Metrics, *, new_request_id: Callable[[], str]) -> Interceptor:
-    """Return the interceptor that gives a call its id, its answer the facts about it, and log and metrics their due."""
+def request(
+    log: FilteringBoundLogger, metrics: Metrics, *, new_request_id: Callable[[], str], trusted_hops: int = 0
+) -> Interceptor:
+    """Return the interceptor that reads a call's metadata, completes its answer, and logs and counts it.
+
+    `trusted_hops` proxies in front of the service are believed where a call comes from.
+    """
 
     def intercept(proceed: Behavior) -> Behavior:
         async def behave(message: Any, call: Call) -> Any:
             started = perf_counter()
             metrics.call_began()
-            _read_metadata(call, new_request_id)
+            call.trusted_hops = trusted_hops
+            read_metadata(call, new_request_id)
             try:
                 response = await proceed(message, call)
                 if response is not None:
@@ -141,28 +141,6 @@ def _log_failure(log: FilteringBoundLogger, call: Call, error: StorageError) -> 
     """Log why the storage failed a call. What that comes from may name paths: it is for the log alone."""
     cause = None if error.__cause__ is None else f"{type(error.__cause__).__name__}: {error.__cause__}"
     log.error("storage.failed", request_id=call.request_id, reason=error.message, cause=cause)
-
-
-def _read_metadata(call: Call, new_request_id: Callable[[], str]) -> None:
-    for name, value in call.context.invocation_metadata() or ():
-        if not isinstance(value, str):
-            continue
-        if name in HEADERS:
-            call.credentials.append((name, value))
-        elif name in options.HEADERS:
-            call.options[name] = value
-        elif name == "x-request-id" and value.isascii() and value.isprintable():
-            # Anything else cannot be sent back: grpc would drop the whole answer for it.
-            call.request_id = value[:MAX_REQUEST_ID_LENGTH]
-        elif name == FORWARDED_FOR:
-            call.forwarded_for = value
-        elif name == FORWARDED_CERTIFICATE:
-            call.forwarded_certificate = value
-        elif name == _ORIGINAL_PATH:
-            call.is_rest = True
-            if value.startswith(_OPENAI_PATHS):
-                call.default_provider = PROVIDER_OPENAI
-    call.request_id = call.request_id or new_request_id()
 
 
 def _reason_to_cancel(call: Call) -> str:

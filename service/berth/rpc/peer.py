@@ -5,8 +5,10 @@ from collections.abc import Iterable, Mapping
 from ipaddress import ip_address
 from urllib.parse import unquote
 
+CLIENT = "x-berth-client"
+"""Where Berth's Envoy puts the address of who called it."""
 FORWARDED_FOR = "x-forwarded-for"
-"""Where Envoy puts the address of who called it, behind what was there before."""
+"""Where proxies put the address of who called them, behind what was there before."""
 FORWARDED_CERTIFICATE = "x-forwarded-client-cert"
 """Where Envoy puts what it has seen of the caller's certificate."""
 _UNKNOWN = "unknown"
@@ -16,16 +18,21 @@ _ELEMENT = re.compile(r'(?:[^,"]|"(?:[^"\\]|\\.)*")+')
 _PAIR = re.compile(r'(?:^|;)\s*(\w+)=("(?:[^"\\]|\\.)*"|[^;]*)')
 
 
-def source_of(peer: str, forwarded_for: str | None) -> str:
-    """Return the address of the caller, of the peer as grpc names it and of the header.
+def source_of(peer: str, forwarded: Mapping[str, str], *, trusted_hops: int = 0) -> str:
+    """Return the address of the caller, from the peer as grpc names it and from the headers of proxies.
 
-    The header is believed where the peer is on this machine, as Envoy is: only
-    its last address, which is the one that Envoy itself has seen.
+    The Envoy on this machine is believed, and says in a header of its own where a
+    request comes from. Of other proxies' headers the entry counts that the first
+    of the `trusted_hops` has written, and without any the last one of a proxy on
+    this machine.
     """
     address = _address(unquote(peer))
-    if forwarded_for and _is_here(address):
-        return forwarded_for.rpartition(",")[2].strip() or address
-    return address
+    is_here = _is_here(address)
+    if is_here and CLIENT in forwarded:
+        return forwarded[CLIENT]
+    hops = [hop.strip() for hop in forwarded.get(FORWARDED_FOR, "").split(",")]
+    count = trusted_hops or int(is_here)
+    return hops[-count] or address if 0 < count <= len(hops) else address
 
 
 def certificate_names(

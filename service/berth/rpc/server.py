@@ -1,18 +1,18 @@
 """The grpc.aio server: its limits, its services, health and reflection, and how it stops."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
 import grpc.aio
-from google.protobuf.descriptor import ServiceDescriptor
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from berth.rpc.admission import Admission
 from berth.rpc.call import Behavior, Call, Interceptor
-from berth.rpc.methods import service_handler
+from berth.rpc.json_methods import JsonBodies, json_handler
+from berth.rpc.methods import Services, service_handler
 
 MAX_MESSAGE_BYTES = 24 * 1024 * 1024
 """Above what Envoy lets through (16 MiB of JSON), so that Envoy is who refuses, with the envelope."""
@@ -43,25 +43,30 @@ OPTIONS: tuple[tuple[str, int], ...] = (
 
 
 class Server:
-    """Serves services on one address, with health (overall and per service) and reflection."""
+    """Serves services on one address, with health (overall and per service) and reflection.
+
+    `json_bodies` is what REST callers send JSON to; neither health nor reflection shows it.
+    """
 
     def __init__(
         self,
-        services: Mapping[ServiceDescriptor, object],
+        services: Services,
         *,
         admit: Admission,
         interceptors: Sequence[Interceptor],
+        json_bodies: JsonBodies | None = None,
     ) -> None:
         self._server = grpc.aio.server(options=OPTIONS, maximum_concurrent_rpcs=MAX_CONCURRENT_CALLS)
         self._running = RunningCalls()
         self._names = [service.full_name for service in services]
         self._health = health.aio.HealthServicer()
-        self._server.add_generic_rpc_handlers(
-            [
-                service_handler(service, handlers, admit=admit, interceptors=[self._running.intercept, *interceptors])
-                for service, handlers in services.items()
-            ]
-        )
+        outer = [self._running.intercept, *interceptors]
+        served = [
+            service_handler(service, owner, admit=admit, interceptors=outer) for service, owner in services.items()
+        ]
+        if json_bodies is not None:
+            served.append(json_handler(json_bodies, services, admit=admit, interceptors=outer))
+        self._server.add_generic_rpc_handlers(served)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         shown = (*self._names, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(shown, self._server)

@@ -23,9 +23,12 @@ from berth.core.errors import (
     InvalidRequestError,
     NotFoundError,
     PermissionDeniedError,
+    PreconditionFailedError,
     ProviderNotConfiguredError,
+    RangeNotSatisfiableError,
     RateLimitError,
     StorageError,
+    UnsupportedMediaTypeError,
     UnsupportedOperationError,
     UpstreamError,
     UpstreamTimeoutError,
@@ -36,6 +39,8 @@ DOMAIN = "berth.v1"
 """The domain of every ErrorInfo."""
 
 
+CHALLENGE = ("www-authenticate", 'Bearer realm="berth"')
+"""The header that says how to authenticate (RFC 9110, section 11.6.1)."""
 REPLAYED = ("idempotent-replayed", "true")
 """The header of what an earlier request with the same idempotency key was answered."""
 
@@ -46,7 +51,7 @@ class Row:
 
     `kind` None means that the type is the error's code; `code` stands where the
     error itself has none; `own` says that the service itself failed, and not the
-    caller or a provider.
+    caller or a provider; `reason` is what gRPC callers are told where there is no code.
     """
 
     status: StatusCode
@@ -54,6 +59,7 @@ class Row:
     kind: str | None
     code: str | None = None
     own: bool = False
+    reason: str | None = None
 
 
 _INVALID = "invalid_request_error"
@@ -61,19 +67,38 @@ _API = "api_error"
 
 TABLE: dict[type[BaseException], Row] = {
     InvalidRequestError: Row(StatusCode.INVALID_ARGUMENT, 400, _INVALID, "invalid_value"),
+    UnsupportedMediaTypeError: Row(StatusCode.INVALID_ARGUMENT, 415, _INVALID, "unsupported_media_type"),
+    PreconditionFailedError: Row(StatusCode.FAILED_PRECONDITION, 412, _INVALID, "precondition_failed"),
+    RangeNotSatisfiableError: Row(StatusCode.OUT_OF_RANGE, 416, _INVALID, "range_not_satisfiable"),
     UnsupportedOperationError: Row(StatusCode.FAILED_PRECONDITION, 400, _INVALID, "unsupported_operation"),
     ProviderNotConfiguredError: Row(StatusCode.FAILED_PRECONDITION, 400, _INVALID, "provider_not_configured"),
-    ContainerExpiredError: Row(StatusCode.FAILED_PRECONDITION, 400, _INVALID),
+    ContainerExpiredError: Row(StatusCode.FAILED_PRECONDITION, 400, _INVALID, reason="container_expired"),
     AuthenticationError: Row(StatusCode.UNAUTHENTICATED, 401, None),
     PermissionDeniedError: Row(StatusCode.PERMISSION_DENIED, 403, None),
-    NotFoundError: Row(StatusCode.NOT_FOUND, 404, _INVALID),
+    NotFoundError: Row(StatusCode.NOT_FOUND, 404, _INVALID, reason="not_found"),
     IdempotencyConflictError: Row(StatusCode.ABORTED, 409, _INVALID, "idempotency_in_progress"),
     RateLimitError: Row(StatusCode.RESOURCE_EXHAUSTED, 429, None),
     UpstreamError: Row(StatusCode.UNAVAILABLE, 503, _API, "provider_server_error"),
     StorageError: Row(StatusCode.UNAVAILABLE, 503, _API, "storage_unavailable", own=True),
     UpstreamTimeoutError: Row(StatusCode.DEADLINE_EXCEEDED, 504, _API, "request_timed_out"),
-    BaseException: Row(StatusCode.INTERNAL, 500, _API, own=True),
+    BaseException: Row(StatusCode.INTERNAL, 500, _API, own=True, reason="internal_error"),
 }
+
+
+_OF_TRANSCODER = {
+    StatusCode.INVALID_ARGUMENT: 400,
+    StatusCode.FAILED_PRECONDITION: 400,
+    StatusCode.OUT_OF_RANGE: 400,
+    StatusCode.UNAUTHENTICATED: 401,
+    StatusCode.PERMISSION_DENIED: 403,
+    StatusCode.NOT_FOUND: 404,
+    StatusCode.ABORTED: 409,
+    StatusCode.RESOURCE_EXHAUSTED: 429,
+    StatusCode.INTERNAL: 500,
+    StatusCode.UNAVAILABLE: 503,
+    StatusCode.DEADLINE_EXCEEDED: 504,
+}
+"""The HTTP status that Envoy's transcoder makes of a status of gRPC; another one has to be asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,15 +106,22 @@ class Refusal:
     """An error as it goes on the wire: the status, its text, and both kinds of details.
 
     `details` belong into the trailing metadata `grpc-status-details-bin`, and
-    `headers` beside them. `unforeseen` is the error itself where it is a bug,
+    `headers` beside them; `http` is the status that REST callers get. `unforeseen`
+    is the error itself where it is a bug,
     for the log alone.
     """
 
     status: StatusCode
     message: str
     details: bytes
+    http: int
     headers: tuple[tuple[str, str], ...] = ()
     unforeseen: BaseException | None = None
+
+    @property
+    def http_override(self) -> int | None:
+        """The HTTP status where the transcoder would make another one of `status`."""
+        return None if self.http == _OF_TRANSCODER[self.status] else self.http
 
 
 def refusal(error: BaseException, *, request_id: str, request_type: str, provider: str | None) -> Refusal:
@@ -109,7 +141,9 @@ def refusal(error: BaseException, *, request_id: str, request_type: str, provide
         extra_fields=ErrorExtraFields(provider=told.provider or provider, request_type=request_type),
     )
     standard = Status(
-        code=row.status.value[0], message=told.message, details=_details(told, code or told.kind or row.kind or "")
+        code=row.status.value[0],
+        message=told.message,
+        details=_details(told, code or told.reason or row.reason or told.kind or row.kind or ""),
     )
     # Both at once: parsers of either message skip the fields of the other.
     details = standard.SerializeToString() + reply.SerializeToString()
@@ -117,14 +151,19 @@ def refusal(error: BaseException, *, request_id: str, request_type: str, provide
         row.status,
         told.message,
         details,
+        http=row.http,
         headers=_headers(told),
         unforeseen=None if told is error else error,
     )
 
 
 def _headers(error: BerthError) -> tuple[tuple[str, str], ...]:
-    """Return what the SDKs of OpenAI read to decide whether they send the request again."""
+    """Return the headers of an error: whether to send the request again, and what HTTP asks for with its status."""
     replayed = (REPLAYED,) if error.is_replayed else ()
+    if isinstance(error, AuthenticationError):
+        return (CHALLENGE, *replayed)
+    if isinstance(error, RangeNotSatisfiableError):
+        return (("content-range", f"bytes */{error.size}"),)
     if error.is_final:
         return (("x-should-retry", "false"), *replayed)
     retry_after = error.retry_after_seconds

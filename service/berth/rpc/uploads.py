@@ -7,21 +7,25 @@ up to the file when the upload is opened, and the file while it is stored.
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
-import orjson
+from google.protobuf.struct_pb2 import Value
 
-from berth.core.checks import check_length, invalid, missing
+from berth.core.checks import invalid, missing
 from berth.core.errors import InvalidRequestError
-from berth.core.providers import PROVIDERS
-from berth.rpc.forms import FILE, Form
+from berth.core.providers import parse_provider
+from berth.rpc.bodies.forms import FILE, Form
+from berth.rpc.bodies.json_bodies import is_json, read_json
+from berth.rpc.bodies.json_fields import fill
+from berth.v1.additional_field_pb2 import AdditionalField
 from berth.v1.container_file_service_pb2 import CreateContainerFileRequest
 from berth.v1.file_service_pb2 import CreateFileRequest
 from berth.v1.provider_pb2 import Provider
 
-MAX_JSON_BYTES = 65_536
-"""Room for a JSON body, which holds an id and a path."""
+_JSON_FIELDS = frozenset({"file_id", "file_path", "provider"})
+_HINT = "To store a JSON document as a file, send it in a form, or with ?content_type=application/json."
 MAX_CONTENT_TYPE_LENGTH = 255
 _CONTENT_TYPE = re.compile(r"[\w.+-]+/[\w.+-]+(\s*;[\x20-\x7e]*)?", re.ASCII)
 
@@ -36,6 +40,7 @@ class StreamedBytes(ABC):
         self.provider: Provider = first.provider
         self.filename = first.filename if first.HasField("filename") else None
         self.content_type = first.content_type or None
+        self.additional_fields = list(first.additional_fields)
         self._chunks: AsyncIterator[bytes] = _nothing()
         self._has_bytes = False
 
@@ -56,6 +61,10 @@ class StreamedBytes(ABC):
     @abstractmethod
     def _take_late(self, name: str, value: str) -> None:
         """Set a field that stands behind the file."""
+
+    def _take_additional(self, name: str, value: str) -> None:
+        """Keep a field of a form that the contract does not know."""
+        self.additional_fields.append(AdditionalField(path=[name], value=Value(string_value=value)))
 
     async def _read_form(self, form: Form) -> bool:
         has_file = await form.find_file()
@@ -84,16 +93,17 @@ class StreamedBytes(ABC):
 class StreamedUpload(StreamedBytes):
     """An Upload (see core.backend) that is read from a stream of requests."""
 
-    def __init__(self, first: CreateContainerFileRequest) -> None:
+    def __init__(self, first: CreateContainerFileRequest, *, max_json_bytes: int) -> None:
         super().__init__(first)
+        self._max_json_bytes = max_json_bytes
         self.container_id = first.container_id
         self.file_path = first.file_path if first.HasField("file_path") else None
         self.file_id = first.file_id if first.HasField("file_id") else None
 
     async def read(self, bodies: AsyncIterator[bytes], *, body_type: str) -> None:
         """Read `bodies`, of the media type `body_type`, up to the file's first byte."""
-        if self.content_type is None and _media_type(body_type) == "application/json":
-            has_file = await self._read_json(bodies)
+        if self.content_type is None and is_json(body_type):
+            has_file = await self._read_json(bodies, body_type)
         else:
             has_file = await self._read_body(bodies, body_type=body_type)
         if has_file and self.file_id is not None:
@@ -102,12 +112,18 @@ class StreamedUpload(StreamedBytes):
             raise missing(FILE)
         self._check_content_type()
 
-    async def _read_json(self, bodies: AsyncIterator[bytes]) -> bool:
-        for name, value in _json_object(await _gather(bodies)).items():
-            if not isinstance(value, str):
-                message = f"Invalid '{name[:64]}': expected a string."
-                raise InvalidRequestError(message, param=name[:64], code="invalid_type")
-            self._take(name, value)
+    async def _read_json(self, bodies: AsyncIterator[bytes], body_type: str) -> bool:
+        with _hinting_at_files():
+            said = CreateContainerFileRequest()
+            fill(said, await read_json(body_type, bodies, maximum=self._max_json_bytes), names=_JSON_FIELDS)
+            if said.provider:
+                self.provider = same("provider", self.provider or None, said.provider)
+            for name in ("file_id", "file_path"):
+                if said.HasField(name):
+                    self._take(name, getattr(said, name))
+            self.additional_fields += said.additional_fields
+            if self.file_id is None:
+                raise missing(FILE)
         return False
 
     async def _read_bytes(self, bodies: AsyncIterator[bytes], body_type: str) -> bool:
@@ -117,13 +133,13 @@ class StreamedUpload(StreamedBytes):
     def _take(self, name: str, value: str) -> None:
         """Set a field that stands in the body. InvalidRequestError if it was given otherwise before."""
         if name == "provider":
-            self.provider = same(name, self.provider or None, provider_named(value))
+            self.provider = same(name, self.provider or None, parse_provider(value))
         elif name == "file_id":
             self.file_id = same(name, self.file_id, value)
         elif name == "file_path":
             self.file_path = same(name, self.file_path, value)
         else:
-            raise InvalidRequestError(f"Unknown parameter: '{name[:64]}'.", param=name[:64], code="unknown_parameter")
+            self._take_additional(name, value)
 
     def _take_late(self, name: str, value: str) -> None:
         """Set a field that stands behind the file: too late for all that decides where the file goes to."""
@@ -134,12 +150,12 @@ class StreamedUpload(StreamedBytes):
         self._take(name, value)
 
 
-async def open_upload(requests: AsyncIterator[CreateContainerFileRequest]) -> StreamedUpload:
+async def open_upload(requests: AsyncIterator[CreateContainerFileRequest], *, max_json_bytes: int) -> StreamedUpload:
     """Return the upload that `requests` carry. InvalidRequestError for a body that is none."""
     first = await anext(requests, None)
     if first is None:
         raise missing(FILE)
-    upload = StreamedUpload(first)
+    upload = StreamedUpload(first, max_json_bytes=max_json_bytes)
     await upload.read(bodies_of(first, requests), body_type=first.body.content_type)
     return upload
 
@@ -167,22 +183,15 @@ async def _nothing() -> AsyncIterator[bytes]:
         yield chunk
 
 
-async def _gather(bodies: AsyncIterator[bytes]) -> bytes:
-    gathered = bytearray()
-    async for body in bodies:
-        gathered += body
-        check_length(len(gathered), "body", maximum=MAX_JSON_BYTES, what="string", unit="length in bytes")
-    return bytes(gathered)
-
-
-def _json_object(text: bytes) -> dict[str, object]:
+@contextmanager
+def _hinting_at_files() -> Iterator[None]:
+    """Say in an error of a JSON body that it is the body's, and how a file is sent that is itself JSON."""
     try:
-        value = orjson.loads(text)
-    except orjson.JSONDecodeError as error:
-        raise InvalidRequestError(f"Invalid JSON body: {error}.", param="body", code="invalid_json") from error
-    if not isinstance(value, dict):
-        raise InvalidRequestError("Invalid JSON body: expected an object.", param="body", code="invalid_type")
-    return value
+        yield
+    except InvalidRequestError as error:
+        error.message = f"{error.message} {_HINT}"
+        error.param = error.param or "body"
+        raise
 
 
 def _both() -> InvalidRequestError:
@@ -192,13 +201,6 @@ def _both() -> InvalidRequestError:
 
 def _media_type(content_type: str) -> str:
     return content_type.partition(";")[0].strip().lower()
-
-
-def provider_named(name: str) -> Provider:
-    """Return the provider of a short name. InvalidRequestError if there is none."""
-    if name not in PROVIDERS:
-        raise invalid("provider", f"there is no provider '{name[:64]}'")
-    return PROVIDERS[name]
 
 
 def same(name: str, before: T | None, given: T) -> T:

@@ -1,3 +1,4 @@
+from berth.v1 import additional_field_pb2 as _additional_field_pb2
 from berth.v1 import container_file_pb2 as _container_file_pb2
 from berth.v1 import extra_fields_pb2 as _extra_fields_pb2
 from berth.v1 import options_pb2 as _options_pb2
@@ -15,7 +16,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class CreateContainerFileRequest(_message.Message):
-    __slots__ = ("container_id", "provider", "file_path", "filename", "file_id", "content_type", "body")
+    __slots__ = ("container_id", "provider", "file_path", "filename", "file_id", "content_type", "body", "additional_fields")
     CONTAINER_ID_FIELD_NUMBER: _ClassVar[int]
     PROVIDER_FIELD_NUMBER: _ClassVar[int]
     FILE_PATH_FIELD_NUMBER: _ClassVar[int]
@@ -23,6 +24,7 @@ class CreateContainerFileRequest(_message.Message):
     FILE_ID_FIELD_NUMBER: _ClassVar[int]
     CONTENT_TYPE_FIELD_NUMBER: _ClassVar[int]
     BODY_FIELD_NUMBER: _ClassVar[int]
+    ADDITIONAL_FIELDS_FIELD_NUMBER: _ClassVar[int]
     container_id: str
     provider: _provider_pb2.Provider
     file_path: str
@@ -30,7 +32,8 @@ class CreateContainerFileRequest(_message.Message):
     file_id: str
     content_type: str
     body: _httpbody_pb2.HttpBody
-    def __init__(self, container_id: _Optional[str] = ..., provider: _Optional[_Union[_provider_pb2.Provider, str]] = ..., file_path: _Optional[str] = ..., filename: _Optional[str] = ..., file_id: _Optional[str] = ..., content_type: _Optional[str] = ..., body: _Optional[_Union[_httpbody_pb2.HttpBody, _Mapping]] = ...) -> None: ...
+    additional_fields: _containers.RepeatedCompositeFieldContainer[_additional_field_pb2.AdditionalField]
+    def __init__(self, container_id: _Optional[str] = ..., provider: _Optional[_Union[_provider_pb2.Provider, str]] = ..., file_path: _Optional[str] = ..., filename: _Optional[str] = ..., file_id: _Optional[str] = ..., content_type: _Optional[str] = ..., body: _Optional[_Union[_httpbody_pb2.HttpBody, _Mapping]] = ..., additional_fields: _Optional[_Iterable[_Union[_additional_field_pb2.AdditionalField, _Mapping]]] = ...) -> None: ...
 
 class ListContainerFilesRequest(_message.Message):
     __slots__ = ("container_id", "provider", "limit", "after", "order")

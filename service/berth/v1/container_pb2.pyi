@@ -1,5 +1,6 @@
 from berth.v1 import extra_fields_pb2 as _extra_fields_pb2
 from berth.v1 import options_pb2 as _options_pb2
+from berth.v1 import provider_pb2 as _provider_pb2
 from google.api import field_behavior_pb2 as _field_behavior_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
@@ -33,7 +34,7 @@ NETWORK_POLICY_TYPE_DISABLED: NetworkPolicyType
 NETWORK_POLICY_TYPE_ALLOWLIST: NetworkPolicyType
 
 class Container(_message.Message):
-    __slots__ = ("id", "object", "name", "created_at", "status", "expires_after", "last_active_at", "memory_limit", "metadata", "network_policy", "extra_fields")
+    __slots__ = ("id", "object", "name", "created_at", "status", "expires_after", "last_active_at", "memory_limit", "metadata", "network_policy", "extra_fields", "provider")
     class MetadataEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -52,6 +53,7 @@ class Container(_message.Message):
     METADATA_FIELD_NUMBER: _ClassVar[int]
     NETWORK_POLICY_FIELD_NUMBER: _ClassVar[int]
     EXTRA_FIELDS_FIELD_NUMBER: _ClassVar[int]
+    PROVIDER_FIELD_NUMBER: _ClassVar[int]
     id: str
     object: str
     name: str
@@ -63,7 +65,8 @@ class Container(_message.Message):
     metadata: _containers.ScalarMap[str, str]
     network_policy: NetworkPolicy
     extra_fields: _extra_fields_pb2.ExtraFields
-    def __init__(self, id: _Optional[str] = ..., object: _Optional[str] = ..., name: _Optional[str] = ..., created_at: _Optional[int] = ..., status: _Optional[_Union[ContainerStatus, str]] = ..., expires_after: _Optional[_Union[ExpiresAfter, _Mapping]] = ..., last_active_at: _Optional[int] = ..., memory_limit: _Optional[str] = ..., metadata: _Optional[_Mapping[str, str]] = ..., network_policy: _Optional[_Union[NetworkPolicy, _Mapping]] = ..., extra_fields: _Optional[_Union[_extra_fields_pb2.ExtraFields, _Mapping]] = ...) -> None: ...
+    provider: _provider_pb2.Provider
+    def __init__(self, id: _Optional[str] = ..., object: _Optional[str] = ..., name: _Optional[str] = ..., created_at: _Optional[int] = ..., status: _Optional[_Union[ContainerStatus, str]] = ..., expires_after: _Optional[_Union[ExpiresAfter, _Mapping]] = ..., last_active_at: _Optional[int] = ..., memory_limit: _Optional[str] = ..., metadata: _Optional[_Mapping[str, str]] = ..., network_policy: _Optional[_Union[NetworkPolicy, _Mapping]] = ..., extra_fields: _Optional[_Union[_extra_fields_pb2.ExtraFields, _Mapping]] = ..., provider: _Optional[_Union[_provider_pb2.Provider, str]] = ...) -> None: ...
 
 class ExpiresAfter(_message.Message):
     __slots__ = ("anchor", "minutes")

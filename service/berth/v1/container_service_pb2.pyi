@@ -1,3 +1,4 @@
+from berth.v1 import additional_field_pb2 as _additional_field_pb2
 from berth.v1 import container_pb2 as _container_pb2
 from berth.v1 import extra_fields_pb2 as _extra_fields_pb2
 from berth.v1 import provider_pb2 as _provider_pb2
@@ -13,7 +14,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class CreateContainerRequest(_message.Message):
-    __slots__ = ("provider", "name", "expires_after", "file_ids", "memory_limit", "metadata", "network_policy", "skills")
+    __slots__ = ("provider", "name", "expires_after", "file_ids", "memory_limit", "metadata", "network_policy", "skills", "additional_fields")
     class MetadataEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -29,6 +30,7 @@ class CreateContainerRequest(_message.Message):
     METADATA_FIELD_NUMBER: _ClassVar[int]
     NETWORK_POLICY_FIELD_NUMBER: _ClassVar[int]
     SKILLS_FIELD_NUMBER: _ClassVar[int]
+    ADDITIONAL_FIELDS_FIELD_NUMBER: _ClassVar[int]
     provider: _provider_pb2.Provider
     name: str
     expires_after: _container_pb2.ExpiresAfter
@@ -37,7 +39,8 @@ class CreateContainerRequest(_message.Message):
     metadata: _containers.ScalarMap[str, str]
     network_policy: NetworkPolicyParam
     skills: _containers.RepeatedCompositeFieldContainer[Skill]
-    def __init__(self, provider: _Optional[_Union[_provider_pb2.Provider, str]] = ..., name: _Optional[str] = ..., expires_after: _Optional[_Union[_container_pb2.ExpiresAfter, _Mapping]] = ..., file_ids: _Optional[_Iterable[str]] = ..., memory_limit: _Optional[str] = ..., metadata: _Optional[_Mapping[str, str]] = ..., network_policy: _Optional[_Union[NetworkPolicyParam, _Mapping]] = ..., skills: _Optional[_Iterable[_Union[Skill, _Mapping]]] = ...) -> None: ...
+    additional_fields: _containers.RepeatedCompositeFieldContainer[_additional_field_pb2.AdditionalField]
+    def __init__(self, provider: _Optional[_Union[_provider_pb2.Provider, str]] = ..., name: _Optional[str] = ..., expires_after: _Optional[_Union[_container_pb2.ExpiresAfter, _Mapping]] = ..., file_ids: _Optional[_Iterable[str]] = ..., memory_limit: _Optional[str] = ..., metadata: _Optional[_Mapping[str, str]] = ..., network_policy: _Optional[_Union[NetworkPolicyParam, _Mapping]] = ..., skills: _Optional[_Iterable[_Union[Skill, _Mapping]]] = ..., additional_fields: _Optional[_Iterable[_Union[_additional_field_pb2.AdditionalField, _Mapping]]] = ...) -> None: ...
 
 class NetworkPolicyParam(_message.Message):
     __slots__ = ("type", "allowed_domains", "domain_secrets")
@@ -86,18 +89,20 @@ class SkillSource(_message.Message):
     def __init__(self, type: _Optional[str] = ..., media_type: _Optional[str] = ..., data: _Optional[str] = ...) -> None: ...
 
 class ListContainersRequest(_message.Message):
-    __slots__ = ("provider", "limit", "after", "order", "name")
+    __slots__ = ("provider", "limit", "after", "order", "name", "status")
     PROVIDER_FIELD_NUMBER: _ClassVar[int]
     LIMIT_FIELD_NUMBER: _ClassVar[int]
     AFTER_FIELD_NUMBER: _ClassVar[int]
     ORDER_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
+    STATUS_FIELD_NUMBER: _ClassVar[int]
     provider: _provider_pb2.Provider
     limit: int
     after: str
     order: str
     name: str
-    def __init__(self, provider: _Optional[_Union[_provider_pb2.Provider, str]] = ..., limit: _Optional[int] = ..., after: _Optional[str] = ..., order: _Optional[str] = ..., name: _Optional[str] = ...) -> None: ...
+    status: _container_pb2.ContainerStatus
+    def __init__(self, provider: _Optional[_Union[_provider_pb2.Provider, str]] = ..., limit: _Optional[int] = ..., after: _Optional[str] = ..., order: _Optional[str] = ..., name: _Optional[str] = ..., status: _Optional[_Union[_container_pb2.ContainerStatus, str]] = ...) -> None: ...
 
 class ListContainersResponse(_message.Message):
     __slots__ = ("object", "data", "first_id", "last_id", "has_more", "extra_fields")

@@ -25,13 +25,14 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14\x62\x65rth/v1/error.proto\x12\x08\x62\x65rth.v1\x1a\x1cgoogle/protobuf/struct.proto\"\x97\x01\n\nErrorReply\x12%\n\x05\x65rror\x18\xe8\x07 \x01(\x0b\x32\x15.berth.v1.ErrorDetail\x12\x19\n\x10is_bifrost_error\x18\xe9\x07 \x01(\x08\x12\x14\n\x0bstatus_code\x18\xea\x07 \x01(\x05\x12\x31\n\x0c\x65xtra_fields\x18\xeb\x07 \x01(\x0b\x32\x1a.berth.v1.ErrorExtraFields\"y\n\x0b\x45rrorDetail\x12\x0f\n\x07message\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\t\x12%\n\x05param\x18\x03 \x01(\x0b\x32\x16.google.protobuf.Value\x12$\n\x04\x63ode\x18\x04 \x01(\x0b\x32\x16.google.protobuf.Value\"b\n\x10\x45rrorExtraFields\x12\x15\n\x08provider\x18\x01 \x01(\tH\x00\x88\x01\x01\x12\x19\n\x0crequest_type\x18\x02 \x01(\tH\x01\x88\x01\x01\x42\x0b\n\t_providerB\x0f\n\r_request_typeb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14\x62\x65rth/v1/error.proto\x12\x08\x62\x65rth.v1\x1a\x1cgoogle/protobuf/struct.proto\"\x97\x01\n\nErrorReply\x12%\n\x05\x65rror\x18\xe8\x07 \x01(\x0b\x32\x15.berth.v1.ErrorDetail\x12\x19\n\x10is_bifrost_error\x18\xe9\x07 \x01(\x08\x12\x14\n\x0bstatus_code\x18\xea\x07 \x01(\x05\x12\x31\n\x0c\x65xtra_fields\x18\xeb\x07 \x01(\x0b\x32\x1a.berth.v1.ErrorExtraFields\"y\n\x0b\x45rrorDetail\x12\x0f\n\x07message\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\t\x12%\n\x05param\x18\x03 \x01(\x0b\x32\x16.google.protobuf.Value\x12$\n\x04\x63ode\x18\x04 \x01(\x0b\x32\x16.google.protobuf.Value\"b\n\x10\x45rrorExtraFields\x12\x15\n\x08provider\x18\x01 \x01(\tH\x00\x88\x01\x01\x12\x19\n\x0crequest_type\x18\x02 \x01(\tH\x01\x88\x01\x01\x42\x0b\n\t_providerB\x0f\n\r_request_typeB)\n\x08\x62\x65rth.v1P\x01Z\x10\x62\x65rth/v1;berthv1\xaa\x02\x08\x42\x65rth.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'berth.v1.error_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\010berth.v1P\001Z\020berth/v1;berthv1\252\002\010Berth.V1'
   _globals['_ERRORREPLY']._serialized_start=65
   _globals['_ERRORREPLY']._serialized_end=216
   _globals['_ERRORDETAIL']._serialized_start=218

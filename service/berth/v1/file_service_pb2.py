@@ -22,6 +22,7 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from berth.v1 import additional_field_pb2 as berth_dot_v1_dot_additional__field__pb2
 from berth.v1 import extra_fields_pb2 as berth_dot_v1_dot_extra__fields__pb2
 from berth.v1 import file_pb2 as berth_dot_v1_dot_file__pb2
 from berth.v1 import options_pb2 as berth_dot_v1_dot_options__pb2
@@ -32,13 +33,14 @@ from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior_
 from google.api import httpbody_pb2 as google_dot_api_dot_httpbody__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1b\x62\x65rth/v1/file_service.proto\x12\x08\x62\x65rth.v1\x1a\x1b\x62\x65rth/v1/extra_fields.proto\x1a\x13\x62\x65rth/v1/file.proto\x1a\x16\x62\x65rth/v1/options.proto\x1a\x17\x62\x65rth/v1/provider.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x17google/api/client.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/httpbody.proto\"\x99\x02\n\x11\x43reateFileRequest\x12$\n\x08provider\x18\x01 \x01(\x0e\x32\x12.berth.v1.Provider\x12\x14\n\x07purpose\x18\x02 \x01(\tH\x00\x88\x01\x01\x12\x15\n\x08\x66ilename\x18\x03 \x01(\tH\x01\x88\x01\x01\x12\x36\n\rexpires_after\x18\x04 \x01(\x0b\x32\x1a.berth.v1.FileExpiresAfterH\x02\x88\x01\x01\x12\x19\n\x0c\x63ontent_type\x18\x05 \x01(\tH\x03\x88\x01\x01\x12\"\n\x04\x62ody\x18\x06 \x01(\x0b\x32\x14.google.api.HttpBodyB\n\n\x08_purposeB\x0b\n\t_filenameB\x10\n\x0e_expires_afterB\x0f\n\r_content_type\"\xb4\x01\n\x10ListFilesRequest\x12$\n\x08provider\x18\x01 \x01(\x0e\x32\x12.berth.v1.Provider\x12\x12\n\x05limit\x18\x02 \x01(\x05H\x00\x88\x01\x01\x12\x12\n\x05\x61\x66ter\x18\x03 \x01(\tH\x01\x88\x01\x01\x12\x12\n\x05order\x18\x04 \x01(\tH\x02\x88\x01\x01\x12\x14\n\x07purpose\x18\x05 \x01(\tH\x03\x88\x01\x01\x42\x08\n\x06_limitB\x08\n\x06_afterB\x08\n\x06_orderB\n\n\x08_purpose\"\xdd\x01\n\x11ListFilesResponse\x12\x14\n\x06object\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\"\n\x04\x64\x61ta\x18\x02 \x03(\x0b\x32\x0e.berth.v1.FileB\x04\xe2\x41\x01\x03\x12\x16\n\x08\x66irst_id\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\x12\x15\n\x07last_id\x18\x04 \x01(\tB\x04\xe2\x41\x01\x03\x12\x16\n\x08has_more\x18\x05 \x01(\x08\x42\x04\xe2\x41\x01\x03\x12\x36\n\x0c\x65xtra_fields\x18\x06 \x01(\x0b\x32\x15.berth.v1.ExtraFieldsB\x04\xe2\x41\x01\x03H\x00\x88\x01\x01\x42\x0f\n\r_extra_fields\"R\n\x13RetrieveFileRequest\x12\x15\n\x07\x66ile_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12$\n\x08provider\x18\x02 \x01(\x0e\x32\x12.berth.v1.Provider\"\xad\x01\n\x1aRetrieveFileContentRequest\x12\x15\n\x07\x66ile_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12$\n\x08provider\x18\x02 \x01(\x0e\x32\x12.berth.v1.Provider\x12\x1d\n\x06offset\x18\x03 \x01(\x03\x42\x08\xe8\xe0\x18\xff\xff\xff\xff\x0fH\x00\x88\x01\x01\x12\x1d\n\x06length\x18\x04 \x01(\x03\x42\x08\xe8\xe0\x18\xff\xff\xff\xff\x0fH\x01\x88\x01\x01\x42\t\n\x07_offsetB\t\n\x07_length\"P\n\x11\x44\x65leteFileRequest\x12\x15\n\x07\x66ile_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12$\n\x08provider\x18\x02 \x01(\x0e\x32\x12.berth.v1.Provider\"\x9c\x01\n\x12\x44\x65leteFileResponse\x12\x10\n\x02id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x14\n\x06object\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x15\n\x07\x64\x65leted\x18\x03 \x01(\x08\x42\x04\xe2\x41\x01\x03\x12\x36\n\x0c\x65xtra_fields\x18\x04 \x01(\x0b\x32\x15.berth.v1.ExtraFieldsB\x04\xe2\x41\x01\x03H\x00\x88\x01\x01\x42\x0f\n\r_extra_fields2\x97\x04\n\x0b\x46ileService\x12T\n\nCreateFile\x12\x1b.berth.v1.CreateFileRequest\x1a\x0e.berth.v1.File\"\x17\x82\xd3\xe4\x93\x02\x11\"\t/v1/files:\x04\x62ody(\x01\x12W\n\tListFiles\x12\x1a.berth.v1.ListFilesRequest\x1a\x1b.berth.v1.ListFilesResponse\"\x11\x82\xd3\xe4\x93\x02\x0b\x12\t/v1/files\x12\x64\n\x0cRetrieveFile\x12\x1d.berth.v1.RetrieveFileRequest\x1a\x0e.berth.v1.File\"%\xda\x41\x07\x66ile_id\x82\xd3\xe4\x93\x02\x15\x12\x13/v1/files/{file_id}\x12\x82\x01\n\x13RetrieveFileContent\x12$.berth.v1.RetrieveFileContentRequest\x1a\x14.google.api.HttpBody\"-\xda\x41\x07\x66ile_id\x82\xd3\xe4\x93\x02\x1d\x12\x1b/v1/files/{file_id}/content0\x01\x12n\n\nDeleteFile\x12\x1b.berth.v1.DeleteFileRequest\x1a\x1c.berth.v1.DeleteFileResponse\"%\xda\x41\x07\x66ile_id\x82\xd3\xe4\x93\x02\x15*\x13/v1/files/{file_id}b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1b\x62\x65rth/v1/file_service.proto\x12\x08\x62\x65rth.v1\x1a\x1f\x62\x65rth/v1/additional_field.proto\x1a\x1b\x62\x65rth/v1/extra_fields.proto\x1a\x13\x62\x65rth/v1/file.proto\x1a\x16\x62\x65rth/v1/options.proto\x1a\x17\x62\x65rth/v1/provider.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x17google/api/client.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/httpbody.proto\"\xcf\x02\n\x11\x43reateFileRequest\x12$\n\x08provider\x18\x01 \x01(\x0e\x32\x12.berth.v1.Provider\x12\x14\n\x07purpose\x18\x02 \x01(\tH\x00\x88\x01\x01\x12\x15\n\x08\x66ilename\x18\x03 \x01(\tH\x01\x88\x01\x01\x12\x36\n\rexpires_after\x18\x04 \x01(\x0b\x32\x1a.berth.v1.FileExpiresAfterH\x02\x88\x01\x01\x12\x19\n\x0c\x63ontent_type\x18\x05 \x01(\tH\x03\x88\x01\x01\x12\"\n\x04\x62ody\x18\x06 \x01(\x0b\x32\x14.google.api.HttpBody\x12\x34\n\x11\x61\x64\x64itional_fields\x18\x07 \x03(\x0b\x32\x19.berth.v1.AdditionalFieldB\n\n\x08_purposeB\x0b\n\t_filenameB\x10\n\x0e_expires_afterB\x0f\n\r_content_type\"\xb4\x01\n\x10ListFilesRequest\x12$\n\x08provider\x18\x01 \x01(\x0e\x32\x12.berth.v1.Provider\x12\x12\n\x05limit\x18\x02 \x01(\x05H\x00\x88\x01\x01\x12\x12\n\x05\x61\x66ter\x18\x03 \x01(\tH\x01\x88\x01\x01\x12\x12\n\x05order\x18\x04 \x01(\tH\x02\x88\x01\x01\x12\x14\n\x07purpose\x18\x05 \x01(\tH\x03\x88\x01\x01\x42\x08\n\x06_limitB\x08\n\x06_afterB\x08\n\x06_orderB\n\n\x08_purpose\"\xdd\x01\n\x11ListFilesResponse\x12\x14\n\x06object\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\"\n\x04\x64\x61ta\x18\x02 \x03(\x0b\x32\x0e.berth.v1.FileB\x04\xe2\x41\x01\x03\x12\x16\n\x08\x66irst_id\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\x12\x15\n\x07last_id\x18\x04 \x01(\tB\x04\xe2\x41\x01\x03\x12\x16\n\x08has_more\x18\x05 \x01(\x08\x42\x04\xe2\x41\x01\x03\x12\x36\n\x0c\x65xtra_fields\x18\x06 \x01(\x0b\x32\x15.berth.v1.ExtraFieldsB\x04\xe2\x41\x01\x03H\x00\x88\x01\x01\x42\x0f\n\r_extra_fields\"R\n\x13RetrieveFileRequest\x12\x15\n\x07\x66ile_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12$\n\x08provider\x18\x02 \x01(\x0e\x32\x12.berth.v1.Provider\"\xad\x01\n\x1aRetrieveFileContentRequest\x12\x15\n\x07\x66ile_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12$\n\x08provider\x18\x02 \x01(\x0e\x32\x12.berth.v1.Provider\x12\x1d\n\x06offset\x18\x03 \x01(\x03\x42\x08\xe8\xe0\x18\xff\xff\xff\xff\x0fH\x00\x88\x01\x01\x12\x1d\n\x06length\x18\x04 \x01(\x03\x42\x08\xe8\xe0\x18\xff\xff\xff\xff\x0fH\x01\x88\x01\x01\x42\t\n\x07_offsetB\t\n\x07_length\"P\n\x11\x44\x65leteFileRequest\x12\x15\n\x07\x66ile_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12$\n\x08provider\x18\x02 \x01(\x0e\x32\x12.berth.v1.Provider\"\x9c\x01\n\x12\x44\x65leteFileResponse\x12\x10\n\x02id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x14\n\x06object\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x15\n\x07\x64\x65leted\x18\x03 \x01(\x08\x42\x04\xe2\x41\x01\x03\x12\x36\n\x0c\x65xtra_fields\x18\x04 \x01(\x0b\x32\x15.berth.v1.ExtraFieldsB\x04\xe2\x41\x01\x03H\x00\x88\x01\x01\x42\x0f\n\r_extra_fields2\x97\x04\n\x0b\x46ileService\x12T\n\nCreateFile\x12\x1b.berth.v1.CreateFileRequest\x1a\x0e.berth.v1.File\"\x17\x82\xd3\xe4\x93\x02\x11\"\t/v1/files:\x04\x62ody(\x01\x12W\n\tListFiles\x12\x1a.berth.v1.ListFilesRequest\x1a\x1b.berth.v1.ListFilesResponse\"\x11\x82\xd3\xe4\x93\x02\x0b\x12\t/v1/files\x12\x64\n\x0cRetrieveFile\x12\x1d.berth.v1.RetrieveFileRequest\x1a\x0e.berth.v1.File\"%\xda\x41\x07\x66ile_id\x82\xd3\xe4\x93\x02\x15\x12\x13/v1/files/{file_id}\x12\x82\x01\n\x13RetrieveFileContent\x12$.berth.v1.RetrieveFileContentRequest\x1a\x14.google.api.HttpBody\"-\xda\x41\x07\x66ile_id\x82\xd3\xe4\x93\x02\x1d\x12\x1b/v1/files/{file_id}/content0\x01\x12n\n\nDeleteFile\x12\x1b.berth.v1.DeleteFileRequest\x1a\x1c.berth.v1.DeleteFileResponse\"%\xda\x41\x07\x66ile_id\x82\xd3\xe4\x93\x02\x15*\x13/v1/files/{file_id}B)\n\x08\x62\x65rth.v1P\x01Z\x10\x62\x65rth/v1;berthv1\xaa\x02\x08\x42\x65rth.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'berth.v1.file_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\010berth.v1P\001Z\020berth/v1;berthv1\252\002\010Berth.V1'
   _globals['_LISTFILESRESPONSE'].fields_by_name['object']._loaded_options = None
   _globals['_LISTFILESRESPONSE'].fields_by_name['object']._serialized_options = b'\342A\001\003'
   _globals['_LISTFILESRESPONSE'].fields_by_name['data']._loaded_options = None
@@ -79,20 +81,20 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_FILESERVICE'].methods_by_name['RetrieveFileContent']._serialized_options = b'\332A\007file_id\202\323\344\223\002\035\022\033/v1/files/{file_id}/content'
   _globals['_FILESERVICE'].methods_by_name['DeleteFile']._loaded_options = None
   _globals['_FILESERVICE'].methods_by_name['DeleteFile']._serialized_options = b'\332A\007file_id\202\323\344\223\002\025*\023/v1/files/{file_id}'
-  _globals['_CREATEFILEREQUEST']._serialized_start=256
-  _globals['_CREATEFILEREQUEST']._serialized_end=537
-  _globals['_LISTFILESREQUEST']._serialized_start=540
-  _globals['_LISTFILESREQUEST']._serialized_end=720
-  _globals['_LISTFILESRESPONSE']._serialized_start=723
-  _globals['_LISTFILESRESPONSE']._serialized_end=944
-  _globals['_RETRIEVEFILEREQUEST']._serialized_start=946
-  _globals['_RETRIEVEFILEREQUEST']._serialized_end=1028
-  _globals['_RETRIEVEFILECONTENTREQUEST']._serialized_start=1031
-  _globals['_RETRIEVEFILECONTENTREQUEST']._serialized_end=1204
-  _globals['_DELETEFILEREQUEST']._serialized_start=1206
-  _globals['_DELETEFILEREQUEST']._serialized_end=1286
-  _globals['_DELETEFILERESPONSE']._serialized_start=1289
-  _globals['_DELETEFILERESPONSE']._serialized_end=1445
-  _globals['_FILESERVICE']._serialized_start=1448
-  _globals['_FILESERVICE']._serialized_end=1983
+  _globals['_CREATEFILEREQUEST']._serialized_start=289
+  _globals['_CREATEFILEREQUEST']._serialized_end=624
+  _globals['_LISTFILESREQUEST']._serialized_start=627
+  _globals['_LISTFILESREQUEST']._serialized_end=807
+  _globals['_LISTFILESRESPONSE']._serialized_start=810
+  _globals['_LISTFILESRESPONSE']._serialized_end=1031
+  _globals['_RETRIEVEFILEREQUEST']._serialized_start=1033
+  _globals['_RETRIEVEFILEREQUEST']._serialized_end=1115
+  _globals['_RETRIEVEFILECONTENTREQUEST']._serialized_start=1118
+  _globals['_RETRIEVEFILECONTENTREQUEST']._serialized_end=1291
+  _globals['_DELETEFILEREQUEST']._serialized_start=1293
+  _globals['_DELETEFILEREQUEST']._serialized_end=1373
+  _globals['_DELETEFILERESPONSE']._serialized_start=1376
+  _globals['_DELETEFILERESPONSE']._serialized_end=1532
+  _globals['_FILESERVICE']._serialized_start=1535
+  _globals['_FILESERVICE']._serialized_end=2070
 # @@protoc_insertion_point(module_scope)

@@ -1,3 +1,4 @@
+from berth.v1 import additional_field_pb2 as _additional_field_pb2
 from berth.v1 import extra_fields_pb2 as _extra_fields_pb2
 from berth.v1 import file_pb2 as _file_pb2
 from berth.v1 import options_pb2 as _options_pb2
@@ -15,20 +16,22 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class CreateFileRequest(_message.Message):
-    __slots__ = ("provider", "purpose", "filename", "expires_after", "content_type", "body")
+    __slots__ = ("provider", "purpose", "filename", "expires_after", "content_type", "body", "additional_fields")
     PROVIDER_FIELD_NUMBER: _ClassVar[int]
     PURPOSE_FIELD_NUMBER: _ClassVar[int]
     FILENAME_FIELD_NUMBER: _ClassVar[int]
     EXPIRES_AFTER_FIELD_NUMBER: _ClassVar[int]
     CONTENT_TYPE_FIELD_NUMBER: _ClassVar[int]
     BODY_FIELD_NUMBER: _ClassVar[int]
+    ADDITIONAL_FIELDS_FIELD_NUMBER: _ClassVar[int]
     provider: _provider_pb2.Provider
     purpose: str
     filename: str
     expires_after: _file_pb2.FileExpiresAfter
     content_type: str
     body: _httpbody_pb2.HttpBody
-    def __init__(self, provider: _Optional[_Union[_provider_pb2.Provider, str]] = ..., purpose: _Optional[str] = ..., filename: _Optional[str] = ..., expires_after: _Optional[_Union[_file_pb2.FileExpiresAfter, _Mapping]] = ..., content_type: _Optional[str] = ..., body: _Optional[_Union[_httpbody_pb2.HttpBody, _Mapping]] = ...) -> None: ...
+    additional_fields: _containers.RepeatedCompositeFieldContainer[_additional_field_pb2.AdditionalField]
+    def __init__(self, provider: _Optional[_Union[_provider_pb2.Provider, str]] = ..., purpose: _Optional[str] = ..., filename: _Optional[str] = ..., expires_after: _Optional[_Union[_file_pb2.FileExpiresAfter, _Mapping]] = ..., content_type: _Optional[str] = ..., body: _Optional[_Union[_httpbody_pb2.HttpBody, _Mapping]] = ..., additional_fields: _Optional[_Iterable[_Union[_additional_field_pb2.AdditionalField, _Mapping]]] = ...) -> None: ...
 
 class ListFilesRequest(_message.Message):
     __slots__ = ("provider", "limit", "after", "order", "purpose")

@@ -25,11 +25,12 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import descriptor_pb2 as google_dot_protobuf_dot_descriptor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x62\x65rth/v1/options.proto\x12\x08\x62\x65rth.v1\x1a google/protobuf/descriptor.proto:3\n\x07maximum\x12\x1d.google.protobuf.FieldOptions\x18\x8d\x8c\x03 \x01(\x04\x88\x01\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x62\x65rth/v1/options.proto\x12\x08\x62\x65rth.v1\x1a google/protobuf/descriptor.proto:3\n\x07maximum\x12\x1d.google.protobuf.FieldOptions\x18\x8d\x8c\x03 \x01(\x04\x88\x01\x01\x42)\n\x08\x62\x65rth.v1P\x01Z\x10\x62\x65rth/v1;berthv1\xaa\x02\x08\x42\x65rth.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'berth.v1.options_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\010berth.v1P\001Z\020berth/v1;berthv1\252\002\010Berth.V1'
 # @@protoc_insertion_point(module_scope)

@@ -24,13 +24,14 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x62\x65rth/v1/provider.proto\x12\x08\x62\x65rth.v1*\x9c\x04\n\x08Provider\x12\x18\n\x14PROVIDER_UNSPECIFIED\x10\x00\x12\x13\n\x0fPROVIDER_OPENAI\x10\x01\x12\x12\n\x0ePROVIDER_AZURE\x10\x02\x12\x16\n\x12PROVIDER_ANTHROPIC\x10\x03\x12\x14\n\x10PROVIDER_BEDROCK\x10\x04\x12\x13\n\x0fPROVIDER_COHERE\x10\x05\x12\x13\n\x0fPROVIDER_VERTEX\x10\x06\x12\x11\n\rPROVIDER_VLLM\x10\x07\x12\x14\n\x10PROVIDER_MISTRAL\x10\x08\x12\x13\n\x0fPROVIDER_OLLAMA\x10\t\x12\x11\n\rPROVIDER_GROQ\x10\n\x12\x10\n\x0cPROVIDER_SGL\x10\x0b\x12\x15\n\x11PROVIDER_PARASAIL\x10\x0c\x12\x17\n\x13PROVIDER_PERPLEXITY\x10\r\x12\x16\n\x12PROVIDER_REPLICATE\x10\x0e\x12\x15\n\x11PROVIDER_CEREBRAS\x10\x0f\x12\x13\n\x0fPROVIDER_GEMINI\x10\x10\x12\x17\n\x13PROVIDER_OPENROUTER\x10\x11\x12\x17\n\x13PROVIDER_ELEVENLABS\x10\x12\x12\x18\n\x14PROVIDER_HUGGINGFACE\x10\x13\x12\x13\n\x0fPROVIDER_NEBIUS\x10\x14\x12\x10\n\x0cPROVIDER_XAI\x10\x15\x12\x13\n\x0fPROVIDER_RUNWAY\x10\x16\x12\x16\n\x12PROVIDER_FIREWORKS\x10\x17\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x62\x65rth/v1/provider.proto\x12\x08\x62\x65rth.v1*\x9c\x04\n\x08Provider\x12\x18\n\x14PROVIDER_UNSPECIFIED\x10\x00\x12\x13\n\x0fPROVIDER_OPENAI\x10\x01\x12\x12\n\x0ePROVIDER_AZURE\x10\x02\x12\x16\n\x12PROVIDER_ANTHROPIC\x10\x03\x12\x14\n\x10PROVIDER_BEDROCK\x10\x04\x12\x13\n\x0fPROVIDER_COHERE\x10\x05\x12\x13\n\x0fPROVIDER_VERTEX\x10\x06\x12\x11\n\rPROVIDER_VLLM\x10\x07\x12\x14\n\x10PROVIDER_MISTRAL\x10\x08\x12\x13\n\x0fPROVIDER_OLLAMA\x10\t\x12\x11\n\rPROVIDER_GROQ\x10\n\x12\x10\n\x0cPROVIDER_SGL\x10\x0b\x12\x15\n\x11PROVIDER_PARASAIL\x10\x0c\x12\x17\n\x13PROVIDER_PERPLEXITY\x10\r\x12\x16\n\x12PROVIDER_REPLICATE\x10\x0e\x12\x15\n\x11PROVIDER_CEREBRAS\x10\x0f\x12\x13\n\x0fPROVIDER_GEMINI\x10\x10\x12\x17\n\x13PROVIDER_OPENROUTER\x10\x11\x12\x17\n\x13PROVIDER_ELEVENLABS\x10\x12\x12\x18\n\x14PROVIDER_HUGGINGFACE\x10\x13\x12\x13\n\x0fPROVIDER_NEBIUS\x10\x14\x12\x10\n\x0cPROVIDER_XAI\x10\x15\x12\x13\n\x0fPROVIDER_RUNWAY\x10\x16\x12\x16\n\x12PROVIDER_FIREWORKS\x10\x17\x42)\n\x08\x62\x65rth.v1P\x01Z\x10\x62\x65rth/v1;berthv1\xaa\x02\x08\x42\x65rth.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'berth.v1.provider_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\010berth.v1P\001Z\020berth/v1;berthv1\252\002\010Berth.V1'
   _globals['_PROVIDER']._serialized_start=38
   _globals['_PROVIDER']._serialized_end=578
 # @@protoc_insertion_point(module_scope)

@@ -46,7 +46,8 @@ class UpstreamAccount:
     """Sends orders, with the right key, as often as it takes, and returns good answers alone.
 
     `ring` has the keys that are configured, and `lacks` the operations that the
-    provider is not asked for. `now` gives seconds since 1970, `random` a number
+    provider is not asked for; `forwards_unknown` says whether it gets fields that the
+    contract does not know. `now` gives seconds since 1970, `random` a number
     from 0 to below 1, and `sleep` waits for a number of seconds. Connections are
     opened when they are first needed, or by `open`; `close` closes them.
 
@@ -68,6 +69,7 @@ class UpstreamAccount:
         name = provider_name(provider)
         self.provider = provider
         self.lacks = settings.flavor.lacks
+        self.forwards_unknown = settings.forwards_unknown
         self.ring = KeyRing(settings.keys, provider=name, now=now, random=random, log=log, metrics=metrics)
         self._timeout_seconds = settings.timeout_seconds
         self._secrets = frozenset(settings.extra_headers.values())

@@ -10,8 +10,10 @@ from typing import Any, TypeVar
 import orjson
 from google.protobuf.json_format import MessageToDict
 
+from berth.adapters.upstream.additional import with_additional
 from berth.adapters.upstream.errors import unreadable
 from berth.core.backend import Upload
+from berth.core.providers import PROVIDERS
 from berth.v1.container_file_pb2 import ContainerFile
 from berth.v1.container_file_service_pb2 import ListContainerFilesResponse
 from berth.v1.container_pb2 import (
@@ -40,11 +42,12 @@ class _Malformed(Exception):  # noqa: N818 - it never leaves this module
 def new_container_json(request: CreateContainerRequest) -> dict[str, object]:
     """Return the body that creates the container of `request`: all of it but whose it is to be."""
     body: dict[str, Any] = MessageToDict(request, preserving_proto_field_name=True)
-    body.pop("provider", None)
+    for name in ("provider", "additional_fields"):
+        body.pop(name, None)
     policy = body.get("network_policy", {})
     if isinstance(policy.get("type"), str):
         policy["type"] = policy["type"].removeprefix(_POLICY).lower()
-    return body
+    return with_additional(body, request.additional_fields)
 
 
 def copied_file_json(upload: Upload) -> dict[str, object]:
@@ -52,12 +55,14 @@ def copied_file_json(upload: Upload) -> dict[str, object]:
     body: dict[str, object] = {"file_id": upload.file_id}
     if upload.file_path is not None:
         body["file_path"] = upload.file_path
-    return body
+    return with_additional(body, upload.additional_fields)
 
 
 def container_of(value: object, *, provider: str) -> Container:
     """Return the container that a JSON object describes. UpstreamError if it describes none."""
-    return _read(_container, value, provider=provider, noun="container")
+    container = _read(_container, value, provider=provider, noun="container")
+    container.provider = PROVIDERS[provider]
+    return container
 
 
 def file_of(value: object, *, provider: str, container_id: str) -> ContainerFile:

@@ -4,6 +4,7 @@ import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from warnings import catch_warnings, simplefilter
 
 from aiohttp import (
@@ -28,6 +29,7 @@ from berth.v1.provider_pb2 import Provider
 _DEFAULT_CONTENT_TYPE = "application/octet-stream"
 _PARTIAL, _BEYOND_END = 206, 416
 _RANGE = re.compile(r"bytes (?:(\d+)-(\d+)|\*)/(\d+|\*)")
+_ETAG = re.compile(r'(W/)?"[\x21\x23-\x7e]{0,128}"')
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _MAX_LENGTH = 2**63 - 1
 
@@ -74,14 +76,19 @@ async def content_of(reply: Reply, span: Span, *, provider: Provider, done: Call
     if length is None:
         await chunks.reach()
     digest = headers.get("x-content-sha256", "")
+    sha256 = digest if _SHA256.fullmatch(digest) else None
+    etag = headers.get("ETag") or (f'"{sha256}"' if sha256 else "")
     return Content(
         provider=provider,
         filename=_filename(headers.get("Content-Disposition")),
         content_type=headers.get("Content-Type") or _DEFAULT_CONTENT_TYPE if response else _DEFAULT_CONTENT_TYPE,
-        sha256=digest if _SHA256.fullmatch(digest) else None,
+        sha256=sha256,
         length=length,
         chunks=chunks,
         close=chunks.close,
+        size=_whole_size(reply),
+        etag=etag if _ETAG.fullmatch(etag) else None,
+        modified_at=_moment(headers.get("Last-Modified")),
     )
 
 
@@ -122,6 +129,22 @@ def _size(headers: Mapping[str, str]) -> int | None:
     """Return the size of the whole file; a server that has to stream may say it in a header of its own."""
     size = headers.get("Content-Length") or headers.get("x-content-length") or ""
     return int(size) if size.isascii() and size.isdecimal() else None
+
+
+def _whole_size(reply: Reply) -> int | None:
+    """Return the size of the whole file, whatever part of it comes; None if the provider does not say."""
+    if reply.status not in {_PARTIAL, _BEYOND_END}:
+        return _size(reply.headers)
+    found = _RANGE.fullmatch(reply.headers.get("Content-Range", ""))
+    return int(found[3]) if found and found[3].isdecimal() else None
+
+
+def _moment(date: str | None) -> int | None:
+    """Return the time of an HTTP date, in seconds since 1970; None for what is none."""
+    try:
+        return None if date is None else int(parsedate_to_datetime(date).timestamp())
+    except (ValueError, OverflowError):
+        return None
 
 
 def _filename(disposition: str | None) -> str:

@@ -1,23 +1,27 @@
 """What each operation on a file, in no container, sends to a provider; see `orders`."""
 
+from functools import partial
 from urllib.parse import quote
 
+from berth.adapters.upstream.additional import form_fields
 from berth.adapters.upstream.answers import is_identifier
 from berth.adapters.upstream.download import Span
 from berth.adapters.upstream.form import UploadForm
 from berth.adapters.upstream.orders import headers_of
 from berth.adapters.upstream.session import Order
+from berth.core.additional_fields import FILE_FIELDS, refuse_unknown
 from berth.core.caller import Caller
-from berth.core.checks import missing, shown
-from berth.core.errors import NotFoundError
+from berth.core.checks import file_not_found, missing
 from berth.core.file_backend import FileUpload
 
 _ROOT = "/files"
 
 
-def new_file(caller: Caller, upload: FileUpload) -> Order:
-    """Return what makes a file. InvalidRequestError for a name that cannot be; the provider judges the rest."""
-    form = UploadForm(upload, lambda: _fields(upload))
+def new_file(caller: Caller, upload: FileUpload, *, forwards_unknown: bool) -> Order:
+    """Return what makes a file; see `orders.new_file`. The provider judges the rest."""
+    fields = partial(_fields, upload, forwards_unknown=forwards_unknown)
+    fields()  # what is wrong from the start costs no upload
+    form = UploadForm(upload, fields)
     return Order("POST", _ROOT, headers=headers_of(caller), form=form)
 
 
@@ -31,18 +35,20 @@ def content(caller: Caller, file_id: str, span: Span) -> Order:
     return Order("GET", f"{_path(file_id)}/content", headers=headers_of(caller) | span.headers, streamed=True)
 
 
-def _fields(upload: FileUpload) -> dict[str, str]:
+def _fields(upload: FileUpload, *, forwards_unknown: bool) -> dict[str, str]:
     """Return the fields of the form that are known by now."""
+    if not forwards_unknown:
+        refuse_unknown(upload.additional_fields, known=FILE_FIELDS)
     given = {"purpose": upload.purpose}
     if upload.expires_after is not None:
         given["expires_after[anchor]"] = upload.expires_after.anchor
         given["expires_after[seconds]"] = str(upload.expires_after.seconds or "")
-    return {name: value for name, value in given.items() if value}
+    return {name: value for name, value in given.items() if value} | form_fields(upload.additional_fields)
 
 
 def _path(file_id: str) -> str:
     if not file_id:
         raise missing("file_id")
     if not is_identifier(file_id):
-        raise NotFoundError(f"File {shown(file_id)} not found.")
+        raise file_not_found(file_id)
     return f"{_ROOT}/{quote(file_id, safe='')}"

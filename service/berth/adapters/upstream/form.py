@@ -8,6 +8,8 @@ from berth.core.backend import Upload
 from berth.core.file_backend import FileUpload
 from berth.core.paths import clean_filename
 
+_ESCAPES = str.maketrans({'"': "%22", "\r": "%0D", "\n": "%0A"})
+"""How a field's name stands in quotes (WHATWG HTML): a caller's own may have any character."""
 _DEFAULT_CONTENT_TYPE = "application/octet-stream"
 
 
@@ -77,7 +79,7 @@ class UploadForm:
         yield f"--{self._boundary}--\r\n".encode()
 
     def _field(self, name: str, value: str) -> bytes:
-        return self._head(f'name="{name}"') + value.encode() + b"\r\n"
+        return self._head(f'name="{name.translate(_ESCAPES)}"') + value.encode() + b"\r\n"
 
     def _head(self, disposition: str, content_type: str | None = None) -> bytes:
         kind = f"\r\nContent-Type: {content_type}" if content_type else ""

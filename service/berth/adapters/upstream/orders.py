@@ -3,18 +3,20 @@
 Ids come from callers: they are escaped, and what cannot be an id is not sent.
 """
 
+from functools import partial
 from urllib.parse import quote, urlencode
 
 import orjson
 
+from berth.adapters.upstream.additional import form_fields
 from berth.adapters.upstream.answers import copied_file_json, is_identifier, new_container_json
 from berth.adapters.upstream.download import Span
 from berth.adapters.upstream.form import UploadForm
 from berth.adapters.upstream.session import Order
+from berth.core.additional_fields import CONTAINER_FILE_FIELDS, refuse_unknown
 from berth.core.backend import Upload
 from berth.core.caller import Caller
-from berth.core.checks import missing, shown
-from berth.core.errors import NotFoundError
+from berth.core.checks import container_file_not_found, container_not_found, missing
 from berth.core.paging import paging
 from berth.v1.container_file_service_pb2 import (
     DeleteContainerFileRequest,
@@ -46,11 +48,17 @@ def container(method: str, caller: Caller, container_id: str) -> Order:
     return Order(method, _container_path(container_id), headers=headers_of(caller))
 
 
-def new_file(caller: Caller, upload: Upload) -> Order:
-    """Return what puts a file into a container. InvalidRequestError for a name that cannot be."""
+def new_file(caller: Caller, upload: Upload, *, forwards_unknown: bool) -> Order:
+    """Return what puts a file into a container.
+
+    InvalidRequestError for a name that cannot be, and for fields that the
+    contract does not know unless it `forwards_unknown` ones.
+    """
     path = f"{_container_path(upload.container_id)}/files"
+    fields = partial(_fields, upload, forwards_unknown=forwards_unknown)
+    fields()  # what is wrong from the start costs no upload
     if upload.file_id is None:
-        return Order("POST", path, headers=headers_of(caller), form=UploadForm(upload, lambda: _fields(upload)))
+        return Order("POST", path, headers=headers_of(caller), form=UploadForm(upload, fields))
     return Order("POST", path, headers=headers_of(caller), body=orjson.dumps(copied_file_json(upload)))
 
 
@@ -73,16 +81,19 @@ def content(caller: Caller, request: FileRequest, span: Span) -> Order:
     return Order("GET", f"{_file_path(request)}/content", headers=headers, streamed=True)
 
 
-def _fields(upload: Upload) -> dict[str, str]:
+def _fields(upload: Upload, *, forwards_unknown: bool) -> dict[str, str]:
     """Return the fields of the form that are known by now."""
-    return {} if upload.file_path is None else {"file_path": upload.file_path}
+    if not forwards_unknown:
+        refuse_unknown(upload.additional_fields, known=CONTAINER_FILE_FIELDS)
+    given = {} if upload.file_path is None else {"file_path": upload.file_path}
+    return given | form_fields(upload.additional_fields)
 
 
 def _container_path(container_id: str) -> str:
     if not container_id:
         raise missing("container_id")
     if not is_identifier(container_id):
-        raise NotFoundError(f"Container {shown(container_id)} not found.")
+        raise container_not_found(container_id)
     return f"{_ROOT}/{quote(container_id, safe='')}"
 
 
@@ -91,7 +102,7 @@ def _file_path(request: FileRequest) -> str:
     if not request.file_id:
         raise missing("file_id")
     if not is_identifier(request.file_id):
-        raise NotFoundError(f"File {shown(request.file_id)} not found on container {shown(request.container_id)}.")
+        raise container_file_not_found(request.container_id, request.file_id)
     return f"{path}/files/{quote(request.file_id, safe='')}"
 
 

@@ -52,6 +52,7 @@ class UpstreamSettings:
     `timeout_seconds` bounds a whole operation with all its attempts, and of a
     transfer each wait for the provider; `connect_seconds` bounds TCP and TLS of
     one connection. `ca_file` is trusted besides the system's own authorities.
+    `forwards_unknown` says whether fields that the contract does not know are sent on.
     """
 
     base_url: str
@@ -66,6 +67,7 @@ class UpstreamSettings:
     api_version: str | None = None
     max_connections: int = 100
     max_answer_bytes: int = 16 * MIB
+    forwards_unknown: bool = True
 
     @property
     def root(self) -> str:

@@ -1,6 +1,6 @@
 """A multipart form as it streams in: text fields, and one file.
 
-The grammar is python-multipart's. Here are the rules: which part is the file,
+The grammar is that of `multipart`. Here are the rules: which part is the file,
 how long everything else may be, and that nothing is missing at the end. What
 headers say is the business of `form_headers`.
 """
@@ -9,18 +9,14 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from time import monotonic
 
-from python_multipart.exceptions import MultipartParseError
-from python_multipart.multipart import MultipartParser
-
-from berth.core.checks import check_length
+from berth.core.checks import check_length, unknown_parameter
 from berth.core.errors import InvalidRequestError
-from berth.rpc.form_headers import PartHeaders, boundary_of, malformed, text
+from berth.rpc.bodies.form_headers import PartHeaders, boundary_of, text
+from berth.rpc.bodies.multipart import Event, Headers, MultipartSplitter, PartBegins, malformed
 
 FILE = "file"
 MAX_FIELD_BYTES = 4096
 MAX_PARTS = 16
-MAX_HEADERS = 8
-MAX_HEADER_BYTES = 4096
 MAX_FRAME_BYTES = 131_072
 """Room for all that is not the file: headers and fields of all parts, and what stands before, between and behind."""
 _PIECE_BYTES = 65_536
@@ -45,28 +41,11 @@ class Form:
         self._pieces = _pieces(bodies)
         self._take = take
         self._take_late = take_late
-        self._headers = PartHeaders()
-        self._parser = MultipartParser(
-            boundary_of(content_type),
-            {
-                "on_part_begin": self._part_begun,
-                "on_header_field": self._headers.add_name,
-                "on_header_value": self._headers.add_value,
-                "on_header_end": self._headers.end_header,
-                "on_headers_finished": self._headers_ended,
-                "on_part_data": self._data,
-                "on_part_end": self._part_ended,
-                "on_end": self._form_ended,
-            },
-            max_header_count=MAX_HEADERS,
-            max_header_size=MAX_HEADER_BYTES,
-        )
+        self._splitter = MultipartSplitter(boundary_of(content_type))
         self.filename: str | None = None
         self.content_type: str | None = None
         self._parts = 0
         self._file_seen = False
-        self._begun = False
-        self._ended = False
         self._frame_bytes = 0
         self._field: str | None = None
         self._value = bytearray()
@@ -92,61 +71,55 @@ class Form:
         """Parse the next piece; False at the end. InvalidRequestError for what is no form."""
         piece = await anext(self._pieces, None)
         if piece is None:
-            if not self._ended:
+            if not self._splitter.has_ended:
                 raise malformed("the body ends before the form does")
             return False
         self._frame_bytes += len(piece)
-        try:
-            self._parser.write(self._without_preamble(piece))
-        except MultipartParseError as error:
-            raise malformed(str(error)) from error
+        for event in self._splitter.feed(piece):
+            self._handle(event)
         if self._frame_bytes > MAX_FRAME_BYTES:
             raise malformed(f"it has more than {MAX_FRAME_BYTES} bytes beside the file")
         return True
 
-    def _without_preamble(self, piece: bytes) -> bytes:
-        """Skip empty lines before the form. The parser skips more or less, as the network cuts them."""
-        if not self._begun:
-            piece = piece.lstrip(b"\r\n")
-            self._begun = bool(piece)
-        return piece
-
-    def _part_begun(self) -> None:
-        self._parts += 1
-        if self._parts > MAX_PARTS:
-            raise malformed(f"it has more than {MAX_PARTS} parts")
-        self._headers.begin()
-        self._value = bytearray()
-
-    def _headers_ended(self) -> None:
-        name, filename = self._headers.names()
-        self._headers.check_encoding()
-        self._field = None if name == FILE else name
-        if name == FILE:
-            self._file_begun(filename)
-
-    def _file_begun(self, filename: str | None) -> None:
-        if self._file_seen:
-            raise InvalidRequestError("Only one file can be sent at a time.", param=FILE, code="duplicate_parameter")
-        self._file_seen = True
-        self.content_type = self._headers.content_type()
-        self.filename = filename
-
-    def _data(self, data: bytes, start: int, end: int) -> None:
-        if self._field is None:
-            self._pending.append(data[start:end])
-            self._frame_bytes -= end - start
-            return
-        self._value += data[start:end]
-        check_length(len(self._value), self._field[:64], maximum=MAX_FIELD_BYTES, what="string", unit="length")
-
-    def _part_ended(self) -> None:
-        if self._field is not None:
+    def _handle(self, event: Event) -> None:
+        if isinstance(event, bytes):
+            self._add(event)
+        elif isinstance(event, PartBegins):
+            self._begin_part(event.headers)
+        elif self._field is not None:
             take = self._take_late if self._file_seen else self._take
             take(self._field, text(bytes(self._value), f"the field '{self._field[:64]}'"))
 
-    def _form_ended(self) -> None:
-        self._ended = True
+    def _begin_part(self, headers: Headers) -> None:
+        self._parts += 1
+        if self._parts > MAX_PARTS:
+            raise malformed(f"it has more than {MAX_PARTS} parts")
+        part = PartHeaders(headers)
+        name, filename = part.names()
+        part.check_encoding()
+        self._field, self._value = name, bytearray()
+        if name == FILE:
+            self._begin_file(filename, part.content_type())
+        elif filename is not None:
+            error = unknown_parameter(name[:64])
+            error.message = f"The part '{name[:64]}' has a file: a file belongs in the part '{FILE}'."
+            raise error
+
+    def _begin_file(self, filename: str | None, content_type: str | None) -> None:
+        if self._file_seen:
+            raise InvalidRequestError("Only one file can be sent at a time.", param=FILE, code="duplicate_parameter")
+        self._field = None
+        self._file_seen = True
+        self.content_type = content_type
+        self.filename = filename
+
+    def _add(self, data: bytes) -> None:
+        if self._field is None:
+            self._pending.append(data)
+            self._frame_bytes -= len(data)
+            return
+        self._value += data
+        check_length(len(self._value), self._field[:64], maximum=MAX_FIELD_BYTES, what="string", unit="length")
 
 
 async def _pieces(bodies: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

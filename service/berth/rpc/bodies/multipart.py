@@ -1,0 +1,167 @@
+"""Split a multipart body into its parts as it arrives (RFC 2046, section 5.1).
+
+What stands before the first boundary and behind the last is skipped, blanks
+behind a boundary are allowed, and a header may be folded into several lines.
+"""
+
+import re
+from collections.abc import Iterator
+from enum import Enum
+from typing import NamedTuple
+
+from berth.core.checks import invalid
+from berth.core.errors import InvalidRequestError
+
+MAX_HEADERS = 8
+MAX_HEADER_BYTES = 4096
+MAX_PADDING_BYTES = 1024
+_HEADER = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+)[ \t]*:([^\r\n\0]*)")
+_FOLDED = re.compile(rb"[ \t][^\r\n\0]*")
+_PADDING = re.compile(rb"[ \t]*")
+_LINE_END, _DASHES = b"\r\n", b"--"
+
+Headers = list[tuple[bytes, bytes]]
+
+
+class PartBegins(NamedTuple):
+    """A part begins, with these headers: their names in lower case, their values unfolded."""
+
+    headers: Headers
+
+
+class PartEnds(NamedTuple):
+    """The part that began last is over."""
+
+
+Event = PartBegins | bytes | PartEnds
+"""What is found in a body; bytes are those of the part that began last."""
+
+
+class _State(Enum):
+    PREAMBLE = "preamble"
+    HEADERS = "headers"
+    CONTENT = "content"
+    EPILOGUE = "epilogue"
+
+
+class MultipartSplitter:
+    """Splits what it is fed at `boundary`, which has no control characters.
+
+    Between two pieces it keeps no more than one header line or one boundary, and
+    it looks at each byte a bounded number of times. InvalidRequestError for
+    headers that are malformed, too many or too long.
+    """
+
+    def __init__(self, boundary: bytes) -> None:
+        self._delimiter = _LINE_END + _DASHES + boundary
+        self._rest = _LINE_END  # so that the first delimiter may stand at the very beginning
+        self._at = 0
+        self._state = _State.PREAMBLE
+        self._headers: Headers = []
+        self._header_bytes = 0
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the last boundary was found."""
+        return self._state is _State.EPILOGUE
+
+    def feed(self, piece: bytes) -> Iterator[Event]:
+        """Yield what `piece` brings. All of it must be taken before the next piece is fed."""
+        self._rest, self._at = self._rest[self._at :] + piece, 0
+        before = None
+        while before != (self._state, self._at):
+            before = self._state, self._at
+            if self._state is _State.HEADERS:
+                yield from self._read_header()
+            elif self._state is _State.EPILOGUE:
+                self._at = len(self._rest)
+            else:
+                yield from self._read_content()
+
+    def _read_header(self) -> Iterator[Event]:
+        """Read a line of headers, or the empty line behind them."""
+        end = self._rest.find(_LINE_END, self._at)
+        if end < 0:
+            self._check_length(len(self._rest) - self._at - 1)  # the last byte may be half of the line's end
+            return
+        line = self._rest[self._at : end]
+        self._at = end + len(_LINE_END)
+        if line:
+            self._add_header(line)
+        else:
+            self._state = _State.CONTENT
+            yield PartBegins(self._headers)
+
+    def _add_header(self, line: bytes) -> None:
+        if self._headers and _FOLDED.fullmatch(line):
+            self._check_length(len(line))
+            name, value = self._headers.pop()
+            self._headers.append((name, value + line))
+        else:
+            found = _HEADER.fullmatch(line)
+            if found is None:
+                raise malformed("a part has a line among its headers that is no header")
+            if len(self._headers) == MAX_HEADERS:
+                raise malformed(f"a part has more than {MAX_HEADERS} headers")
+            self._header_bytes = 0
+            self._check_length(len(line))
+            self._headers.append((found[1].lower(), found[2].lstrip(b" \t")))
+        self._header_bytes += len(line)
+
+    def _check_length(self, length: int) -> None:
+        """Check the length of a header with all its lines, `length` of which are not counted yet."""
+        if self._header_bytes + length > MAX_HEADER_BYTES:
+            raise malformed(f"a part has a header of more than {MAX_HEADER_BYTES} bytes")
+
+    def _read_content(self) -> Iterator[Event]:
+        """Read up to the next boundary, and it, too, if it is whole."""
+        at = self._rest.find(self._delimiter, self._at)
+        if at < 0:
+            yield from self._content(self._begin_of_delimiter())
+            return
+        following = self._behind(at + len(self._delimiter))
+        if following is None:
+            yield from self._content(at)
+            return
+        state, end = following
+        if state is _State.CONTENT:
+            yield from self._content(end)
+            return
+        yield from self._content(at)
+        if self._state is _State.CONTENT:
+            yield PartEnds()
+        self._at, self._state, self._headers, self._header_bytes = end, state, [], 0
+
+    def _content(self, end: int) -> Iterator[Event]:
+        """Yield what stands before `end`, unless it is before the first part."""
+        if self._state is _State.CONTENT and end > self._at:
+            yield self._rest[self._at : end]
+        self._at = max(end, self._at)
+
+    def _begin_of_delimiter(self) -> int:
+        """Return where, at the end of what has arrived, a delimiter may begin."""
+        begin = self._rest.rfind(b"\r", max(self._at, len(self._rest) - len(self._delimiter) + 1))
+        return begin if begin >= 0 and self._delimiter.startswith(self._rest[begin:]) else len(self._rest)
+
+    def _behind(self, at: int) -> tuple[_State, int] | None:
+        """Return what follows a delimiter that ends at `at`, and where; None if that has not arrived.
+
+        It is content if the line goes on with anything but blanks.
+        """
+        rest = self._rest
+        if rest.startswith(_DASHES, at):
+            return _State.EPILOGUE, at + len(_DASHES)
+        padded = _PADDING.match(rest, at)
+        end = padded.end() if padded else at
+        if end - at > MAX_PADDING_BYTES:
+            raise malformed(f"a boundary has more than {MAX_PADDING_BYTES} blanks behind it")
+        if rest.startswith(_LINE_END, end):
+            return _State.HEADERS, end + len(_LINE_END)
+        begun = rest[end:] if end > at else rest[at:]
+        is_open = begun in {b"", b"\r"} or (end == at and begun == b"-")
+        return None if is_open else (_State.CONTENT, at)
+
+
+def malformed(reason: str) -> InvalidRequestError:
+    """Return the error for what is no form."""
+    return invalid("body", f"the multipart form is malformed: {reason}")
