@@ -62,8 +62,9 @@ UNCOUNTED = ("env", "-u", "COVERAGE_PROCESS_CONFIG")
 
 
 def environment() -> dict[str, str]:
-    """Return the environment without any settings of Berth's."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("BERTH_")}
+    """Return the environment without any settings of Berth's, and without the size of the terminal of the tests."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("BERTH_")}
+    return {name: value for name, value in kept.items() if name not in {"COLUMNS", "LINES"}}
 
 
 def start(folder: Path, settings: Mapping[str, object], *, name: str = "berth", inside: Sequence[str] = ()) -> Berth:

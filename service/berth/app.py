@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 import structlog
-from google.protobuf import descriptor_pool
+from google.protobuf.descriptor_pool import DescriptorPool
 from structlog.typing import FilteringBoundLogger
 
 from berth.adapters.memory_limits import MemoryLimits
@@ -154,9 +154,11 @@ def _sweep_now_and_then(sweeper: Sweeper, stack: AsyncExitStack, log: FilteringB
 
 def build_json_bodies(default_max_bytes: int, *, passes_skills: bool) -> JsonBodies:
     """Return what reads JSON bodies. Where a provider may get skills whole, a create has room for one."""
-    pool = descriptor_pool.Default()
-    file = json_bodies(load_contract())
-    pool.Add(file)
+    contract = load_contract()
+    file = json_bodies(contract)
+    pool = DescriptorPool()  # of its own: reflection shows what is in the default one
+    for one in (*contract.file, file):
+        pool.Add(one)
     service = pool.FindServiceByName(f"{file.package}.{file.service[0].name}")
     larger = {"CreateContainer": default_max_bytes + MAX_SKILL_LENGTH} if passes_skills else {}
     return JsonBodies(service, default_max_bytes, larger)

@@ -9,6 +9,7 @@ than most others take in all.
 
 import sys
 from functools import partial
+from importlib import metadata
 from io import TextIOWrapper
 from typing import Annotated, NoReturn
 
@@ -24,12 +25,13 @@ from berth.launch.address import MAX_PORT
 from berth.launch.envoy_process import EnvoyEndedError
 from berth.launch.refusal import StartError
 
+DISTRIBUTION = "berth"
+"""The name on package indexes."""
 BROKEN = 1
 REFUSED = 2
 
 commands = typer.Typer(
     help="The Containers API for every AI provider, as gRPC and as REST.",
-    add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
@@ -37,6 +39,13 @@ commands = typer.Typer(
 commands.add_typer(containers, name="containers")
 commands.add_typer(files, name="files")
 commands.add_typer(keys, name="keys")
+
+
+def _show_version(is_asked: bool) -> None:  # noqa: FBT001 - a callback of typer's
+    if is_asked:
+        typer.echo(f"berth {metadata.version(DISTRIBUTION)}")
+        raise typer.Exit
+
 
 RestPort = Annotated[int | None, typer.Option(min=0, max=MAX_PORT, help="REST port; 0 picks a free one.")]
 GrpcPort = Annotated[int | None, typer.Option(min=0, max=MAX_PORT, help="gRPC port; 0 picks a free one.")]
@@ -89,6 +98,16 @@ def envoy_config(
     settings = edge_settings(loaded, loaded.listen.grpc)
     document = envoy_filter(settings) if istio else bootstrap(settings)
     typer.echo(to_yaml(document), nl=False)
+
+
+@commands.callback()
+def options(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version, and exit.")
+    ] = False,
+) -> None:
+    """Serve the Containers API for every AI provider, as gRPC and as REST, or use it."""
 
 
 def main() -> None:

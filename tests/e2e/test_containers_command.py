@@ -1,8 +1,16 @@
 """`berth containers` beside a running Berth: what people and scripts see, and what is never sent."""
 
+import fcntl
 import json
+import os
+import pty
 import re
+import struct
+import subprocess
+import sys
+import termios
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import httpx2
@@ -106,13 +114,6 @@ def test_what_cannot_be_is_refused(shell: Shell, arguments: tuple[str, ...], sta
     assert "sk-bf" not in errors
 
 
-def test_without_a_key_the_server_says_so(shell: Shell, berth: Berth) -> None:
-    """Its own words are what is printed, and nothing else."""
-    answer = httpx2.get(f"{berth.rest}/v1/containers").json()
-    stranger = Shell(shell.folder, {"BERTH_SERVER": berth.grpc})
-    assert stranger.run("containers", "list") == (1, "", f"berth: {answer['error']['message']}\n")
-
-
 def test_a_server_that_is_not_there(shell: Shell) -> None:
     """The sentence names the address."""
     with refusing() as url:
@@ -169,3 +170,69 @@ def test_another_authority_is_not_trusted(guarded: tuple[Path, Berth]) -> None:
     shell = Shell(folder, {"BERTH_SERVER": berth.grpc, "BERTH_KEY": KEY, "BERTH_CA": "other.crt"})
     reason = "unable to get local issuer certificate"
     assert shell.run("containers", "list") == (1, "", f"berth: no answer from {berth.grpc}: {reason}\n")
+
+
+def test_what_is_missing_is_named_as_the_command_line_has_it(tmp_path: Path, berth: Berth) -> None:
+    """Without a key, or a provider, the error says which option and which variable give it."""
+    with running(tmp_path, {name: value for name, value in SETTINGS.items() if name != "default_provider"}) as strict:
+        folder = tmp_path / "elsewhere"
+        folder.mkdir()
+        status, _, errors = Shell(folder, {"BERTH_SERVER": berth.grpc}).run("containers", "list")
+        assert (status, errors) == (1, f"berth: {berth.grpc} wants a key: give it with --key, or in BERTH_KEY\n")
+        shell = Shell(folder, {"BERTH_SERVER": strict.grpc, "BERTH_KEY": KEY_A})
+        status, _, errors = shell.run("containers", "create", "x")
+        assert (status, errors) == (1, "berth: provider is required: give it with --provider NAME\n")
+        (folder / "a.txt").write_text("hello")
+        status, _, errors = shell.run("files", "upload", "a.txt")
+        assert (status, errors) == (1, "berth: provider is required: give it with --provider NAME\n")
+
+
+def test_a_misspelt_provider_gets_a_hint(shell: Shell) -> None:
+    """The nearest provider is named, whether or not it is near."""
+    for name, near in (("olama", "ollama"), ("openia", "openai")):
+        status, _, errors = shell.run("containers", "list", "--provider", name)
+        assert (status, errors) == (2, f"berth: --provider: unknown provider '{name}'; did you mean '{near}'?\n")
+
+
+def seen_by(shell: Shell, columns: int, *arguments: str) -> tuple[list[str], str]:
+    """Run a command in a terminal that is so wide; return what it shows there, and on stderr."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    with shell.start(*arguments, stdout=theirs) as process:
+        os.close(theirs)
+        shown = b""
+        with suppress(OSError):  # how a terminal ends whose other side is closed
+            while piece := os.read(ours, 65_536):
+                shown += piece
+        assert process.stderr is not None
+        errors = process.stderr.read().decode()
+    os.close(ours)
+    return shown.decode().splitlines(), errors
+
+
+def test_a_table_fits_the_terminal(shell: Shell) -> None:
+    """A narrow terminal gets fewer columns, and whole ids; a pipe gets all."""
+    for name in ("fits", "fits-" + "x" * 100):
+        shell.ask("containers", "create", name, "--provider", "xai")
+    listing = ("containers", "list", "--provider", "xai", "--status", "running")
+    lines, errors = seen_by(shell, 100, *listing)
+    assert all(len(line) <= 100 for line in lines)
+    assert lines[0].split() == ["ID", "PROVIDER", "STATUS", "NAME"]
+    assert lines[1].endswith("…")
+    assert lines[2].split()[1:] == ["xai", "running", "fits"]
+    assert "berth: the terminal is too narrow for LAST ACTIVE, EXPIRES AFTER, CREATED; --json shows all" in errors
+    wide, errors = seen_by(shell, 300, *listing)
+    assert len(wide[0].split("  ")) >= 7
+    assert "narrow" not in errors
+    narrowest, _ = seen_by(shell, 20, *listing)
+    assert all(len(line) <= 20 for line in narrowest)
+
+
+def test_the_version_and_completion_for_shells(tmp_path: Path) -> None:
+    """`--version` names it, and shells are told what may come next."""
+    shell = Shell(tmp_path, {})
+    assert re.fullmatch(r"berth \d+\.\d+\.\d+\n", shell.ask("--version"))
+    asked = {"_BERTH_COMPLETE": "complete_bash", "COMP_WORDS": "berth con", "COMP_CWORD": "1"}
+    program, variables = Path(sys.executable).with_name("berth"), environment() | asked
+    told = subprocess.run([program], env=variables, capture_output=True, text=True, check=False, timeout=30)
+    assert told.stdout.split() == ["containers"]

@@ -70,23 +70,53 @@ async def test_the_health_of_an_unknown_service_is_not_found(served: Served) -> 
     assert caught.value.code() is grpc.StatusCode.NOT_FOUND
 
 
-async def test_reflection_shows_the_services(served: Served) -> None:
-    """Tools find the services, and the contract of each, without a key and without the proto files."""
-
-    async def questions() -> AsyncIterator[ServerReflectionRequest]:
-        yield ServerReflectionRequest(list_services="")
-        yield ServerReflectionRequest(file_containing_symbol=SERVICES[0])
-
+async def reflected(served: Served, version: str, request: ServerReflectionRequest) -> ServerReflectionResponse:
+    """Ask the reflection of a version."""
     ask: grpc.aio.StreamStreamMultiCallable[ServerReflectionRequest, ServerReflectionResponse]
     ask = served.channel.stream_stream(
-        "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+        f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo",
         ServerReflectionRequest.SerializeToString,
         ServerReflectionResponse.FromString,
     )
-    services, file = [answer async for answer in ask(questions())]
-    names = [service.name for service in services.list_services_response.service]
-    assert set(names) == {*SERVICES, "grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection"}
-    assert b"RetrieveContainer" in file.file_descriptor_response.file_descriptor_proto[0]
+    (answer,) = [answer async for answer in ask(iter([request]))]
+    return answer
+
+
+VERSIONS = pytest.mark.parametrize("version", ["v1", "v1alpha"])
+
+
+@VERSIONS
+async def test_reflection_shows_the_services(served: Served, version: str) -> None:
+    """Tools such as grpcurl see the services of the contract, health, and reflection itself in both versions."""
+    answer = await reflected(served, version, ServerReflectionRequest(list_services=""))
+    names = [service.name for service in answer.list_services_response.service]
+    reflections = {"grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection"}
+    assert set(names) == {*SERVICES, "grpc.health.v1.Health"} | reflections
+    for name in names:
+        described = await reflected(served, version, ServerReflectionRequest(file_containing_symbol=name))
+        assert described.file_descriptor_response.file_descriptor_proto
+
+
+@VERSIONS
+@pytest.mark.parametrize(
+    ("symbol", "is_there"),
+    [
+        ("berth.v1.ContainerService", True),
+        ("berth.v1.ContainerService.CreateContainer", True),
+        ("berth.v1.Container", True),
+        ("berth.v1.Container.name", True),
+        ("berth.v1.Provider", True),
+        ("berth.v1.ContainerService.Nothing", False),
+        ("berth.v1.Nothing.CreateContainer", False),
+        ("berth.rest.JsonBodies", False),
+        ("berth.rest.JsonBodies.CreateContainer", False),
+        ("", False),
+    ],
+)
+async def test_reflection_finds_symbols(served: Served, version: str, symbol: str, *, is_there: bool) -> None:
+    """`grpcurl describe` finds services, methods and messages, and nothing of the service behind JSON bodies."""
+    answer = await reflected(served, version, ServerReflectionRequest(file_containing_symbol=symbol))
+    assert answer.HasField("file_descriptor_response") is is_there
 
 
 async def test_a_taken_port_is_told(served: Served) -> None:

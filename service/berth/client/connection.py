@@ -9,10 +9,11 @@ from google.api.httpbody_pb2 import HttpBody
 
 from berth.client.downloads import Download
 from berth.client.endpoint import Server
-from berth.client.errors import ClientError, RefusedError
+from berth.client.errors import ClientError, KeyRequiredError, RefusedError
 from berth.v1.container_file_service_pb2 import CreateContainerFileRequest
 from berth.v1.container_file_service_pb2_grpc import ContainerFileServiceStub
 from berth.v1.container_service_pb2_grpc import ContainerServiceStub
+from berth.v1.error_pb2 import ErrorReply
 from berth.v1.file_service_pb2 import CreateFileRequest
 from berth.v1.file_service_pb2_grpc import FileServiceStub
 
@@ -100,10 +101,17 @@ class Connection:
         try:
             yield
         except grpc.RpcError as error:
-            if any(entry[0] == _DETAILS for entry in cast("Metadata", error.trailing_metadata() or ())):
-                kind = ClientError if error.code() is grpc.StatusCode.UNAUTHENTICATED else RefusedError
-                raise kind(error.details() or error.code().name) from None
+            details = dict(cast("Metadata", error.trailing_metadata() or ())).get(_DETAILS)
+            if isinstance(details, bytes):
+                raise self._refused(error.details() or error.code().name, error.code(), details) from None
             raise ClientError(f"no answer from {self._endpoint}: {_reason(error)}") from None
+
+    def _refused(self, text: str, status: grpc.StatusCode, details: bytes) -> ClientError:
+        """Return the error for a server's no, with what its `details` say."""
+        if status is grpc.StatusCode.UNAUTHENTICATED:
+            return ClientError(text) if self._metadata else KeyRequiredError(text)
+        error = ErrorReply.FromString(details).error
+        return RefusedError(text, param=error.param.string_value, code=error.code.string_value)
 
 
 @contextmanager

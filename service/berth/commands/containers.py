@@ -3,7 +3,7 @@
 An id that a command makes stands alone on stdout.
 """
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -11,7 +11,7 @@ from berth.client.connection import Connection
 from berth.client.listing import Listing
 from berth.commands.items import AsJson, Everything, Limit, for_each, print_item, print_listing
 from berth.commands.remote import ProviderName, provider_of, remote
-from berth.v1.container_pb2 import ExpiresAfter
+from berth.v1.container_pb2 import CONTAINER_STATUS_EXPIRED, CONTAINER_STATUS_RUNNING, ExpiresAfter
 from berth.v1.container_service_pb2 import (
     CreateContainerRequest,
     DeleteContainerRequest,
@@ -20,6 +20,8 @@ from berth.v1.container_service_pb2 import (
     RetrieveContainerRequest,
 )
 
+Status = Literal["running", "expired"]
+_STATUSES = {None: None, "running": CONTAINER_STATUS_RUNNING, "expired": CONTAINER_STATUS_EXPIRED}
 COLUMNS = ("id", "provider", "status", "expires_after", "created_at", "last_active_at", "name")
 
 containers = typer.Typer(help="Make, list, show and delete the containers of a running Berth.", no_args_is_help=True)
@@ -32,6 +34,7 @@ def list_containers(
     *,
     provider: ProviderName = None,
     name: Annotated[str | None, typer.Option(help="Only containers of exactly this name.")] = None,
+    status: Annotated[Status | None, typer.Option(help="Only containers that are running, or expired.")] = None,
     limit: Limit = 20,
     everything: Everything = False,
     as_json: AsJson = False,
@@ -40,7 +43,9 @@ def list_containers(
     wanted = provider_of(provider)
 
     def fetch(size: int, after: str | None) -> ListContainersResponse:
-        request = ListContainersRequest(provider=wanted, limit=size, after=after, name=name)
+        request = ListContainersRequest(
+            provider=wanted, limit=size, after=after, name=name, status=_STATUSES.get(status)
+        )
         return connection.ask(connection.containers.ListContainers, request)
 
     print_listing(Listing(fetch, None if everything else limit), COLUMNS, as_json=as_json)

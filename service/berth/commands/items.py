@@ -30,9 +30,8 @@ def print_listing(listing: Listing[Any], columns: Sequence[str], *, as_json: boo
         for item in items:
             print_json(item)
         return
-    print_table(
-        [[_heading(name) for name in columns], *([_text(name, item.get(name)) for name in columns] for item in items)]
-    )
+    rows = ([_text(name, item.get(name)) for name in columns] for item in items)
+    print_table([[_heading(name) for name in columns], *rows], less_important=_LESS_IMPORTANT)
     if listing.has_more:
         tell("there are more; --all shows them")
 
@@ -60,12 +59,21 @@ def for_each(names: Iterable[str], act: Callable[[str], object], *, named: bool 
             tell(str(error))
             has_failed = True
         except RefusedError as error:
-            tell(f"{shown(name)}: {error}" if named else str(error))
+            tell(f"{shown(name)}: {explained(error)}" if named else explained(error))
             has_failed = True
     if has_failed:
         raise typer.Exit(REFUSED)
 
 
+def explained(error: RefusedError) -> str:
+    """Return what a server said, and with which option a parameter is given that it misses."""
+    option = _OPTIONS.get(error.param) if error.code == "missing_required_parameter" else None
+    return f"{error}: give it with {option}" if option else str(error)
+
+
+_LESS_IMPORTANT = ("LAST ACTIVE", "EXPIRES AFTER", "EXPIRES", "PURPOSE", "CREATED", "PROVIDER", "STATUS")
+"""What a narrow terminal does without, the least important first."""
+_OPTIONS = {"provider": "--provider NAME"}
 _INTERNAL = {"object", "extra_fields"}
 
 

@@ -24,6 +24,7 @@ from berth.commands.options import ConfigFile, DataDir, load_config
 from berth.commands.printing import print_json, print_table
 from berth.config import Config
 from berth.core.caller import Caller, Limits
+from berth.core.checks import did_you_mean
 from berth.core.credentials import VIRTUAL_KEY_PREFIX
 from berth.core.errors import BerthError
 from berth.core.keys import KeyEntry, VirtualKey, digest_of
@@ -78,7 +79,7 @@ def list_keys(
         for row in rows:
             print_json(row)
         return
-    print_table([_HEADINGS, *(list(row.values()) for row in rows)])
+    print_table([_HEADINGS, *(list(row.values()) for row in rows)], less_important=("MAX IN FLIGHT", "CREATED"))
 
 
 @keys.command()
@@ -149,7 +150,8 @@ def _check_name(value: str, option: str, config: Config | None = None) -> None:
 def _providers(names: list[str] | None) -> frozenset[Provider] | None:
     unknown = sorted(set(names or ()) - {*PROVIDERS, "*"})
     if unknown:
-        raise StartError(f"--provider: unknown provider '{unknown[0]}'")
+        hint = did_you_mean(unknown[0], PROVIDERS, always=True)
+        raise StartError(f"--provider: unknown provider '{unknown[0]}'{hint}")
     return allowed_providers(names or ["*"])
 
 

@@ -16,8 +16,11 @@ import typer
 
 from berth.client.connection import Connection, connected
 from berth.client.endpoint import Endpoint, Server
+from berth.client.errors import ClientError, KeyRequiredError, RefusedError
+from berth.commands.items import explained
 from berth.commands.options import ConfigFile, DataDir, load_config
 from berth.config import Config
+from berth.core.checks import did_you_mean
 from berth.core.providers import PROVIDERS
 from berth.launch.kept_secrets import kept_key
 from berth.launch.refusal import StartError
@@ -61,6 +64,10 @@ def remote(command: Callable[Concatenate[Connection, P], None]) -> Callable[...,
                 command(connection, *arguments, **options)
             except UnicodeEncodeError as error:
                 raise StartError("an argument is no UTF-8") from error
+            except KeyRequiredError:
+                raise ClientError(f"{called.endpoint} wants a key: give it with --key, or in BERTH_KEY") from None
+            except RefusedError as error:
+                raise ClientError(explained(error)) from None
 
     shared = [one for one in _parameters(run) if one.kind is inspect.Parameter.KEYWORD_ONLY]
     parameters = [*_parameters(command)[1:], *shared]
@@ -90,7 +97,7 @@ def provider_of(name: str | None) -> Provider:
     if name is None:
         return PROVIDER_UNSPECIFIED
     if name not in PROVIDERS:
-        raise StartError(f"--provider: unknown provider '{name}'")
+        raise StartError(f"--provider: unknown provider '{name}'{did_you_mean(name, PROVIDERS, always=True)}")
     return PROVIDERS[name]
 
 

@@ -7,12 +7,12 @@ from typing import Any
 
 import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
 
 from berth.rpc.admission import Admission
 from berth.rpc.call import Behavior, Call, Interceptor
 from berth.rpc.json_methods import JsonBodies, json_handler
 from berth.rpc.methods import Services, service_handler
+from berth.rpc.reflection import enable_reflection
 
 MAX_MESSAGE_BYTES = 24 * 1024 * 1024
 """Above what Envoy lets through (16 MiB of JSON), so that Envoy is who refuses, with the envelope."""
@@ -68,8 +68,7 @@ class Server:
             served.append(json_handler(json_bodies, services, admit=admit, interceptors=outer))
         self._server.add_generic_rpc_handlers(served)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        shown = (*self._names, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME)
-        reflection.enable_server_reflection(shown, self._server)
+        enable_reflection([*self._names, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name], self._server)
 
     def bind(self, address: str, credentials: grpc.ServerCredentials | None = None) -> int:
         """Listen on `address`, "host:port" or "unix:path", with TLS if there are `credentials`, and return the port.

@@ -1,0 +1,67 @@
+"""Server reflection, in its version 1 and in v1alpha, which tools such as grpcurl ask for one after the other.
+
+grpcio has v1alpha alone. The two differ in the names of their package, and not in
+a byte of any message.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import grpc.aio
+from google.protobuf import descriptor_pool
+from google.protobuf.descriptor import FileDescriptor
+from google.protobuf.descriptor_pb2 import FileDescriptorProto
+from grpc_reflection.v1alpha import reflection, reflection_pb2
+
+_ALPHA, _V1 = "grpc.reflection.v1alpha", "grpc.reflection.v1"
+_SERVICE = "ServerReflection"
+
+
+def enable_reflection(services: Sequence[str], server: grpc.aio.Server) -> None:
+    """Let callers of `server` ask for the descriptors of `services`, given by their full names."""
+    _add_version_1()
+    shown = (*services, f"{_V1}.{_SERVICE}", f"{_ALPHA}.{_SERVICE}")
+    servicer = reflection.aio.ReflectionServicer(shown, pool=_Symbols())
+    handler = grpc.stream_stream_rpc_method_handler(
+        servicer.ServerReflectionInfo,
+        request_deserializer=reflection_pb2.ServerReflectionRequest.FromString,
+        response_serializer=reflection_pb2.ServerReflectionResponse.SerializeToString,
+    )
+    methods = {"ServerReflectionInfo": handler}
+    server.add_generic_rpc_handlers(
+        [grpc.method_handlers_generic_handler(f"{package}.{_SERVICE}", methods) for package in (_V1, _ALPHA)]
+    )
+
+
+class _Symbols:
+    """The descriptors of this process, in which methods, fields and enum values are found by their names, too."""
+
+    def __init__(self) -> None:
+        self._pool = descriptor_pool.Default()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._pool, name)
+
+    def FindFileContainingSymbol(self, symbol: str) -> FileDescriptor:  # noqa: N802 - the pool's own name
+        """Return the file that a symbol is in. KeyError if there is none."""
+        try:
+            return self._pool.FindFileContainingSymbol(symbol)
+        except KeyError:
+            owner, _, member = symbol.rpartition(".")
+            service = self._pool.FindServiceByName(owner)
+            return service.methods_by_name[member].containing_service.file
+
+
+def _add_version_1() -> None:
+    """Add the descriptor of version 1 to those of this process, made of that of v1alpha."""
+    file = FileDescriptorProto()
+    reflection_pb2.DESCRIPTOR.CopyToProto(file)
+    file.name = file.name.replace("v1alpha", "v1")
+    file.package = _V1
+    for message in file.message_type:
+        for field in (one for one in message.field if one.type_name):
+            field.type_name = field.type_name.replace(_ALPHA, _V1)
+    for method in file.service[0].method:
+        method.input_type = method.input_type.replace(_ALPHA, _V1)
+        method.output_type = method.output_type.replace(_ALPHA, _V1)
+    descriptor_pool.Default().Add(file)
