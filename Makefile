@@ -27,6 +27,7 @@ bench: $(READY) ## measure Berth beside an empty handler, one that counts bytes,
 	@$(BIN)/python bench/retrieve_file.py
 	@$(BIN)/python bench/uploads.py
 	@$(BIN)/python bench/passthrough.py
+	@$(BIN)/python bench/strangers.py
 
 proto: $(READY) ## generate service/berth/v1 from proto/
 	@$(BIN)/python proto/generate.py

@@ -42,15 +42,30 @@ class SideBySide(NamedTuple):
 @contextmanager
 def side_by_side() -> Iterator[SideBySide]:
     """Start both, and stop them in the end."""
-    with tempfile.TemporaryDirectory() as folder, (Path(folder) / "log").open("wb") as log:
-        ports = ("--rest-port", "0", "--grpc-port", "0")
-        commands = (
-            [sys.executable, "-m", "berth", "up", "--data-dir", f"{folder}/data", *ports],
-            [sys.executable, str(Path(__file__).with_name("ceiling.py")), f"{folder}/ceiling"],
-        )
+    with tempfile.TemporaryDirectory() as folder:
+        ceiling = [sys.executable, str(Path(__file__).with_name("ceiling.py")), f"{folder}/ceiling"]
+        with _started(folder, _berth(folder), ceiling) as targets:
+            yield SideBySide(*targets)
+
+
+@contextmanager
+def berth() -> Iterator[Target]:
+    """Start a Berth, and stop it in the end."""
+    with tempfile.TemporaryDirectory() as folder, _started(folder, _berth(folder)) as (target,):
+        yield target
+
+
+def _berth(folder: str) -> list[str]:
+    ports = ("--rest-port", "0", "--grpc-port", "0")
+    return [sys.executable, "-m", "berth", "up", "--data-dir", f"{folder}/data", *ports]
+
+
+@contextmanager
+def _started(folder: str, *commands: list[str]) -> Iterator[list[Target]]:
+    with (Path(folder) / "log").open("wb") as log:
         processes = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log) for command in commands]
         try:
-            yield SideBySide(*(Target(process) for process in processes))
+            yield [Target(process) for process in processes]
         finally:
             for process in processes:
                 process.terminate()

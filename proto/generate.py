@@ -1,7 +1,8 @@
 """Generate service/berth/v1 from proto/, or check that it is fresh.
 
 `generate.py` writes the messages, the service stubs, their types and the
-descriptor set, comments included. `generate.py --check` generates into a
+descriptor set, comments included, and copies the contract beside them, so that
+the package has it. `generate.py --check` generates into a
 temporary folder, compares, lints the contract, and looks for changes that break
 clients of the contract on the main branch (or, on main, of the commit before).
 """
@@ -23,7 +24,7 @@ BIN = Path(sys.executable).parent
 
 
 def generate(target: Path) -> None:
-    """Write everything that is generated below `target`/berth/v1."""
+    """Write everything that is generated below `target`/berth/v1, and the contract itself beside it."""
     (target / PACKAGE).mkdir(parents=True, exist_ok=True)
     files = sorted(str(path.relative_to(PROTO)) for path in PROTO.rglob("*.proto"))
     services = [name for name in files if name.endswith("_service.proto")]
@@ -35,6 +36,8 @@ def generate(target: Path) -> None:
         "--include_source_info",
         f"--descriptor_set_out={target / PACKAGE / DESCRIPTOR}",
     )
+    for name in files:
+        shutil.copyfile(PROTO / name, target / name)
     (target / PACKAGE / "__init__.py").write_text('"""The contract, generated from proto/berth/v1: never edited."""\n')
 
 

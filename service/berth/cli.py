@@ -21,6 +21,7 @@ from berth.commands.files import files
 from berth.commands.keys import keys
 from berth.commands.options import ConfigFile, DataDir, load_config
 from berth.commands.printing import tell
+from berth.commands.protos import protos
 from berth.launch.address import MAX_PORT
 from berth.launch.envoy_process import EnvoyEndedError
 from berth.launch.refusal import StartError
@@ -39,6 +40,9 @@ commands = typer.Typer(
 commands.add_typer(containers, name="containers")
 commands.add_typer(files, name="files")
 commands.add_typer(keys, name="keys")
+
+
+commands.command()(protos)
 
 
 def _show_version(is_asked: bool) -> None:  # noqa: FBT001 - a callback of typer's
