@@ -35,11 +35,11 @@ UNREACHABLE = re.compile(
     r"|code E(403|407|429|5\d\d)\b|_CERT|no such host|connection re(fused|set)|unreachable|timeout|deadline exceeded"
     r"|x509: |disabled by GOPROXY|: (403|407|429|5\d\d) |server misbehaving|EOF$"
 )
-"""What npm and go say of a registry that does not answer, or of a proxy that does not let them through."""
+"""Matches what npm and go print if a registry does not answer or a proxy refuses the request."""
 
 
 def toolchain(name: str, *companions: str) -> str:
-    """Return the path of a program; skip the test where it, or one that comes with it, is not installed."""
+    """Return the path of a program; skip the test if it or a companion is not installed."""
     for program in (name, *companions):
         if shutil.which(program) is None:
             pytest.skip(f"`{program}` is not on PATH: this tour needs it")
@@ -49,15 +49,15 @@ def toolchain(name: str, *companions: str) -> str:
 
 
 def environment(**variables: str) -> dict[str, str]:
-    """Return the environment without what would change what the tours do, and with `variables`."""
+    """Return the environment with `variables`, without settings of Berth, the SDK, coverage and Node."""
     foreign = ("BERTH_", "OPENAI_", "COVERAGE_", "NODE_OPTIONS")
     return {name: value for name, value in os.environ.items() if not name.startswith(foreign)} | variables
 
 
 def built(name: str, version: str, build: Callable[[Path], None], *, stubs: bool = False) -> Path:
-    """Return the folder in which `build` has prepared the tour `name`; build it if that has not been done.
+    """Return the folder of the built tour `name`; call `build` on a copy of its source unless a built one is kept.
 
-    `version` is that of the toolchain. With `stubs`, what is built depends on the contract as well.
+    `version` is the version of the toolchain. With `stubs`, the tour is rebuilt when the contract changes.
     """
     target = KEPT / f"{name}-{_fingerprint(SOURCES / name, version, stubs=stubs)}"
     KEPT.mkdir(exist_ok=True)
@@ -74,7 +74,7 @@ def built(name: str, version: str, build: Callable[[Path], None], *, stubs: bool
 
 
 def _fingerprint(source: Path, version: str, *, stubs: bool) -> str:
-    """Return a hash of all that a tour is built from."""
+    """Return a hash of the inputs of a build."""
     files = [Path(__file__), *source.iterdir(), *(PROTO.rglob("*.proto") if stubs else ())]
     digest = hashlib.sha256(version.encode())
     for file in sorted(files):
@@ -84,14 +84,14 @@ def _fingerprint(source: Path, version: str, *, stubs: bool) -> str:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Let one process at a time build with a toolchain: two would compile the same packages."""
+    """Hold a lock between processes: two builds at once would compile the same packages twice."""
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
 _unreachable: dict[str, str] = {}
-"""Programs whose registry did not answer in this process, each with the reason: waiting again would change nothing."""
+"""The reason for each program whose registry did not answer, so that a process waits for it only once."""
 
 
 def download(*command: str, work: Path, env: Mapping[str, str], seconds: float = DOWNLOAD_SECONDS) -> None:
