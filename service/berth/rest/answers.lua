@@ -1,8 +1,7 @@
 -- Finishes the answers that REST clients get. Runs behind the transcoder.
 --
--- A HEAD goes to the service as a GET that says so, and its answer goes out
--- without a body. The service may ask for an HTTP status that gRPC has no word
--- for, and say how long a download is; the transcoder drops both.
+-- The service may ask for an HTTP status that gRPC has no word for, and say how
+-- long a download is; the transcoder drops both.
 --
 -- Envoy's own refusals come as the envelope, with Envoy's text for a message:
 -- here they get the parameter, a code and a plainer text. A refusal of grpc's
@@ -123,23 +122,6 @@ local function refuse(handle, status)
   if own then handle:headers():replace("content-length", body:setBytes(envelope(own, status))) end
 end
 
--- Sends the headers of an answer to a GET, and no body.
-local function behead(handle)
-  local length = handle:headers():get("content-length")
-  local body = handle:body()
-  if body and body:length() > 0 then body:setBytes("") end
-  if length then handle:headers():replace("content-length", length) end
-end
-
-function envoy_on_request(handle)
-  local headers = handle:headers()
-  if headers:get(":method") == "HEAD" then
-    headers:replace(":method", "GET")
-    headers:replace("x-berth-head", "true")
-    handle:streamInfo():dynamicMetadata():set("berth", "head", "true")
-  end
-end
-
 function envoy_on_response(handle)
   local headers = handle:headers()
   local status = headers:get("x-berth-status")
@@ -156,10 +138,5 @@ function envoy_on_response(handle)
       if OURS[name:match("^%l+%-%l+")] then headers:replace(name, value) end
     end
   end
-  local asked = handle:streamInfo():dynamicMetadata():get("berth")
-  if asked and asked["head"] then
-    behead(handle)
-  elseif status >= "400" then
-    refuse(handle, status)
-  end
+  if status >= "400" then refuse(handle, status) end
 end

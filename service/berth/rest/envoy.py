@@ -13,7 +13,7 @@ import yaml
 
 from berth.rest.cluster import cluster_limits
 from berth.rest.edge import MAX_REQUEST_HEADERS_KIB, MEBIBYTE, UPLOAD_BUFFER_BYTES, EdgeSettings
-from berth.rest.filters import http_filters, typed
+from berth.rest.filters import client_address, http_filters, own_headers, typed
 from berth.rest.istio import envoy_filter
 from berth.rest.listener_tls import tls_socket
 from berth.rest.local_replies import local_reply_config
@@ -129,6 +129,7 @@ def _connection_manager(settings: EdgeSettings) -> Json:
         preserve_external_request_id=True,
         always_set_request_id_in_response=True,
         access_log=_access_log(settings),
+        early_header_mutation_extensions=own_headers(),
         local_reply_config=local_reply_config(methods_by_path(view)),
         http_filters=[*http_filters(settings, view), {"name": "envoy.filters.http.router", "typed_config": router}],
         route_config=_routes(settings),
@@ -212,7 +213,12 @@ def _access_log(settings: EdgeSettings) -> list[Json]:
 def _routes(settings: EdgeSettings) -> Json:
     # No limit on the whole of a request: the service has its own, and a large file takes its time.
     route = {"match": {"prefix": "/"}, "route": {"cluster": _CLUSTER, "timeout": "0s"}}
-    host: Json = {"name": "berth", "domains": ["*"], "routes": [route]}
+    host: Json = {
+        "name": "berth",
+        "domains": ["*"],
+        "routes": [route],
+        "request_headers_to_add": [client_address()],
+    }
     if settings.cors_origins:
         host["typed_per_filter_config"] = {"envoy.filters.http.cors": _cors(settings.cors_origins)}
     return {"name": "rest", "virtual_hosts": [host]}

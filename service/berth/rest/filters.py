@@ -32,11 +32,11 @@ def typed(message: str, **fields: Any) -> Json:
 def http_filters(settings: EdgeSettings, view: FileDescriptorSet) -> list[Json]:
     """Return the filters in order, all but the router that ends every chain."""
     return [
-        _filter("header_mutation", _own_headers()),
         _filter("cors", typed(f"{_EXTENSIONS}.cors.v3.Cors")),
         _filter("grpc_web", typed(f"{_EXTENSIONS}.grpc_web.v3.GrpcWeb")),
         _rest_only("header_mutation", _header_mutation()),
-        _rest_only("lua", _lua()),
+        _head_only("lua", _lua("head.lua")),
+        _rest_only("lua", _lua("answers.lua")),
         _filter("grpc_json_transcoder", _transcoder(settings, view)),
     ]
 
@@ -84,55 +84,59 @@ def _header_mutation() -> Json:
     binary = {"remove_on_match": {"key_matcher": {"suffix": "-bin"}}}
     removals = [{"remove": name} for name in _GRPC_HEADERS]
     unwanted = ("grpc-timeout", "grpc-encoding", "grpc-accept-encoding")
+    # The transcoder takes the length of a body away; where there is none, no header is added.
+    length = {"header": {"key": _LENGTH, "value": "%REQ(content-length)%"}}
     return typed(
         f"{_EXTENSIONS}.header_mutation.v3.HeaderMutation",
         mutations={
-            "request_mutations": [
-                *({"remove": name} for name in unwanted),
-                binary,
-                *_set(_LENGTH, "%REQ(content-length)%"),
-            ],
+            "request_mutations": [*({"remove": name} for name in unwanted), binary, {"append": length}],
             "response_mutations": removals,
             "response_trailers_mutations": removals,
         },
     )
 
 
-def _own_headers() -> Json:
-    """Let nobody but Envoy say what the service is told in headers of Berth's own and of the transcoder."""
-    own = [{"remove": name} for name in (*_ORIGINALS, _HEAD)]
-    return typed(
-        f"{_EXTENSIONS}.header_mutation.v3.HeaderMutation",
-        mutations={"request_mutations": [*own, *_set(_CLIENT, "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%")]},
-    )
+def own_headers() -> list[Json]:
+    """Return the extension by which nobody but Envoy sets headers of Berth's own and of the transcoder.
+
+    It changes a request before any filter, and before any log, sees it.
+    """
+    mutations = [{"remove": name} for name in (*_ORIGINALS, _HEAD, _LENGTH, _CLIENT)]
+    name = "envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation"
+    return [{"name": "own-headers", "typed_config": typed(name, mutations=mutations)}]
 
 
-def _set(name: str, value: str) -> list[Json]:
-    """Set a header of the request, whatever it was before; none is set where there is no value."""
-    header = {"header": {"key": name, "value": value}, "append_action": "APPEND_IF_EXISTS_OR_ADD"}
-    return [{"remove": name}, {"append": header}]
+def client_address() -> Json:
+    """Return the header that a route adds to a request: the address of who sent it, trusted balancers left out."""
+    header = {"key": _CLIENT, "value": "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%"}
+    return {"header": header, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
 
 
-def _lua() -> Json:
-    script = resources.files("berth.rest").joinpath("answers.lua").read_text()
+def _lua(name: str) -> Json:
+    script = resources.files("berth.rest").joinpath(name).read_text()
     return typed(f"{_EXTENSIONS}.lua.v3.Lua", default_source_code={"inline_string": script})
 
 
-def _rest_only(name: str, config: Json, others: list[Json] | None = None) -> Json:
-    """Return a filter that native gRPC and gRPC-Web pass by, and what matches one of `others`, too."""
+def _rest_only(name: str, config: Json) -> Json:
+    """Return a filter that native gRPC and gRPC-Web pass by."""
+    return _unless(_header("content-type", GRPC_CONTENT_TYPES), _filter(name, config))
+
+
+def _head_only(name: str, config: Json) -> Json:
+    """Return a filter that all but a HEAD pass by."""
+    return _unless({"not_matcher": _header(":method", "HEAD")}, {**_filter(name, config), "name": "berth.head"})
+
+
+def _unless(predicate: Json, extension: Json) -> Json:
+    """Return a filter that requests pass by for which `predicate` holds."""
     skip = typed("envoy.extensions.filters.common.matcher.action.v3.SkipFilter")
-    predicates = [_header("content-type", GRPC_CONTENT_TYPES), *(others or [])]
-    matchers = [
-        {"predicate": one, "on_match": {"action": {"name": "skip", "typed_config": skip}}} for one in predicates
-    ]
-    return _filter(
-        name,
-        typed(
-            "envoy.extensions.common.matching.v3.ExtensionWithMatcher",
-            extension_config=_filter(name, config),
-            xds_matcher={"matcher_list": {"matchers": matchers}},
-        ),
+    matcher = {"predicate": predicate, "on_match": {"action": {"name": "skip", "typed_config": skip}}}
+    config = typed(
+        "envoy.extensions.common.matching.v3.ExtensionWithMatcher",
+        extension_config=extension,
+        xds_matcher={"matcher_list": {"matchers": [matcher]}},
     )
+    return {"name": extension["name"], "typed_config": config}
 
 
 def _header(name: str, regex: str) -> Json:

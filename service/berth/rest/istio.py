@@ -11,7 +11,7 @@ from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
 from berth.rest.cluster import cluster_limits
 from berth.rest.edge import MAX_REQUEST_HEADERS_KIB, EdgeSettings
-from berth.rest.filters import http_filters, typed
+from berth.rest.filters import http_filters, own_headers, typed
 from berth.rest.local_replies import local_reply_config
 from berth.rest.view import load_contract, methods_by_path, rest_view
 
@@ -61,6 +61,7 @@ def _manager(port: int, view: FileDescriptorSet) -> Json:
         max_request_headers_kb=MAX_REQUEST_HEADERS_KIB,
         stream_idle_timeout="300s",
         always_set_request_id_in_response=True,
+        early_header_mutation_extensions=own_headers(),
         local_reply_config=local_reply_config(methods_by_path(view)),
     )
     value = {"name": _MANAGER, "typed_config": config}
