@@ -1,7 +1,7 @@
 """A provider on a loopback socket: it answers what it is told to, and keeps what it was asked."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -46,13 +46,17 @@ FILE: dict[str, object] = {
 
 @dataclass(frozen=True)
 class Asked:
-    """A call as the provider saw it; `form` holds the parts of a form, by name: file name, type and content."""
+    """A call as the provider saw it; `form` holds the parts of a form, by name: file name, type and content.
+
+    `parts` are the names of all parts in their order, with their contents.
+    """
 
     method: str
     target: str
     headers: Mapping[str, str]
     body: bytes
     form: Mapping[str, tuple[str | None, str | None, bytes]]
+    parts: Sequence[tuple[str, bytes]] = ()
 
 
 Answer = web.StreamResponse | Exception
@@ -80,11 +84,14 @@ class Provided:
 
     async def _keep(self, request: web.Request) -> None:
         form: dict[str, tuple[str | None, str | None, bytes]] = {}
+        parts = list[tuple[str, bytes]]()
         if request.content_type == "multipart/form-data":
             async for part in await request.multipart():
-                form[part.name or ""] = (part.filename, part.headers.get("Content-Type"), bytes(await part.read()))  # type: ignore[union-attr] # the parts of a form are no forms
+                content = bytes(await part.read())  # type: ignore[union-attr] # the parts of a form are no forms
+                form[part.name or ""] = (part.filename, part.headers.get("Content-Type"), content)  # type: ignore[union-attr]
+                parts.append((part.name or "", content))  # type: ignore[union-attr]
         body = b"" if form else await request.read()
-        self.asked.append(Asked(request.method, request.raw_path, dict(request.headers), body, form))
+        self.asked.append(Asked(request.method, request.raw_path, dict(request.headers), body, form, parts))
 
 
 def answer(value: object = None, *, status: int = 200, **headers: str) -> Behaviour:

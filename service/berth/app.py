@@ -35,6 +35,7 @@ from berth.rpc.containers import ContainerHandlers
 from berth.rpc.files import FileHandlers
 from berth.rpc.interceptors import auth, errors, limits, request
 from berth.rpc.json_methods import JsonBodies
+from berth.rpc.peer import Trust
 from berth.rpc.server import Server
 from berth.v1 import container_file_service_pb2, container_service_pb2, file_service_pb2
 
@@ -89,6 +90,7 @@ async def run(
             limiter=limiter,
             log=log,
             metrics=metrics,
+            envoy_on_socket=rest,
         )
         numbers = _numbers(config.listen.metrics, metrics, stack)
         grpc = listeners.bind(server)
@@ -152,7 +154,7 @@ def _sweep_now_and_then(sweeper: Sweeper, stack: AsyncExitStack, log: FilteringB
     stack.callback(asyncio.create_task(sweep()).cancel)
 
 
-def build_json_bodies(default_max_bytes: int, *, passes_skills: bool) -> JsonBodies:
+def build_json_bodies(max_bytes: int, *, passes_skills: bool) -> JsonBodies:
     """Return what reads JSON bodies. Where a provider may get skills whole, a create has room for one."""
     contract = load_contract()
     file = json_bodies(contract)
@@ -160,8 +162,7 @@ def build_json_bodies(default_max_bytes: int, *, passes_skills: bool) -> JsonBod
     for one in (*contract.file, file):
         pool.Add(one)
     service = pool.FindServiceByName(f"{file.package}.{file.service[0].name}")
-    larger = {"CreateContainer": default_max_bytes + MAX_SKILL_LENGTH} if passes_skills else {}
-    return JsonBodies(service, default_max_bytes, larger)
+    return JsonBodies(service, max_bytes, {"CreateContainer": MAX_SKILL_LENGTH} if passes_skills else {})
 
 
 def _server(
@@ -173,7 +174,9 @@ def _server(
     limiter: Limiter,
     log: FilteringBoundLogger,
     metrics: Metrics,
+    envoy_on_socket: bool,
 ) -> Server:
+    trust = Trust(config.listen.trusted_hops, config.listen.trust_sidecar, envoy_on_socket)
     containers = container_service_pb2.DESCRIPTOR.services_by_name["ContainerService"]
     container_files = container_file_service_pb2.DESCRIPTOR.services_by_name["ContainerFileService"]
     files = file_service_pb2.DESCRIPTOR.services_by_name["FileService"]
@@ -186,10 +189,10 @@ def _server(
         json_bodies=build_json_bodies(config.listen.max_json_bytes, passes_skills=bool(config.passed_through())),
         admit=admission(backends.containers, backends.files),
         interceptors=[
-            request(log, metrics, new_request_id=lambda: new_id("req_", 32), trusted_hops=config.listen.trusted_hops),
+            request(log, metrics, new_request_id=lambda: new_id("req_", 32), trust=trust),
             errors(log),
             audit(log),
-            auth(credentials, attempts, trust_sidecar=config.listen.trust_sidecar),
+            auth(credentials, attempts),
             limits(Gate(limiter)),
         ],
     )

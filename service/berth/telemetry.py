@@ -29,13 +29,16 @@ def configure_logging(*, json: bool) -> None:
     renderers = [structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_renderers(json=json, to_text=True)]
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(processors=renderers, foreign_pre_chain=described))
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
-    # Both tell of a client's mistake, which is answered; the first shows the value of the header, which may be a key.
-    logging.getLogger("grpc._cython.cygrpc").addFilter(_tells_no_header)
-    logging.getLogger("python_multipart").setLevel(logging.ERROR)
+    logging.getLogger("grpc._cython.cygrpc").addFilter(_reports_a_fault)
 
 
-def _tells_no_header(record: logging.LogRecord) -> bool:
-    return not str(record.msg).startswith("Invalid encoding")
+CALLER_EVENTS = ("Invalid encoding", "ExecuteBatchError raised in core")
+"""What grpc logs as errors though a caller caused it: a header it cannot decode (the line shows its value, which may be
+a key), and a status that it cannot send because the caller has left."""
+
+
+def _reports_a_fault(record: logging.LogRecord) -> bool:
+    return not str(record.msg).startswith(CALLER_EVENTS)
 
 
 def _renderers(*, json: bool, to_text: bool) -> list[Processor]:

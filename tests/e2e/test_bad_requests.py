@@ -52,6 +52,20 @@ def test_the_query_cannot_replace_the_path(client: httpx2.Client, container: str
     expect(client.get("/v1/containers?provider=groq&provider=ollama"), 400, "provider", "duplicate_parameter")
 
 
+@pytest.mark.parametrize(
+    ("name", "shown"), [("body", "body"), ("aftr", "aftr"), ("%FF", "%FF"), ("x" * 3000, "x" * 61 + "...")]
+)
+@pytest.mark.parametrize("value", ["=", "=x"])
+def test_what_no_operation_reads_is_refused(
+    client: httpx2.Client, container: str, name: str, shown: str, value: str
+) -> None:
+    """A misspelt parameter is named, and never repeated at length."""
+    for path in ("/v1/containers", f"/v1/containers/{container}", f"/v1/containers/{container}/files"):
+        expect(client.get(f"{path}?{name}{value}"), 400, shown, "unknown_parameter")
+    expect(client.get("/v1/containers?aftr"), 400, "aftr", "unknown_parameter")
+    assert client.get(f"/v1/containers/{container}?api-version=2025-01-01").status_code == 200
+
+
 def test_connect_is_refused(berth: Berth) -> None:
     """A CONNECT, whose body has no end, is answered at once."""
     expect_raw(raw(berth, "CONNECT elsewhere:443 HTTP/1.1"), {404})

@@ -42,7 +42,7 @@ async def rest(edge: Edge) -> AsyncIterator[httpx2.AsyncClient]:
         ("limit=99999999999", "limit", "invalid_value"),
         ("limit=%22", "limit", "invalid_type"),
         ("limit=1&limit=2", "limit", "duplicate_parameter"),
-        ("body.content_type=x", "body", "unknown_parameter"),
+        ("body.content_type=x", "body.content_type", "unknown_parameter"),
         ("status.x=1", "status", "unknown_parameter"),
         ("bogus=1", "bogus", "unknown_parameter"),
         ("limit.x=1", "limit", "unknown_parameter"),

@@ -42,6 +42,7 @@ def create(client: httpx2.Client, body: object, path: str = "/v1/containers", **
         (b"", None, "invalid_json"),
         (b'{"name": "a"} x', None, "invalid_json"),
         (b"{" * 500, None, "invalid_json"),
+        (b'{"name": "a", "x": [' + b"1," * 10_000 + b"1]}", None, "request_too_large"),
         (b'\xef\xbb\xbf{"name": "a"}', None, "invalid_json"),
         ('{"name": "a"}'.encode("utf-16"), None, "invalid_json"),
         (b'{"name": "a", "x": NaN}', None, "invalid_json"),
@@ -140,14 +141,14 @@ def test_a_body_in_pieces_is_read(client: httpx2.Client) -> None:
     assert client.post("/v1/containers", content=pieces(), headers=JSON).json()["metadata"] == {"a": "日本"}
 
 
-async def test_nobody_is_read_who_is_not_known(hosted: Berth) -> None:
+@pytest.mark.parametrize("method", ["POST", "GET"])
+async def test_nobody_is_read_who_is_not_known(hosted: Berth, method: str) -> None:
     """A body without a key, however long it will be, is answered with 401 before its second byte."""
     where = urlsplit(hosted.rest)
     for length in ("Content-Length: 14000000", "Transfer-Encoding: chunked"):
         reader, writer = await asyncio.open_connection(where.hostname, where.port)
-        writer.write(
-            f"POST /v1/containers HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n{length}\r\n\r\n".encode()
-        )
+        lines = (f"{method} /v1/containers HTTP/1.1", "Host: x", "Content-Type: application/json", length, "", "")
+        writer.write("\r\n".join(lines).encode())
         head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
         assert head.split()[1] == b"401"
         assert b"\r\nwww-authenticate: Bearer" in head
@@ -243,6 +244,45 @@ def test_over_grpc_unknown_fields_go_on_as_well(passing: Berth, provider: Provid
     assert json.loads(provider.asked[-1].body) == {"name": "x", "future": 5}
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        ["file_ids"],
+        ["file_ids", "0"],
+        ["metadata", "a"],
+        ["expires_after", "minutes"],
+        ["name", "x"],
+        ["skills", "0"],
+        [],
+    ],
+)
+def test_no_known_field_goes_on_as_an_unknown_one(passing: Berth, provider: Provided, path: list[str]) -> None:
+    """What the contract has a field for is checked as that field, so it cannot come as an additional one."""
+    asked = len(provider.asked)
+    fields = [AdditionalField(path=path, value=Value(string_value="file-of-another-tenant"))]
+    request = CreateContainerRequest(provider=Provider.PROVIDER_OPENAI, name="x", additional_fields=fields)
+    with grpc.insecure_channel(passing.grpc) as channel, pytest.raises(grpc.RpcError) as caught:
+        ContainerServiceStub(channel).CreateContainer(request, metadata=KEY)
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert len(provider.asked) == asked
+
+
+@pytest.mark.parametrize("name", ["file_id[]", "file_id[0]", "file[id]", "provider[]", "[x]", " file_id"])
+def test_no_known_field_goes_on_in_another_notation(passing: Berth, provider: Provided, name: str) -> None:
+    """Some read `file_id[]` of a form as `file_id`, which is checked for whose file it is."""
+    with httpx2.Client(base_url=passing.rest, headers={"authorization": f"Bearer {KEY_A}"}) as client:
+        box = f"cntr_notations_{len(provider.asked)}"
+        provider.answers(answer(CONTAINER | {"id": box}))
+        assert create(client, {"provider": "openai", "name": "x"}).status_code == 200
+        asked = len(provider.asked)
+        provider.answers(answer(FILE | {"container_id": box}))
+        path = f"/v1/containers/{box}/files"
+        form = client.post(path, files={"file": ("a", b"x")}, data={name: "file-1"})
+        expect(form, 400, name, "invalid_value")
+        expect(create(client, {"file_id": "file-1", name: "file-2"}, path), 400, name, "invalid_value")
+        assert len(provider.asked) == asked
+
+
 def test_a_changed_unknown_field_is_another_request(passing: Berth, provider: Provided) -> None:
     """With an idempotency key, an unknown field that differs is a reused key, and an equal one a replay."""
     headers = {"idempotency-key": "unknown-fields"}
@@ -264,7 +304,7 @@ def test_forms_and_copies_carry_unknown_fields_too(passing: Berth, provider: Pro
         provider.answers(answer(FILE | {"container_id": "cntr_forms"}))
         path = "/v1/containers/cntr_forms/files"
         assert client.post(path, files={"file": ("a", b"x")}, data={'co"lour': "réd"}).status_code == 200
-        assert provider.asked[-1].form["co%22lour"][2] == "réd".encode()
+        assert provider.asked[-1].form['co"lour'][2] == "réd".encode()
         assert create(client, {"file_id": "file-1", "colour": [1]}, path).status_code == 200
         assert json.loads(provider.asked[-1].body) == {"file_id": "file-1", "colour": [1]}
 

@@ -193,6 +193,22 @@ def test_no_request_changes_anything_but_what_its_path_names(
         assert status == 200, path
 
 
+@pytest.mark.parametrize("content_type", ["application/json", "application/x-www-form-urlencoded", "text/plain"])
+def test_a_body_names_nothing_that_the_path_names(berth: Berth, content_type: str) -> None:
+    """The body of a GET or DELETE means nothing: neither another container nor another file."""
+    world, other = make_world(berth), make_world(berth)
+    body = json.dumps({"container_id": other.container, "file_id": other.loose, "fileId": other.file}).encode()
+    for method in ("GET", "DELETE"):
+        for path, named in (
+            (f"/v1/containers/{world.container}/files/{world.file}", world.file),
+            (f"/v1/files/{world.loose}", world.loose),
+            (f"/v1/containers/{world.container}", world.container),
+        ):
+            status, answer = send(berth, method, path, body, **{"Content-Type": content_type})
+            assert (status, answer["id"]) == (200, named)
+    assert left(berth, other) == other.ids()
+
+
 def test_files_are_made_where_the_path_says(berth: Berth, client: httpx2.Client) -> None:
     """An upload whose path climbs out of a container makes no file outside of it."""
     world = make_world(berth)

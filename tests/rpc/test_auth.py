@@ -1,11 +1,13 @@
 """Who is let in, through a socket: every scheme, with nothing, the right, the wrong, and two that differ."""
 
+import asyncio
 import base64
 from collections.abc import Awaitable
 
 import grpc.aio
 import pytest
 
+from berth.v1 import container_file_service_pb2, container_service_pb2
 from berth.v1.container_file_service_pb2 import (
     DeleteContainerFileRequest,
     ListContainerFilesRequest,
@@ -30,6 +32,24 @@ def carrying(header: str, key: str) -> tuple[str, str]:
 
 def basic(user_and_password: str) -> tuple[str, str]:
     return ("authorization", "Basic " + base64.b64encode(user_and_password.encode()).decode())
+
+
+METHODS = [
+    f"/{service.full_name}/{method.name}"
+    for service in (
+        container_service_pb2.DESCRIPTOR.services_by_name["ContainerService"],
+        container_file_service_pb2.DESCRIPTOR.services_by_name["ContainerFileService"],
+    )
+    for method in service.methods
+]
+
+
+@pytest.mark.parametrize("method", METHODS)
+async def test_nothing_is_read_of_who_is_not_known(served: Served, method: str) -> None:
+    """Without a key the answer comes before any message: no memory is held for one, and none is waited for."""
+    call: grpc.aio.StreamStreamCall[bytes, bytes] = served.channel.stream_stream(method)()
+    async with asyncio.timeout(10):
+        assert await call.code() is grpc.StatusCode.UNAUTHENTICATED
 
 
 async def listed(served: Served, *metadata: tuple[str, str]) -> None:

@@ -24,7 +24,7 @@ from berth.v1.container_service_pb2 import (
     ListContainersRequest,
     RetrieveContainerRequest,
 )
-from serving import GROQ, OURS, UNSUPPORTED, Served, refused, serving
+from serving import GROQ, OURS, UNSUPPORTED, Served, eventually, refused, serving
 
 LIST = "/berth.v1.ContainerService/ListContainers"
 INVALID = "invalid_request_error"
@@ -89,6 +89,7 @@ async def test_a_row_of_the_table(
     """What a backend raises arrives as the table says, in both kinds of details."""
     async with serving(Failing(error)) as served:
         told = await refused(served.containers.ListContainers(ListContainersRequest(), metadata=OURS))
+        await eventually(lambda: bool(served.lines()))
     assert (told.status.name, told.reply.status_code, told.reply.error.type, told.code) == (status, http, kind, code)
     assert told.message == error.message
     info = told.detail(ErrorInfo)
@@ -127,6 +128,14 @@ async def test_a_parameter_is_told_in_every_way(served: Served) -> None:
     assert [(violation.field, violation.reason) for violation in bad.field_violations] == [
         ("limit", "INTEGER_BELOW_MIN_VALUE")
     ]
+
+
+async def test_an_error_that_cannot_be_sent_is_an_internal_one() -> None:
+    """Half of a pair in a message is no text: the caller is told that something failed, and no more."""
+    async with serving(Failing(errors.InvalidRequestError("secret \ud800"))) as served:
+        told = await refused(served.containers.ListContainers(ListContainersRequest(), metadata=OURS))
+    assert told.facts() == ("INTERNAL", None, None)
+    assert told.message == "internal error, request id request-1"
 
 
 async def test_a_bug_reveals_the_request_id_and_nothing_else() -> None:

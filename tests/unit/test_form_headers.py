@@ -86,6 +86,15 @@ def test_a_header_that_is_read_stands_once(header: str) -> None:
     assert read(body.replace(b"\r\n\r\n", b"\r\nX-A: b\r\nX-A: c\r\n\r\n", 1)).content == b"x"
 
 
+@pytest.mark.parametrize(
+    "disposition",
+    [" " * 3_900 + "x x", "a=" + " " * 3_900 + '"', 'a="' + '\\"' * 1_900, 'a="' + "\\" * 3_900, "a= " * 1_200 + '"'],
+)
+def test_long_headers_are_read_in_linear_time(disposition: str) -> None:
+    """No run of blanks or backslashes is tried in every way: cubic time would be hours."""
+    assert refused(form(part(disposition, b"x"))) == ("body", "invalid_value")
+
+
 @pytest.mark.parametrize("encoding", ["binary", "8bit", "7BIT "])
 def test_bytes_that_are_as_they_are_may_say_so(encoding: str) -> None:
     """Clients in Java say `binary` of every part."""

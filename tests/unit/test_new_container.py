@@ -78,7 +78,7 @@ MISSING, INVALID, TOO_LONG = "missing_required_parameter", "invalid_value", "str
         (Request(name="box", memory_limit=""), "memory_limit", INVALID),
         (Request(name="box", metadata={f"{n}": "" for n in range(17)}), "metadata", "object_above_max_length"),
         (Request(name="box", metadata={f"{n}": "" for n in range(1_000)}), "metadata", "object_above_max_length"),
-        (Request(name="box", metadata={"": "v"}), "metadata", MISSING),
+        (Request(name="box", metadata={"": "v"}), "metadata", INVALID),
         (Request(name="box", metadata={"k" * 65: "v"}), "metadata", TOO_LONG),
         (Request(name="box", metadata={"k": "v" * 513}), "metadata.k", TOO_LONG),
         (Request(name="box", network_policy=Policy()), "network_policy.type", MISSING),

@@ -2,7 +2,7 @@
 
 import pytest
 
-from berth.rpc.peer import certificate_names, source_of
+from berth.rpc.peer import Trust, certificate_names, source_of
 
 XFF, OWN = "x-forwarded-for", "x-berth-client"
 
@@ -25,7 +25,10 @@ XFF, OWN = "x-forwarded-for", "x-berth-client"
         ("ipv4:127.0.0.1:4711", {XFF: "6.6.6.6, 1.2.3.4"}, 0, "1.2.3.4"),
         ("ipv6:%5B::1%5D:4711", {XFF: "1.2.3.4"}, 0, "1.2.3.4"),
         ("ipv4:127.0.0.1:4711", {XFF: ", "}, 0, "127.0.0.1"),
+        ("ipv4:127.0.0.1:4711", {OWN: "no address"}, 0, "127.0.0.1"),
+        ("ipv4:127.0.0.1:4711", {OWN: ""}, 0, "127.0.0.1"),
         ("unix:/tmp/x", {OWN: "1.2.3.4"}, 0, "1.2.3.4"),
+        ("unix:/tmp/x", {OWN: "2001:db8::1"}, 0, "2001:db8::1"),
         ("unix:/tmp/x", {OWN: "1.2.3.4", XFF: "6.6.6.6"}, 3, "1.2.3.4"),
         ("unix:", {}, 0, "unix"),
         ("", {}, 0, "unknown"),
@@ -35,7 +38,13 @@ def test_the_nearest_address_that_can_be_believed(
     peer: str, headers: dict[str, str], trusted_hops: int, source: str
 ) -> None:
     """Envoy's own header counts from this machine, and of other proxies what the first trusted one has seen."""
-    assert source_of(peer, headers, trusted_hops=trusted_hops) == source
+    assert source_of(peer, headers, trust=Trust(trusted_hops)) == source
+
+
+@pytest.mark.parametrize(("peer", "source"), [("unix:", "1.2.3.4"), ("ipv4:127.0.0.1:4711", "127.0.0.1")])
+def test_the_header_of_envoy_counts_from_its_socket_alone(peer: str, source: str) -> None:
+    """Where Envoy has a socket of its own, another proxy on this machine may hand on what a stranger sent."""
+    assert source_of(peer, {OWN: "1.2.3.4"}, trust=Trust(envoy_on_socket=True)) == source
 
 
 HANDSHAKE = {"x509_subject_alternative_name": [b"a.example", b"spiffe://a/b"]}
@@ -57,9 +66,10 @@ HANDSHAKE = {"x509_subject_alternative_name": [b"a.example", b"spiffe://a/b"]}
         ("unix:", False, 'URI="spiffe://a,b;c"', ["spiffe://a,b;c"]),
         ("unix:", False, "URI=", []),
         ("unix:", False, 'URI="', []),
+        ("unix:", False, 'URI="' + '\\"' * 15_000 + ",URI=spiffe://x", []),
         ("unix:", False, ",;=,", []),
     ],
 )
 def test_names_in_certificates(peer: str, *, trust_sidecar: bool, forwarded: str | None, names: list[str]) -> None:
     """They come from the handshake, or from an Envoy that can be believed; of its header the nearest hop counts."""
-    assert certificate_names(peer, HANDSHAKE, forwarded, trust_sidecar=trust_sidecar) == names
+    assert certificate_names(peer, HANDSHAKE, forwarded, trust=Trust(sidecar=trust_sidecar)) == names

@@ -74,8 +74,8 @@ def test_a_terminal_gets_lines_for_people() -> None:
     assert "not.shown" not in text
 
 
-def test_a_header_that_is_no_text_is_not_shown() -> None:
-    """What grpc says of a header it cannot decode holds the header's value, which may be a key."""
+def test_what_a_caller_causes_is_no_error_of_grpc() -> None:
+    """Neither a header that grpc cannot decode, which may be a key, nor a caller who left before the status is logged."""
     program = """
 import logging
 from berth.telemetry import configure_logging
@@ -83,7 +83,10 @@ configure_logging(json=True)
 grpc = logging.getLogger("grpc._cython.cygrpc")
 grpc.exception("Invalid encoding on %s", b"sk-bf-s3cret")
 grpc.error("something else")
-logging.getLogger("python_multipart.multipart").warning("Expected boundary character")
+try:
+    raise RuntimeError("Failed execute_batch")
+except RuntimeError:
+    grpc.exception("ExecuteBatchError raised in core by servicer method [/berth.v1.FileService/ListFiles]")
 """
     command = [sys.executable, "-c", program]
     text = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stderr

@@ -223,7 +223,7 @@ async def test_an_error_does_not_echo_secrets(provider: Provided) -> None:
     assert error.message == "Bad value [redacted]"
 
 
-@pytest.mark.parametrize("file_id", [".", "..", "a\nb", "a\x7f"])
+@pytest.mark.parametrize("file_id", [".", "..", "a\nb", "a\x7f", "../x", "a?b=c", "a%2fb", "a;b", "a\\b", "é"])
 async def test_what_is_no_id_is_not_sent(provider: Provided, passed: Passed, file_id: str) -> None:
     """Dots and control characters are refused before any call."""
     request = RetrieveContainerFileRequest(container_id="cntr_1", file_id=file_id)
@@ -233,10 +233,29 @@ async def test_what_is_no_id_is_not_sent(provider: Provided, passed: Passed, fil
 
 async def test_ids_are_escaped(provider: Provided, passed: Passed) -> None:
     """Whatever stands in an id, it stays one part of the path."""
-    provider.answers(answer(FILE | {"id": "../x?a=1#é%2f"}))
-    request = RetrieveContainerFileRequest(container_id="cntr_1", file_id="../x?a=1#é%2f")
+    provider.answers(answer(FILE | {"id": "a:b=+,@c~"}))
+    request = RetrieveContainerFileRequest(container_id="cntr_1", file_id="a:b=+,@c~")
     await passed.backend.retrieve_container_file(OURS, request)
-    assert provider.asked[0].target == "/v1/containers/cntr_1/files/..%2Fx%3Fa%3D1%23%C3%A9%252f"
+    assert provider.asked[0].target == "/v1/containers/cntr_1/files/a%3Ab%3D%2B%2C%40c~"
+
+
+@pytest.mark.parametrize(
+    "container_id", ["a/b", "a?b", "a#b", "a%2fb", "a;b", "a b", "é", "a\\b", "x" * 1025, "..", ""]
+)
+async def test_an_id_that_no_path_can_carry_is_the_providers_fault(
+    provider: Provided, passed: Passed, container_id: str
+) -> None:
+    """Berth would say that it made a container, and nobody could ever come to it."""
+    provider.answers(answer(CONTAINER | {"id": container_id}))
+    assert isinstance(await refused(passed.backend.create_container(OURS, FULL)), UpstreamError)
+
+
+@pytest.mark.parametrize("header", ["9" * 400, "1e300", "Fri, 31 Dec 9999 23:59:59 GMT"])
+async def test_a_retry_after_without_end_is_thirty_days(provider: Provided, passed: Passed, header: str) -> None:
+    """Longer than that is no answer, and in no message is there room for it."""
+    provider.answers(refuse(429, Retry_After=header))
+    error = await refused(passed.backend.create_container(OURS, FULL))
+    assert error.retry_after_seconds in {1, 2_592_000}
 
 
 async def test_what_a_provider_lacks_is_not_asked_for(provider: Provided) -> None:

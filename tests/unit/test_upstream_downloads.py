@@ -127,6 +127,28 @@ async def test_a_download_without_a_name_is_a_file(provider: Provided, passed: P
         assert opened.filename == "file"
 
 
+@pytest.mark.parametrize("kind", ["text", "text/html\tx", "é/é", "a/" + "b" * 255])
+async def test_a_type_that_is_none_is_that_of_any_file(provider: Provided, passed: Passed, kind: str) -> None:
+    """What the provider calls a type stands in a header of the answer: anything else would break it."""
+
+    async def respond(_: web.Request) -> web.StreamResponse:
+        return web.Response(body=TEXT, headers={"Content-Type": kind})
+
+    provider.answers(respond)
+    opened = await content(passed)
+    opened.close()
+    assert opened.content_type == "application/octet-stream"
+
+
+@pytest.mark.parametrize("header", ["Content-Range", "x-content-length"])
+async def test_no_number_is_too_long_to_be_read(provider: Provided, passed: Passed, header: str) -> None:
+    """A size of five thousand digits is none, and no error of ours."""
+    digits = "1" * 5000
+    provider.answers(answer(TEXT, status=206, **{header: f"bytes 3-4/{digits}" if "R" in header else digits}))
+    error = await refused(content(passed, offset=3))
+    assert isinstance(error, UpstreamError)
+
+
 async def test_another_range_than_asked_for_is_refused(provider: Provided, passed: Passed) -> None:
     """Bytes that are not known to be the right ones are not handed on."""
     provider.answers(answer(TEXT, status=206, Content_Range="bytes 0-9/10"))

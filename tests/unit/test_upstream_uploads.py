@@ -6,9 +6,11 @@ from collections.abc import AsyncIterator
 
 import pytest
 from aiohttp import web
+from google.protobuf.struct_pb2 import Value
 
 from berth.adapters.upstream.settings import UpstreamKey
 from berth.core.errors import InvalidRequestError, NotFoundError, RateLimitError, UpstreamTimeoutError
+from berth.v1.additional_field_pb2 import AdditionalField
 from berth.v1.container_service_pb2 import CreateContainerRequest, RetrieveContainerRequest
 from berth.v1.provider_pb2 import Provider
 from providing import FILE, Behaviour, Passed, Provided, answer, passing, refuse
@@ -39,6 +41,37 @@ async def test_an_upload_keeps_its_name_type_and_place(provider: Provided, passe
         "file": ('ä "b".txt', "text/x-a", b"hello"),
     }
     assert (file.id, file.extra_fields.provider) == ("cfile_1", Provider.PROVIDER_OPENAI)
+
+
+@pytest.mark.parametrize("name", ["100%22.txt", "a%0d.txt", "=?utf-8?Q?a?=", 'a\\".txt', "100%.txt", "a\\"])
+async def test_a_name_that_looks_escaped_is_kept(provider: Provided, passed: Passed, name: str) -> None:
+    """What some read as the escape of another character is said again in a notation that has no doubt."""
+    provider.answers(answer(FILE))
+    await passed.backend.create_container_file(OURS, GivenUpload("cntr_1", filename=name))
+    assert provider.asked[0].form["file"][0] == name
+
+
+async def test_unknown_fields_may_be_repeated(provider: Provided, passed: Passed) -> None:
+    """A list in a form is a field that is there several times: each goes on, before the file and behind it."""
+
+    def tag(name: str) -> AdditionalField:
+        return AdditionalField(path=["tags[]"], value=Value(string_value=name))
+
+    provider.answers(answer(FILE))
+    upload = GivenUpload("cntr_1", additional_fields=[tag("a"), tag("a")])
+    upload.then = lambda: setattr(upload, "additional_fields", [tag("a"), tag("a"), tag("b"), tag("a")])
+    await passed.backend.create_container_file(OURS, upload)
+    names = [(name, content) for name, content in provider.asked[0].parts if name != "file"]
+    assert names == [("tags[]", b"a"), ("tags[]", b"a"), ("tags[]", b"a"), ("tags[]", b"b")]
+
+
+@pytest.mark.parametrize("name", ["a\r\nb", "a\0b", "\x7f"])
+async def test_a_field_has_no_control_characters(provider: Provided, passed: Passed, name: str) -> None:
+    """In the headers of a form a line's end would be one."""
+    fields = [AdditionalField(path=[name], value=Value(string_value="x"))]
+    error = await refused(passed.backend.create_container_file(OURS, GivenUpload("cntr_1", additional_fields=fields)))
+    assert isinstance(error, InvalidRequestError)
+    assert provider.asked == []
 
 
 async def test_a_path_may_come_behind_the_file(provider: Provided, passed: Passed) -> None:

@@ -244,6 +244,19 @@ def test_other_packages_are_left_alone() -> None:
     assert "REQUIRED" in VIEW.FindEnumTypeByName("google.api.FieldBehavior").values_by_name
 
 
+def test_no_body_is_read_by_envoy() -> None:
+    """Each operation takes its body as bytes that stream, also one that has none: none is JSON to Envoy, or kept."""
+    for file in rest_view(load_contract()).file:
+        for method in (method for service in file.service for method in service.method):
+            rule = method.options.Extensions[http]
+            if not method.options.HasExtension(http):
+                continue
+            request = VIEW.FindMessageTypeByName(method.input_type.removeprefix("."))
+            body = VIEW.FindMessageTypeByName("google.api.HttpBody")
+            assert request.fields_by_name[rule.body].message_type is body, method.name
+            assert method.client_streaming, method.name
+
+
 def test_no_field_of_a_request_can_be_given_twice() -> None:
     """Each plain field of a request is optional, which is what makes Envoy refuse a second value; answers stay."""
     services = [service for file in rest_view(load_contract()).file for service in file.service]

@@ -19,7 +19,6 @@ from berth.adapters.upstream.extra import Answer, dressed
 from berth.adapters.upstream.reply import Reply
 from berth.adapters.upstream.session import Order
 from berth.adapters.upstream.settings import UpstreamKey
-from berth.core.additional_fields import refuse_additional
 from berth.core.backend import Content, Upload
 from berth.core.caller import Caller
 from berth.core.catalogue import Catalogue
@@ -90,9 +89,7 @@ class PassthroughBackend:
     async def create_container(self, caller: Caller, request: CreateContainerRequest) -> Container:
         """Make a container with a key that is let in; see Backend."""
         self._require("container_create")
-        if not self._account.forwards_unknown:
-            refuse_additional(request.additional_fields, request)
-        order = orders.new_container(caller, request)
+        order = orders.new_container(caller, request, forwards_unknown=self._account.forwards_unknown)
         key = await self._files.key_of(caller, request.file_ids)
         reply, trip = await self._created(caller, order, key=key)
         value = self._account.read(reply, order, trip)

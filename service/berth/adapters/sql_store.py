@@ -6,7 +6,7 @@ Tables are the business of `schema`, reading and writing at all of
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from berth.adapters.sql_blobs import SHARED, note_damage
 from berth.adapters.sql_changes import (
@@ -54,6 +54,7 @@ class SqlStore:
     def __init__(self, database: SqlDatabase, *, now: Callable[[], float] = time.time) -> None:
         self._database = database
         self._now = now
+        self._scanning = asyncio.Lock()
 
     async def add_container(
         self,
@@ -105,8 +106,9 @@ class SqlStore:
     ) -> Page[ContainerRecord]:
         """Return a page of containers; see ContainerStore.
 
-        A status is the clock's to tell, and no index leads to it: rows are read
-        in slices until there are enough, and other calls run in between.
+        A status is the clock's to tell, and no index leads to it: rows are read in
+        slices until there are enough, for one caller at a time, and other calls run
+        in between.
         """
         seq = self._container_cursor(tenant, paging)
         names = None if providers is None else sorted(map(provider_name, providers))
@@ -116,21 +118,27 @@ class SqlStore:
         query = containers_query(providers=count, by_name=name is not None, descending=paging.descending)
         values: dict[str, object] = {f"provider{i}": provider for i, provider in enumerate(names or ())}
         values |= {"tenant": tenant, "name": name}
-        size = paging.limit + 1 if status is None else SLICE
-        rows: list[Row] = []
-        while True:
-            found = self._database.all(query, {**values, "seq": seq, "limit": size})
-            rows += found if status is None else self._with_status(found, status)
-            if len(found) < size or len(rows) > paging.limit:
-                break
-            seq = found[-1][-1]
-            await asyncio.sleep(0)  # all other calls have their turn
+        if status is None:
+            rows: Sequence[Row] = self._database.all(query, {**values, "seq": seq, "limit": paging.limit + 1})
+        else:
+            async with self._scanning:
+                rows = await self._scanned(query, values, seq, status=status, enough=paging.limit + 1)
         page, has_more = cut(rows, paging.limit)
         return Page([container_record(row, tenant) for row in page], has_more)
 
-    def _with_status(self, rows: Sequence[Row], wanted: ContainerStatus) -> list[Row]:
-        now = int(self._now())
-        return [row for row in rows if has_status(container_status(row, now), wanted)]
+    async def _scanned(
+        self, query: str, values: Mapping[str, object], seq: int, *, status: ContainerStatus, enough: int
+    ) -> list[Row]:
+        """Return the first rows that have a status, `enough` of them if there are so many."""
+        rows: list[Row] = []
+        while True:
+            found = self._database.all(query, {**values, "seq": seq, "limit": SLICE})
+            now = int(self._now())
+            rows += [row for row in found if has_status(container_status(row, now), status)]
+            if len(found) < SLICE or len(rows) >= enough:
+                return rows
+            seq = found[-1][-1]
+            await asyncio.sleep(0)  # all other calls have their turn
 
     async def delete_container(self, tenant: str, container_id: str) -> Sequence[str]:
         """Delete a container; see ContainerStore."""

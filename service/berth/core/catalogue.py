@@ -13,7 +13,8 @@ from berth.v1.container_service_pb2 import ListContainersRequest, ListContainers
 from berth.v1.provider_pb2 import PROVIDER_UNSPECIFIED, Provider
 
 _STATUS_NAMES = {number: name for name, number in short_names(ContainerStatus.DESCRIPTOR).items()}
-_FILTERS = {status: _STATUS_NAMES[status] for status in (CONTAINER_STATUS_RUNNING, CONTAINER_STATUS_EXPIRED)}
+STATUS_FILTERS = {status: _STATUS_NAMES[status] for status in (CONTAINER_STATUS_RUNNING, CONTAINER_STATUS_EXPIRED)}
+"""The statuses that listed containers may be asked to have, and their names."""
 
 
 class Catalogue:
@@ -74,6 +75,8 @@ def _wanted_status(request: ListContainersRequest) -> ContainerStatus | None:
     """Return the status that listed containers must have. InvalidRequestError for one that is no filter."""
     if not request.status:
         return None
-    if request.status not in _FILTERS:
-        raise unexpected(str(_STATUS_NAMES.get(request.status, request.status)), "status", choices=_FILTERS.values())
+    if request.status not in STATUS_FILTERS:
+        raise unexpected(
+            str(_STATUS_NAMES.get(request.status, request.status)), "status", choices=STATUS_FILTERS.values()
+        )
     return request.status

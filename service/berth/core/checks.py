@@ -4,12 +4,15 @@ Each check returns what it was given or raises InvalidRequestError, in the
 words that OpenAI's own API uses, with the parameter and a code.
 """
 
+import re
 import unicodedata
 from collections.abc import Collection, Iterable
 from difflib import get_close_matches
 
 from berth.core.errors import InvalidRequestError, NotFoundError
 
+MAX_MEDIA_TYPE_LENGTH = 255
+_MEDIA_TYPE = re.compile(r"[\w.+-]+/[\w.+-]+(\s*;[\x20-\x7e]*)?", re.ASCII)
 _MAX_SHOWN = 64
 """The length of the longest id there is."""
 
@@ -52,6 +55,11 @@ def check_length(length: int, param: str, *, maximum: int, what: str, unit: str)
             f"Invalid '{param}': {what} too long. Expected a maximum {unit} of {maximum}, but got {length} instead."
         )
         raise InvalidRequestError(message, param=param, code=f"{what}_above_max_length")
+
+
+def is_media_type(value: str) -> bool:
+    """Tell whether `value` is a media type that an answer can carry, with or without parameters."""
+    return len(value) <= MAX_MEDIA_TYPE_LENGTH and _MEDIA_TYPE.fullmatch(value) is not None
 
 
 def check_choice(value: str, param: str, *, choices: Collection[str]) -> str:

@@ -59,10 +59,11 @@ class PreconditionFailedError(BerthError):
 
 
 class RangeNotSatisfiableError(BerthError):
-    """The range that was asked for has no byte of the file, which has `size` bytes."""
+    """The range that was asked for has no byte of the file, which has `size` bytes, None where nobody knows."""
 
-    def __init__(self, size: int, *, provider: str | None = None) -> None:
-        super().__init__(f"The range begins beyond the end of the file, which has {size} bytes.", provider=provider)
+    def __init__(self, size: int | None) -> None:
+        known = "" if size is None else f", which has {size} bytes"
+        super().__init__(f"The range begins beyond the end of the file{known}.")
         self.size = size
 
 

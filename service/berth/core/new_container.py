@@ -79,6 +79,8 @@ def _memory_limit(request: CreateContainerRequest) -> str:
 def _metadata(metadata: Mapping[str, str]) -> Mapping[str, str]:
     check_length(len(metadata), "metadata", maximum=MAX_METADATA_PAIRS, what="object", unit="length")
     for key, value in metadata.items():
+        if not key:
+            raise invalid("metadata", "a key must not be empty")
         check_text(key, "metadata", maximum=MAX_METADATA_KEY_LENGTH)
         check_length(len(value), f"metadata.{key}", maximum=MAX_METADATA_VALUE_LENGTH, what="string", unit="length")
     return metadata

@@ -56,6 +56,7 @@ local function invalid_value(path, value)
 end
 
 local function unknown(name)
+  if #name > LONGEST_ECHO then name = name:match("^[%w_.%-]*"):sub(1, LONGEST_ECHO - 3) .. "..." end
   return "Unknown parameter: '" .. name .. "'.", name, "unknown_parameter"
 end
 
@@ -92,6 +93,7 @@ local RULES = {
 
 local function explain(text, status)
   if BY_STATUS[status] then return unpack(BY_STATUS[status], 1, 3) end
+  text = text:gsub("\\u0022", '\\"') -- as Envoy writes a quote where a text is no UTF-8
   for _, rule in ipairs(RULES) do
     local first, second, third = text:match(rule[1])
     if first then return rule[2](first, second, third) end
@@ -129,9 +131,9 @@ function envoy_on_response(handle)
     headers:replace(":status", status)
     headers:remove("x-berth-status")
   end
-  local length = headers:get("x-content-length")
-  if length then headers:replace("content-length", length) end
   status = headers:get(":status")
+  local length = (status == "200" or status == "206") and headers:get("x-content-length")
+  if length then headers:replace("content-length", length) end
   local facts = status < "400" and headers:get("grpc-message")
   if facts then
     for name, value in facts:gmatch("([%l-]+)=([%w_.-]+)") do

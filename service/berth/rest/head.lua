@@ -14,6 +14,11 @@ function envoy_on_response(handle)
   if not handle:streamInfo():dynamicMetadata():get("berth") then return end
   local length = handle:headers():get("content-length")
   local body = handle:body()
-  if body and body:length() > 0 then body:setBytes("") end
+  if body and body:length() > 0 then
+    body:setBytes("")
+  elseif handle:headers():get(":status") >= "400" then
+    length = nil -- that of a refusal of Envoy's own, before it got its text
+    handle:headers():remove("content-length")
+  end
   if length then handle:headers():replace("content-length", length) end
 end

@@ -9,7 +9,7 @@ How Envoy is told to use the view is left to `rest.envoy`.
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from importlib import resources
 from itertools import chain
 from typing import Any
@@ -26,13 +26,16 @@ from google.protobuf.descriptor_pb2 import (
 )
 from google.rpc import status_pb2
 
-from berth.rest.bodies import has_json_body, json_bodies
+from berth.rest.bodies import BODY, has_json_body, json_bodies
 from berth.v1 import options_pb2
 
 ALIASES = ("/openai/v1/", "/openai/")
 _CANONICAL = "/v1/"
 _ERROR_REPLY = "berth.v1.ErrorReply"
 _UINT32_MAX = 4_294_967_295
+_HTTP_BODY = httpbody_pb2.DESCRIPTOR.name
+_NO_FIELD = 20_000
+"""A number that the contract has no field for."""
 _TEXT_OF_ENUM = 10_000
 """What is added to the number of an enum field where the view has it as a text."""
 _MAXIMUM: Any = options_pb2.maximum  # which its stub does not call an extension
@@ -63,6 +66,7 @@ def rest_view(contract: FileDescriptorSet) -> FileDescriptorSet:
     ours = [file for file in view.file if f"{file.package}.".startswith("berth.")]
     for file in view.file:
         file.ClearField("source_code_info")
+    _stream_bodies_that_mean_nothing(ours)
     for file in ours:
         _unbind_json_bodies(file)
         _narrow_integers(file)
@@ -81,6 +85,34 @@ def _unbind_json_bodies(file: FileDescriptorProto) -> None:
         for method in service.method:
             if has_json_body(method):
                 method.options.ClearExtension(http)
+
+
+def _stream_bodies_that_mean_nothing(files: Sequence[FileDescriptorProto]) -> None:
+    """Bind the body of a request that has none, such as a GET, to a field that the contract does not have.
+
+    Otherwise Envoy reads it as JSON: it collects the body before anybody is
+    authenticated, and its fields win over those of the path. As a stream of bytes
+    it goes on to the service, which takes the first message, without a body the
+    only one, and never sees the field.
+    """
+    bodiless = set()
+    for method in chain.from_iterable(service.method for file in files for service in file.service):
+        if method.options.HasExtension(http) and not method.options.Extensions[http].body:
+            method.client_streaming = True
+            method.options.Extensions[http].body = BODY
+            bodiless.add(method.input_type.removeprefix("."))
+    for file in files:
+        for scope, message in _messages(file):
+            if scope in bodiless:
+                message.field.add(
+                    name=BODY,
+                    number=_NO_FIELD,
+                    type=FieldDescriptorProto.TYPE_MESSAGE,
+                    type_name=f".{httpbody_pb2.HttpBody.DESCRIPTOR.full_name}",
+                    label=FieldDescriptorProto.LABEL_OPTIONAL,
+                )
+                if _HTTP_BODY not in file.dependency:
+                    file.dependency.append(_HTTP_BODY)
 
 
 def _hide_bodies(view: FileDescriptorSet) -> None:

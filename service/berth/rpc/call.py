@@ -14,7 +14,7 @@ from berth.core.file_backend import FileBackend
 from berth.core.limits import Quota
 from berth.core.providers import PROVIDER_NAMES
 from berth.rpc.operations import Operation
-from berth.rpc.peer import FORWARDED_CERTIFICATE, certificate_names, source_of
+from berth.rpc.peer import FORWARDED_CERTIFICATE, NO_TRUST, certificate_names, source_of
 from berth.rpc.status import REPLAYED, Refusal
 from berth.v1.provider_pb2 import PROVIDER_UNSPECIFIED, Provider
 
@@ -47,8 +47,8 @@ class Call:
 
     `request_id`, `credentials`, `options`, `forwarded` (headers of proxies) and
     `default_provider` come from the request, and of a REST request `is_rest`, `is_head`,
-    `path`, `query`, `conditions` (see `bodies.conditions`) and `content_length`; `trusted_hops` is how many proxies are
-    believed what they say of `source`; `identity` from the auth
+    `path`, `query`, `conditions` (see `bodies.conditions`) and `content_length`; `trust` is who is
+    believed about `source` and certificates; `identity` from the auth
     interceptor, `quota` from limits, `backend` and `container_id` from admission;
     `provider` is the provider in play, as far as it is known; `begun` says that a part of a streamed answer is out;
     `status` is how the call ended; `upstream_milliseconds` is how long a provider
@@ -80,7 +80,7 @@ class Call:
         "quota",
         "request_id",
         "status",
-        "trusted_hops",
+        "trust",
         "upstream_milliseconds",
     )
 
@@ -92,7 +92,7 @@ class Call:
         self.options: dict[str, str] = {}
         self.conditions: dict[str, str] = {}
         self.forwarded: dict[str, str] = {}
-        self.trusted_hops = 0
+        self.trust = NO_TRUST
         self.is_rest = False
         self.is_head = False
         self.path = ""
@@ -122,13 +122,13 @@ class Call:
     @property
     def source(self) -> str:
         """The address that the call comes from."""
-        return source_of(self.context.peer(), self.forwarded, trusted_hops=self.trusted_hops)
+        return source_of(self.context.peer(), self.forwarded, trust=self.trust)
 
-    def certificate_names(self, *, trust_sidecar: bool) -> list[str]:
+    def certificate_names(self) -> list[str]:
         """Return the alternative names in the caller's certificate; none if there is no certificate."""
         peer, handshake = self.context.peer(), self.context.auth_context()
         forwarded = self.forwarded.get(FORWARDED_CERTIFICATE)
-        return certificate_names(peer, handshake, forwarded, trust_sidecar=trust_sidecar)
+        return certificate_names(peer, handshake, forwarded, trust=self.trust)
 
     @property
     def backend(self) -> Backend:

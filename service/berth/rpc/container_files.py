@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from functools import partial
 
 from berth.rpc.call import Call
-from berth.rpc.downloads import Source, require_etag, send_content
+from berth.rpc.downloads import require_etag, send_content
 from berth.rpc.uploads import open_upload
 from berth.v1.container_file_pb2 import ContainerFile
 from berth.v1.container_file_service_pb2 import (
@@ -41,13 +41,7 @@ class ContainerFileHandlers:
 
     async def RetrieveContainerFileContent(self, request: RetrieveContainerFileContentRequest, call: Call) -> None:
         """Write the bytes of a file."""
-        backend, caller = call.backend, call.caller
-
-        async def size() -> int:
-            looked_up = RetrieveContainerFileRequest(container_id=request.container_id, file_id=request.file_id)
-            return (await backend.retrieve_container_file(caller, looked_up)).bytes
-
-        await send_content(Source(partial(backend.retrieve_container_file_content, caller), size), request, call)
+        await send_content(partial(call.backend.retrieve_container_file_content, call.caller), request, call)
 
     async def DeleteContainerFile(self, request: DeleteContainerFileRequest, call: Call) -> DeleteContainerFileResponse:
         """Delete a file, over REST only if it is the one that If-Match names."""

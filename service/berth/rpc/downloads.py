@@ -2,18 +2,18 @@
 
 import re
 from collections.abc import Awaitable, Callable
+from copy import deepcopy
 from email.utils import formatdate
 from http import HTTPStatus
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, TypeVar
 from urllib.parse import quote
 
 from google.api.httpbody_pb2 import HttpBody
 
 from berth.core.backend import Content
-from berth.core.errors import InvalidRequestError, RangeNotSatisfiableError
+from berth.core.errors import InvalidRequestError, PreconditionFailedError, RangeNotSatisfiableError
 from berth.rpc.bodies.conditions import (
     IF_MATCH,
-    IF_RANGE,
     ByteRange,
     allows_range,
     is_unchanged,
@@ -25,36 +25,22 @@ from berth.v1.container_file_service_pb2 import RetrieveContainerFileContentRequ
 from berth.v1.file_service_pb2 import RetrieveFileContentRequest
 
 _NOT_PLAIN = re.compile(r'[^\x20-\x7e]|["\\%]')
-R = TypeVar("R", RetrieveContainerFileContentRequest, RetrieveFileContentRequest)
+R = TypeVar("R", bound=RetrieveContainerFileContentRequest | RetrieveFileContentRequest)
 
 
-class Source(NamedTuple, Generic[R]):
-    """A file to download: `open` opens what a request asks for, and `size` looks up how large the whole is."""
-
-    open: Callable[[R], Awaitable[Content]]
-    size: Callable[[], Awaitable[int]]
-
-
-async def send_content(source: Source[R], request: R, call: Call) -> None:
+async def send_content(open_content: Callable[[R], Awaitable[Content]], request: R, call: Call) -> None:
     """Write the bytes of a file, the first message with their type, also when there are none.
 
-    The first bytes are awaited before anything is sent: what goes wrong with
-    them can still be an error like any other.
+    `open_content` opens what a request asks for. The first bytes are awaited before
+    anything is sent: what goes wrong with them can still be an error like any other.
     """
-    wanted = None
-    if call.is_rest and not (request.HasField("offset") or request.HasField("length")):
-        wanted = read_range(call.conditions)
-    if wanted is not None and IF_RANGE in call.conditions:
-        wanted = await _unless_changed(source, request, wanted, call)
-    content = await _opened(source, request, wanted)
+    content, part = await _Opening(open_content, request, call).opened()
     try:
         call.provider = content.provider
-        if call.is_rest:
-            require_match(call.conditions, content)
         if call.is_rest and is_unchanged(call.conditions, content):
             await _send_unchanged(content, call)
         else:
-            await _send(content, wanted, call)
+            await _send(content, part, call)
     finally:
         content.close()
 
@@ -67,46 +53,86 @@ async def require_etag(open_content: Callable[[], Awaitable[Content]], call: Cal
         require_match(call.conditions, content)
 
 
-async def _unless_changed(source: Source[R], request: R, wanted: ByteRange, call: Call) -> ByteRange | None:
-    """Return the range that is `wanted` if the file is the one that If-Range names; None, for the whole, if not."""
-    content = await source.open(request)
-    content.close()
-    return wanted if allows_range(call.conditions, content) else None
+class _Opening(Generic[R]):
+    """The opening of a file, or of the part of it that a REST caller's headers ask for.
+
+    What the file must be is asked before what there is at the range (RFC 9110, section 13.2.2).
+    """
+
+    def __init__(self, open_content: Callable[[R], Awaitable[Content]], request: R, call: Call) -> None:
+        self._open_content = open_content
+        self._request = request
+        self._call = call
+
+    async def opened(self) -> tuple[Content, ByteRange | None]:
+        """Return what the caller gets, and which part of the file it is, None for what the request itself asks for.
+
+        PreconditionFailedError for another file than the caller means,
+        RangeNotSatisfiableError for a range without any byte.
+        """
+        call, request = self._call, self._request
+        asked = None
+        if call.is_rest and not (request.HasField("offset") or request.HasField("length")):
+            asked = read_range(call.conditions)
+        if asked is None:
+            return await self._open(request), None
+        content, part = await self._open_range(asked)
+        if is_unchanged(call.conditions, content):
+            return content, None
+        if part is None or not allows_range(call.conditions, content):
+            content.close()
+            return await self._open(request), None
+        if content.length == 0:
+            content.close()
+            raise RangeNotSatisfiableError(content.size)
+        return content, part
+
+    async def _open_range(self, asked: ByteRange) -> tuple[Content, ByteRange | None]:
+        """Open a range, nothing of the file where the range has no byte; None for a range that nobody can tell."""
+        if asked.first is None:
+            content = await self._open(self._part(0, 0))
+            if content.size is None:
+                return content, None
+            content.close()
+            asked = ByteRange(max(0, content.size - (asked.last or 0)), None)
+        first, last = asked.first or 0, asked.last
+        try:
+            content = await self._open(self._part(first, None if last is None else last - first + 1))
+        except InvalidRequestError as error:
+            if error.param != "offset":
+                raise
+        else:
+            if content.length != 0:
+                return content, None if content.length is None else asked
+            content.close()  # a provider that has nothing to send says nothing of the file
+        return await self._open(self._part(0, 0)), asked
+
+    async def _open(self, request: R) -> Content:
+        content = await self._open_content(request)
+        if self._call.is_rest:
+            try:
+                require_match(self._call.conditions, content)
+            except PreconditionFailedError:
+                content.close()
+                raise
+        return content
+
+    def _part(self, offset: int, length: int | None) -> R:
+        part = deepcopy(self._request)
+        part.offset = offset
+        if length is not None:
+            part.length = length
+        return part
 
 
-async def _opened(source: Source[R], request: R, wanted: ByteRange | None) -> Content:
-    """Open the range that is `wanted`, or what the request asks for. RangeNotSatisfiableError for an empty range."""
-    if wanted is None:
-        return await source.open(request)
-    if wanted.first is None:
-        size = await source.size()
-        wanted = ByteRange(max(0, size - (wanted.last or 0)), None)
-        if wanted.first == size:
-            raise RangeNotSatisfiableError(size)
-    part = type(request)()
-    part.CopyFrom(request)
-    part.offset = wanted.first or 0
-    if wanted.last is not None:
-        part.length = wanted.last - part.offset + 1
-    try:
-        content = await source.open(part)
-    except InvalidRequestError as error:
-        if error.param != "offset":
-            raise
-        raise RangeNotSatisfiableError(await source.size()) from None
-    if content.length == 0:
-        content.close()
-        raise RangeNotSatisfiableError(content.size or 0, provider=None)
-    return content
-
-
-async def _send(content: Content, wanted: ByteRange | None, call: Call) -> None:
+async def _send(content: Content, part: ByteRange | None, call: Call) -> None:
+    described = HttpBody(content_type=content.content_type)
     headers = content_headers(content)
-    if wanted is not None:
-        headers += _partial(content, wanted)
+    if part is not None:
+        headers += _partial(content, part)
     first = b"" if call.is_head else await anext(content.chunks, b"")
     await call.send_headers(headers)
-    await call.write(HttpBody(content_type=content.content_type))
+    await call.write(described)
     if first:
         await call.write(HttpBody(data=first))
         async for chunk in content.chunks:
@@ -140,15 +166,12 @@ def content_headers(content: Content) -> Headers:
     return headers
 
 
-def _partial(content: Content, wanted: ByteRange) -> Headers:
-    """Return the headers that say which part of the file follows, as far as its length is known."""
-    size = "*" if content.size is None else str(content.size)
-    if content.length is None:
-        return []
-    first = wanted.first if wanted.first is not None else (content.size or 0) - content.length
+def _partial(content: Content, part: ByteRange) -> Headers:
+    """Return the headers that say which part of the file follows."""
+    first, size = part.first or 0, "*" if content.size is None else content.size
     return [
         (HTTP_STATUS, str(HTTPStatus.PARTIAL_CONTENT.value)),
-        ("content-range", f"bytes {first}-{first + content.length - 1}/{size}"),
+        ("content-range", f"bytes {first}-{first + (content.length or 0) - 1}/{size}"),
     ]
 
 

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from functools import partial
 
 from berth.rpc.call import Call
-from berth.rpc.downloads import Source, require_etag, send_content
+from berth.rpc.downloads import require_etag, send_content
 from berth.rpc.file_uploads import open_file_upload
 from berth.v1.file_pb2 import File
 from berth.v1.file_service_pb2 import (
@@ -38,12 +38,7 @@ class FileHandlers:
 
     async def RetrieveFileContent(self, request: RetrieveFileContentRequest, call: Call) -> None:
         """Write the bytes of a file."""
-        backend, caller = call.files(), call.caller
-
-        async def size() -> int:
-            return (await backend.retrieve_file(caller, RetrieveFileRequest(file_id=request.file_id))).bytes
-
-        await send_content(Source(partial(backend.retrieve_file_content, caller), size), request, call)
+        await send_content(partial(call.files().retrieve_file_content, call.caller), request, call)
 
     async def DeleteFile(self, request: DeleteFileRequest, call: Call) -> DeleteFileResponse:
         """Delete a file, over REST only if it is the one that If-Match names."""

@@ -7,6 +7,7 @@ or wrapped while calls run. Health and reflection stand outside.
 import asyncio
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from time import perf_counter
 from typing import Any
 
@@ -22,25 +23,26 @@ from berth.core.providers import PROVIDER_NAMES, PROVIDERS
 from berth.rpc.call import Behavior, Call, Interceptor
 from berth.rpc.metadata import read_metadata
 from berth.rpc.options import read_options
-from berth.rpc.status import refusal
+from berth.rpc.peer import NO_TRUST, Trust
+from berth.rpc.status import Refusal, refusal
 
 DEADLINE_SLACK_SECONDS = 0.05
 """A caller whose time is up says so, which may arrive a little before the time is up here."""
 
 
 def request(
-    log: FilteringBoundLogger, metrics: Metrics, *, new_request_id: Callable[[], str], trusted_hops: int = 0
+    log: FilteringBoundLogger, metrics: Metrics, *, new_request_id: Callable[[], str], trust: Trust = NO_TRUST
 ) -> Interceptor:
     """Return the interceptor that reads a call's metadata, completes its answer, and logs and counts it.
 
-    `trusted_hops` proxies in front of the service are believed where a call comes from.
+    `trust` is who is believed about where a call comes from.
     """
 
     def intercept(proceed: Behavior) -> Behavior:
         async def behave(message: Any, call: Call) -> Any:
             started = perf_counter()
             metrics.call_began()
-            call.trusted_hops = trusted_hops
+            call.trust = trust
             read_metadata(call, new_request_id)
             try:
                 response = await proceed(message, call)
@@ -79,12 +81,7 @@ def errors(log: FilteringBoundLogger) -> Interceptor:
             except Exception as error:  # noqa: BLE001 - the catch-all is a matter of security
                 if isinstance(error, BerthError) and error.provider:
                     call.provider = PROVIDERS[error.provider]
-                refused = refusal(
-                    error,
-                    request_id=call.request_id,
-                    request_type=call.method.request_type,
-                    provider=call.provider_name,
-                )
+                refused = _refusal(error, call)
                 if isinstance(error, StorageError):
                     _log_failure(log, call, error)
             if refused.unforeseen is not None:
@@ -96,19 +93,30 @@ def errors(log: FilteringBoundLogger) -> Interceptor:
     return intercept
 
 
-def auth(credentials: Credentials, attempts: FailedAttempts, *, trust_sidecar: bool = False) -> Interceptor:
+def _refusal(error: Exception, call: Call) -> Refusal:
+    """Return what the caller is told; of an error whose own words cannot be sent, that there was one."""
+    told = partial(
+        refusal,
+        request_id=call.request_id,
+        request_type=call.method.request_type,
+        provider=call.provider_name,
+    )
+    try:
+        return told(error)
+    except Exception as failure:  # noqa: BLE001 - grpc would send its text
+        return told(failure)
+
+
+def auth(credentials: Credentials, attempts: FailedAttempts) -> Interceptor:
     """Return the interceptor that finds out who is calling, before anything of the body is read.
 
     Who presents what is wrong waits for the refusal, the longer the more often.
-    `trust_sidecar` believes an Envoy on this machine what it says of certificates.
     """
 
     def intercept(proceed: Behavior) -> Behavior:
         async def behave(message: Any, call: Call) -> Any:
             try:
-                call.identity = await credentials.authenticate(
-                    call.credentials, certificate=lambda: call.certificate_names(trust_sidecar=trust_sidecar)
-                )
+                call.identity = await credentials.authenticate(call.credentials, certificate=call.certificate_names)
             except AuthenticationError:
                 if call.credentials:
                     await attempts.refused(call.source)

@@ -5,8 +5,9 @@ operation, limits and log line, and the same handler. Callers are known and with
 their limits before the first byte of a body is read.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import grpc
@@ -25,15 +26,11 @@ BODY = "body"
 
 @dataclass(frozen=True, slots=True)
 class JsonBodies:
-    """The internal `service`, and how many bytes a body may have: `max_bytes` by method, or `default_max_bytes`."""
+    """The internal `service`, and how many bytes a body may have: `max_bytes`, and more for text by method."""
 
     service: ServiceDescriptor
-    default_max_bytes: int
-    max_bytes: Mapping[str, int]
-
-    def maximum(self, method: str) -> int:
-        """Return how many bytes a body of a method may have."""
-        return self.max_bytes.get(method, self.default_max_bytes)
+    max_bytes: int
+    room_for_text: Mapping[str, int]
 
 
 def json_handler(
@@ -44,15 +41,19 @@ def json_handler(
     methods = {}
     for bound in bodies.service.methods:
         descriptor, owner = contract[bound.name]
-        behave = _reading(
-            getattr(owner, bound.name), bound, descriptor, admit=admit, maximum=bodies.maximum(bound.name)
-        )
-        methods[bound.name] = method_handler(descriptor, behave, interceptors, streams=(True, False))
+        reader = partial(read_json, maximum=bodies.max_bytes, room_for_text=bodies.room_for_text.get(bound.name, 0))
+        behave = _reading(getattr(owner, bound.name), bound, descriptor, admit=admit, reader=reader)
+        methods[bound.name] = method_handler(descriptor, behave, interceptors)
     return grpc.method_handlers_generic_handler(bodies.service.full_name, methods)
 
 
 def _reading(
-    behave: Behavior, bound: MethodDescriptor, descriptor: MethodDescriptor, *, admit: Admission, maximum: int
+    behave: Behavior,
+    bound: MethodDescriptor,
+    descriptor: MethodDescriptor,
+    *,
+    admit: Admission,
+    reader: Callable[[str, AsyncIterator[bytes]], Awaitable[object]],
 ) -> Behavior:
     """Make a request of the contract's method `descriptor` of the stream that `bound` takes, and admit it.
 
@@ -63,7 +64,7 @@ def _reading(
     in_body = frozenset(descriptor.input_type.fields_by_name) - {ADDITIONAL, *in_path}
 
     async def read(_: object, call: Call) -> Any:
-        head: Any = parse_message(head_class, await call.read() or b"")
+        head: Any = parse_message(head_class, await call.read())
         request: Any = request_class()
         for name in in_path:
             setattr(request, name, getattr(head, name))
@@ -71,7 +72,7 @@ def _reading(
         named = request.provider
         if named or in_path:
             await admit(_copy(request), call)
-        fill(request, await read_json(head.body.content_type, _bytes(head, call), maximum=maximum), names=in_body)
+        fill(request, await reader(head.body.content_type, _bytes(head, call)), names=in_body)
         request.provider = same("provider", named or None, request.provider or named)
         await admit(request, call)
         return await behave(request, call)

@@ -10,6 +10,7 @@ from berth.rpc.peer import CLIENT, FORWARDED_CERTIFICATE, FORWARDED_FOR
 from berth.v1.provider_pb2 import PROVIDER_OPENAI
 
 MAX_REQUEST_ID_LENGTH = 128
+_MAX_DIGITS = 18
 _OPENAI_PATHS = "/openai/"
 
 
@@ -52,7 +53,8 @@ def _read_path(call: Call, _: str, value: str) -> None:
 
 
 def _read_length(call: Call, _: str, value: str) -> None:
-    call.content_length = int(value) if value.isascii() and value.isdecimal() else None
+    is_number = value.isascii() and value.isdecimal() and len(value) <= _MAX_DIGITS
+    call.content_length = int(value) if is_number else None
 
 
 def _read_head(call: Call, _: str, __: str) -> None:

@@ -12,13 +12,7 @@ from berth.core.errors import InvalidRequestError
 from berth.rpc.admission import Admission
 from berth.rpc.call import Behavior, Call, Context, Interceptor, Method
 from berth.rpc.operations import OPERATIONS, Operation
-from berth.rpc.rest_request import check_path, read_names
-
-_HANDLERS: dict[tuple[bool, bool], Callable[..., "grpc.RpcMethodHandler[Any, Any]"]] = {
-    (False, False): grpc.unary_unary_rpc_method_handler,
-    (True, False): grpc.stream_unary_rpc_method_handler,
-    (False, True): grpc.unary_stream_rpc_method_handler,
-}
+from berth.rpc.rest_request import check_path, read_query
 
 Services = Mapping[ServiceDescriptor, object]
 """The contract's services, each with what has its methods."""
@@ -33,7 +27,6 @@ def service_handler(
             method,
             _parsing(getattr(handlers, method.name), method, admit),
             interceptors,
-            streams=(method.client_streaming, method.server_streaming),
         )
         for method in service.methods
     }
@@ -41,38 +34,44 @@ def service_handler(
 
 
 def method_handler(
-    descriptor: MethodDescriptor, behave: Behavior, interceptors: Sequence[Interceptor], *, streams: tuple[bool, bool]
+    descriptor: MethodDescriptor, behave: Behavior, interceptors: Sequence[Interceptor]
 ) -> "grpc.RpcMethodHandler[Any, Any]":
-    """Return what a server serves a method of the contract with; `streams` says whether requests and answers stream."""
+    """Return what a server serves a method of the contract with.
+
+    Requests are always taken as a stream, which is the same on the wire: grpc would
+    read a single one, of any size, before it is known who sends it.
+    """
     path = f"/{descriptor.containing_service.full_name}/{descriptor.name}"
     method = Method(path, OPERATIONS.get(descriptor.name, Operation(descriptor.name, reach=None)))
     for interceptor in reversed(interceptors):
         behave = interceptor(behave)
 
-    async def handle(request: Any, context: Context) -> Any:
-        return await behave(request, Call(context, method))
+    async def handle(_: object, context: Context) -> Any:
+        return await behave(None, Call(context, method))
 
-    return _HANDLERS[streams](handle, response_serializer=GetMessageClass(descriptor.output_type).SerializeToString)
+    serve: Callable[..., grpc.RpcMethodHandler[Any, Any]] = (
+        grpc.stream_stream_rpc_method_handler if descriptor.server_streaming else grpc.stream_unary_rpc_method_handler
+    )
+    return serve(handle, response_serializer=GetMessageClass(descriptor.output_type).SerializeToString)
 
 
 def _parsing(behave: Behavior, descriptor: MethodDescriptor, admit: Admission) -> Behavior:
-    """Parse and admit requests on the innermost step, not in grpc.
+    """Read, parse and admit requests on the innermost step, not in grpc.
 
-    There a malformed one would end as INTERNAL without any details, and it
-    would be read before it is known who sends it. Of a stream, the first
+    There a malformed one would end as INTERNAL without any details. Of a stream, the first
     request is what is admitted.
     """
     message_class = GetMessageClass(descriptor.input_type)
 
-    async def parse_one(request: bytes, call: Call) -> Any:
-        message = parse_message(message_class, request)
+    async def parse_one(_: object, call: Call) -> Any:
+        message = parse_message(message_class, await call.read())
         complete(message, call)
         await admit(message, call)
         return await behave(message, call)
 
-    async def parsed(requests: AsyncIterator[bytes], call: Call) -> AsyncIterator[Message]:
+    async def parsed(call: Call) -> AsyncIterator[Message]:
         is_admitted = False
-        async for request in requests:
+        while (request := await call.read()) is not None:
             message = parse_message(message_class, request)
             if not is_admitted:
                 complete(message, call)
@@ -81,17 +80,19 @@ def _parsing(behave: Behavior, descriptor: MethodDescriptor, admit: Admission) -
             yield message
         await call.require_whole()
 
-    async def parse_each(requests: AsyncIterator[bytes], call: Call) -> Any:
+    async def parse_each(_: object, call: Call) -> Any:
         try:
-            return await behave(parsed(requests, call), call)
+            return await behave(parsed(call), call)
         finally:
             await call.settle()
 
     return parse_each if descriptor.client_streaming else parse_one
 
 
-def parse_message(message_class: type[Message], request: bytes) -> Message:
-    """Return the message in `request`. InvalidRequestError if it is none."""
+def parse_message(message_class: type[Message], request: bytes | None) -> Message:
+    """Return the message in `request`. InvalidRequestError if it is none, or if none came."""
+    if request is None:
+        raise InvalidRequestError("The call has no request message.", code="malformed_request")
     try:
         return message_class.FromString(request)
     except DecodeError:
@@ -100,8 +101,8 @@ def parse_message(message_class: type[Message], request: bytes) -> Message:
 
 
 def complete(message: Message, call: Call) -> None:
-    """Judge the path of a REST request, and add to `message` what Envoy leaves in the query."""
+    """Judge the path and query of a REST request, and add to `message` what Envoy leaves in the query."""
     if call.is_rest:
         check_path(call.path)
         if call.query:
-            read_names(call.query, message)
+            read_query(call.query, message)

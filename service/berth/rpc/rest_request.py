@@ -1,14 +1,21 @@
 """What a REST request says in its path and query and Envoy leaves to the service."""
 
+from typing import Any
 from urllib.parse import parse_qsl
 
 from google.protobuf.message import Message
 
-from berth.core.checks import unexpected
+from berth.core.catalogue import STATUS_FILTERS
+from berth.core.checks import shown, unexpected, unknown_parameter
 from berth.core.enum_names import short_names
 from berth.core.errors import NotFoundError
 from berth.core.providers import unknown_provider
+from berth.v1.container_pb2 import ContainerStatus
 from berth.v1.provider_pb2 import Provider
+
+_BODY = "body"
+_PASSED_OVER = frozenset({"api-version"})
+"""What Azure's SDKs add to every query."""
 
 
 def check_path(path: str) -> None:
@@ -22,18 +29,27 @@ def check_path(path: str) -> None:
         raise NotFoundError(message, code="unknown_url")
 
 
-def read_names(query: str, request: Message) -> None:
+def read_query(query: str, request: Message) -> None:
     """Set the enum fields of `request` that `query` names; an empty value is none.
 
-    InvalidRequestError for a name that no value of the field has.
+    InvalidRequestError for a value that the field does not have, and for a
+    parameter that Envoy passes over or takes for a part of the body.
     """
     fields = request.DESCRIPTOR.fields_by_name
-    for parameter, value in parse_qsl(query):
-        field = fields.get(parameter)
-        if field is None or field.enum_type is None:
+    for parameter, value in parse_qsl(query, keep_blank_values=True):
+        name = parameter.partition(".")[0]
+        if name in _PASSED_OVER:
             continue
-        names = short_names(field.enum_type)
-        if value not in names:
-            is_provider = field.enum_type is Provider.DESCRIPTOR
-            raise unknown_provider(value) if is_provider else unexpected(value, parameter, choices=names)
-        setattr(request, parameter, names[value])
+        if name not in fields or name == _BODY:
+            raise unknown_parameter(shown(parameter), [known for known in fields if known != _BODY])
+        enum = fields[parameter].enum_type if parameter in fields else None
+        if enum is not None and value:
+            setattr(request, parameter, _number(value, parameter, enum))
+
+
+def _number(value: str, parameter: str, enum: Any) -> int:
+    names = short_names(enum)
+    if value not in names:
+        choices = STATUS_FILTERS.values() if enum is ContainerStatus.DESCRIPTOR else names
+        raise unknown_provider(value) if enum is Provider.DESCRIPTOR else unexpected(value, parameter, choices=choices)
+    return names[value]

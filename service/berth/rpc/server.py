@@ -15,7 +15,7 @@ from berth.rpc.methods import Services, service_handler
 from berth.rpc.reflection import enable_reflection
 
 MAX_MESSAGE_BYTES = 24 * 1024 * 1024
-"""Above what Envoy lets through (16 MiB of JSON), so that Envoy is who refuses, with the envelope."""
+"""For one message of a request or an answer. None is read before it is known who sends it."""
 MAX_METADATA_BYTES = 96 * 1024
 """Above Envoy's 32 KiB of headers, which arrive with the path twice."""
 MAX_CONCURRENT_CALLS = 2048

@@ -163,6 +163,8 @@ def _headers(error: BerthError) -> tuple[tuple[str, str], ...]:
     if isinstance(error, AuthenticationError):
         return (CHALLENGE, *replayed)
     if isinstance(error, RangeNotSatisfiableError):
+        if error.size is None:
+            return ()
         return (("content-range", f"bytes */{error.size}"),)
     if error.is_final:
         return (("x-should-retry", "false"), *replayed)

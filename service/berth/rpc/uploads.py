@@ -5,7 +5,6 @@ one, the content type of the first message says. Bytes are read as they arrive:
 up to the file when the upload is opened, and the file while it is stored.
 """
 
-import re
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
@@ -13,7 +12,7 @@ from typing import TypeVar
 
 from google.protobuf.struct_pb2 import Value
 
-from berth.core.checks import invalid, missing
+from berth.core.checks import invalid, is_media_type, missing
 from berth.core.errors import InvalidRequestError
 from berth.core.providers import parse_provider
 from berth.rpc.bodies.forms import FILE, Form
@@ -26,8 +25,6 @@ from berth.v1.provider_pb2 import Provider
 
 _JSON_FIELDS = frozenset({"file_id", "file_path", "provider"})
 _HINT = "To store a JSON document as a file, send it in a form, or with ?content_type=application/json."
-MAX_CONTENT_TYPE_LENGTH = 255
-_CONTENT_TYPE = re.compile(r"[\w.+-]+/[\w.+-]+(\s*;[\x20-\x7e]*)?", re.ASCII)
 
 T = TypeVar("T")
 R = TypeVar("R", CreateContainerFileRequest, CreateFileRequest)
@@ -43,6 +40,7 @@ class StreamedBytes(ABC):
         self.additional_fields = list(first.additional_fields)
         self._chunks: AsyncIterator[bytes] = _nothing()
         self._has_bytes = False
+        self._describes_bytes = bool(self.filename or self.content_type)
 
     def chunks(self) -> AsyncIterator[bytes]:
         """Yield the bytes of the file."""
@@ -69,7 +67,7 @@ class StreamedBytes(ABC):
     async def _read_form(self, form: Form) -> bool:
         has_file = await form.find_file()
         self._chunks = form.file()
-        self.filename = form.filename or self.filename
+        self.filename = same("filename", self.filename, form.filename or self.filename)
         self.content_type = form.content_type
         return has_file
 
@@ -83,10 +81,7 @@ class StreamedBytes(ABC):
         return described  # an empty file is one; nothing at all is none
 
     def _check_content_type(self) -> None:
-        content_type = self.content_type
-        if content_type is None:
-            return
-        if len(content_type) > MAX_CONTENT_TYPE_LENGTH or not _CONTENT_TYPE.fullmatch(content_type):
+        if self.content_type is not None and not is_media_type(self.content_type):
             raise invalid("content_type", "it is no media type")
 
 
@@ -107,9 +102,11 @@ class StreamedUpload(StreamedBytes):
         else:
             has_file = await self._read_body(bodies, body_type=body_type)
         if has_file and self.file_id is not None:
-            raise _both()
+            raise _both("file")
         if not has_file and self.file_id is None:
             raise missing(FILE)
+        if not has_file and self._describes_bytes:
+            raise _both("filename" if self.filename else "content_type")
         self._check_content_type()
 
     async def _read_json(self, bodies: AsyncIterator[bytes], body_type: str) -> bool:
@@ -144,7 +141,7 @@ class StreamedUpload(StreamedBytes):
     def _take_late(self, name: str, value: str) -> None:
         """Set a field that stands behind the file: too late for all that decides where the file goes to."""
         if name == "file_id":
-            raise _both()
+            raise _both("file")
         if name == "provider":
             raise invalid(name, "it must stand before the file")
         self._take(name, value)
@@ -194,8 +191,8 @@ def _hinting_at_files() -> Iterator[None]:
         raise
 
 
-def _both() -> InvalidRequestError:
-    message = "Give either a file or a file_id, not both."
+def _both(other: str) -> InvalidRequestError:
+    message = f"Give either a {other} or a file_id, not both."
     return InvalidRequestError(message, param="file_id", code="mutually_exclusive_parameters")
 
 

@@ -6,9 +6,12 @@ from typing import Any
 import orjson
 from google.protobuf.struct_pb2 import Value
 
+from berth.core.additional_fields import form_name, place_of
+from berth.core.checks import check_text
 from berth.v1.additional_field_pb2 import AdditionalField
 
 _EXACT = 2**53
+_MAX_NAME_LENGTH = 1024
 
 
 def with_additional(body: dict[str, Any], fields: Iterable[AdditionalField]) -> dict[str, Any]:
@@ -22,13 +25,16 @@ def with_additional(body: dict[str, Any], fields: Iterable[AdditionalField]) -> 
     return body
 
 
-def form_fields(fields: Iterable[AdditionalField]) -> dict[str, str]:
-    """Return `fields` as those of a form: `a[b]` for what is inside another; what is no text is written as JSON."""
-    return {_form_name(field.path): _form_text(json_of(field.value)) for field in fields if field.path}
+def form_fields(fields: Iterable[AdditionalField]) -> list[tuple[str, str]]:
+    """Return `fields` as those of a form, in their order; what is no text is written as JSON.
+
+    InvalidRequestError for a name that has control characters or is too long.
+    """
+    return [(_form_name(field.path), _form_text(json_of(field.value))) for field in fields]
 
 
 def _form_name(path: Sequence[str]) -> str:
-    return path[0] + "".join(f"[{step}]" for step in path[1:])
+    return check_text(form_name(path), place_of(path), maximum=_MAX_NAME_LENGTH)
 
 
 def _form_text(value: object) -> str:

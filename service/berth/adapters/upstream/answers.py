@@ -4,6 +4,7 @@ What comes in is read with patience: fields may be missing or null, numbers may
 be texts. What cannot be understood at all is an UpstreamError.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
@@ -29,6 +30,8 @@ from berth.v1.file_pb2 import File
 _STATUS, _POLICY = "CONTAINER_STATUS_", "NETWORK_POLICY_TYPE_"
 _STATUSES = {name.removeprefix(_STATUS).lower(): name for name in ContainerStatus.keys()[1:]}
 _POLICIES = {name.removeprefix(_POLICY).lower(): name for name in NetworkPolicyType.keys()[1:]}
+_IDENTIFIER = re.compile(r"[\w.~:@!$&'()*+,=|^-]{1,1024}", re.ASCII)
+"""An id without what a path, a query or a proxy would read as something else."""
 _MAX_INTEGER = 4294967295
 """The largest integer of the contract; see `maximum` in proto/berth/v1."""
 
@@ -82,7 +85,7 @@ def tenant_file_of(value: object, *, provider: str) -> File:
 
 def is_identifier(value: str) -> bool:
     """Tell whether `value` can be an id at all, and be a part of a path."""
-    return value.isprintable() and value not in {"", ".", ".."}
+    return _IDENTIFIER.fullmatch(value) is not None and value not in {".", ".."}
 
 
 def _read(read: Callable[[Mapping[str, object]], T], value: object, *, provider: str, noun: str) -> T:

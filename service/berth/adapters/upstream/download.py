@@ -18,7 +18,7 @@ from aiohttp import (
 from berth.adapters.upstream.errors import CONNECTION_FAILED, translated, unreadable
 from berth.adapters.upstream.reply import Reply
 from berth.core.backend import Content
-from berth.core.checks import check_integer
+from berth.core.checks import check_integer, is_media_type
 from berth.core.errors import InvalidRequestError, UpstreamError
 from berth.core.paths import DEFAULT_FILENAME, clean_filename
 from berth.core.providers import provider_name
@@ -28,7 +28,8 @@ from berth.v1.provider_pb2 import Provider
 
 _DEFAULT_CONTENT_TYPE = "application/octet-stream"
 _PARTIAL, _BEYOND_END = 206, 416
-_RANGE = re.compile(r"bytes (?:(\d+)-(\d+)|\*)/(\d+|\*)")
+_RANGE = re.compile(r"bytes (?:(\d{1,18})-(\d{1,18})|\*)/(\d{1,18}|\*)", re.ASCII)
+_SIZE = re.compile(r"\d{1,18}", re.ASCII)
 _ETAG = re.compile(r'(W/)?"[\x21\x23-\x7e]{0,128}"')
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _MAX_LENGTH = 2**63 - 1
@@ -75,13 +76,14 @@ async def content_of(reply: Reply, span: Span, *, provider: Provider, done: Call
     chunks = _Chunks(response, skip=skip, length=length, limit=span.length, done=done, provider=name)
     if length is None:
         await chunks.reach()
+    given = headers.get("Content-Type", "")
     digest = headers.get("x-content-sha256", "")
     sha256 = digest if _SHA256.fullmatch(digest) else None
     etag = headers.get("ETag") or (f'"{sha256}"' if sha256 else "")
     return Content(
         provider=provider,
         filename=_filename(headers.get("Content-Disposition")),
-        content_type=headers.get("Content-Type") or _DEFAULT_CONTENT_TYPE if response else _DEFAULT_CONTENT_TYPE,
+        content_type=given if response and is_media_type(given) else _DEFAULT_CONTENT_TYPE,
         sha256=sha256,
         length=length,
         chunks=chunks,
@@ -128,7 +130,7 @@ def _within(available: int, span: Span) -> int:
 def _size(headers: Mapping[str, str]) -> int | None:
     """Return the size of the whole file; a server that has to stream may say it in a header of its own."""
     size = headers.get("Content-Length") or headers.get("x-content-length") or ""
-    return int(size) if size.isascii() and size.isdecimal() else None
+    return int(size) if _SIZE.fullmatch(size) else None
 
 
 def _whole_size(reply: Reply) -> int | None:

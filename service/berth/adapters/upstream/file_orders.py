@@ -9,7 +9,7 @@ from berth.adapters.upstream.download import Span
 from berth.adapters.upstream.form import UploadForm
 from berth.adapters.upstream.orders import headers_of
 from berth.adapters.upstream.session import Order
-from berth.core.additional_fields import FILE_FIELDS, refuse_unknown
+from berth.core.additional_fields import FILE_FIELDS, refuse_known_names, refuse_unknown
 from berth.core.caller import Caller
 from berth.core.checks import file_not_found, missing
 from berth.core.file_backend import FileUpload
@@ -35,15 +35,15 @@ def content(caller: Caller, file_id: str, span: Span) -> Order:
     return Order("GET", f"{_path(file_id)}/content", headers=headers_of(caller) | span.headers, streamed=True)
 
 
-def _fields(upload: FileUpload, *, forwards_unknown: bool) -> dict[str, str]:
+def _fields(upload: FileUpload, *, forwards_unknown: bool) -> list[tuple[str, str]]:
     """Return the fields of the form that are known by now."""
-    if not forwards_unknown:
-        refuse_unknown(upload.additional_fields, known=FILE_FIELDS)
+    check = refuse_known_names if forwards_unknown else refuse_unknown
+    check(upload.additional_fields, known=FILE_FIELDS)
     given = {"purpose": upload.purpose}
     if upload.expires_after is not None:
         given["expires_after[anchor]"] = upload.expires_after.anchor
         given["expires_after[seconds]"] = str(upload.expires_after.seconds or "")
-    return {name: value for name, value in given.items() if value} | form_fields(upload.additional_fields)
+    return [(name, value) for name, value in given.items() if value] + form_fields(upload.additional_fields)
 
 
 def _path(file_id: str) -> str:

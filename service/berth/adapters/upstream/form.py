@@ -1,15 +1,18 @@
 """An upload as a multipart form, made while its bytes arrive: nothing of it is kept."""
 
+import re
 import secrets
 from asyncio import Timeout, get_running_loop
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Sequence
+from urllib.parse import quote
 
 from berth.core.backend import Upload
 from berth.core.file_backend import FileUpload
 from berth.core.paths import clean_filename
 
-_ESCAPES = str.maketrans({'"': "%22", "\r": "%0D", "\n": "%0A"})
-"""How a field's name stands in quotes (WHATWG HTML): a caller's own may have any character."""
+_LOOKS_ESCAPED = re.compile(r"%(22|0D|0A)|^=\?.*\?=$", re.IGNORECASE)
+"""What some read as the escape of another character: those of browsers (WHATWG HTML), and encoded words (RFC 2047)."""
 _DEFAULT_CONTENT_TYPE = "application/octet-stream"
 
 
@@ -22,7 +25,7 @@ class UploadForm:
     sent again only where nothing of it was.
     """
 
-    def __init__(self, upload: Upload | FileUpload, fields: Callable[[], Mapping[str, str]]) -> None:
+    def __init__(self, upload: Upload | FileUpload, fields: Callable[[], Sequence[tuple[str, str]]]) -> None:
         self._upload = upload
         self._fields = fields
         self._filename = clean_filename(upload.filename)
@@ -41,7 +44,10 @@ class UploadForm:
     def described(self) -> dict[str, object]:
         """Return what may be shown of the form: all but the bytes."""
         file = {"filename": self._filename, "content_type": self._content_type}
-        return {"file": file, **self._fields()}
+        given: dict[str, list[str]] = {}
+        for name, value in self._fields():
+            given.setdefault(name, []).append(value)
+        return {"file": file, **{name: values if len(values) > 1 else values[0] for name, values in given.items()}}
 
     def bound(self, timeout: Timeout, *, seconds: float) -> None:
         """Have `timeout` count, up to `seconds`, only while the provider is waited for, and not the caller."""
@@ -67,27 +73,32 @@ class UploadForm:
     async def _parts(self) -> AsyncIterator[bytes]:
         """Yield the parts. What the caller sends behind the file is sent on behind the file."""
         early = self._fields()
-        for name, value in early.items():
+        for name, value in early:
             yield self._field(name, value)
-        yield self._head(f'name="file"; filename="{_escaped(self._filename)}"', self._content_type)
+        yield self._head(f'name="file"; {_named(self._filename)}', self._content_type)
         async for chunk in self._upload.chunks():
             yield chunk
         yield b"\r\n"
-        for name, value in self._fields().items():
-            if early.get(name) != value:
-                yield self._field(name, value)
+        for name, value in (Counter(self._fields()) - Counter(early)).elements():
+            yield self._field(name, value)
         yield f"--{self._boundary}--\r\n".encode()
 
     def _field(self, name: str, value: str) -> bytes:
-        return self._head(f'name="{name.translate(_ESCAPES)}"') + value.encode() + b"\r\n"
+        return self._head(f'name="{_escaped(name)}"') + value.encode() + b"\r\n"
 
     def _head(self, disposition: str, content_type: str | None = None) -> bytes:
         kind = f"\r\nContent-Type: {content_type}" if content_type else ""
         return f"--{self._boundary}\r\nContent-Disposition: form-data; {disposition}{kind}\r\n\r\n".encode()
 
 
+def _named(filename: str) -> str:
+    """Return the option with a file's name; twice, the second time beyond doubt, if some would unescape it."""
+    option = f'filename="{_escaped(filename)}"'
+    return f"{option}; filename*=UTF-8''{quote(filename, safe='')}" if _LOOKS_ESCAPED.search(filename) else option
+
+
 def _escaped(name: str) -> str:
-    """Return a file's name as it stands in quotes (RFC 2183); it has no line ends (see clean_filename)."""
+    """Return a name as it stands in quotes (RFC 2183); it has no control characters, so no line ends."""
     return name.replace("\\", "\\\\").replace('"', '\\"')
 
 

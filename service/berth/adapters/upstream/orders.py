@@ -13,7 +13,13 @@ from berth.adapters.upstream.answers import copied_file_json, is_identifier, new
 from berth.adapters.upstream.download import Span
 from berth.adapters.upstream.form import UploadForm
 from berth.adapters.upstream.session import Order
-from berth.core.additional_fields import CONTAINER_FILE_FIELDS, refuse_unknown
+from berth.core.additional_fields import (
+    CONTAINER_FILE_FIELDS,
+    refuse_additional,
+    refuse_known,
+    refuse_known_names,
+    refuse_unknown,
+)
 from berth.core.backend import Upload
 from berth.core.caller import Caller
 from berth.core.checks import container_file_not_found, container_not_found, missing
@@ -30,8 +36,13 @@ _ROOT = "/containers"
 FileRequest = RetrieveContainerFileRequest | RetrieveContainerFileContentRequest | DeleteContainerFileRequest
 
 
-def new_container(caller: Caller, request: CreateContainerRequest) -> Order:
-    """Return what makes a container. InvalidRequestError if it has no name; the rest is for the provider to judge."""
+def new_container(caller: Caller, request: CreateContainerRequest, *, forwards_unknown: bool) -> Order:
+    """Return what makes a container. InvalidRequestError if it has no name; the rest is for the provider to judge.
+
+    For fields that the contract does not know see `new_file`.
+    """
+    check = refuse_known if forwards_unknown else refuse_additional
+    check(request.additional_fields, request)
     if not request.name:
         raise missing("name")
     return Order(
@@ -81,12 +92,12 @@ def content(caller: Caller, request: FileRequest, span: Span) -> Order:
     return Order("GET", f"{_file_path(request)}/content", headers=headers, streamed=True)
 
 
-def _fields(upload: Upload, *, forwards_unknown: bool) -> dict[str, str]:
+def _fields(upload: Upload, *, forwards_unknown: bool) -> list[tuple[str, str]]:
     """Return the fields of the form that are known by now."""
-    if not forwards_unknown:
-        refuse_unknown(upload.additional_fields, known=CONTAINER_FILE_FIELDS)
-    given = {} if upload.file_path is None else {"file_path": upload.file_path}
-    return given | form_fields(upload.additional_fields)
+    check = refuse_known_names if forwards_unknown else refuse_unknown
+    check(upload.additional_fields, known=CONTAINER_FILE_FIELDS)
+    given = [] if upload.file_path is None else [("file_path", upload.file_path)]
+    return given + form_fields(upload.additional_fields)
 
 
 def _container_path(container_id: str) -> str:

@@ -9,6 +9,9 @@ from math import isfinite
 import orjson
 from aiohttp import ClientResponse
 
+_MAX_RETRY_AFTER_SECONDS = 2_592_000.0
+"""Thirty days: what says more is no answer to "when"."""
+
 
 @dataclass(frozen=True, slots=True)
 class Reply:
@@ -27,7 +30,8 @@ class Reply:
     @property
     def retry_after(self) -> float | None:
         """The seconds after which to try again, None if the provider does not say."""
-        return _seconds(self.headers.get("Retry-After"))
+        seconds = _seconds(self.headers.get("Retry-After"))
+        return None if seconds is None else min(seconds, _MAX_RETRY_AFTER_SECONDS)
 
     def json(self) -> object:
         """Return the body's JSON value. ValueError if it is none."""

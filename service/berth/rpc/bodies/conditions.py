@@ -12,7 +12,9 @@ IF_MATCH, IF_NONE_MATCH, IF_MODIFIED_SINCE = "if-match", "if-none-match", "if-mo
 RANGE, IF_RANGE = "range", "if-range"
 HEADERS = frozenset({IF_MATCH, IF_NONE_MATCH, IF_MODIFIED_SINCE, RANGE, IF_RANGE})
 
-_ONE_RANGE = re.compile(r"bytes=\s*(\d{0,18})-(\d{0,18})\s*", re.ASCII)
+_ONE_RANGE = re.compile(r"bytes=\s*(\d*)-(\d*)\s*", re.ASCII | re.IGNORECASE)
+_BEYOND_ALL = 10**18
+"""More bytes than any file has."""
 _ETAG = re.compile(r'(?:W/)?"[^"]*"')
 _ANY = "*"
 
@@ -32,9 +34,13 @@ def read_range(headers: Mapping[str, str]) -> ByteRange | None:
     found = _ONE_RANGE.fullmatch(headers.get(RANGE, ""))
     if found is None:
         return None
-    first, last = (int(digits) if digits else None for digits in found.groups())
+    first, last = (_position(digits) if digits else None for digits in found.groups())
     backwards = first is not None and last is not None and last < first
     return None if backwards or (first is None and last is None) else ByteRange(first, last)
+
+
+def _position(digits: str) -> int:
+    return int(digits) if len(digits) < len(str(_BEYOND_ALL)) else _BEYOND_ALL
 
 
 def require_match(headers: Mapping[str, str], content: Content) -> None:

@@ -25,10 +25,14 @@ _READ = frozenset({_DISPOSITION, _TYPE, _TRANSFER_ENCODING, _ENCODING})
 _AS_IT_IS = frozenset({b"7bit", b"8bit", b"binary"})
 _IDENTITY = b"identity"
 _OPTION = re.compile(
-    rb"""[ \t]*([^\s=;"]*)[ \t]*(?:=[ \t]*("(?:[^"\\]|\\.)*"(?=[ \t]*(?:;|$))|"[^"]*"|[^;"]*)[ \t]*)?(?:;|$)""",
+    rb"""[ \t]*+([^\s=;"]*+)[ \t]*+"""
+    rb"""(?:=[ \t]*+("(?:[^"\\]|\\.)*+"(?=[ \t]*+(?:;|$))|"[^"]*+"|[^;"]*+)[ \t]*+)?(?:;|$)""",
     re.DOTALL,
 )
-"""A name and its value: in quotes with backslashes, in quotes as it is, or bare."""
+"""A name and its value: in quotes with backslashes, in quotes as it is, or bare.
+
+The quantifiers are possessive (`*+`): with backtracking, runs of blanks would take cubic time.
+"""
 _BACKSLASHED = re.compile(rb'\\(["\\])')
 _PERCENT = re.compile("%(22|0D|0A)", re.IGNORECASE)
 """The three characters that browsers and SDKs write in a name's stead (WHATWG HTML, multipart/form-data)."""
