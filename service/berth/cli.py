@@ -16,6 +16,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from berth.client.errors import ClientError
+from berth.commands.config import config
 from berth.commands.containers import containers
 from berth.commands.files import files
 from berth.commands.keys import keys
@@ -37,6 +38,7 @@ commands = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+commands.add_typer(config, name="config")
 commands.add_typer(containers, name="containers")
 commands.add_typer(files, name="files")
 commands.add_typer(keys, name="keys")

@@ -235,4 +235,4 @@ def test_the_version_and_completion_for_shells(tmp_path: Path) -> None:
     asked = {"_BERTH_COMPLETE": "complete_bash", "COMP_WORDS": "berth con", "COMP_CWORD": "1"}
     program, variables = Path(sys.executable).with_name("berth"), environment() | asked
     told = subprocess.run([program], env=variables, capture_output=True, text=True, check=False, timeout=30)
-    assert told.stdout.split() == ["containers"]
+    assert told.stdout.split() == ["config", "containers"]

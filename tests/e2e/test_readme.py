@@ -1,4 +1,4 @@
-"""The README is true: its commands run as they stand, and its tables know every setting and error."""
+"""The documents are true: their examples run as they stand."""
 
 import json
 import re
@@ -15,12 +15,12 @@ from berth.config import load
 from running import Berth, environment, running
 
 ROOT = Path(__file__).parent.parent.parent
-README = (ROOT / "README.md").read_text()
+README, API, COMMANDS, OPERATIONS = "README.md", "docs/api.md", "docs/commands.md", "docs/operations.md"
 
 
-def blocks(language: str) -> list[str]:
-    """Return the code blocks of a language, in their order."""
-    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+def blocks(document: str, language: str) -> list[str]:
+    """Return the code blocks of a language in a document, in their order."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", (ROOT / document).read_text(), re.DOTALL | re.MULTILINE)
 
 
 @pytest.fixture(scope="module")
@@ -43,8 +43,8 @@ def run(berth: Berth, program: list[str], text: str) -> str:
 
 def test_shell(berth: Berth) -> None:
     """The curl lines create a container, put two files into it, and get the last one back."""
-    create, upload = blocks("sh")
-    (shown,) = (json.loads(block) for block in blocks("json") if '"cntr_' in block)
+    create, upload = blocks(README, "sh")
+    (shown,) = (json.loads(block) for block in blocks(README, "json") if '"cntr_' in block)
     created = json.loads(run(berth, ["bash", "-euc"], create))
     assert set(created) == set(shown)
     assert set(created["extra_fields"]) == set(shown["extra_fields"])
@@ -53,14 +53,14 @@ def test_shell(berth: Berth) -> None:
 
 def test_python(berth: Berth) -> None:
     """The examples for the SDK and for gRPC print the path and the content of their file."""
-    sdk, grpc = blocks("python")
+    (sdk,), (grpc,) = blocks(README, "python"), blocks(API, "python")
     assert re.fullmatch(r"/mnt/data/[0-9a-f]{32}-hello.txt hello\n", run(berth, [sys.executable, "-c"], sdk))
     assert re.fullmatch(r"/mnt/data/[0-9a-f]{32}-hello.txt b'hello'\n", run(berth, [sys.executable, "-c"], grpc))
 
 
 def test_command_line(berth: Berth) -> None:
     """The commands, with the folder of that Berth, bring back what they sent."""
-    (text,) = blocks("bash")
+    (text,) = blocks(COMMANDS, "bash")
     folder = berth.log.parent
     place = f'berth() {{ "{sys.executable}" -m berth "$@" --data-dir "{folder}/data" --server {berth.grpc}; }}\n'
     assert "hello.txt" in run(berth, ["bash", "-euc"], place + text)
@@ -90,7 +90,7 @@ def test_make_run(tmp_path: Path) -> None:
         make.stdout.close()
 
 
-@pytest.mark.parametrize("example", blocks("yaml"), ids=lambda example: example.split(":")[0])
+@pytest.mark.parametrize("example", [*blocks(README, "yaml"), *blocks(OPERATIONS, "yaml")])
 def test_configuration(tmp_path: Path, example: str) -> None:
     """Each example of a configuration loads, and says what it shows."""
     path = tmp_path / "berth.yaml"

@@ -39,13 +39,22 @@ class Listen(Section):
     """Where to listen."""
 
     grpc: ListenAddress = Address("127.0.0.1", 50051)
+    """Where gRPC listens; port 0 picks a free one."""
     rest: Annotated[ListenAddress, Field(validate_default=True)] = Address("127.0.0.1", 8080)
-
+    """Where Envoy listens, for REST, gRPC and gRPC-Web; port 0 picks a free one."""
     metrics: ListenAddress | None = None
-    max_json_bytes: Annotated[Bytes, Field(ge=MIN_JSON_BYTES, le=MAX_JSON_BYTES)] = 1_048_576
+    """Where Prometheus collects the metrics, over plain HTTP; nowhere unless set."""
+    max_json_bytes: Annotated[int, Field(ge=MIN_JSON_BYTES, le=MAX_JSON_BYTES), Number] = 1_048_576
+    """How large a JSON body may be. Where a provider is passed through, a create may have 70254592 bytes more, for an
+    inline skill."""
     allow_plaintext: bool = False
+    """Whether other machines may be spoken with without TLS."""
     trust_sidecar: bool = False
-    trusted_hops: Annotated[int, Number, Field(ge=0, le=16)] = 0
+    """Whether callers on this machine, such as the sidecar of a mesh, are believed what they say of client
+    certificates."""
+    trusted_hops: Annotated[int, Field(ge=0, le=16), Number] = 0
+    """How many balancers in front of Berth are believed what they say, in `x-forwarded-for`, of where a request comes
+    from."""
 
     @field_validator("rest")
     @classmethod
@@ -59,47 +68,71 @@ class Tls(Section):
     """The certificate that both listeners show, and the authorities of callers' certificates, if those count."""
 
     certificate: Path
+    """The certificate chain (PEM) of both listeners. A renewed one is used without a restart."""
     key: Path
+    """The key (PEM) of the certificate."""
     client_ca: Path | None = None
+    """The authorities (PEM) that client certificates are checked with; none are asked for unless set."""
     require_client_certificate: bool = True
+    """With `client_ca`: whether a client certificate is required."""
 
 
 class Store(Section):
     """Where the rows of hosted containers are."""
 
     url: StoreUrl | None = None
+    """Where the rows are: `sqlite:///PATH`; `<data_dir>/berth.db` unless set."""
 
 
 class Blobs(Section):
     """Where the bytes of hosted files are."""
 
     url: BlobsUrl | None = None
+    """Where file content is: `file:///PATH`; `<data_dir>/blobs` unless set."""
 
 
 class UpstreamKey(Section):
     """A key of Berth's own at a provider. Of several, each is used as often as its weight says."""
 
     name: Name
+    """The key's name, in the log and in rows. Containers belong to the name, not to the value."""
     value: HeaderSecret
+    """The key itself."""
     weight: Annotated[float, Field(gt=0, le=1_000_000)] = 1.0
+    """How often the key is chosen for a new container, beside the others' weights."""
     max_in_flight: Count | None = None
+    """How many calls may run with the key at a time; any number unless set."""
 
 
 class ProviderSettings(Section):
     """Who keeps a provider's containers, and how to reach it."""
 
     backend: Literal["hosted", "unsupported", "openai", "azure"]
+    """Who keeps the containers. `hosted`: Berth; `openai`, `azure`: a provider with that API (passthrough);
+    `unsupported`: nobody, and every operation is refused. `openai` and `azure` are not configured unless set, every
+    other provider is hosted."""
     base_url: Annotated[BaseUrl | None, Field(validate_default=True)] = None
+    """Where a passthrough provider answers; OpenAI's own address unless set."""
     keys: Annotated[tuple[UpstreamKey, ...] | None, Field(validate_default=True)] = None
+    """Berth's own keys of the provider."""
     timeout_seconds: Seconds = 30.0
+    """How long a request to the provider may take, all tries included."""
     max_retries: Retries = 2
+    """How often a request to the provider is repeated at most."""
     extra_headers: dict[str, HeaderSecret] = Field(default_factory=dict)
+    """Headers that go with every request to the provider; the values may be secrets."""
     proxy: BaseUrl | None = None
+    """The HTTP proxy on the way to the provider."""
     ca_file: Path | None = None
+    """The authorities (PEM) that the provider is trusted by, beside the system's own."""
     api_version: Name | None = None
+    """Azure's `api-version`, where it is wanted."""
     cache_seconds: Count | None = None
+    """For how long the provider's answers are cached for every caller, asked or not; not cached unless set."""
     honours_idempotency_keys: bool = False
+    """Whether the provider does a request with an idempotency key once, as another Berth does."""
     unknown_fields: Literal["forward", "refuse"] = "forward"
+    """What becomes of fields that Berth does not know: `forward` sends them on, `refuse` answers 400."""
 
     @field_validator(
         "base_url",
@@ -147,11 +180,17 @@ class Hosted(Section):
     """The life and the limits of hosted containers."""
 
     max_minutes: Count = 43_200
+    """The largest `expires_after.minutes` of a container."""
     default_minutes: Annotated[Count, Field(validate_default=True)] = 20
+    """After how many idle minutes a container expires if its creator does not say."""
     retention_hours: Count = 24
+    """How long an expired container is kept."""
     max_file_bytes: Bytes = 536_870_912
+    """The largest file; at most 4294967295."""
     max_container_bytes: Bytes = 4_294_967_296
+    """How many bytes the files of a container may have together."""
     max_tenant_bytes: Bytes = 2_500_000_000_000
+    """How many bytes the files of a tenant may have together, in containers and outside."""
 
     @field_validator("default_minutes")
     @classmethod
@@ -172,27 +211,34 @@ class Hosted(Section):
 class Idempotency(Section):
     """For how long the outcomes of requests with a key are kept."""
 
-    hours: Annotated[int, Number, Field(ge=1, le=8760)] = 24
+    hours: Annotated[int, Field(ge=1, le=8760), Number] = 24
+    """How long the outcome of a request with an idempotency key is kept."""
 
 
 class Cache(Section):
     """What is kept of providers' answers: how much, and for how long unless somebody says otherwise."""
 
     max_bytes: Bytes = 67_108_864
+    """How many bytes of providers' answers are cached in memory."""
     seconds: Count = 300
+    """For how long, unless the caller or the provider's setting says."""
 
 
 class Limiting(Section):
     """Where limits are counted, and what happens while that is away."""
 
     url: LimitsUrl | None = None
+    """The Valkey or Redis that counts for all replicas (`valkey://HOST:6379/0`, `redis://…`, with an `s` for TLS); each
+    process counts for itself unless set."""
     when_unavailable: Literal["open", "closed"] = "open"
+    """While that server is away: `open` lets calls through, `closed` refuses those of keys with limits."""
 
 
 class Cors(Section):
     """The web pages whose scripts may call; none unless said."""
 
     origins: tuple[Origin, ...] = ()
+    """The web pages whose scripts may call, such as `https://app.example.com`, or `*`."""
 
 
 class Config(Section):
@@ -201,10 +247,13 @@ class Config(Section):
     listen: Listen = Listen()
     tls: Tls | None = None
     data_dir: Path = Path(".berth")
+    """The folder of the embedded stores and of the first key; one Berth at a time."""
     store: Store = Store()
     blobs: Blobs = Blobs()
     default_provider: ProviderName | None = None
+    """The provider of a container that is created without one."""
     providers: dict[ProviderName, ProviderSettings] = Field(default_factory=dict)
+    """Who keeps a provider's containers, by the provider's name."""
     auth: Auth = Auth()
     hosted: Hosted = Hosted()
     idempotency: Idempotency = Idempotency()

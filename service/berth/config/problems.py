@@ -34,7 +34,7 @@ _SENTENCES = {
     "datetime_from_date_parsing": "must be a time, such as 2030-01-01T00:00:00Z",
     "path_type": "must be a path",
     "literal_error": "must be {expected}",
-    "greater_than": "must be more than {gt}",
+    "greater_than": "must be more than {gt:g}",
     "greater_than_equal": "must be at least {ge}",
     "less_than_equal": "must be at most {le}",
 }

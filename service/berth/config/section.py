@@ -10,7 +10,7 @@ from berth.config.values import refused
 class Section(BaseModel):
     """A map of settings: frozen, and without room for one that does not exist."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, use_attribute_docstrings=True)
 
 
 def require_unique(names: Sequence[str], what: str) -> None:

@@ -13,10 +13,12 @@ from pydantic import (
     AfterValidator,
     BeforeValidator,
     Field,
+    PlainSerializer,
     PlainValidator,
     SecretStr,
     StringConstraints,
     ValidationInfo,
+    WithJsonSchema,
 )
 from pydantic_core import PydanticCustomError
 
@@ -155,13 +157,16 @@ def _blobs_url(url: str) -> str:
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=r"^[^\x00-\x1f\x7f]*$")]
 Number = BeforeValidator(_no_boolean)
-Count = Annotated[int, Number, Field(ge=1, le=MAX_INT32)]
-Bytes = Annotated[int, Number, Field(ge=1)]
-Seconds = Annotated[float, Number, Field(gt=0, le=3600)]
-Retries = Annotated[int, Number, Field(ge=0, le=10)]
-ListenAddress = Annotated[Address, PlainValidator(_address)]
-ProviderName = Annotated[str, AfterValidator(_provider)]
-ProviderNameOrAll = Annotated[str, AfterValidator(_provider_or_all)]
+Count = Annotated[int, Field(ge=1, le=MAX_INT32), Number]
+Bytes = Annotated[int, Field(ge=1), Number]
+Seconds = Annotated[float, Field(gt=0, le=3600), Number]
+Retries = Annotated[int, Field(ge=0, le=10), Number]
+_ADDRESS_SCHEMA = WithJsonSchema({"type": "string", "examples": ["127.0.0.1:8080"]})
+ListenAddress = Annotated[Address, PlainValidator(_address), PlainSerializer(str), _ADDRESS_SCHEMA]
+ProviderName = Annotated[str, AfterValidator(_provider), WithJsonSchema({"type": "string", "enum": [*PROVIDERS]})]
+ProviderNameOrAll = Annotated[
+    str, AfterValidator(_provider_or_all), WithJsonSchema({"type": "string", "enum": [EVERY_PROVIDER, *PROVIDERS]})
+]
 BasicName = Annotated[Name, AfterValidator(_basic_name)]
 Secret = Annotated[SecretStr, BeforeValidator(_resolved), AfterValidator(_not_empty)]
 HeaderSecret = Annotated[SecretStr, BeforeValidator(_resolved), AfterValidator(_header_safe)]

@@ -1,0 +1,25 @@
+"""`berth config`: the settings described, and a configuration checked before Berth is started with it."""
+
+from pathlib import Path
+
+import orjson
+import typer
+
+from berth.commands.options import ConfigFile, DataDir, load_config
+from berth.commands.printing import tell
+from berth.config.reference import schema as schema_of_settings
+
+config = typer.Typer(help="Describe and check the configuration.", no_args_is_help=True)
+
+
+@config.command()
+def schema() -> None:
+    """Print the JSON schema of the configuration file, for editors."""
+    typer.echo(orjson.dumps(schema_of_settings(), option=orjson.OPT_INDENT_2).decode())
+
+
+@config.command()
+def check(*, config: ConfigFile = None, data_dir: DataDir = None) -> None:
+    """Read the configuration as `up` and `serve` would, and say what is wrong with it."""
+    load_config(config, data_dir)
+    tell(f"{config or Path('the environment')}: every setting can be used")

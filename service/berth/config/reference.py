@@ -1,0 +1,101 @@
+"""The settings described: as a JSON schema for editors, and as a page for people.
+
+Both are made from the settings' own types, defaults and docstrings.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pydantic.json_schema import GenerateJsonSchema
+from pydantic_core import to_json
+
+from berth.config.model import Config
+from berth.launch.address import Address
+
+Json = dict[str, Any]
+
+SCHEMA_URL = "https://json-schema.org/draft/2020-12/schema"
+_INTRODUCTION = """\
+# Configuration
+
+Generated from the settings themselves by `python docs/generate.py`.
+
+One YAML file, given as `--config FILE` or `BERTH_CONFIG`. Each setting is also an environment variable, which wins:
+`listen.rest` is `BERTH_LISTEN__REST`; lists and maps are written as JSON. A secret may be `env:NAME` or `file:PATH`. An
+unknown or half-set value stops the start and names itself.
+
+`berth config check` reads the configuration and says what is wrong with it. `berth config schema` prints a JSON schema,
+which is also in [berth.schema.json](berth.schema.json): with
+`# yaml-language-server: $schema=docs/berth.schema.json` in the first line of the file, editors complete and check it.
+"""
+
+
+def schema() -> Json:
+    """Return the JSON schema of the configuration file."""
+    whole: Json = {"$schema": SCHEMA_URL, **Config.model_json_schema(schema_generator=_Schema)}
+    described: Json = _without_titles(whole)
+    return described | {"title": "Berth"}
+
+
+def markdown() -> str:
+    """Return the page that describes every setting."""
+    rows = [f"| `{path}` | {default} | {text} |" for path, default, text in _rows(schema())]
+    return "\n".join([_INTRODUCTION, "| setting | default | what it is |", "|---|---|---|", *rows, ""])
+
+
+class _Schema(GenerateJsonSchema):
+    """Writes defaults as they are written in the file."""
+
+    def encode_default(self, dft: Any) -> Any:
+        """Return a default as JSON; an address as the text that people write."""
+        return str(dft) if isinstance(dft, Address) else super().encode_default(dft)
+
+
+def _rows(whole: Json) -> Iterator[tuple[str, str, str]]:
+    """Yield the path, the default and the description of every setting that has none below it."""
+    waiting: list[tuple[str, Json]] = [("", whole)]
+    while waiting:
+        path, section = waiting.pop(0)
+        below: list[tuple[str, Json]] = []
+        for name, setting in section["properties"].items():
+            where = f"{path}{name}"
+            inner, suffix = _inner(setting, whole)
+            if inner is not None:
+                below.append((f"{where}{suffix}.", inner))
+            if inner is None or suffix:
+                is_required = name in section.get("required", ())
+                yield where, _default(setting, is_required=is_required), _text(setting)
+        waiting = below + waiting
+
+
+def _inner(setting: Json, whole: Json) -> tuple[Json | None, str]:
+    """Return the section that a setting is or holds, and how its place in there is written."""
+    for candidate in (setting, *setting.get("anyOf", ())):
+        if "$ref" in candidate:
+            return whole["$defs"][candidate["$ref"].rpartition("/")[2]], ""
+        if "$ref" in candidate.get("items", {}):
+            return _inner(candidate["items"], whole)[0], "[]"
+        values = candidate.get("additionalProperties")
+        if isinstance(values, Mapping) and "$ref" in values:
+            return _inner(dict(values), whole)[0], ".<name>"
+    return None, ""
+
+
+def _default(setting: Json, *, is_required: bool) -> str:
+    if is_required:
+        return "required"
+    default = setting.get("default")
+    return "none" if default in (None, [], {}) else f"`{to_json(default).decode().strip(chr(34))}`"
+
+
+def _text(setting: Json) -> str:
+    return " ".join(setting.get("description", "").split())
+
+
+def _without_titles(value: Any) -> Any:
+    """Return a schema without the titles that repeat the names."""
+    if isinstance(value, dict):
+        return {
+            name: _without_titles(one) for name, one in value.items() if name != "title" or not isinstance(one, str)
+        }
+    return [_without_titles(one) for one in value] if isinstance(value, list) else value
