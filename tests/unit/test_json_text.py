@@ -40,11 +40,15 @@ def test_what_json_writes_is_read(value: object) -> None:
 @example(b'{"a": 1,}')
 @example(b"[1] x")
 @example(b"\xa0[]")
+@example(b"1e501")
 def test_the_same_texts_are_accepted_as_by_a_reference(text: bytes) -> None:
-    """A text is JSON for this parser exactly if it is for orjson, and then it says the same."""
+    """A text is JSON for this parser exactly if it is for orjson, but for numbers that no double holds."""
     try:
         expected = orjson.loads(text)
-    except orjson.JSONDecodeError:
+    except orjson.JSONDecodeError as error:
+        if "number is infinity" in str(error):
+            parse_json(text)
+            return
         with pytest.raises(InvalidRequestError) as caught:
             parse_json(text)
         assert caught.value.code == "invalid_json"

@@ -75,7 +75,7 @@ def test_a_terminal_gets_lines_for_people() -> None:
 
 
 def test_what_a_caller_causes_is_no_error_of_grpc() -> None:
-    """Neither a header that grpc cannot decode, which may be a key, nor a caller who left before the status is logged."""
+    """Neither a header that grpc cannot decode, which may be a key, nor a caller who left early is logged."""
     program = """
 import logging
 from berth.telemetry import configure_logging
