@@ -13,8 +13,8 @@ from pathlib import Path
 import grpc
 
 from berth.launch.envoy_process import running_envoy
-from berth.rest.edge import EdgeSettings
-from berth.rest.envoy import bootstrap
+from berth.rest.envoy.bootstrap import bootstrap
+from berth.rest.envoy.edge import EdgeSettings
 from berth.rpc.server import OPTIONS
 from berth.v1.container_file_pb2 import ContainerFile
 from berth.v1.container_file_service_pb2 import RetrieveContainerFileRequest

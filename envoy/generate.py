@@ -5,8 +5,8 @@
 
 from pathlib import Path
 
-from berth.rest.edge import EdgeSettings, Tls
-from berth.rest.envoy import bootstrap, envoy_filter, to_yaml
+from berth.rest.envoy.bootstrap import bootstrap, envoy_filter, to_yaml
+from berth.rest.envoy.edge import EdgeSettings, Tls
 
 FOLDER = Path(__file__).resolve().parent
 

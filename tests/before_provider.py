@@ -9,15 +9,15 @@ from typing import Any
 import structlog
 from structlog.testing import LogCapture
 
-from berth.adapters.passthrough import PassthroughBackend
-from berth.adapters.prometheus_metrics import PrometheusMetrics
+from berth.adapters.prometheus.metrics import PrometheusMetrics
 from berth.adapters.upstream.account import UpstreamAccount
+from berth.adapters.upstream.containers import PassthroughBackend
 from berth.adapters.upstream.settings import OPENAI, UpstreamKey, UpstreamSettings
-from berth.core.backend import Backend
 from berth.core.caller import Caller
 from berth.core.errors import BerthError
-from berth.core.file_references import FileReferences
-from berth.core.stores import ContainerRecord
+from berth.core.ports.backend import Backend
+from berth.core.ports.stores import ContainerRecord
+from berth.core.routing.file_references import FileReferences
 from berth.rpc.status import refusal
 from berth.v1.container_pb2 import Container, ExpiresAfter
 from berth.v1.container_service_pb2 import CreateContainerRequest, DeleteContainerRequest, RetrieveContainerRequest

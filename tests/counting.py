@@ -5,10 +5,10 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import cast
 
-from berth.core.backend import Backend, Upload
+from berth.core.background import Completion
 from berth.core.caller import Caller
-from berth.core.completion import Completion
 from berth.core.errors import BerthError, NotFoundError
+from berth.core.ports.backend import Backend, Upload
 from berth.v1.container_file_pb2 import ContainerFile
 from berth.v1.container_file_service_pb2 import (
     DeleteContainerFileRequest,

@@ -14,7 +14,7 @@ from typing import Generic, NoReturn, TypeVar
 
 from berth.core.errors import ContainerExpiredError, InvalidRequestError, NotFoundError, StorageError
 from berth.core.lifetime import current_status, expires_at, has_status
-from berth.core.stores import ID_TAKEN, UNLIMITED, ContainerRecord, FileRecord, Home, Page, Paging, Quotas
+from berth.core.ports.stores import ID_TAKEN, UNLIMITED, ContainerRecord, FileRecord, Home, Page, Paging, Quotas
 from berth.v1.container_pb2 import Container, ContainerStatus
 from berth.v1.container_service_pb2 import DomainSecret
 from berth.v1.provider_pb2 import Provider

@@ -7,18 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from berth.adapters.file_blobs import FileBlobs
-from berth.adapters.sql_database import SqlDatabase
-from berth.adapters.sql_files import SqlFiles
-from berth.adapters.sql_store import SqlStore
-from berth.core.completion import Completion
-from berth.core.file_catalogue import FileCatalogue
-from berth.core.file_store import FileStore
-from berth.core.hosted import HostedBackend
-from berth.core.hosted_files import HostedFiles
-from berth.core.new_container import HostedLimits
-from berth.core.stores import BlobStore, ContainerStore, Quotas
-from berth.core.stowage import Stowage
+from berth.adapters.blobs.folder import FileBlobs
+from berth.adapters.sql.containers import SqlStore
+from berth.adapters.sql.database import SqlDatabase
+from berth.adapters.sql.files import SqlFiles
+from berth.core.background import Completion
+from berth.core.hosted.container_rules import HostedLimits
+from berth.core.hosted.containers import HostedBackend
+from berth.core.hosted.content import Stowage
+from berth.core.hosted.files import HostedFiles
+from berth.core.ports.file_store import FileStore
+from berth.core.ports.stores import BlobStore, ContainerStore, Quotas
+from berth.core.routing.file_ownership import FileCatalogue
 from fakes import FixedClock, SequentialIds
 from memory_files import MemoryFiles
 

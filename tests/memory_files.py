@@ -6,8 +6,8 @@ from copy import deepcopy
 from dataclasses import replace
 
 from berth.core.errors import InvalidRequestError, NotFoundError, StorageError
-from berth.core.file_store import StoredFile
-from berth.core.stores import ID_TAKEN, Page, Paging, Quotas
+from berth.core.ports.file_store import StoredFile
+from berth.core.ports.stores import ID_TAKEN, Page, Paging, Quotas
 from berth.v1.provider_pb2 import Provider
 from fakes import Row, page_of, shortened
 

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+from berth.core.auth.virtual_keys import KeyEntry, VirtualKey
 from berth.core.errors import InvalidRequestError, NotFoundError
-from berth.core.keys import KeyEntry, VirtualKey
 
 
 class MemoryKeys:

@@ -4,13 +4,13 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-from berth.adapters.sql_idempotency import SqlIdempotency
-from berth.core.backend import Backend, Upload
+from berth.adapters.sql.idempotency import SqlIdempotency
 from berth.core.caller import Caller, Options
-from berth.core.claims import Claims
-from berth.core.file_backend import FileBackend, FileUpload
-from berth.core.idempotent import IdempotentBackend
-from berth.core.wrapper import BackendWrapper, FileBackendWrapper
+from berth.core.idempotency.backend import IdempotentBackend
+from berth.core.idempotency.leases import Claims
+from berth.core.ports.backend import Backend, Upload
+from berth.core.ports.file_backend import FileBackend, FileUpload
+from berth.core.ports.wrapper import BackendWrapper, FileBackendWrapper
 from berth.v1.container_file_pb2 import ContainerFile
 from berth.v1.container_pb2 import Container
 from berth.v1.container_service_pb2 import CreateContainerRequest

@@ -9,27 +9,29 @@ from typing import Any
 import structlog
 
 from background import in_background
-from berth.adapters.passthrough import PassthroughBackend
-from berth.adapters.prometheus_metrics import PrometheusMetrics
+from berth.adapters.prometheus.metrics import PrometheusMetrics
 from berth.adapters.upstream.account import UpstreamAccount
+from berth.adapters.upstream.containers import PassthroughBackend
 from berth.adapters.upstream.settings import OPENAI, UpstreamKey, UpstreamSettings
-from berth.app import build_json_bodies
-from berth.core.backend import Backend, Content, Upload
+from berth.app.run import build_json_bodies
+from berth.core.auth.credentials import Credentials
+from berth.core.auth.virtual_keys import VirtualKey
 from berth.core.caller import Caller
-from berth.core.credentials import Credentials
 from berth.core.errors import NotFoundError
-from berth.core.file_backend import FileBackend
-from berth.core.file_references import FileReferences
-from berth.core.keys import VirtualKey
-from berth.core.router import Router
+from berth.core.ports.backend import Backend, Content, Upload
+from berth.core.ports.file_backend import FileBackend
+from berth.core.routing.file_references import FileReferences
+from berth.core.routing.router import Router
 from berth.launch.envoy_process import running_envoy
-from berth.rest.edge import EdgeSettings
-from berth.rest.envoy import bootstrap
-from berth.rpc import interceptors
-from berth.rpc.admission import admission
-from berth.rpc.container_files import ContainerFileHandlers
-from berth.rpc.containers import ContainerHandlers
-from berth.rpc.files import FileHandlers
+from berth.rest.envoy.bootstrap import bootstrap
+from berth.rest.envoy.edge import EdgeSettings
+from berth.rpc.handlers.container_files import ContainerFileHandlers
+from berth.rpc.handlers.containers import ContainerHandlers
+from berth.rpc.handlers.files import FileHandlers
+from berth.rpc.interceptors.admission import admission
+from berth.rpc.interceptors.auth import auth_interceptor
+from berth.rpc.interceptors.errors import errors_interceptor
+from berth.rpc.interceptors.request import request_interceptor
 from berth.rpc.server import Server
 from berth.v1 import container_file_service_pb2 as files
 from berth.v1 import container_service_pb2 as containers
@@ -98,9 +100,9 @@ async def serving_upstream(kept: Kept, edge: Edge) -> AsyncIterator[None]:
         json_bodies=build_json_bodies(MAX_JSON_BYTES, passes_skills=False),
         admit=admission(router, files_router),
         interceptors=[
-            interceptors.request(SILENT, PrometheusMetrics(), new_request_id=lambda: "request"),
-            interceptors.errors(SILENT),
-            interceptors.auth(gateway, unhurried()),
+            request_interceptor(SILENT, PrometheusMetrics(), new_request_id=lambda: "request"),
+            errors_interceptor(SILENT),
+            auth_interceptor(gateway, unhurried()),
         ],
     )
     server.bind(f"unix:{edge.socket}")

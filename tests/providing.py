@@ -10,13 +10,13 @@ import structlog
 from aiohttp import web
 from structlog.testing import LogCapture
 
-from berth.adapters.passthrough import PassthroughBackend
-from berth.adapters.prometheus_metrics import PrometheusMetrics
+from berth.adapters.prometheus.metrics import PrometheusMetrics
 from berth.adapters.upstream.account import UpstreamAccount
+from berth.adapters.upstream.containers import PassthroughBackend
 from berth.adapters.upstream.settings import OPENAI, UpstreamKey, UpstreamSettings
-from berth.core.file_references import FileReferences
-from berth.core.metrics import Metrics
-from berth.core.stores import ContainerStore
+from berth.core.ports.metrics import Metrics
+from berth.core.ports.stores import ContainerStore
+from berth.core.routing.file_references import FileReferences
 from berth.v1.provider_pb2 import Provider
 from fakes import FixedClock, MemoryStore
 from memory_files import MemoryFiles

@@ -2,7 +2,7 @@
 
 from hashlib import sha256
 
-from berth.core.stores import ContainerRecord, ContainerStore, FileRecord, Paging, Quotas
+from berth.core.ports.stores import ContainerRecord, ContainerStore, FileRecord, Paging, Quotas
 from berth.v1.container_file_pb2 import ContainerFile
 from berth.v1.container_pb2 import Container, ContainerStatus, ExpiresAfter
 from berth.v1.provider_pb2 import Provider

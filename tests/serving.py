@@ -16,25 +16,28 @@ from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 from structlog.testing import LogCapture
 
-from berth.adapters.memory_limits import MemoryLimits
-from berth.adapters.prometheus_metrics import PrometheusMetrics
-from berth.core.attempts import FailedAttempts
-from berth.core.backend import Backend
+from berth.adapters.memory.limits import MemoryLimits
+from berth.adapters.prometheus.metrics import PrometheusMetrics
+from berth.core.auth.credentials import Credentials
+from berth.core.auth.login_throttle import FailedAttempts
+from berth.core.auth.rate_limits import Gate, Limiter
+from berth.core.auth.virtual_keys import VirtualKey
 from berth.core.caller import Caller
-from berth.core.credentials import Credentials
-from berth.core.file_backend import FileBackend
-from berth.core.keys import VirtualKey
-from berth.core.limits import Gate, Limiter
-from berth.core.metrics import Metrics
+from berth.core.ports.backend import Backend
+from berth.core.ports.file_backend import FileBackend
+from berth.core.ports.metrics import Metrics
+from berth.core.ports.stores import ContainerStore
 from berth.core.providers import PROVIDERS
-from berth.core.router import Router
-from berth.core.stores import ContainerStore
-from berth.core.unsupported import UnsupportedBackend
-from berth.rpc import interceptors
-from berth.rpc.admission import admission
-from berth.rpc.audit import audit
-from berth.rpc.container_files import ContainerFileHandlers
-from berth.rpc.containers import ContainerHandlers
+from berth.core.routing.router import Router
+from berth.core.routing.unsupported import UnsupportedBackend
+from berth.rpc.handlers.container_files import ContainerFileHandlers
+from berth.rpc.handlers.containers import ContainerHandlers
+from berth.rpc.interceptors.admission import admission
+from berth.rpc.interceptors.audit import audit_interceptor
+from berth.rpc.interceptors.auth import auth_interceptor
+from berth.rpc.interceptors.errors import errors_interceptor
+from berth.rpc.interceptors.limits import limits_interceptor
+from berth.rpc.interceptors.request import request_interceptor
 from berth.rpc.server import Server
 from berth.v1 import container_file_service_pb2, container_service_pb2
 from berth.v1.container_file_service_pb2_grpc import ContainerFileServiceStub
@@ -135,11 +138,11 @@ async def serving(
         },
         admit=admission(router, no_files()),
         interceptors=[
-            interceptors.request(log, counted, new_request_id=lambda: f"request-{next(numbers)}"),
-            interceptors.errors(log),
-            audit(log),
-            interceptors.auth(callers or credentials(), unhurried()),
-            interceptors.limits(Gate(limiter or MemoryLimits())),
+            request_interceptor(log, counted, new_request_id=lambda: f"request-{next(numbers)}"),
+            errors_interceptor(log),
+            audit_interceptor(log),
+            auth_interceptor(callers or credentials(), unhurried()),
+            limits_interceptor(Gate(limiter or MemoryLimits())),
         ],
     )
     port = server.bind("127.0.0.1:0")

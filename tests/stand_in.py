@@ -17,8 +17,8 @@ import grpc
 from google.api import httpbody_pb2
 
 from berth.launch.envoy_process import running_envoy
-from berth.rest.edge import EdgeSettings
-from berth.rest.envoy import bootstrap
+from berth.rest.envoy.bootstrap import bootstrap
+from berth.rest.envoy.edge import EdgeSettings
 from berth.v1 import container_file_pb2, container_pb2
 from berth.v1 import container_file_service_pb2_grpc as files_grpc
 from berth.v1 import container_service_pb2 as containers

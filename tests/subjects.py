@@ -6,9 +6,9 @@ from typing import TypeVar
 
 import pytest
 
-from berth.core.backend import Backend, Content
 from berth.core.caller import Caller
 from berth.core.errors import BerthError
+from berth.core.ports.backend import Backend, Content
 from berth.v1.container_file_pb2 import ContainerFile
 from berth.v1.container_file_service_pb2 import (
     DeleteContainerFileRequest,

@@ -13,6 +13,7 @@ ROOT = Path(__file__).parent.parent
 SERVICE = ROOT / "service" / "berth"
 TESTS = ROOT / "tests"
 MAX_LINES = 400
+MAX_MODULES = 14
 VAGUE = {"utils", "util", "helpers", "helper", "manager", "base", "common", "misc"}
 GRPC = {"grpc", "grpc_health", "grpc_reflection"}
 ENVIRONMENT = {"environ", "getenv", "environb"}
@@ -25,7 +26,7 @@ ALLOWED = {
     "client": {"client", "v1"},
     "config": {"config", "launch", "core", "v1"},
     "launch": {"launch", "core", "v1"},
-    "telemetry": set[str](),
+    "telemetry": {"telemetry"},
 }
 """Which parts of the package each part may import; what joins them (the command line, the app) may import all."""
 
@@ -39,6 +40,11 @@ READERS = {"__main__", "config", "cli", "commands", "launch"}
 def sources(root: Path) -> list[Path]:
     """Return all modules below `root` but the generated ones."""
     return sorted(path for path in root.rglob("*.py") if (SERVICE / "v1") not in path.parents)
+
+
+def folders() -> list[Path]:
+    """Return the folders of the package but the generated one."""
+    return sorted({path.parent for path in sources(SERVICE)})
 
 
 @cache
@@ -91,7 +97,7 @@ def test_parts_import_only_what_they_may(path: Path) -> None:
 def test_the_configuration_is_read_where_things_are_put_together(path: Path) -> None:
     """Only the composition, the command line and the configuration itself know settings; all else is given values."""
     reads = any(name.startswith("berth.config") for name in imported(path))
-    assert not reads or part(path) in {"app", "backends", "callers", "cli", "commands", "config", "listeners"}
+    assert not reads or part(path) in {"app", "cli", "commands", "config"}
 
 
 @service_modules
@@ -110,7 +116,8 @@ def test_the_core_needs_the_standard_library_alone(path: Path) -> None:
 
 def test_the_core_loads_nothing_heavy() -> None:
     """A process that has imported the whole core has loaded no server, no database and no client."""
-    names = [f"berth.core.{path.stem}" for path in sources(SERVICE / "core") if path.stem != "__init__"]
+    files = [path.relative_to(SERVICE.parent).with_suffix("") for path in sources(SERVICE / "core")]
+    names = [".".join(path.parts) for path in files if path.stem != "__init__"]
     program = f"import sys; before = {{*sys.modules}}; import {', '.join(names)}; print(*{{*sys.modules}} - before)"
     loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=30)
     assert HEAVY & set(loaded.stdout.split()) == set()
@@ -127,6 +134,12 @@ def test_the_environment_is_read_where_things_are_started(path: Path) -> None:
 def test_a_module_has_at_most_400_lines(path: Path) -> None:
     """What grows beyond that is two things."""
     assert len(path.read_text().splitlines()) <= MAX_LINES
+
+
+@pytest.mark.parametrize("folder", folders(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_folder_has_at_most_14_modules(folder: Path) -> None:
+    """A reader takes in a folder at a glance."""
+    assert len([path for path in folder.glob("*.py") if path.stem != "__init__"]) <= MAX_MODULES
 
 
 @all_modules

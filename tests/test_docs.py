@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from berth.adapters.prometheus_metrics import PrometheusMetrics
+from berth.adapters.prometheus.metrics import PrometheusMetrics
 from berth.cli import commands
 from berth.config import Config
 from berth.rpc.options import CACHE_TYPE, HEADERS, ORGANIZATION, PROJECT

@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from berth.core.backend import Backend
 from berth.core.caller import Caller
+from berth.core.ports.backend import Backend
 from berth.v1.additional_field_pb2 import AdditionalField
 from berth.v1.container_file_pb2 import ContainerFile
 from berth.v1.file_pb2 import FileExpiresAfter

@@ -97,8 +97,8 @@ def envoy_config(
     istio: Annotated[bool, typer.Option("--istio", help="Print an Istio EnvoyFilter instead.")] = False,
 ) -> None:
     """Print the Envoy bootstrap for these settings, as YAML."""
-    from berth.listeners import edge_settings  # noqa: PLC0415 - see above
-    from berth.rest.envoy import bootstrap, envoy_filter, to_yaml  # noqa: PLC0415
+    from berth.app.listeners import edge_settings  # noqa: PLC0415 - see above
+    from berth.rest.envoy.bootstrap import bootstrap, envoy_filter, to_yaml  # noqa: PLC0415
 
     loaded = load_config(config, data_dir)
     settings = edge_settings(loaded, loaded.listen.grpc)

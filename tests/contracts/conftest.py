@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from berth.adapters.file_blobs import FileBlobs
-from berth.adapters.sql_database import SqlDatabase
-from berth.adapters.sql_files import SqlFiles
-from berth.adapters.sql_store import SqlStore
-from berth.core.file_store import FileStore
-from berth.core.stores import BlobStore, ContainerStore
+from berth.adapters.blobs.folder import FileBlobs
+from berth.adapters.sql.containers import SqlStore
+from berth.adapters.sql.database import SqlDatabase
+from berth.adapters.sql.files import SqlFiles
+from berth.core.ports.file_store import FileStore
+from berth.core.ports.stores import BlobStore, ContainerStore
 from fakes import FixedClock, MemoryBlobs, MemoryStore
 from memory_files import MemoryFiles
 from records import NOW

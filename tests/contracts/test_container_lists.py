@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from berth.core.errors import InvalidRequestError
-from berth.core.stores import ContainerRecord, ContainerStore, Paging
+from berth.core.ports.stores import ContainerRecord, ContainerStore, Paging
 from berth.v1.container_pb2 import ContainerStatus
 from berth.v1.provider_pb2 import Provider
 from fakes import FixedClock

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from berth.core.errors import NotFoundError
-from berth.core.stores import ContainerStore, Paging, Quotas
+from berth.core.ports.stores import ContainerStore, Paging, Quotas
 from fakes import FixedClock
 from records import NOW, add_files, container, file, listed
 

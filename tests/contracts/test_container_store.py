@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from berth.core.errors import ContainerExpiredError, InvalidRequestError, NotFoundError, StorageError
-from berth.core.stores import ContainerRecord, ContainerStore, Home, Paging, Quotas
+from berth.core.ports.stores import ContainerRecord, ContainerStore, Home, Paging, Quotas
 from berth.v1.container_pb2 import Container, ContainerStatus, NetworkPolicy, NetworkPolicyType
 from berth.v1.container_service_pb2 import DomainSecret
 from fakes import FixedClock

@@ -7,8 +7,8 @@ from hashlib import sha256
 import pytest
 
 from berth.core.errors import InvalidRequestError, NotFoundError, StorageError
-from berth.core.file_store import FileStore, StoredFile
-from berth.core.stores import Paging, Quotas
+from berth.core.ports.file_store import FileStore, StoredFile
+from berth.core.ports.stores import Paging, Quotas
 from berth.v1.file_pb2 import File
 from berth.v1.provider_pb2 import Provider
 from fakes import FixedClock

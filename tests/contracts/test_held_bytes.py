@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from berth.core.errors import InvalidRequestError, NotFoundError
-from berth.core.stores import ContainerStore, FileRecord, Paging, Quotas
+from berth.core.ports.stores import ContainerStore, FileRecord, Paging, Quotas
 from records import ROOMY, container, file
 
 

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from berth.adapters.sql_database import SqlDatabase
-from berth.adapters.sql_keys import SqlKeys
+from berth.adapters.sql.database import SqlDatabase
+from berth.adapters.sql.keys import SqlKeys
+from berth.core.auth.virtual_keys import KeyEntry, KeyStore, VirtualKey, digest_of
 from berth.core.caller import Caller, Limits
 from berth.core.errors import InvalidRequestError, NotFoundError
-from berth.core.keys import KeyEntry, KeyStore, VirtualKey, digest_of
 from berth.v1.provider_pb2 import Provider
 from memory_keys import MemoryKeys
 

@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator
 import pytest
 import structlog
 
-from berth.adapters.memory_limits import MemoryLimits
-from berth.adapters.valkey_limits import ValkeyLimits
-from berth.core.limits import Limiter
+from berth.adapters.memory.limits import MemoryLimits
+from berth.adapters.valkey.limits import ValkeyLimits
+from berth.core.auth.rate_limits import Limiter
 from valkeys import Valkey
 
 LOG = structlog.wrap_logger(None, processors=[lambda *_: ""])

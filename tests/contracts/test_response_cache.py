@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from berth.adapters.memory_cache import MemoryCache
+from berth.adapters.memory.cache import MemoryCache
 from berth.core.caller import NO_OPTIONS, Options
-from berth.core.stores import CachedAnswer, CacheKey, ResponseCache
+from berth.core.ports.stores import CachedAnswer, CacheKey, ResponseCache
 from berth.v1.provider_pb2 import Provider
 from caching import DictCache
 from fakes import FixedClock

@@ -14,7 +14,7 @@ import pytest
 import pytest_asyncio
 from google.api import httpbody_pb2
 
-from berth.rest.edge import EdgeSettings
+from berth.rest.envoy.edge import EdgeSettings
 from berth.v1 import container_file_service_pb2 as files
 from berth.v1 import container_file_service_pb2_grpc as files_grpc
 from berth.v1 import container_service_pb2 as containers

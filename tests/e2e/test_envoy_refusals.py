@@ -11,7 +11,7 @@ import httpx2
 import pytest
 import pytest_asyncio
 
-from berth.rest.edge import EdgeSettings
+from berth.rest.envoy.edge import EdgeSettings
 from berth.v1 import container_service_pb2 as containers
 from berth.v1 import container_service_pb2_grpc as containers_grpc
 from stand_in import Edge, assert_refused, stand_in_behind_envoy

@@ -11,8 +11,8 @@ import trustme
 import yaml
 
 from berth.launch.envoy_process import envoy_program
-from berth.rest.edge import EdgeSettings
-from berth.rest.envoy import bootstrap
+from berth.rest.envoy.bootstrap import bootstrap
+from berth.rest.envoy.edge import EdgeSettings
 
 FOLDER = Path(__file__).parents[2] / "envoy"
 

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from before_provider import ID, OURS, at_once, before, ending
-from berth.core.backend import Backend
+from berth.core.ports.backend import Backend
 from berth.v1.container_file_service_pb2 import RetrieveContainerFileContentRequest
 from misbehaving import Behaviour, Exchange, answer, cut, hang, head, misbehaving, refusing, reset
 from provider_faults import BROKEN, FAILED, LATE, LOST, TOO_MANY

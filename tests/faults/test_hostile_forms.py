@@ -17,8 +17,8 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from berth.core.errors import InvalidRequestError
-from berth.rpc.file_uploads import open_file_upload
-from berth.rpc.uploads import open_upload
+from berth.rpc.bodies.file_uploads import open_file_upload
+from berth.rpc.bodies.uploads import open_upload
 from berth.v1.container_file_service_pb2 import CreateContainerFileRequest
 from berth.v1.file_service_pb2 import CreateFileRequest
 from exchanging import exchange, is_tidy

@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from background import in_background
-from berth.core.idempotency import LEASE_SECONDS
+from berth.core.idempotency.records import LEASE_SECONDS
 from berth.v1.container_pb2 import Container
 from berth.v1.container_service_pb2 import CreateContainerRequest, ListContainersRequest
 from berth.v1.container_service_pb2_grpc import ContainerServiceStub

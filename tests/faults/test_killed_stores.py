@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from berth.adapters.file_blobs import FileBlobs
-from berth.adapters.sql_database import SqlDatabase
-from berth.adapters.sql_store import SqlStore
+from berth.adapters.blobs.folder import FileBlobs
+from berth.adapters.sql.containers import SqlStore
+from berth.adapters.sql.database import SqlDatabase
 from berth.core.errors import NotFoundError
 
 PUT_HALF = """
 import asyncio, sys
-from berth.adapters.file_blobs import FileBlobs
+from berth.adapters.blobs.folder import FileBlobs
 
 async def whole():
     yield b"whole"
@@ -35,9 +35,9 @@ asyncio.run(main())
 
 ADD_ROWS = """
 import asyncio, itertools, sys
-from berth.adapters.sql_database import SqlDatabase
-from berth.adapters.sql_store import SqlStore
-from berth.core.stores import ContainerRecord
+from berth.adapters.sql.database import SqlDatabase
+from berth.adapters.sql.containers import SqlStore
+from berth.core.ports.stores import ContainerRecord
 from berth.v1.container_pb2 import Container
 
 async def add(store, container_id):

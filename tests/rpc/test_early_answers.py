@@ -5,9 +5,9 @@ from typing import NoReturn
 
 from google.api.httpbody_pb2 import HttpBody
 
-from berth.core.backend import Upload
 from berth.core.errors import InvalidRequestError
-from berth.core.unsupported import UnsupportedBackend
+from berth.core.ports.backend import Upload
+from berth.core.routing.unsupported import UnsupportedBackend
 from berth.v1.container_file_service_pb2 import CreateContainerFileRequest
 from serving import OLLAMA, OURS, refused, serving
 

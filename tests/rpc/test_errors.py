@@ -8,9 +8,9 @@ import pytest
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
 
 from berth.core import errors
-from berth.core.backend import Content
-from berth.core.unsupported import UnsupportedBackend
-from berth.rpc.operations import OPERATIONS
+from berth.core.operations import OPERATIONS
+from berth.core.ports.backend import Content
+from berth.core.routing.unsupported import UnsupportedBackend
 from berth.v1.container_file_service_pb2 import (
     CreateContainerFileRequest,
     DeleteContainerFileRequest,

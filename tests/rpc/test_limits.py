@@ -6,11 +6,11 @@ from collections.abc import AsyncIterator
 import grpc.aio
 import pytest
 
-from berth.adapters.memory_limits import MemoryLimits
+from berth.adapters.memory.limits import MemoryLimits
+from berth.core.auth.credentials import Credentials
+from berth.core.auth.virtual_keys import VirtualKey
 from berth.core.caller import Caller, Limits
-from berth.core.credentials import Credentials
-from berth.core.keys import VirtualKey
-from berth.core.unsupported import UnsupportedBackend
+from berth.core.routing.unsupported import UnsupportedBackend
 from berth.v1.container_service_pb2 import (
     CreateContainerRequest,
     ListContainersRequest,

@@ -2,9 +2,9 @@
 
 import pytest
 
-from berth.adapters.prometheus_metrics import PrometheusMetrics
-from berth.core.backend import Backend
-from berth.core.unsupported import UnsupportedBackend
+from berth.adapters.prometheus.metrics import PrometheusMetrics
+from berth.core.ports.backend import Backend
+from berth.core.routing.unsupported import UnsupportedBackend
 from berth.v1.container_service_pb2 import CreateContainerRequest, ListContainersRequest, RetrieveContainerRequest
 from berth.v1.provider_pb2 import Provider
 from keeping import Kept

@@ -8,11 +8,11 @@ import pytest
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest, ServerReflectionResponse
 
-from berth.core.router import Router
-from berth.core.unsupported import UnsupportedBackend
-from berth.rpc.admission import admission
+from berth.core.operations import OPERATIONS
+from berth.core.routing.router import Router
+from berth.core.routing.unsupported import UnsupportedBackend
 from berth.rpc.call import Call, Method
-from berth.rpc.operations import OPERATIONS
+from berth.rpc.interceptors.admission import admission
 from berth.rpc.server import Server
 from berth.v1.container_service_pb2 import ListContainersRequest, ListContainersResponse
 from fakes import MemoryStore

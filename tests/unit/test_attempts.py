@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from berth.core.attempts import MAX_SOURCES, MAX_WAIT_SECONDS, MAX_WAITING, WINDOW_SECONDS, FailedAttempts
+from berth.core.auth.login_throttle import MAX_SOURCES, MAX_WAIT_SECONDS, MAX_WAITING, WINDOW_SECONDS, FailedAttempts
 from berth.core.errors import RateLimitError
 from fakes import FixedClock
 

@@ -14,14 +14,14 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
-from berth.adapters.file_blobs import FileBlobs
-from berth.adapters.sql_database import SqlDatabase
-from berth.adapters.sql_files import SqlFiles
-from berth.adapters.sql_store import SqlStore
-from berth.core.backend import Content
+from berth.adapters.blobs.folder import FileBlobs
+from berth.adapters.sql.containers import SqlStore
+from berth.adapters.sql.database import SqlDatabase
+from berth.adapters.sql.files import SqlFiles
 from berth.core.caller import Caller
 from berth.core.errors import DAMAGED, BerthError, NotFoundError, StorageError
-from berth.core.sweeper import Sweeper
+from berth.core.hosted.sweeper import Sweeper
+from berth.core.ports.backend import Content
 from berth.v1.container_file_service_pb2 import DeleteContainerFileRequest, RetrieveContainerFileContentRequest
 from berth.v1.container_service_pb2 import CreateContainerRequest, DeleteContainerRequest
 from berth.v1.file_pb2 import FileExpiresAfter

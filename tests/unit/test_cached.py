@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from berth.adapters.memory_cache import MemoryCache
+from berth.adapters.memory.cache import MemoryCache
 from berth.core.caller import Caller
 from berth.core.errors import NotFoundError
 from berth.v1.container_pb2 import Container, ContainerStatus

@@ -10,11 +10,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
-from berth.adapters.memory_cache import ENTRY_BYTES, MemoryCache
+from berth.adapters.memory.cache import ENTRY_BYTES, MemoryCache
+from berth.core.caching.write_tracker import SETTLING_SECONDS
 from berth.core.caller import Caller, Options
 from berth.core.errors import NotFoundError, UpstreamError
-from berth.core.stores import ResponseCache
-from berth.core.writes import SETTLING_SECONDS
+from berth.core.ports.stores import ResponseCache
 from berth.v1.container_file_pb2 import ContainerFile
 from berth.v1.container_file_service_pb2 import DeleteContainerFileRequest
 from berth.v1.container_pb2 import Container

@@ -2,8 +2,8 @@
 
 import pytest
 
-from berth.core.checks import check_choice, check_integer, check_length, check_text, shown
 from berth.core.errors import InvalidRequestError
+from berth.core.validation import check_choice, check_integer, check_length, check_text, shown
 
 
 @pytest.mark.parametrize("value", [1, 50, 100])

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from berth.core.completion import Completion
+from berth.core.background import Completion
 from berth.core.errors import StorageError
 
 

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from berth.core.auth.credentials import HEADERS, Credentials
+from berth.core.auth.virtual_keys import VirtualKey
 from berth.core.caller import Caller
-from berth.core.credentials import HEADERS, Credentials
 from berth.core.errors import AuthenticationError
-from berth.core.keys import VirtualKey
 from fakes import FixedClock
 from serving import credentials
 

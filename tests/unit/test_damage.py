@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from berth.adapters.sql_database import SqlDatabase
-from berth.adapters.sql_files import SqlFiles
-from berth.adapters.sql_store import SqlStore
+from berth.adapters.sql.containers import SqlStore
+from berth.adapters.sql.database import SqlDatabase
+from berth.adapters.sql.files import SqlFiles
 from berth.core.caller import Caller
 from berth.core.errors import NotFoundError, StorageError
-from berth.core.file_store import StoredFile
-from berth.core.hosted_files import HostedFiles
-from berth.core.sweeper import Sweeper
+from berth.core.hosted.files import HostedFiles
+from berth.core.hosted.sweeper import Sweeper
+from berth.core.ports.file_store import StoredFile
 from berth.v1.file_service_pb2 import DeleteFileRequest, RetrieveFileContentRequest
 from fakes import SequentialIds
 from keeping import Kept, hosted_both

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from berth.core.backend import Content
-from berth.rpc.downloads import content_disposition, content_headers
+from berth.core.ports.backend import Content
+from berth.rpc.bodies.downloads import content_disposition, content_headers
 from berth.v1.provider_pb2 import Provider
 
 

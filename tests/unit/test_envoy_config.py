@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import yaml
 
-from berth.rest.edge import EdgeSettings, Tls
-from berth.rest.envoy import bootstrap, envoy_filter, to_yaml
-from berth.rest.filters import http_filters, services
+from berth.rest.envoy.bootstrap import bootstrap, envoy_filter, to_yaml
+from berth.rest.envoy.edge import EdgeSettings, Tls
+from berth.rest.envoy.filters import http_filters, services
 from berth.rest.view import load_contract, rest_view
 
 VIEW = rest_view(load_contract())

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from berth.adapters.blob_errors import translated
-from berth.adapters.file_blobs import FileBlobs
+from berth.adapters.blobs.errors import translated
+from berth.adapters.blobs.folder import FileBlobs
 from berth.core.errors import StorageError
 from serving import eventually
 

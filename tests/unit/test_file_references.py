@@ -3,8 +3,8 @@
 import pytest
 
 from berth.core.errors import InvalidRequestError, PermissionDeniedError
-from berth.core.file_references import FileReferences
-from berth.core.file_store import StoredFile
+from berth.core.ports.file_store import StoredFile
+from berth.core.routing.file_references import FileReferences
 from berth.v1.file_pb2 import File
 from berth.v1.provider_pb2 import Provider
 from fakes import FixedClock

@@ -2,10 +2,10 @@
 
 import pytest
 
-from berth.adapters.memory_limits import MemoryLimits
+from berth.adapters.memory.limits import MemoryLimits
+from berth.core.auth.rate_limits import Gate, Quota
 from berth.core.caller import Caller, Limits
 from berth.core.errors import RateLimitError
-from berth.core.limits import Gate, Quota
 
 ONE = Limits(requests_per_minute=1)
 

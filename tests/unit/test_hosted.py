@@ -7,8 +7,8 @@ import pytest
 
 from berth.core.caller import Caller
 from berth.core.errors import InvalidRequestError, NotFoundError, StorageError
-from berth.core.hosted import HostedBackend
-from berth.core.stores import UNLIMITED, ContainerRecord, FileRecord, Quotas
+from berth.core.hosted.containers import HostedBackend
+from berth.core.ports.stores import UNLIMITED, ContainerRecord, FileRecord, Quotas
 from berth.v1.container_file_service_pb2 import (
     DeleteContainerFileRequest,
     ListContainerFilesRequest,

@@ -18,7 +18,7 @@ from berth.core.errors import (
     UpstreamError,
     UpstreamTimeoutError,
 )
-from berth.core.idempotency import LEASE_SECONDS
+from berth.core.idempotency.records import LEASE_SECONDS
 from berth.v1.container_pb2 import Container
 from berth.v1.container_service_pb2 import CreateContainerRequest, DeleteContainerRequest
 from keeping import Kept, Left

@@ -4,14 +4,14 @@ import asyncio
 
 import pytest
 
-from berth.adapters.sql_idempotency import SqlIdempotency
+from berth.adapters.sql.idempotency import SqlIdempotency
 from berth.core.errors import (
     BerthError,
     IdempotencyConflictError,
     StorageError,
     UpstreamError,
 )
-from berth.core.idempotency import LEASE_SECONDS, Slot, hash_of
+from berth.core.idempotency.records import LEASE_SECONDS, Slot, hash_of
 from keeping import Kept, Left
 from once import BOX, KEYED, Died, Troubled, claims_of, once
 from serving import eventually

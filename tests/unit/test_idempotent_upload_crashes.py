@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from berth.adapters.sql_idempotency import SqlIdempotency
+from berth.adapters.sql.idempotency import SqlIdempotency
 from berth.core.caller import Caller
 from berth.core.errors import BerthError
-from berth.core.idempotency import LEASE_SECONDS, Slot, hash_of
-from berth.core.idempotent import IdempotentBackend, IdempotentFiles
+from berth.core.idempotency.backend import IdempotentBackend, IdempotentFiles
+from berth.core.idempotency.records import LEASE_SECONDS, Slot, hash_of
 from berth.v1.container_file_pb2 import ContainerFile
 from berth.v1.file_pb2 import File, FileExpiresAfter
 from keeping import Kept

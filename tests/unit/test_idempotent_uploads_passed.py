@@ -5,10 +5,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from berth.adapters.passthrough_files import PassthroughFiles
-from berth.adapters.sql_idempotency import SqlIdempotency
-from berth.core.idempotency import LEASE_SECONDS, Slot, hash_of
-from berth.core.idempotent import IdempotentBackend, IdempotentFiles
+from berth.adapters.sql.idempotency import SqlIdempotency
+from berth.adapters.upstream.files import PassthroughFiles
+from berth.core.idempotency.backend import IdempotentBackend, IdempotentFiles
+from berth.core.idempotency.records import LEASE_SECONDS, Slot, hash_of
 from berth.v1.container_service_pb2 import CreateContainerRequest
 from berth.v1.provider_pb2 import Provider
 from keeping import Kept

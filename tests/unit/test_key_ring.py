@@ -7,11 +7,11 @@ import pytest
 import structlog
 from structlog.testing import LogCapture
 
-from berth.adapters.prometheus_metrics import PrometheusMetrics
+from berth.adapters.prometheus.metrics import PrometheusMetrics
 from berth.adapters.upstream.key_ring import KeyRing
 from berth.adapters.upstream.settings import UpstreamKey
 from berth.core.errors import RateLimitError, UpstreamError
-from berth.core.metrics import Metrics
+from berth.core.ports.metrics import Metrics
 from fakes import FixedClock
 
 A, B = UpstreamKey("a", "secret-a"), UpstreamKey("b", "secret-b", weight=3.0)

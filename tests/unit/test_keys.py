@@ -2,9 +2,9 @@
 
 import pytest
 
+from berth.core.auth.virtual_keys import MAX_REMEMBERED, REMEMBERED_SECONDS, RememberedKeys, VirtualKey, digest_of
 from berth.core.caller import Caller
 from berth.core.errors import PermissionDeniedError
-from berth.core.keys import MAX_REMEMBERED, REMEMBERED_SECONDS, RememberedKeys, VirtualKey, digest_of
 from fakes import FixedClock
 from memory_keys import MemoryKeys
 

@@ -2,9 +2,9 @@
 
 import tracemalloc
 
-from berth.adapters.memory_cache import ENTRY_BYTES, MemoryCache
+from berth.adapters.memory.cache import ENTRY_BYTES, MemoryCache
 from berth.core.caller import Options
-from berth.core.stores import CachedAnswer, CacheKey
+from berth.core.ports.stores import CachedAnswer, CacheKey
 from berth.v1.provider_pb2 import Provider
 from fakes import FixedClock
 

@@ -3,7 +3,7 @@
 import pytest
 
 from berth.core.errors import InvalidRequestError
-from berth.core.new_container import new_container
+from berth.core.hosted.container_rules import new_container
 from berth.v1.container_pb2 import Container, ExpiresAfter, NetworkPolicy, NetworkPolicyType
 from berth.v1.container_service_pb2 import CreateContainerRequest as Request
 from berth.v1.container_service_pb2 import DomainSecret as Secret

@@ -3,8 +3,8 @@
 import pytest
 
 from berth.core.errors import InvalidRequestError
-from berth.core.paging import paging
-from berth.core.stores import Paging
+from berth.core.pagination import paging
+from berth.core.ports.stores import Paging
 from berth.v1.container_file_service_pb2 import ListContainerFilesRequest
 from berth.v1.container_service_pb2 import ListContainersRequest
 

@@ -7,7 +7,7 @@ from socket import create_connection
 import httpx2
 import pytest
 
-from berth.adapters.prometheus_metrics import PrometheusMetrics
+from berth.adapters.prometheus.metrics import PrometheusMetrics
 
 BOUND = '{provider="ollama",request_type="container_list",status="OK"}'
 NOBODY = 'provider="none",request_type="container_create",status="UNAUTHENTICATED"'

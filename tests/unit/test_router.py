@@ -12,8 +12,8 @@ from berth.core.errors import (
     ProviderNotConfiguredError,
 )
 from berth.core.providers import PROVIDERS, provider_name
-from berth.core.router import MAX_REMEMBERED, Router
-from berth.core.unsupported import UnsupportedBackend
+from berth.core.routing.router import MAX_REMEMBERED, Router
+from berth.core.routing.unsupported import UnsupportedBackend
 from berth.v1.provider_pb2 import Provider
 from fakes import FixedClock, MemoryBlobs, MemoryStore
 from keeping import hosted

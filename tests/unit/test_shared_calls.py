@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
+from berth.core.caching.single_flight import SharedCalls
 from berth.core.errors import UpstreamError
-from berth.core.shared_calls import SharedCalls
 
 
 class Calls:

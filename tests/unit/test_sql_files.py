@@ -4,10 +4,10 @@ import asyncio
 from contextlib import closing
 from pathlib import Path
 
-from berth.adapters.sql_database import SqlDatabase
-from berth.adapters.sql_files import SqlFiles
-from berth.core.file_store import StoredFile
-from berth.core.stores import Paging
+from berth.adapters.sql.database import SqlDatabase
+from berth.adapters.sql.files import SqlFiles
+from berth.core.ports.file_store import StoredFile
+from berth.core.ports.stores import Paging
 from berth.v1.file_pb2 import File
 from records import OLLAMA, ROOMY
 

@@ -13,12 +13,12 @@ import pytest
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 
-from berth.adapters import schema, sql_changes, sql_store
-from berth.adapters.sql_database import SqlDatabase
-from berth.adapters.sql_pages import containers_query, files_query
-from berth.adapters.sql_store import SqlStore
+from berth.adapters.sql import container_writes, containers, schema
+from berth.adapters.sql.containers import SqlStore
+from berth.adapters.sql.database import SqlDatabase
+from berth.adapters.sql.pages import containers_query, files_query
 from berth.core.errors import InvalidRequestError, StorageError
-from berth.core.stores import Paging
+from berth.core.ports.stores import Paging
 from berth.v1.container_service_pb2 import DomainSecret
 from fakes import FixedClock
 from records import ROOMY, container, file
@@ -77,7 +77,7 @@ async def test_only_the_owner_may_read_the_files(store: SqlStore, path: Path) ->
 def test_head_is_the_last_migration() -> None:
     """The constant that spares the import of alembic is alembic's own head."""
     config = Config()
-    config.set_main_option("script_location", "berth.adapters:schema")
+    config.set_main_option("script_location", "berth.adapters.sql:schema")
     assert ScriptDirectory.from_config(config).get_heads() == [schema.HEAD]
 
 
@@ -85,7 +85,7 @@ def test_an_up_to_date_database_opens_without_alembic(store: SqlStore, path: Pat
     """Opening a database that needs no migration imports neither alembic nor SQLAlchemy."""
     assert store
     code = (
-        "import sys; from berth.adapters.sql_database import SqlDatabase; SqlDatabase.open(sys.argv[1]).close();"
+        "import sys; from berth.adapters.sql.database import SqlDatabase; SqlDatabase.open(sys.argv[1]).close();"
         " sys.exit(bool({'alembic', 'sqlalchemy'} & set(sys.modules)))"
     )
     subprocess.run([sys.executable, "-c", code, f"sqlite:///{path}"], check=True, timeout=60)
@@ -93,7 +93,7 @@ def test_an_up_to_date_database_opens_without_alembic(store: SqlStore, path: Pat
 
 def test_two_processes_may_make_it_at_once(path: Path) -> None:
     """Of two processes that open a new database at the same time, both succeed."""
-    code = "import sys; from berth.adapters.sql_database import SqlDatabase; SqlDatabase.open(sys.argv[1]).close()"
+    code = "import sys; from berth.adapters.sql.database import SqlDatabase; SqlDatabase.open(sys.argv[1]).close()"
     processes = [subprocess.Popen([sys.executable, "-c", code, f"sqlite:///{path}"]) for _ in range(2)]
     assert [process.wait(timeout=60) for process in processes] == [0, 0]
     assert rows(path, "SELECT version_num FROM alembic_version") == [(schema.HEAD,)]
@@ -139,7 +139,7 @@ def _assert_plan(database: SqlDatabase, query: str, values: Mapping[str, object]
     assert not [step for step in steps if "SCAN" in step or "TEMP B-TREE" in step]
 
 
-@pytest.mark.parametrize("query", [sql_store._GET_CONTAINER, sql_store._GET_FILE])
+@pytest.mark.parametrize("query", [containers._GET_CONTAINER, containers._GET_FILE])
 def test_point_reads_search_by_id(database: SqlDatabase, query: str) -> None:
     """A container, and a file with its container, are found by unique ids alone."""
     steps = [row[3] for row in database._reads.execute(f"EXPLAIN QUERY PLAN {query}", ("",) * query.count("?"))]
@@ -148,7 +148,7 @@ def test_point_reads_search_by_id(database: SqlDatabase, query: str) -> None:
 
 def test_a_purge_finds_only_what_has_expired(database: SqlDatabase) -> None:
     """Expired containers are found by their expiry alone, in its order, however many others there are."""
-    steps = [row[3] for row in database._reads.execute(f"EXPLAIN QUERY PLAN {sql_changes._EXPIRED}", (0, 100))]
+    steps = [row[3] for row in database._reads.execute(f"EXPLAIN QUERY PLAN {container_writes._EXPIRED}", (0, 100))]
     assert steps == ["SEARCH containers USING INDEX containers_by_expiry (<expr><?)"]
 
 

@@ -8,7 +8,7 @@ from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 from grpc import StatusCode
 
-from berth.core import checks, errors
+from berth.core import errors, validation
 from berth.core.errors import BerthError
 from berth.rpc.status import TABLE, Refusal, refusal
 from berth.v1.error_pb2 import ErrorReply
@@ -151,9 +151,9 @@ def test_the_standard_details_say_the_same() -> None:
     ("error", "reason"),
     [
         (errors.NotFoundError("no"), "NOT_FOUND"),
-        (checks.container_not_found("c"), "CONTAINER_NOT_FOUND"),
-        (checks.container_file_not_found("c", "f"), "CONTAINER_FILE_NOT_FOUND"),
-        (checks.file_not_found("f"), "FILE_NOT_FOUND"),
+        (validation.container_not_found("c"), "CONTAINER_NOT_FOUND"),
+        (validation.container_file_not_found("c", "f"), "CONTAINER_FILE_NOT_FOUND"),
+        (validation.file_not_found("f"), "FILE_NOT_FOUND"),
         (errors.ContainerExpiredError(), "CONTAINER_EXPIRED"),
         (KeyError("bug"), "INTERNAL_ERROR"),
     ],

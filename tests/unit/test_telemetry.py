@@ -8,7 +8,7 @@ import pytest
 
 PROGRAM = """
 import sys, structlog
-from berth.telemetry import configure_logging
+from berth.telemetry.logging import configure_logging
 
 def handle(key):
     request = "s3cret body"
@@ -55,7 +55,7 @@ def test_libraries_log_in_the_same_form() -> None:
     """What comes through the standard library is a line of JSON like the others; below a warning it is left out."""
     program = """
 import logging
-from berth.telemetry import configure_logging
+from berth.telemetry.logging import configure_logging
 configure_logging(json=True)
 logging.getLogger("library").info("chatter")
 logging.getLogger("library").warning("something %s", "odd")
@@ -78,7 +78,7 @@ def test_what_a_caller_causes_is_no_error_of_grpc() -> None:
     """Neither a header that grpc cannot decode, which may be a key, nor a caller who left early is logged."""
     program = """
 import logging
-from berth.telemetry import configure_logging
+from berth.telemetry.logging import configure_logging
 configure_logging(json=True)
 grpc = logging.getLogger("grpc._cython.cygrpc")
 grpc.exception("Invalid encoding on %s", b"sk-bf-s3cret")

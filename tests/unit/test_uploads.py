@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from berth.core.errors import InvalidRequestError
-from berth.rpc.uploads import bodies_of, open_upload
+from berth.rpc.bodies.uploads import bodies_of, open_upload
 from berth.v1.additional_field_pb2 import AdditionalField
 from berth.v1.container_file_service_pb2 import CreateContainerFileRequest as Request
 from berth.v1.file_pb2 import FileExpiresAfter

@@ -7,8 +7,8 @@ import pytest
 from aiohttp import web
 
 from berth.adapters.upstream.settings import UpstreamKey
-from berth.core.backend import Content
 from berth.core.errors import InvalidRequestError, UpstreamError
+from berth.core.ports.backend import Content
 from berth.v1.container_file_service_pb2 import RetrieveContainerFileContentRequest
 from berth.v1.container_service_pb2 import CreateContainerRequest
 from berth.v1.provider_pb2 import Provider

@@ -1,7 +1,7 @@
 """Writes: bounded memory, and never too late a moment."""
 
+from berth.core.caching.write_tracker import Writes, place_of
 from berth.core.errors import UpstreamError
-from berth.core.writes import Writes, place_of
 from fakes import FixedClock
 
 PLACES = [place_of("ours", f"cntr_{number}") for number in range(5)]

@@ -16,21 +16,21 @@ from typing import Annotated, Any
 import structlog
 import typer
 
-from berth.adapters.sql_database import SqlDatabase
-from berth.adapters.sql_keys import SqlKeys
-from berth.callers import allowed_providers
+from berth.adapters.sql.database import SqlDatabase
+from berth.adapters.sql.keys import SqlKeys
+from berth.app.credentials import allowed_providers
 from berth.commands.moments import moment, seconds, time_text
 from berth.commands.options import ConfigFile, DataDir, load_config
 from berth.commands.printing import print_json, print_table
 from berth.config import Config
+from berth.core.auth.credentials import VIRTUAL_KEY_PREFIX
+from berth.core.auth.virtual_keys import KeyEntry, VirtualKey, digest_of
 from berth.core.caller import Caller, Limits
-from berth.core.checks import did_you_mean
-from berth.core.credentials import VIRTUAL_KEY_PREFIX
 from berth.core.errors import BerthError
-from berth.core.keys import KeyEntry, VirtualKey, digest_of
 from berth.core.providers import PROVIDERS, provider_name
+from berth.core.validation import did_you_mean
 from berth.launch.refusal import StartError
-from berth.telemetry import configure_logging
+from berth.telemetry.logging import configure_logging
 from berth.v1.provider_pb2 import Provider
 
 DIGITS = 48

@@ -20,8 +20,8 @@ from berth.client.errors import ClientError, KeyRequiredError, RefusedError
 from berth.commands.items import explained
 from berth.commands.options import ConfigFile, DataDir, load_config
 from berth.config import Config
-from berth.core.checks import did_you_mean
 from berth.core.providers import PROVIDERS
+from berth.core.validation import did_you_mean
 from berth.launch.kept_secrets import kept_key
 from berth.launch.refusal import StartError
 from berth.v1.provider_pb2 import PROVIDER_UNSPECIFIED, Provider

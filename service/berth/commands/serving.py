@@ -8,10 +8,10 @@ import sys
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from berth.app import Ready, run
+from berth.app.run import Ready, run
 from berth.config import Config
 from berth.launch.banner import banner
-from berth.telemetry import configure_logging
+from berth.telemetry.logging import configure_logging
 
 INTERRUPTED = 1
 """How the process ends when a second signal does not let it finish."""

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from berth.config.sources import SettingPath
-from berth.core.checks import did_you_mean
+from berth.core.validation import did_you_mean
 
 # By the type of pydantic's error; a type that is not here keeps pydantic's own words.
 _SENTENCES = {

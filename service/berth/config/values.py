@@ -22,9 +22,9 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from berth.core.checks import did_you_mean
-from berth.core.credentials import VIRTUAL_KEY_PREFIX
+from berth.core.auth.credentials import VIRTUAL_KEY_PREFIX
 from berth.core.providers import PROVIDERS
+from berth.core.validation import did_you_mean
 from berth.launch.address import Address
 
 EVERY_PROVIDER = "*"

@@ -7,9 +7,9 @@ would be dropped without a word, so they are refused.
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
-from berth.core.checks import invalid, shown, unexpected, unknown_parameter
 from berth.core.enum_names import short_names
 from berth.core.errors import InvalidRequestError
+from berth.core.validation import invalid, shown, unexpected, unknown_parameter
 from berth.v1.additional_field_pb2 import AdditionalField
 
 ADDITIONAL = "additional_fields"

@@ -4,7 +4,7 @@ Expiry is not an event but a fact about the clock: it is computed wherever it
 matters, and nothing has to run for it to happen.
 """
 
-from berth.core.checks import check_choice, check_integer, missing
+from berth.core.validation import check_choice, check_integer, missing
 from berth.v1.container_pb2 import (
     CONTAINER_STATUS_ACTIVE,
     CONTAINER_STATUS_EXPIRED,

@@ -8,7 +8,7 @@ keep them safe to lay out in a sandbox.
 import re
 import unicodedata
 
-from berth.core.checks import check_length, invalid
+from berth.core.validation import check_length, invalid
 
 ROOT = "/mnt/data"
 MAX_PATH_BYTES = 1024

@@ -6,8 +6,8 @@ the configuration, logs and headers carry.
 
 from typing import cast
 
-from berth.core.checks import did_you_mean, invalid, shown
 from berth.core.errors import InvalidRequestError
+from berth.core.validation import did_you_mean, invalid, shown
 from berth.v1.provider_pb2 import Provider
 
 _PREFIX = "PROVIDER_"

@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
-from berth.launch import tether
+from berth.launch import child_process
 from berth.launch.envoy_admin import EnvoyAdmin
 from berth.launch.refusal import StartError
 
@@ -104,7 +104,7 @@ async def _start(program: str, configuration: Path, admin_file: Path, *, json_lo
     ]
     # A session of its own: Ctrl-C reaches Berth only, which drains Envoy first.
     return await create_subprocess_exec(
-        *(sys.executable, "-IS", tether.__file__, str(os.getpid()), program, *arguments),
+        *(sys.executable, "-IS", child_process.__file__, str(os.getpid()), program, *arguments),
         stdin=DEVNULL,
         stdout=DEVNULL,
         stderr=PIPE,

@@ -9,7 +9,7 @@ import os
 import secrets
 from pathlib import Path
 
-from berth.core.credentials import VIRTUAL_KEY_PREFIX
+from berth.core.auth.credentials import VIRTUAL_KEY_PREFIX
 from berth.launch.refusal import StartError
 
 FIRST_KEY = "first-key"

@@ -8,12 +8,12 @@ from typing import Any, NamedTuple, NoReturn, Protocol
 import grpc.aio
 from google.protobuf.message import Message
 
-from berth.core.backend import Backend
+from berth.core.auth.rate_limits import Quota
 from berth.core.caller import Caller
-from berth.core.file_backend import FileBackend
-from berth.core.limits import Quota
+from berth.core.operations import Operation
+from berth.core.ports.backend import Backend
+from berth.core.ports.file_backend import FileBackend
 from berth.core.providers import PROVIDER_NAMES
-from berth.rpc.operations import Operation
 from berth.rpc.peer import FORWARDED_CERTIFICATE, NO_TRUST, certificate_names, source_of
 from berth.rpc.status import REPLAYED, Refusal
 from berth.v1.provider_pb2 import PROVIDER_UNSPECIFIED, Provider
@@ -264,8 +264,8 @@ def _left(quota: Quota) -> Headers:
     ]
 
 
-Behavior = Callable[[Any, Call], Awaitable[Any]]
+Handler = Callable[[Any, Call], Awaitable[Any]]
 """Answers a call: from its request, or requests, to its response, or None once responses are written."""
 
-Interceptor = Callable[[Behavior], Behavior]
+Interceptor = Callable[[Handler], Handler]
 """Wraps what a method does."""

@@ -14,12 +14,12 @@ import grpc
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message_factory import GetMessageClass
 
-from berth.rpc.admission import Admission
 from berth.rpc.bodies.json_bodies import read_json
 from berth.rpc.bodies.json_fields import ADDITIONAL, fill
-from berth.rpc.call import Behavior, Call, Interceptor
+from berth.rpc.bodies.uploads import same
+from berth.rpc.call import Call, Handler, Interceptor
+from berth.rpc.interceptors.admission import Admission
 from berth.rpc.methods import Services, complete, method_handler, parse_message
-from berth.rpc.uploads import same
 
 BODY = "body"
 
@@ -42,19 +42,19 @@ def json_handler(
     for bound in bodies.service.methods:
         descriptor, owner = contract[bound.name]
         reader = partial(read_json, maximum=bodies.max_bytes, room_for_text=bodies.room_for_text.get(bound.name, 0))
-        behave = _reading(getattr(owner, bound.name), bound, descriptor, admit=admit, reader=reader)
-        methods[bound.name] = method_handler(descriptor, behave, interceptors)
+        handler = _reading(getattr(owner, bound.name), bound, descriptor, admit=admit, reader=reader)
+        methods[bound.name] = method_handler(descriptor, handler, interceptors)
     return grpc.method_handlers_generic_handler(bodies.service.full_name, methods)
 
 
 def _reading(
-    behave: Behavior,
+    handler: Handler,
     bound: MethodDescriptor,
     descriptor: MethodDescriptor,
     *,
     admit: Admission,
     reader: Callable[[str, AsyncIterator[bytes]], Awaitable[object]],
-) -> Behavior:
+) -> Handler:
     """Make a request of the contract's method `descriptor` of the stream that `bound` takes, and admit it.
 
     What path and query name is admitted before the body is read, and again with it.
@@ -75,7 +75,7 @@ def _reading(
         fill(request, await reader(head.body.content_type, _bytes(head, call)), names=in_body)
         request.provider = same("provider", named or None, request.provider or named)
         await admit(request, call)
-        return await behave(request, call)
+        return await handler(request, call)
 
     async def _bytes(head: Any, call: Call) -> AsyncIterator[bytes]:
         """Yield the bytes of the body. Where its length is known, its end is not waited for."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from berth.core.credentials import HEADERS
+from berth.core.auth.credentials import HEADERS
 from berth.rpc import options
 from berth.rpc.bodies import conditions
 from berth.rpc.call import Call

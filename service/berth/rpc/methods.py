@@ -9,9 +9,9 @@ from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
 from berth.core.errors import InvalidRequestError
-from berth.rpc.admission import Admission
-from berth.rpc.call import Behavior, Call, Context, Interceptor, Method
-from berth.rpc.operations import OPERATIONS, Operation
+from berth.core.operations import OPERATIONS, Operation
+from berth.rpc.call import Call, Context, Handler, Interceptor, Method
+from berth.rpc.interceptors.admission import Admission
 from berth.rpc.rest_request import check_path, read_query
 
 Services = Mapping[ServiceDescriptor, object]
@@ -34,7 +34,7 @@ def service_handler(
 
 
 def method_handler(
-    descriptor: MethodDescriptor, behave: Behavior, interceptors: Sequence[Interceptor]
+    descriptor: MethodDescriptor, handler: Handler, interceptors: Sequence[Interceptor]
 ) -> "grpc.RpcMethodHandler[Any, Any]":
     """Return what a server serves a method of the contract with.
 
@@ -44,10 +44,10 @@ def method_handler(
     path = f"/{descriptor.containing_service.full_name}/{descriptor.name}"
     method = Method(path, OPERATIONS.get(descriptor.name, Operation(descriptor.name, reach=None)))
     for interceptor in reversed(interceptors):
-        behave = interceptor(behave)
+        handler = interceptor(handler)
 
     async def handle(_: object, context: Context) -> Any:
-        return await behave(None, Call(context, method))
+        return await handler(None, Call(context, method))
 
     serve: Callable[..., grpc.RpcMethodHandler[Any, Any]] = (
         grpc.stream_stream_rpc_method_handler if descriptor.server_streaming else grpc.stream_unary_rpc_method_handler
@@ -55,7 +55,7 @@ def method_handler(
     return serve(handle, response_serializer=GetMessageClass(descriptor.output_type).SerializeToString)
 
 
-def _parsing(behave: Behavior, descriptor: MethodDescriptor, admit: Admission) -> Behavior:
+def _parsing(handler: Handler, descriptor: MethodDescriptor, admit: Admission) -> Handler:
     """Read, parse and admit requests on the innermost step, not in grpc.
 
     There a malformed one would end as INTERNAL without any details. Of a stream, the first
@@ -67,7 +67,7 @@ def _parsing(behave: Behavior, descriptor: MethodDescriptor, admit: Admission) -
         message = parse_message(message_class, await call.read())
         complete(message, call)
         await admit(message, call)
-        return await behave(message, call)
+        return await handler(message, call)
 
     async def parsed(call: Call) -> AsyncIterator[Message]:
         is_admitted = False
@@ -82,7 +82,7 @@ def _parsing(behave: Behavior, descriptor: MethodDescriptor, admit: Admission) -
 
     async def parse_each(_: object, call: Call) -> Any:
         try:
-            return await behave(parsed(call), call)
+            return await handler(parsed(call), call)
         finally:
             await call.settle()
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from berth.core.caller import NO_OPTIONS, Options
-from berth.core.checks import check_integer, check_text, invalid
+from berth.core.validation import check_integer, check_text, invalid
 
 ORGANIZATION = "openai-organization"
 PROJECT = "openai-project"

@@ -5,11 +5,11 @@ from urllib.parse import parse_qsl
 
 from google.protobuf.message import Message
 
-from berth.core.catalogue import STATUS_FILTERS
-from berth.core.checks import shown, unexpected, unknown_parameter
 from berth.core.enum_names import short_names
 from berth.core.errors import NotFoundError
 from berth.core.providers import unknown_provider
+from berth.core.routing.container_ownership import STATUS_FILTERS
+from berth.core.validation import shown, unexpected, unknown_parameter
 from berth.v1.container_pb2 import ContainerStatus
 from berth.v1.provider_pb2 import Provider
 

@@ -8,8 +8,8 @@ from typing import Any
 import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from berth.rpc.admission import Admission
-from berth.rpc.call import Behavior, Call, Interceptor
+from berth.rpc.call import Call, Handler, Interceptor
+from berth.rpc.interceptors.admission import Admission
 from berth.rpc.json_methods import JsonBodies, json_handler
 from berth.rpc.methods import Services, service_handler
 from berth.rpc.reflection import enable_reflection
@@ -114,17 +114,17 @@ class RunningCalls:
         self.ended.set()
         self._count = 0
 
-    def intercept(self, proceed: Behavior) -> Behavior:
+    def intercept(self, next_handler: Handler) -> Handler:
         """Count a call for as long as it runs."""
 
-        async def behave(message: Any, call: Call) -> Any:
+        async def handler(message: Any, call: Call) -> Any:
             self._count += 1
             self.ended.clear()
             try:
-                return await proceed(message, call)
+                return await next_handler(message, call)
             finally:
                 self._count -= 1
                 if not self._count:
                     self.ended.set()
 
-        return behave
+        return handler

@@ -11,13 +11,13 @@ from typing import TypeVar
 from structlog.typing import FilteringBoundLogger
 
 from berth.adapters.upstream.errors import REFUSED_KEY, refusal, said_of, translated, unreadable
+from berth.adapters.upstream.http.reply import Reply
+from berth.adapters.upstream.http.retries import NOTHING_SENT, Retries
+from berth.adapters.upstream.http.session import Order, UpstreamHttp
 from berth.adapters.upstream.key_ring import KeyRing
-from berth.adapters.upstream.reply import Reply
-from berth.adapters.upstream.retries import NOTHING_SENT, Retries
-from berth.adapters.upstream.session import Order, UpstreamHttp
 from berth.adapters.upstream.settings import UpstreamKey, UpstreamSettings
 from berth.core.errors import BerthError
-from berth.core.metrics import Metrics
+from berth.core.ports.metrics import Metrics
 from berth.core.providers import provider_name
 from berth.v1.provider_pb2 import Provider
 

@@ -7,7 +7,7 @@ import orjson
 from google.protobuf.struct_pb2 import Value
 
 from berth.core.additional_fields import form_name, place_of
-from berth.core.checks import check_text
+from berth.core.validation import check_text
 from berth.v1.additional_field_pb2 import AdditionalField
 
 _EXACT = 2**53

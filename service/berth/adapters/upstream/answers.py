@@ -13,7 +13,7 @@ from google.protobuf.json_format import MessageToDict
 
 from berth.adapters.upstream.additional import with_additional
 from berth.adapters.upstream.errors import unreadable
-from berth.core.backend import Upload
+from berth.core.ports.backend import Upload
 from berth.core.providers import PROVIDERS
 from berth.v1.container_file_pb2 import ContainerFile
 from berth.v1.container_file_service_pb2 import ListContainerFilesResponse

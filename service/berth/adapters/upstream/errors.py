@@ -11,8 +11,8 @@ from math import ceil
 
 from aiohttp import ClientConnectorError, ClientError, ClientPayloadError, ClientResponseError, ClientSSLError
 
-from berth.adapters.upstream.redaction import scrubbed
-from berth.adapters.upstream.reply import Reply
+from berth.adapters.upstream.http.redaction import scrubbed
+from berth.adapters.upstream.http.reply import Reply
 from berth.core.errors import (
     AuthenticationError,
     BerthError,

@@ -6,8 +6,8 @@ from typing import TypeVar
 import orjson
 
 from berth.adapters.upstream.account import Trip
-from berth.adapters.upstream.redaction import shown
-from berth.adapters.upstream.session import Order
+from berth.adapters.upstream.http.redaction import shown
+from berth.adapters.upstream.http.session import Order
 from berth.core.caller import Options
 from berth.v1.container_file_pb2 import ContainerFile
 from berth.v1.container_file_service_pb2 import DeleteContainerFileResponse, ListContainerFilesResponse

@@ -5,14 +5,14 @@ from urllib.parse import quote
 
 from berth.adapters.upstream.additional import form_fields
 from berth.adapters.upstream.answers import is_identifier
-from berth.adapters.upstream.download import Span
-from berth.adapters.upstream.form import UploadForm
+from berth.adapters.upstream.http.download import Span
+from berth.adapters.upstream.http.form import UploadForm
+from berth.adapters.upstream.http.session import Order
 from berth.adapters.upstream.orders import headers_of
-from berth.adapters.upstream.session import Order
 from berth.core.additional_fields import FILE_FIELDS, refuse_known_names, refuse_unknown
 from berth.core.caller import Caller
-from berth.core.checks import file_not_found, missing
-from berth.core.file_backend import FileUpload
+from berth.core.ports.file_backend import FileUpload
+from berth.core.validation import file_not_found, missing
 
 _ROOT = "/files"
 

@@ -7,7 +7,7 @@ from structlog.typing import FilteringBoundLogger
 
 from berth.adapters.upstream.settings import UpstreamKey
 from berth.core.errors import RateLimitError, UpstreamError
-from berth.core.metrics import Metrics
+from berth.core.ports.metrics import Metrics
 
 ASIDE_SECONDS = 60
 """How long a key that the provider refused is not used for new containers."""

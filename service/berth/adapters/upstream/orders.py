@@ -10,9 +10,9 @@ import orjson
 
 from berth.adapters.upstream.additional import form_fields
 from berth.adapters.upstream.answers import copied_file_json, is_identifier, new_container_json
-from berth.adapters.upstream.download import Span
-from berth.adapters.upstream.form import UploadForm
-from berth.adapters.upstream.session import Order
+from berth.adapters.upstream.http.download import Span
+from berth.adapters.upstream.http.form import UploadForm
+from berth.adapters.upstream.http.session import Order
 from berth.core.additional_fields import (
     CONTAINER_FILE_FIELDS,
     refuse_additional,
@@ -20,10 +20,10 @@ from berth.core.additional_fields import (
     refuse_known_names,
     refuse_unknown,
 )
-from berth.core.backend import Upload
 from berth.core.caller import Caller
-from berth.core.checks import container_file_not_found, container_not_found, missing
-from berth.core.paging import paging
+from berth.core.pagination import paging
+from berth.core.ports.backend import Upload
+from berth.core.validation import container_file_not_found, container_not_found, missing
 from berth.v1.container_file_service_pb2 import (
     DeleteContainerFileRequest,
     ListContainerFilesRequest,

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from typing import NamedTuple
 
-from berth.core.backend import Content
 from berth.core.errors import PreconditionFailedError
+from berth.core.ports.backend import Content
 
 IF_MATCH, IF_NONE_MATCH, IF_MODIFIED_SINCE = "if-match", "if-none-match", "if-modified-since"
 RANGE, IF_RANGE = "range", "if-range"

@@ -12,7 +12,7 @@ from binascii import Error as Base64Error
 from binascii import a2b_qp
 from urllib.parse import unquote_to_bytes
 
-from berth.core.checks import invalid
+from berth.core.validation import invalid
 from berth.rpc.bodies.multipart import Headers, malformed
 
 MAX_FORM_TYPE_LENGTH = 1024

@@ -9,8 +9,8 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from time import monotonic
 
-from berth.core.checks import check_length, unknown_parameter
 from berth.core.errors import InvalidRequestError
+from berth.core.validation import check_length, unknown_parameter
 from berth.rpc.bodies.form_headers import PartHeaders, boundary_of, text
 from berth.rpc.bodies.multipart import Event, Headers, MultipartSplitter, PartBegins, malformed
 

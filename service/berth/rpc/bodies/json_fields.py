@@ -15,10 +15,10 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 from google.protobuf.struct_pb2 import NULL_VALUE, Value
 
-from berth.core.checks import check_integer, invalid, shown
 from berth.core.enum_names import short_names
 from berth.core.errors import InvalidRequestError
 from berth.core.providers import unknown_provider
+from berth.core.validation import check_integer, invalid, shown
 from berth.rpc.bodies.json_text import MAX_INTEGER, RepeatedNames
 from berth.v1.provider_pb2 import Provider
 

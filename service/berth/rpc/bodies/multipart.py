@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from enum import Enum
 from typing import NamedTuple
 
-from berth.core.checks import invalid
 from berth.core.errors import InvalidRequestError
+from berth.core.validation import invalid
 
 MAX_HEADERS = 8
 MAX_HEADER_BYTES = 4096

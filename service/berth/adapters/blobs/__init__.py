@@ -1,0 +1,1 @@
+"""Where file content is kept: in a folder."""

@@ -1,0 +1,134 @@
+"""FileBlobs: the BlobStore in a folder, one file for each blob, on threads that may wait for the disk."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
+from pathlib import Path
+from typing import ParamSpec, Self, TypeVar
+from urllib.parse import unquote, urlsplit
+
+from berth.adapters.blobs.errors import closed_error, open_error, translated
+from berth.adapters.blobs.folder_files import BlobFolder, IncomingBlob
+from berth.core.errors import NotFoundError, StorageError, file_damaged
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+# Each batch costs a hop to a thread and back, so very small ones are slow; an upload holds two of them.
+_BATCH_BYTES = 512 * 1024
+_CHUNK_BYTES = 512 * 1024
+_THREADS = 32
+
+
+class FileBlobs:
+    """A BlobStore in a folder. Keys are a folder's name, "/", and a name; each is put once."""
+
+    def __init__(self, folder: BlobFolder) -> None:
+        self._folder = folder
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="blobs")
+
+    @classmethod
+    def open(cls, url: str) -> Self:
+        """Open the folder of a `file:///…` URL, made if it is not there. StorageError if it cannot be used."""
+        try:
+            return cls(BlobFolder(_path_of(url)))
+        except OSError as error:
+            raise open_error(url, f"{error.strerror}.") from error
+
+    def close(self) -> None:
+        """Finish what is being written, and let the folder go."""
+        self._threads.shutdown()
+        self._folder.close()
+
+    async def put(self, key: str, chunks: AsyncIterator[bytes]) -> None:
+        """Store a blob; see BlobStore."""
+        incoming = self._folder.incoming(key)
+        batch: list[bytes] = []
+        size = 0
+        written = self._begin(incoming.write, ())
+        try:
+            async for chunk in chunks:
+                batch.append(chunk)
+                size += len(chunk)
+                if size >= _BATCH_BYTES:
+                    await _end_of(written)
+                    written = self._begin(incoming.write, batch)  # while the next one arrives
+                    batch, size = [], 0
+            await _end_of(written)
+            await self._do(incoming.publish, batch)
+        except BaseException:
+            with suppress(StorageError):  # the error that led here is the one to tell
+                await self._do(_discard, incoming, written)
+            raise
+
+    async def get(self, key: str, *, offset: int, length: int) -> AsyncIterator[bytes]:
+        """Open a blob; see BlobStore. Reading the first chunk at once shows whether there is one."""
+        end = offset + length
+        return self._chunks(key, await self._read(key, start=offset, end=end), start=offset, end=end)
+
+    async def delete(self, keys: Iterable[str]) -> None:
+        """Delete blobs; see BlobStore."""
+        await self._do(self._folder.remove, list(keys))
+
+    async def older_than(self, seconds: int) -> AsyncIterator[Sequence[str]]:
+        """Yield the keys of old blobs, a folder's at a time, and of what never became one; see BlobStore."""
+        until = time.time() - seconds
+        for name in await self._do(self._folder.names):
+            yield await self._do(self._folder.old_keys, name, until)
+
+    async def _chunks(self, key: str, chunk: bytes, *, start: int, end: int) -> AsyncIterator[bytes]:
+        while chunk:
+            start += len(chunk)
+            yield chunk
+            chunk = await self._read(key, start=start, end=end) if start < end else b""
+
+    async def _read(self, key: str, *, start: int, end: int) -> bytes:
+        size = min(_CHUNK_BYTES, end - start)
+        chunk = await self._do(self._folder.read, key, start, size)
+        if chunk is None:
+            raise NotFoundError("The file is gone: it was deleted meanwhile.")
+        if len(chunk) < size:
+            raise file_damaged()
+        return chunk
+
+    async def _do(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        return await _end_of(self._begin(work, *args, **kwargs))
+
+    def _begin(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        try:
+            return self._threads.submit(work, *args, **kwargs)
+        except RuntimeError as error:
+            raise closed_error() from error
+
+
+async def _end_of(work: Future[T]) -> T:
+    """Return the result of `work`. Nothing can stop a thread, so who is cancelled waits for it all the same."""
+    done = asyncio.wrap_future(work)
+    cancelled: asyncio.CancelledError | None = None
+    while not done.done():
+        try:
+            await asyncio.wait([done])
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        done.exception()  # nobody is told any more
+        raise cancelled
+    with translated():
+        return done.result()
+
+
+def _discard(incoming: IncomingBlob, written: "Future[None]") -> None:
+    wait([written])
+    incoming.discard()
+
+
+def _path_of(url: str) -> Path:
+    parts = urlsplit(url)
+    if parts.scheme != "file":
+        # Nothing else of the URL is said: it may hold a password.
+        raise open_error(f"{parts.scheme}://…", "only file:// is supported.")
+    if parts.netloc or not parts.path.startswith("/"):
+        raise open_error(url, "a file URL has three slashes and an absolute path.")
+    return Path(unquote(parts.path))

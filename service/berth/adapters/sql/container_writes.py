@@ -1,0 +1,197 @@
+"""What SqlStore writes, each change inside a transaction of the caller's.
+
+`bytes` of a container and of a tenant are the sums of their files, kept in the
+same transaction, so that the quotas hold however many uploads end at once. Who
+holds which bytes is the business of `sql_blobs`.
+"""
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+
+from berth.adapters.sql.blob_references import charge, hold, hold_new, let_go, refund
+from berth.adapters.sql.rows import (
+    CONTAINER_COLUMNS,
+    FILE_COLUMNS,
+    Row,
+    container_row,
+    fetch_one,
+    file_row,
+    status_text,
+)
+from berth.core.errors import ContainerExpiredError, InvalidRequestError, StorageError
+from berth.core.lifetime import last_second
+from berth.core.ports.stores import ID_TAKEN, ContainerRecord, FileRecord, Quotas
+from berth.core.validation import container_file_not_found, container_not_found, shown
+from berth.v1.container_pb2 import Container
+from berth.v1.container_service_pb2 import DomainSecret
+
+_MARKS = ", ".join("?" * (CONTAINER_COLUMNS.count(",") + 3))  # and tenant and attempt
+_INSERT_CONTAINER = f"INSERT INTO containers ({CONTAINER_COLUMNS}, tenant, attempt) VALUES ({_MARKS})"  # noqa: S608 - constants
+_INSERT_SECRET = "INSERT INTO domain_secrets (container_seq, domain, name, value) VALUES (?, ?, ?, ?)"  # noqa: S105 - a query
+_INSERT_FILE = f"INSERT INTO files (container_seq, {FILE_COLUMNS}, attempt) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - constants
+_CONTAINER = """
+    SELECT seq, bytes, last_active_at, expires_minutes FROM containers
+    WHERE id = ? AND tenant = ? AND deleted_at IS NULL
+"""
+_PATH_TAKEN = "SELECT 1 FROM files WHERE container_seq = ? AND path = ? AND deleted_at IS NULL"
+_FILE = """
+    SELECT files.seq, files.bytes, files.blob, files.container_seq
+    FROM files JOIN containers ON containers.seq = files.container_seq
+    WHERE files.id = ? AND containers.id = ? AND containers.tenant = ? AND files.deleted_at IS NULL
+"""
+_BLOBS = "SELECT blob FROM files WHERE container_seq = ? AND deleted_at IS NULL ORDER BY seq"
+_GROW = "UPDATE containers SET bytes = bytes + ?, last_active_at = max(last_active_at, ?) WHERE seq = ?"
+_TOUCH = """
+    UPDATE containers SET last_active_at = ?1
+    WHERE id = ?2 AND tenant = ?3 AND deleted_at IS NULL
+    AND last_active_at < ?1 AND last_active_at + expires_minutes * 60 >= ?1
+"""
+_DELETE_FILE = "UPDATE files SET deleted_at = ? WHERE seq = ?"
+_DELETE_FILES = "UPDATE files SET deleted_at = ? WHERE container_seq = ? AND deleted_at IS NULL"
+_DELETE_CONTAINER = "UPDATE containers SET deleted_at = ?, bytes = 0 WHERE seq = ?"
+_REFRESH = "UPDATE containers SET status = ?, last_active_at = ? WHERE id = ? AND tenant = ? AND deleted_at IS NULL"
+_EXPIRED = """
+    SELECT id, tenant FROM containers
+    WHERE deleted_at IS NULL AND key_name = '' AND (last_active_at + expires_minutes * 60) < ?
+    ORDER BY (last_active_at + expires_minutes * 60) LIMIT ?
+"""
+_DELETE_SECRETS = "DELETE FROM domain_secrets WHERE container_seq = ?"
+
+
+def insert_container(
+    connection: sqlite3.Connection,
+    record: ContainerRecord,
+    *,
+    secrets: Iterable[DomainSecret],
+    copies: Sequence[FileRecord],
+    quotas: Quotas,
+    now: int,
+) -> None:
+    """Add a container, its secrets, and copies of files that are stored already."""
+    try:
+        seq = connection.execute(_INSERT_CONTAINER, container_row(record)).lastrowid
+    except sqlite3.IntegrityError as error:
+        raise id_taken(record.container.id) from error
+    rows = [(seq, secret.domain, secret.name, secret.value) for secret in secrets]
+    connection.executemany(_INSERT_SECRET, rows)
+    for index, copy in enumerate(copies):
+        copy_file(connection, record.tenant, record=copy, quotas=quotas, now=now, param=f"file_ids[{index}]")
+
+
+def refresh_container(connection: sqlite3.Connection, tenant: str, *, container: Container) -> None:
+    """Take over a container's status and last activity."""
+    values = (status_text(container), container.last_active_at, container.id, tenant)
+    connection.execute(_REFRESH, values)
+
+
+def touch_container(connection: sqlite3.Connection, tenant: str, container_id: str, *, now: int) -> None:
+    """Have a container be active now, unless it is expired."""
+    connection.execute(_TOUCH, (now, container_id, tenant))
+
+
+def delete_container(connection: sqlite3.Connection, tenant: str, *, container_id: str, deleted_at: int) -> list[str]:
+    """Delete a container, its files and its secrets; return the blobs to remove. The secrets are gone for good."""
+    seq, held, *_ = _container(connection, tenant, container_id=container_id)
+    blobs = let_go(connection, [blob for (blob,) in connection.execute(_BLOBS, (seq,)).fetchall()])
+    refund(connection, tenant, held)
+    connection.execute(_DELETE_FILES, (deleted_at, seq))
+    connection.execute(_DELETE_SECRETS, (seq,))
+    connection.execute(_DELETE_CONTAINER, (deleted_at, seq))
+    return blobs
+
+
+def purge_containers(
+    connection: sqlite3.Connection, *, expired_before: int, limit: int, deleted_at: int
+) -> tuple[int, list[str]]:
+    """Delete hosted containers that expired before a time; return how many there were, and the blobs to remove."""
+    rows = connection.execute(_EXPIRED, (expired_before, limit)).fetchall()
+    blobs: list[str] = []
+    for container_id, tenant in rows:
+        blobs += delete_container(connection, tenant, container_id=container_id, deleted_at=deleted_at)
+    return len(rows), blobs
+
+
+def insert_file(connection: sqlite3.Connection, tenant: str, *, record: FileRecord, quotas: Quotas, now: int) -> str:
+    """Add a file whose bytes were just stored; return the blob that has them now."""
+    seq = _make_room(connection, tenant, record=record, quotas=quotas, now=now, param="file")
+    blob = hold_new(connection, record.stored)
+    _insert_file(connection, seq, record=record, blob=blob)
+    return blob
+
+
+def copy_file(
+    connection: sqlite3.Connection,
+    tenant: str,
+    *,
+    record: FileRecord,
+    quotas: Quotas,
+    now: int,
+    param: str = "file_id",
+) -> None:
+    """Add a file whose bytes another file has; `param` is what named that one."""
+    seq = _make_room(connection, tenant, record=record, quotas=quotas, now=now, param=param)
+    _insert_file(connection, seq, record=record, blob=hold(connection, record.stored))
+
+
+def _make_room(
+    connection: sqlite3.Connection, tenant: str, *, record: FileRecord, quotas: Quotas, now: int, param: str
+) -> int:
+    """Count the bytes of a file for its container and its tenant, and return the container's seq.
+
+    The container must be running, the path free, and neither may come to hold too much.
+    """
+    file = record.file
+    seq, held, last_active_at, minutes = _container(connection, tenant, container_id=file.container_id)
+    if now > last_second(last_active_at, minutes):
+        raise ContainerExpiredError
+    if fetch_one(connection, _PATH_TAKEN, seq, file.path):
+        raise path_taken(file.path)
+    if held + file.bytes > quotas.container_bytes:
+        raise container_full(quotas.container_bytes, param)
+    charge(connection, tenant, file.bytes, maximum=quotas.tenant_bytes, param=param)
+    connection.execute(_GROW, (file.bytes, now, seq))
+    return int(seq)
+
+
+def _insert_file(connection: sqlite3.Connection, container_seq: int, *, record: FileRecord, blob: str) -> None:
+    try:
+        connection.execute(_INSERT_FILE, (container_seq, *file_row(record, blob)))
+    except sqlite3.IntegrityError as error:
+        raise StorageError("The file was stored by an earlier attempt.", code=ID_TAKEN) from error
+
+
+def delete_file(connection: sqlite3.Connection, tenant: str, *, container_id: str, file_id: str, now: int) -> list[str]:
+    """Delete a file; return the blobs to remove."""
+    row = fetch_one(connection, _FILE, file_id, container_id, tenant)
+    if row is None:
+        raise container_file_not_found(container_id, file_id)
+    seq, size, blob, container_seq = row
+    connection.execute(_DELETE_FILE, (now, seq))
+    connection.execute(_GROW, (-size, now, container_seq))
+    refund(connection, tenant, size)
+    return let_go(connection, [blob])
+
+
+def _container(connection: sqlite3.Connection, tenant: str, *, container_id: str) -> Row:
+    """Return a container's seq, the bytes it holds, when it was active, and for how many minutes it may be idle."""
+    row = fetch_one(connection, _CONTAINER, container_id, tenant)
+    if row is None:
+        raise container_not_found(container_id)
+    return row
+
+
+def path_taken(path: str) -> InvalidRequestError:
+    """Return the error of a path that a file of the container has already."""
+    message = f"A file with the path '{shown(path)}' already exists in the container."
+    return InvalidRequestError(message, param="file_path", code="path_already_exists")
+
+
+def id_taken(container_id: str) -> StorageError:
+    """Return the error of a container whose id another one has already."""
+    return StorageError(f"A container with the id '{shown(container_id)}' is known already.", code=ID_TAKEN)
+
+
+def container_full(max_container_bytes: int, param: str) -> InvalidRequestError:
+    """Return the error of a file, named by `param`, that there is no room for in the container."""
+    message = f"The container would hold more than {max_container_bytes} bytes with this file."
+    return InvalidRequestError(message, param=param, code="container_size_exceeded")

@@ -1,0 +1,72 @@
+"""The database under every Sql adapter: one SQLite file, read here, written behind SqlWriter.
+
+Point reads run on the event loop's own thread: one takes microseconds, and a
+hop to another thread many times that. Writes wait for the disk, so they run on
+a thread of their own; in WAL mode neither keeps the other waiting.
+"""
+
+import sqlite3
+from collections.abc import Mapping
+from typing import Self, TypeVar
+
+from berth.adapters.sql.connections import connect_for_reads, connect_for_writes, path_of
+from berth.adapters.sql.errors import open_error, translated
+from berth.adapters.sql.rows import Row, fetch_one
+from berth.adapters.sql.schema import migrate
+from berth.adapters.sql.writer import SqlWriter, Work
+
+_OWNER_ONLY = 0o600  # the file holds the secrets of containers
+T = TypeVar("T")
+
+
+class SqlDatabase:
+    """A database that is open. To be used from one event loop.
+
+    Every method raises StorageError when the database fails.
+    """
+
+    def __init__(self, reads: sqlite3.Connection, writer: SqlWriter) -> None:
+        self._reads = reads
+        self._writer = writer
+
+    @classmethod
+    def open(cls, url: str) -> Self:
+        """Open the database of `url`, made and migrated where needed.
+
+        `sqlite:///path` is relative to the working directory, `sqlite:////path`
+        is absolute. StorageError if it cannot be used.
+        """
+        path = path_of(url)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch(mode=_OWNER_ONLY)
+            migrate(path)
+            writer = SqlWriter(connect_for_writes(path))
+            return cls(connect_for_reads(path), writer)
+        except (OSError, sqlite3.Error) as error:
+            raise open_error(path, error) from error
+
+    def close(self) -> None:
+        """Finish the writes that wait, and close the database."""
+        self._reads.close()
+        self._writer.close()
+
+    async def write(self, work: Work[T]) -> T:
+        """Run `work` in a transaction of its own; see SqlWriter."""
+        return await self._writer.write(work)
+
+    def one(self, query: str, *values: object) -> Row | None:
+        """Return the first row of `query`, None if there is none."""
+        try:
+            return fetch_one(self._reads, query, *values)
+        except sqlite3.Error as error:
+            raise translated(error) from error
+
+    def all(self, query: str, values: Mapping[str, object]) -> list[Row]:
+        """Return all rows of `query`."""
+        try:
+            return self._reads.execute(query, values).fetchall()
+        except UnicodeEncodeError:  # as in fetch_one: no row has such a text
+            return []
+        except sqlite3.Error as error:
+            raise translated(error) from error

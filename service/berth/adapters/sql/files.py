@@ -1,0 +1,160 @@
+"""SqlFiles: the FileStore in the database that has the containers, so that copies are made in one transaction."""
+
+import asyncio
+import sqlite3
+import time
+from collections.abc import Callable, Sequence
+
+from berth.adapters.sql.blob_references import SHARED, charge, hold_new, let_go, note_damage, refund
+from berth.adapters.sql.database import SqlDatabase
+from berth.adapters.sql.errors import bad_cursor
+from berth.adapters.sql.pages import SLICE, start_of_list, tenant_files_query
+from berth.adapters.sql.rows import TENANT_FILE_COLUMNS, Row, fetch_one, tenant_file, tenant_file_row
+from berth.core.errors import StorageError
+from berth.core.ports.file_store import StoredFile
+from berth.core.ports.stores import ID_TAKEN, Page, Paging, Quotas
+from berth.core.providers import PROVIDERS, provider_name
+from berth.core.validation import file_not_found, shown
+from berth.v1.provider_pb2 import Provider
+
+_LIVING = "deleted_at IS NULL AND (expires_at IS NULL OR expires_at > ?)"
+_MARKS = ", ".join("?" * (TENANT_FILE_COLUMNS.count(",") + 3))  # and tenant and attempt
+_INSERT = f"INSERT INTO tenant_files ({TENANT_FILE_COLUMNS}, tenant, attempt) VALUES ({_MARKS})"  # noqa: S608 - constants
+_GET = f"SELECT {TENANT_FILE_COLUMNS} FROM tenant_files WHERE id = ? AND tenant = ? AND {_LIVING}"  # noqa: S608 - constants
+_GET_PROVIDER = f"SELECT provider FROM tenant_files WHERE id = ? AND tenant = ? AND {_LIVING}"  # noqa: S608 - constants
+_IS_FOREIGN = "SELECT 1 FROM tenant_files WHERE id = ? AND tenant != ?"
+_CURSOR = "SELECT seq FROM tenant_files WHERE id = ? AND tenant = ?"
+_FIND = f"SELECT seq, tenant, bytes, blob FROM tenant_files WHERE id = ? AND tenant = ? AND {_LIVING}"  # noqa: S608 - constants
+_EXPIRED = """
+    SELECT seq, tenant, bytes, blob FROM tenant_files
+    WHERE deleted_at IS NULL AND expires_at IS NOT NULL AND expires_at <= ? ORDER BY expires_at LIMIT ?
+"""
+_IS_HELD = "SELECT 1 FROM blobs WHERE key = ?"
+_DELETE = "UPDATE tenant_files SET deleted_at = ? WHERE seq = ?"
+
+
+class SqlFiles:
+    """A FileStore in `database`; `now` gives seconds since 1970."""
+
+    def __init__(self, database: SqlDatabase, *, now: Callable[[], float] = time.time) -> None:
+        self._database = database
+        self._now = now
+
+    async def add(self, record: StoredFile, *, quotas: Quotas) -> str:
+        """Add a file; see FileStore."""
+        return await self._database.write(lambda connection: _insert(connection, record, quotas))
+
+    async def get_provider(self, tenant: str, file_id: str) -> Provider:
+        """Return whose a file is; see FileStore."""
+        return PROVIDERS[self._one(_GET_PROVIDER, tenant, file_id)[0]]
+
+    async def get(self, tenant: str, file_id: str) -> StoredFile:
+        """Return a file; see FileStore."""
+        return tenant_file(self._one(_GET, tenant, file_id), tenant)
+
+    async def is_foreign(self, tenant: str, file_id: str) -> bool:
+        """Return whether a file is another tenant's; see FileStore."""
+        return self._database.one(_IS_FOREIGN, file_id, tenant) is not None
+
+    async def list(
+        self,
+        tenant: str,
+        paging: Paging,
+        *,
+        providers: frozenset[Provider] | None = None,
+        purpose: str | None = None,
+    ) -> Page[StoredFile]:
+        """Return a page of files; see FileStore."""
+        seq = self._cursor(tenant, paging)
+        names = None if providers is None else sorted(map(provider_name, providers))
+        if names == []:
+            return Page([], has_more=False)
+        count = None if names is None else len(names)
+        query = tenant_files_query(providers=count, by_purpose=purpose is not None, descending=paging.descending)
+        values: dict[str, object] = {f"provider{i}": provider for i, provider in enumerate(names or ())}
+        values |= {"tenant": tenant, "purpose": purpose, "now": int(self._now())}
+        records: list[StoredFile] = []
+        while (missing := paging.limit + 1 - len(records)) > 0:
+            if records:
+                await asyncio.sleep(0)  # all other calls have their turn
+            size = min(missing, SLICE)
+            rows = self._database.all(query, {**values, "seq": seq, "limit": size})
+            records += [tenant_file(row, tenant) for row in rows]
+            if len(rows) < size:
+                break
+            seq = rows[-1][-1]
+        return Page(records[: paging.limit], len(records) > paging.limit)
+
+    async def delete(self, tenant: str, file_id: str) -> Sequence[str]:
+        """Delete a file; see FileStore."""
+        now = int(self._now())
+        return await self._database.write(lambda connection: _delete(connection, tenant, file_id=file_id, now=now))
+
+    async def find_blob(self, sha256: str, size: int) -> str | None:
+        """Return what a new upload would share; see HeldBytes."""
+        row = self._database.one(SHARED, sha256, size)
+        return row[0] if row else None
+
+    async def note_damage(self, blob: str) -> int:
+        """Note that a blob is damaged; see HeldBytes."""
+        return await self._database.write(lambda connection: note_damage(connection, blob))
+
+    async def unheld(self, blobs: Sequence[str]) -> Sequence[str]:
+        """Return those that no file has; see FileStore."""
+        return [blob for blob in blobs if self._database.one(_IS_HELD, blob) is None]
+
+    async def purge(self, *, limit: int) -> tuple[int, Sequence[str]]:
+        """Delete expired files; see FileStore."""
+        now = int(self._now())
+        return await self._database.write(lambda connection: _purge(connection, now=now, limit=limit))
+
+    def _one(self, query: str, tenant: str, file_id: str) -> Row:
+        row = self._database.one(query, file_id, tenant, int(self._now()))
+        if row is None:
+            raise file_not_found(file_id)
+        return row
+
+    def _cursor(self, tenant: str, paging: Paging) -> int:
+        if paging.after is None:
+            return start_of_list(paging)
+        row = self._database.one(_CURSOR, paging.after, tenant)
+        if row is None:
+            raise bad_cursor("file", paging.after)
+        return int(row[0])
+
+
+def _insert(connection: sqlite3.Connection, record: StoredFile, quotas: Quotas) -> str:
+    """Add a file. One of a provider's has no bytes here, and none are counted."""
+    blob = record.blob
+    if not record.key:
+        charge(connection, record.tenant, record.file.bytes, maximum=quotas.tenant_bytes)
+        blob = hold_new(connection, record.stored)
+    try:
+        connection.execute(_INSERT, tenant_file_row(record, blob))
+    except sqlite3.IntegrityError as error:
+        message = f"A file with the id '{shown(record.file.id)}' is known already."
+        raise StorageError(message, code=ID_TAKEN) from error
+    return blob
+
+
+def _delete(connection: sqlite3.Connection, tenant: str, *, file_id: str, now: int) -> list[str]:
+    row = fetch_one(connection, _FIND, file_id, tenant, now)
+    if row is None:
+        raise file_not_found(file_id)
+    return _remove(connection, [row], now=now)
+
+
+def _purge(connection: sqlite3.Connection, *, now: int, limit: int) -> tuple[int, list[str]]:
+    rows = connection.execute(_EXPIRED, (now, limit)).fetchall()
+    return len(rows), _remove(connection, rows, now=now)
+
+
+def _remove(connection: sqlite3.Connection, rows: Sequence[Row], *, now: int) -> list[str]:
+    """Delete rows that were found, and return the blobs that nobody holds any more."""
+    unheld: list[str] = []
+    for seq, tenant, size, blob in rows:
+        connection.execute(_DELETE, (now, seq))
+        if blob:
+            refund(connection, tenant, size)
+            unheld += let_go(connection, [blob])
+    return unheld

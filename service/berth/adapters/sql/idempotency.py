@@ -1,0 +1,107 @@
+"""SqlIdempotency: the IdempotencyStore in the database that has what the requests make."""
+
+import sqlite3
+from typing import Any
+
+from berth.adapters.sql.database import SqlDatabase
+from berth.adapters.sql.rows import Row, fetch_one
+from berth.core.idempotency.records import Claim, Slot
+
+_COLUMNS = "operation, attempt, owner, lease_until, expires_at, fingerprint, outcome"
+_FIND = f"SELECT {_COLUMNS} FROM idempotency WHERE tenant = ? AND key = ?"  # noqa: S608 - constants
+_INSERT = f"INSERT OR REPLACE INTO idempotency ({_COLUMNS}, tenant, key) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - constants
+# A few at a time: what is over goes about as fast as new ones come, and no request waits for many.
+_SWEEP = """
+    DELETE FROM idempotency
+    WHERE (tenant, key) IN (SELECT tenant, key FROM idempotency WHERE expires_at <= ? LIMIT 10)
+"""
+_OWN = "WHERE tenant = ? AND key = ? AND attempt = ? AND owner = ? AND outcome IS NULL"
+_TAKE_OVER = f"UPDATE idempotency SET owner = ?, lease_until = ? {_OWN} AND lease_until = ?"  # noqa: S608 - constants
+_NOTE = f"UPDATE idempotency SET fingerprint = ? {_OWN}"  # noqa: S608 - constants
+_FINISH = f"UPDATE idempotency SET outcome = ? {_OWN}"  # noqa: S608 - constants
+_RELEASE = f"DELETE FROM idempotency {_OWN}"  # noqa: S608 - constants
+_ABANDON = f"UPDATE idempotency SET lease_until = 0 {_OWN}"  # noqa: S608 - constants
+_RENEW = "UPDATE idempotency SET lease_until = ? WHERE owner = ? AND outcome IS NULL AND lease_until > 0"
+_CONTAINER = "SELECT id FROM containers WHERE attempt = ? AND tenant = ?"
+_CONTAINER_FILE = """
+    SELECT containers.id, files.id FROM files JOIN containers ON containers.seq = files.container_seq
+    WHERE files.attempt = ? AND containers.tenant = ?
+"""
+_FILE = "SELECT id FROM tenant_files WHERE attempt = ? AND tenant = ?"
+
+
+class SqlIdempotency:
+    """An IdempotencyStore in `database`."""
+
+    def __init__(self, database: SqlDatabase) -> None:
+        self._database = database
+
+    async def claim(self, slot: Slot, claim: Claim, *, now: int) -> Claim | None:
+        """Claim a slot; see IdempotencyStore."""
+        return await self._database.write(lambda connection: _claim(connection, slot, claim=claim, now=now))
+
+    async def take_over(self, slot: Slot, found: Claim, *, owner: str, lease_until: int) -> bool:
+        """Become the owner of a claim; see IdempotencyStore."""
+        return bool(await self._changed(_TAKE_OVER, owner, lease_until, *_own(slot, found), found.lease_until))
+
+    async def note(self, slot: Slot, claim: Claim, *, fingerprint: bytes) -> bool:
+        """Write what is asked for; see IdempotencyStore."""
+        return bool(await self._changed(_NOTE, fingerprint, *_own(slot, claim)))
+
+    async def finish(self, slot: Slot, claim: Claim, *, outcome: bytes) -> None:
+        """Write an outcome; see IdempotencyStore."""
+        await self._changed(_FINISH, outcome, *_own(slot, claim))
+
+    async def release(self, slot: Slot, claim: Claim) -> None:
+        """Remove a claim; see IdempotencyStore."""
+        await self._changed(_RELEASE, *_own(slot, claim))
+
+    async def abandon(self, slot: Slot, claim: Claim) -> None:
+        """End a lease; see IdempotencyStore."""
+        await self._changed(_ABANDON, *_own(slot, claim))
+
+    async def renew(self, owner: str, *, lease_until: int) -> None:
+        """Extend leases; see IdempotencyStore."""
+        await self._changed(_RENEW, lease_until, owner)
+
+    async def find_container(self, tenant: str, attempt: str) -> str | None:
+        """Return what an attempt has made; see IdempotencyStore."""
+        row = self._database.one(_CONTAINER, attempt, tenant)
+        return str(row[0]) if row else None
+
+    async def find_container_file(self, tenant: str, attempt: str) -> tuple[str, str] | None:
+        """Return what an attempt has made; see IdempotencyStore."""
+        row = self._database.one(_CONTAINER_FILE, attempt, tenant)
+        return (row[0], row[1]) if row else None
+
+    async def find_file(self, tenant: str, attempt: str) -> str | None:
+        """Return what an attempt has made; see IdempotencyStore."""
+        row = self._database.one(_FILE, attempt, tenant)
+        return str(row[0]) if row else None
+
+    async def _changed(self, query: str, *values: Any) -> int:
+        """Run a change and return how many rows it met."""
+        return await self._database.write(lambda connection: connection.execute(query, values).rowcount)
+
+
+def _own(slot: Slot, claim: Claim) -> tuple[str, bytes, str, str]:
+    return (*slot, claim.attempt, claim.owner)
+
+
+def _claim(connection: sqlite3.Connection, slot: Slot, *, claim: Claim, now: int) -> Claim | None:
+    connection.execute(_SWEEP, (now,))
+    row: Row | None = fetch_one(connection, _FIND, *slot)
+    found = Claim(*row) if row else None
+    if found is not None and not found.is_over(now):
+        return found
+    values = (
+        claim.operation,
+        claim.attempt,
+        claim.owner,
+        claim.lease_until,
+        claim.expires_at,
+        claim.fingerprint,
+        claim.outcome,
+    )
+    connection.execute(_INSERT, (*values, *slot))
+    return None

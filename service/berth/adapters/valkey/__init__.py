@@ -1,0 +1,1 @@
+"""Ports that replicas share through Valkey."""

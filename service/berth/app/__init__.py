@@ -1,0 +1,1 @@
+"""The application: builds everything from the configuration, starts it, stops it in reverse order."""

@@ -1,0 +1,203 @@
+"""The part of the composition that stands behind the handlers: stores, the backend of each provider, the router."""
+
+import secrets
+import time
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, contextmanager
+from typing import NamedTuple
+
+from structlog.typing import FilteringBoundLogger
+
+from berth.adapters.blobs.folder import FileBlobs
+from berth.adapters.memory.cache import MemoryCache
+from berth.adapters.sql.containers import SqlStore
+from berth.adapters.sql.database import SqlDatabase
+from berth.adapters.sql.files import SqlFiles
+from berth.adapters.sql.idempotency import SqlIdempotency
+from berth.adapters.upstream.account import UpstreamAccount
+from berth.adapters.upstream.containers import PassthroughBackend
+from berth.adapters.upstream.files import PassthroughFiles
+from berth.adapters.upstream.settings import AZURE, OPENAI, UpstreamKey, UpstreamSettings
+from berth.config import Config
+from berth.config.model import ProviderSettings
+from berth.core.background import Completion
+from berth.core.caching.backend import CachedBackend
+from berth.core.errors import StorageError
+from berth.core.hosted.container_rules import HostedLimits
+from berth.core.hosted.containers import HostedBackend
+from berth.core.hosted.content import Stowage
+from berth.core.hosted.files import HostedFiles
+from berth.core.hosted.sweeper import Sweeper
+from berth.core.idempotency.backend import IdempotentBackend, IdempotentFiles
+from berth.core.idempotency.leases import Claims
+from berth.core.ports.backend import Backend
+from berth.core.ports.file_backend import FileBackend
+from berth.core.ports.metrics import Metrics
+from berth.core.ports.stores import Quotas
+from berth.core.providers import PROVIDERS
+from berth.core.routing.file_ownership import FileCatalogue
+from berth.core.routing.file_references import FileReferences
+from berth.core.routing.router import Router
+from berth.core.routing.unsupported import UnsupportedBackend
+from berth.launch.refusal import StartError
+from berth.v1.provider_pb2 import Provider
+
+_FLAVORS = {"openai": OPENAI, "azure": AZURE}
+
+
+class Backends(NamedTuple):
+    """What picks the backend of containers, and that of files, and what sweeps behind the hosted ones."""
+
+    containers: Router[Backend]
+    files: Router[FileBackend]
+    sweeper: Sweeper
+
+
+def open_database(config: Config, stack: AsyncExitStack) -> SqlDatabase:
+    """Open the database, and close it with `stack`. StartError if that cannot be."""
+    with _refusing("store.url"):
+        database = SqlDatabase.open(config.store_url())
+    stack.callback(database.close)
+    return database
+
+
+def build_backends(
+    config: Config, stack: AsyncExitStack, *, database: SqlDatabase, log: FilteringBoundLogger, metrics: Metrics
+) -> Backends:
+    """Open the blob store, make a backend for each provider that is configured, and close all with `stack`."""
+    store, file_store = SqlStore(database), SqlFiles(database)
+    claims = Claims(SqlIdempotency(database), keep_seconds=config.idempotency.hours * 3600, now=now, new_id=new_id)
+    blobs = _open_blobs(config, stack)
+    hosted, hosted_files = _hosted(config, store, file_store, blobs=blobs, log=log)
+    keeper = IdempotentBackend(hosted, claims, resumes=True)
+    file_keeper = IdempotentFiles(hosted_files, claims, resumes=True)
+    backends, files = _passed_through(config, stack, database=database, claims=claims, log=log, metrics=metrics)
+    direct = frozenset(backends) if config.auth.allow_direct_keys else frozenset()
+    for name, provider in PROVIDERS.items():
+        kind = config.backend_of(name)
+        if kind == "hosted":
+            backends[provider], files[provider] = keeper, file_keeper
+        elif kind == "unsupported":
+            backends[provider] = files[provider] = UnsupportedBackend(provider)
+    default = PROVIDERS[config.default_provider] if config.default_provider else Provider.PROVIDER_UNSPECIFIED
+    return Backends(
+        Router(backends, keeper=keeper, store=store, direct=direct, default_provider=default),
+        Router(files, keeper=file_keeper, store=file_store, noun="file", direct=direct, default_provider=default),
+        Sweeper(store, file_store, blobs, retention_seconds=config.hosted.retention_hours * 3600),
+    )
+
+
+def _passed_through(
+    config: Config,
+    stack: AsyncExitStack,
+    *,
+    database: SqlDatabase,
+    claims: Claims,
+    log: FilteringBoundLogger,
+    metrics: Metrics,
+) -> tuple[dict[Provider, Backend], dict[Provider, FileBackend]]:
+    """Return what answers for providers that keep containers and files themselves, behind cache and idempotency."""
+    cache = MemoryCache(config.cache.max_bytes, timer=time.monotonic)
+    store, file_store = SqlStore(database), SqlFiles(database)
+    backends: dict[Provider, Backend] = {}
+    files: dict[Provider, FileBackend] = {}
+    for name, settings in config.passed_through().items():
+        provider, resumes = PROVIDERS[name], settings.honours_idempotency_keys
+        account = UpstreamAccount(_upstream(settings), provider=provider, now=now, log=log, metrics=metrics)
+        stack.push_async_callback(account.close)
+        references = FileReferences(file_store, provider)
+        passthrough = PassthroughBackend(account, store=store, files=references, now=now, log=log)
+        cached = CachedBackend(
+            passthrough,
+            cache,
+            provider=provider,
+            default_ttl_seconds=settings.cache_seconds or config.cache.seconds,
+            always=settings.cache_seconds is not None,
+            now=now,
+            new_id=new_id,
+        )
+        backends[provider] = IdempotentBackend(cached, claims, resumes=resumes)
+        files[provider] = IdempotentFiles(PassthroughFiles(account, store=file_store), claims, resumes=resumes)
+    return backends, files
+
+
+def _upstream(settings: ProviderSettings) -> UpstreamSettings:
+    return UpstreamSettings(
+        base_url=settings.url(),
+        flavor=_FLAVORS[settings.backend],
+        keys=tuple(
+            UpstreamKey(key.name, key.value.get_secret_value(), weight=key.weight, max_in_flight=key.max_in_flight)
+            for key in settings.keys or ()
+        ),
+        timeout_seconds=settings.timeout_seconds,
+        max_retries=settings.max_retries,
+        extra_headers={name: value.get_secret_value() for name, value in settings.extra_headers.items()},
+        proxy=settings.proxy,
+        ca_file=settings.ca_file,
+        api_version=settings.api_version,
+        forwards_unknown=settings.unknown_fields == "forward",
+    )
+
+
+def _open_blobs(config: Config, stack: AsyncExitStack) -> FileBlobs:
+    with _refusing("blobs.url"):
+        blobs = FileBlobs.open(config.blobs_url())
+    stack.callback(blobs.close)
+    return blobs
+
+
+def _hosted(
+    config: Config, store: SqlStore, files: SqlFiles, *, blobs: FileBlobs, log: FilteringBoundLogger
+) -> tuple[HostedBackend, HostedFiles]:
+    limits = HostedLimits(
+        default_minutes=config.hosted.default_minutes,
+        max_minutes=config.hosted.max_minutes,
+        max_file_bytes=config.hosted.max_file_bytes,
+        quotas=Quotas(config.hosted.max_container_bytes, config.hosted.max_tenant_bytes),
+    )
+    completion = Completion()
+    stowage = Stowage(
+        blobs,
+        max_bytes=limits.max_file_bytes,
+        new_id=new_id,
+        completion=completion,
+        tell_damage=lambda blob: log.error("blob.damaged", blob=blob),
+    )
+    containers = HostedBackend(
+        store=store,
+        files=FileCatalogue(files),
+        blobs=blobs,
+        stowage=stowage,
+        limits=limits,
+        now=now,
+        new_id=new_id,
+        completion=completion,
+    )
+    return containers, HostedFiles(
+        store=files,
+        blobs=blobs,
+        stowage=stowage,
+        quotas=limits.quotas,
+        now=now,
+        new_id=new_id,
+        completion=completion,
+    )
+
+
+@contextmanager
+def _refusing(setting: str) -> Iterator[None]:
+    """Turn a storage that cannot be opened into a refusal that names the setting."""
+    try:
+        yield
+    except StorageError as error:
+        raise StartError(f"{setting}: {error.message}") from error
+
+
+def now() -> int:
+    """Return the time, in seconds since 1970."""
+    return int(time.time())
+
+
+def new_id(prefix: str, digits: int) -> str:
+    """Return an id that nobody can guess: `prefix` and `digits` hexadecimal digits."""
+    return prefix + secrets.token_hex(digits // 2)

@@ -1,0 +1,173 @@
+"""The part of the composition that listens: gRPC, and Envoy before it, with and without TLS."""
+
+import asyncio
+import json
+import os
+import shutil
+import tempfile
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from structlog.typing import FilteringBoundLogger
+
+from berth.config import Config
+from berth.launch.address import Address
+from berth.launch.certificates import Certificates, Pem
+from berth.launch.envoy_process import RunningEnvoy, running_envoy
+from berth.launch.refusal import StartError
+from berth.rest.envoy.bootstrap import bootstrap
+from berth.rest.envoy.edge import EdgeSettings, Tls
+from berth.rest.envoy.secrets import secret_files
+from berth.rpc.server import Server
+from berth.rpc.tls import server_credentials
+
+GRACE_SECONDS = 30.0
+"""How long what runs may take to finish when Berth stops: in Envoy first, then in the service."""
+
+
+class PrivatePlaces(NamedTuple):
+    """What the service shares with the Envoy of `berth up`, and with nobody: its socket, and the folder of secrets."""
+
+    socket: Path
+    secrets: Path
+
+
+class Listeners:
+    """Where the service and its Envoy listen. StartError for what cannot be, or must not be without being said."""
+
+    def __init__(self, config: Config, stack: AsyncExitStack, *, rest: bool, log: FilteringBoundLogger) -> None:
+        self._config = config
+        self._stack = stack
+        self._log = log
+        _require_cover(config, rest=rest)
+        tls = config.tls
+        self._certificates = Certificates(tls.certificate, tls.key, tls.client_ca, log=log) if tls else None
+        self._private = _private_places(config.data_dir, stack) if rest else None
+
+    def bind(self, server: Server) -> Address:
+        """Let `server` listen for callers, and for Envoy; return where for callers."""
+        address = self._config.listen.grpc
+        address.require_free("listen.grpc")
+        certificates, tls = self._certificates, self._config.tls
+        credentials = None
+        if certificates and tls:
+            require_client = tls.client_ca is not None and tls.require_client_certificate
+            credentials = server_credentials(lambda: certificates.current, require_client=require_client)
+        try:
+            bound = address._replace(port=server.bind(str(address), credentials))
+            if self._private:
+                server.bind(f"unix:{self._private.socket}")
+        except OSError as error:
+            raise StartError(f"listen.grpc: {error}") from error
+        return bound
+
+    async def watch(self) -> None:
+        """Use renewed certificates from now on."""
+        if self._certificates is None:
+            return
+        watching = asyncio.create_task(self._certificates.watch(self._write_secrets))
+        self._stack.push_async_callback(_ended, watching)
+
+    def envoy(self, *, json_log: bool) -> AbstractAsyncContextManager[RunningEnvoy]:
+        """Return the Envoy that is to run before the service."""
+        self._config.listen.rest.require_free("listen.rest")
+        if self._certificates:
+            self._write_secrets(self._certificates.current)
+        settings = edge_settings(self._config, self._config.listen.grpc, access_log=json_log, private=self._private)
+        return running_envoy(
+            bootstrap(settings),
+            self._config.data_dir / "envoy",
+            listener="rest",
+            grace_seconds=GRACE_SECONDS,
+            json_log=json_log,
+        )
+
+    def _write_secrets(self, pem: Pem) -> None:
+        """Give Envoy the certificates: whole or not at all, for this user only."""
+        if self._private is None:
+            return
+        client_ca = pem.client_ca.decode() if pem.client_ca else None
+        for name, content in secret_files(pem.certificate.decode(), pem.key.decode(), client_ca).items():
+            _replace(self._private.secrets / name, json.dumps(content))
+
+
+def edge_settings(
+    config: Config, grpc: Address, *, access_log: bool = True, private: PrivatePlaces | None = None
+) -> EdgeSettings:
+    """Return what Envoy is told of the configuration; `grpc` is where the service listens.
+
+    The Envoy of `berth up` has `private` places with a socket of the service and
+    the present certificates. People at a terminal do without `access_log`,
+    lines of JSON beside the readable ones of the service.
+    """
+    upstream = grpc.to_call()
+    return EdgeSettings(
+        rest_host=config.listen.rest.host,
+        rest_port=config.listen.rest.port,
+        grpc_host=upstream.host,
+        grpc_port=upstream.port,
+        grpc_socket=str(private.socket) if private else None,
+        cors_origins=config.cors.origins,
+        access_log_path="/dev/stderr" if access_log else None,
+        trusted_hops=config.listen.trusted_hops,
+        tls=_edge_tls(config, private),
+    )
+
+
+def _edge_tls(config: Config, private: PrivatePlaces | None) -> Tls | None:
+    tls = config.tls
+    if tls is None:
+        return None
+    return Tls(
+        str(tls.certificate),
+        str(tls.key),
+        client_ca_path=str(tls.client_ca) if tls.client_ca else None,
+        require_client_certificate=tls.require_client_certificate,
+        secrets_folder=str(private.secrets) if private else None,
+    )
+
+
+def _private_places(data_dir: Path, stack: AsyncExitStack) -> PrivatePlaces:
+    """Make both, for this user only, until `stack` closes.
+
+    The paths of sockets must be short, so the socket is not in the data folder.
+    A kill leaves a dead one behind, and secrets that the next start replaces.
+    """
+    folder, secrets = Path(tempfile.mkdtemp(prefix="berth-")), data_dir / "secrets"
+    secrets.mkdir(mode=0o700, exist_ok=True)
+    for path in (folder, secrets):
+        stack.callback(shutil.rmtree, path, ignore_errors=True)
+    return PrivatePlaces(folder / "grpc", secrets)
+
+
+def _require_cover(config: Config, *, rest: bool) -> None:
+    """Refuse to speak plaintext with other machines, unless that was said aloud."""
+    listen = config.listen
+    addresses = {"listen.grpc": listen.grpc, "listen.metrics": listen.metrics}
+    if rest:
+        addresses["listen.rest"] = listen.rest
+    for setting, address in addresses.items():
+        covered = config.tls is not None and setting != "listen.metrics"
+        if address and not (address.is_loopback or covered or listen.allow_plaintext):
+            advice = "set tls, or allow it with listen.allow_plaintext: true"
+            raise StartError(
+                f"{setting}: other machines could reach {address}, and nothing would be encrypted; {advice}"
+            )
+    has_authority = (config.tls is not None and config.tls.client_ca is not None) or listen.trust_sidecar
+    if config.auth.certificates and not has_authority:
+        raise StartError("auth.certificates: nothing checks them; set tls.client_ca, or listen.trust_sidecar in a mesh")
+
+
+def _replace(path: Path, text: str) -> None:
+    unfinished = path.with_suffix(".new")
+    unfinished.unlink(missing_ok=True)
+    with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text)
+    unfinished.replace(path)
+
+
+async def _ended(task: "asyncio.Task[None]") -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task

@@ -1,0 +1,201 @@
+"""The composition root: builds everything from the configuration, starts it, stops it in reverse order."""
+
+import asyncio
+import signal
+import time
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+
+import structlog
+from google.protobuf.descriptor_pool import DescriptorPool
+from structlog.typing import FilteringBoundLogger
+
+from berth.adapters.memory.limits import MemoryLimits
+from berth.adapters.prometheus.metrics import PrometheusMetrics
+from berth.app.backends import Backends, build_backends, new_id, now, open_database
+from berth.app.credentials import build_credentials, reload_credentials
+from berth.app.listeners import GRACE_SECONDS, Listeners
+from berth.config import Config
+from berth.core.auth.credentials import Credentials
+from berth.core.auth.login_throttle import FailedAttempts
+from berth.core.auth.rate_limits import Gate, Limiter
+from berth.core.errors import StorageError
+from berth.core.hosted.sweeper import Sweeper
+from berth.core.ports.metrics import Metrics
+from berth.launch.address import Address
+from berth.launch.data_folder import claimed
+from berth.launch.kept_secrets import first_key
+from berth.rest.bodies import json_bodies
+from berth.rest.view import load_contract
+from berth.rpc.handlers.container_files import ContainerFileHandlers
+from berth.rpc.handlers.containers import ContainerHandlers
+from berth.rpc.handlers.files import FileHandlers
+from berth.rpc.interceptors.admission import admission
+from berth.rpc.interceptors.audit import audit_interceptor
+from berth.rpc.interceptors.auth import auth_interceptor
+from berth.rpc.interceptors.errors import errors_interceptor
+from berth.rpc.interceptors.limits import limits_interceptor
+from berth.rpc.interceptors.request import request_interceptor
+from berth.rpc.json_methods import JsonBodies
+from berth.rpc.peer import Trust
+from berth.rpc.server import Server
+from berth.v1 import container_file_service_pb2, container_service_pb2, file_service_pb2
+
+MAX_SKILL_LENGTH = 70_254_592
+"""How long the text of an inline skill may be (OpenAI's reference)."""
+SWEEP_SECONDS = 600
+"""How long it is from one sweep to the next."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """What answers where, with TLS if `is_encrypted`; `virtual_key` is the folder's own first key, while in use."""
+
+    grpc: Address
+    rest: Address | None
+    metrics: Address | None
+    virtual_key: str | None
+    is_encrypted: bool
+
+    @property
+    def rest_url(self) -> str | None:
+        """Where REST is."""
+        return f"{'https' if self.is_encrypted else 'http'}://{self.rest}" if self.rest else None
+
+
+async def run(
+    config: Config, *, rest: bool, json_log: bool, reload: Callable[[], Config], announce: Callable[[Ready], None]
+) -> None:
+    """Serve until cancelled, then finish what runs; `announce` is called when all is ready.
+
+    On SIGHUP the callers of the configuration that `reload` returns are let in.
+    StartError if it cannot start, EnvoyEndedError if Envoy ends by itself.
+    """
+    log = structlog.get_logger()
+    warn(config, log)
+    async with AsyncExitStack() as stack:
+        stack.enter_context(claimed(config.data_dir))
+        listeners = Listeners(config, stack, rest=rest, log=log)
+        key = None if config.auth.mode == "none" or config.has_callers() else first_key(config.data_dir)
+        metrics = PrometheusMetrics()
+        database = open_database(config, stack)
+        backends = build_backends(config, stack, database=database, log=log, metrics=metrics)
+        credentials = build_credentials(config, database, first_key=key, now=now)
+        _on_hangup(lambda: reload_credentials(credentials, reload, first_key=key, log=log), stack)
+        attempts = FailedAttempts(free=config.auth.free_failures_per_minute, timer=time.monotonic, sleep=asyncio.sleep)
+        limiter = _limiter(config, stack, log)
+        server = _server(
+            config,
+            backends,
+            credentials,
+            attempts=attempts,
+            limiter=limiter,
+            log=log,
+            metrics=metrics,
+            envoy_on_socket=rest,
+        )
+        numbers = _numbers(config.listen.metrics, metrics, stack)
+        grpc = listeners.bind(server)
+        await server.start()
+        _sweep_now_and_then(backends.sweeper, stack, log)
+        stack.push_async_callback(server.drain, GRACE_SECONDS)
+        envoy = await stack.enter_async_context(listeners.envoy(json_log=json_log)) if rest else None
+        await listeners.watch()
+        stack.push_async_callback(server.resign)
+        address = config.listen.rest._replace(port=envoy.port).to_call() if envoy else None
+        announce(Ready(grpc.to_call(), address, numbers, key, is_encrypted=config.tls is not None))
+        await (envoy.watch() if envoy else asyncio.Event().wait())
+
+
+def warn(config: Config, log: FilteringBoundLogger) -> None:
+    """Log a warning for a setting that opens a door."""
+    if config.auth.mode == "none":
+        log.warning("auth.off", reason="auth.mode is none: everybody who reaches Berth may do everything")
+
+
+def _numbers(address: Address | None, metrics: PrometheusMetrics, stack: AsyncExitStack) -> Address | None:
+    """Serve the metrics where that is asked for, until `stack` closes; return where."""
+    if address is None:
+        return None
+    address.require_free("listen.metrics")
+    return address._replace(port=stack.enter_context(metrics.served(address.host, address.port))).to_call()
+
+
+def _on_hangup(act: Callable[[], None], stack: AsyncExitStack) -> None:
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGHUP, act)
+    stack.callback(loop.remove_signal_handler, signal.SIGHUP)
+
+
+def _limiter(config: Config, stack: AsyncExitStack, log: FilteringBoundLogger) -> Limiter:
+    """Return what counts: the server that all replicas share, where one is set, or this process."""
+    if config.limits.url is None:
+        return MemoryLimits()
+    from berth.adapters.valkey.limits import ValkeyLimits  # noqa: PLC0415 - its client costs 10 MiB of memory
+
+    open_when_away = config.limits.when_unavailable == "open"
+    shared = ValkeyLimits(config.limits.url.get_secret_value(), open_when_away=open_when_away, log=log)
+    stack.push_async_callback(shared.close)
+    return shared
+
+
+def _sweep_now_and_then(sweeper: Sweeper, stack: AsyncExitStack, log: FilteringBoundLogger) -> None:
+    """Sweep at once, and again and again until `stack` closes. One that fails is told of, and the next one comes."""
+
+    async def sweep() -> None:
+        while True:
+            try:
+                swept = await sweeper.sweep()
+            except StorageError as error:
+                log.warning("sweep.failed", reason=error.message)
+            else:
+                if any(swept):
+                    log.info("sweep.done", **swept._asdict())
+            await asyncio.sleep(SWEEP_SECONDS)
+
+    stack.callback(asyncio.create_task(sweep()).cancel)
+
+
+def build_json_bodies(max_bytes: int, *, passes_skills: bool) -> JsonBodies:
+    """Return what reads JSON bodies. Where a provider may get skills whole, a create has room for one."""
+    contract = load_contract()
+    file = json_bodies(contract)
+    pool = DescriptorPool()  # of its own: reflection shows what is in the default one
+    for one in (*contract.file, file):
+        pool.Add(one)
+    service = pool.FindServiceByName(f"{file.package}.{file.service[0].name}")
+    return JsonBodies(service, max_bytes, {"CreateContainer": MAX_SKILL_LENGTH} if passes_skills else {})
+
+
+def _server(
+    config: Config,
+    backends: Backends,
+    credentials: Credentials,
+    *,
+    attempts: FailedAttempts,
+    limiter: Limiter,
+    log: FilteringBoundLogger,
+    metrics: Metrics,
+    envoy_on_socket: bool,
+) -> Server:
+    trust = Trust(config.listen.trusted_hops, config.listen.trust_sidecar, envoy_on_socket)
+    containers = container_service_pb2.DESCRIPTOR.services_by_name["ContainerService"]
+    container_files = container_file_service_pb2.DESCRIPTOR.services_by_name["ContainerFileService"]
+    files = file_service_pb2.DESCRIPTOR.services_by_name["FileService"]
+    return Server(
+        {
+            containers: ContainerHandlers(),
+            container_files: ContainerFileHandlers(max_json_bytes=config.listen.max_json_bytes),
+            files: FileHandlers(),
+        },
+        json_bodies=build_json_bodies(config.listen.max_json_bytes, passes_skills=bool(config.passed_through())),
+        admit=admission(backends.containers, backends.files),
+        interceptors=[
+            request_interceptor(log, metrics, new_request_id=lambda: new_id("req_", 32), trust=trust),
+            errors_interceptor(log),
+            audit_interceptor(log),
+            auth_interceptor(credentials, attempts),
+            limits_interceptor(Gate(limiter)),
+        ],
+    )

@@ -1,0 +1,1 @@
+"""Containers and files that Berth keeps itself."""

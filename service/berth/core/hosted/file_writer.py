@@ -1,0 +1,119 @@
+"""How a file gets into a hosted container: its bytes first, unless another file has them, and then its row."""
+
+from collections.abc import Callable, Sequence
+
+from berth.core.additional_fields import CONTAINER_FILE_FIELDS, refuse_unknown
+from berth.core.background import Completion
+from berth.core.caller import Caller
+from berth.core.errors import InvalidRequestError, NotFoundError
+from berth.core.hosted.container_rules import unknown_file
+from berth.core.hosted.content import Stowage
+from berth.core.paths import UNIQUE_DIGITS, clean_filename, container_path
+from berth.core.ports.backend import Upload
+from berth.core.ports.file_store import StoredFile
+from berth.core.ports.stores import ContainerStore, FileRecord, Quotas
+from berth.core.routing.file_ownership import FileCatalogue
+from berth.v1.container_file_pb2 import ContainerFile
+from berth.v1.provider_pb2 import PROVIDER_UNSPECIFIED
+
+FILE_ID = ("cfile_", 32)
+DEFAULT_CONTENT_TYPE = "application/octet-stream"
+
+
+class Intake:
+    """Puts files into containers: whole or not at all."""
+
+    def __init__(
+        self,
+        *,
+        store: ContainerStore,
+        files: FileCatalogue,
+        stowage: Stowage,
+        quotas: Quotas,
+        now: Callable[[], int],
+        new_id: Callable[[str, int], str],
+        completion: Completion,
+    ) -> None:
+        self._store = store
+        self._files = files
+        self._stowage = stowage
+        self._quotas = quotas
+        self._now = now
+        self._new_id = new_id
+        self._completion = completion
+
+    async def take(self, tenant: str, upload: Upload, *, attempt: str | None = None) -> ContainerFile:
+        """Store the bytes of `upload` and then its row, marked with `attempt`.
+
+        InvalidRequestError for a name, path or size that cannot be, NotFoundError
+        if the container went away meanwhile.
+        """
+        refuse_unknown(upload.additional_fields, known=CONTAINER_FILE_FIELDS)
+        file_id, unique = self._new_id(*FILE_ID), self._new_id("", UNIQUE_DIGITS)
+        filename = clean_filename(upload.filename)
+        container_path(upload.file_path, filename, unique=unique)  # a bad path costs no upload
+        stored = await self._stowage.put(upload.chunks())
+        made: list[ContainerFile] = []
+
+        async def add() -> str:
+            refuse_unknown(upload.additional_fields, known=CONTAINER_FILE_FIELDS)  # of a form they may follow the file
+            file = ContainerFile(
+                id=file_id,
+                object="container.file",
+                container_id=upload.container_id,
+                path=container_path(upload.file_path, filename, unique=unique),
+                bytes=stored.bytes,
+                created_at=self._now(),
+                source="user",
+            )
+            content_type = upload.content_type or DEFAULT_CONTENT_TYPE
+            record = FileRecord(file, filename, content_type, sha256=stored.sha256, blob=stored.blob, attempt=attempt)
+            made.append(file)
+            return await self._store.add_file(tenant, record, quotas=self._quotas)
+
+        await self._stowage.keep(stored, add, rows=self._store)
+        return made[0]
+
+    async def copy(self, caller: Caller, upload: Upload, *, file_id: str) -> ContainerFile:
+        """Copy a file of the caller's, whose bytes stay where they are. InvalidRequestError if there is none."""
+        refuse_unknown(upload.additional_fields, known=CONTAINER_FILE_FIELDS)
+        origin = await self._origin(caller, file_id, "file_id")
+        copy = self._copied(origin, upload.container_id, file_path=upload.file_path, attempt=caller.options.attempt)
+        try:
+            await self._completion.of(self._store.copy_file(caller.tenant, copy, quotas=self._quotas))
+        except NotFoundError:
+            await self._origin(caller, file_id, "file_id")  # it went away meanwhile, or the container did
+            raise
+        return copy.file
+
+    async def copies(self, caller: Caller, file_ids: Sequence[str], *, container_id: str) -> list[FileRecord]:
+        """Return what a new container holds of the caller's files.
+
+        InvalidRequestError, naming the place in `file_ids`, if there is none of an id.
+        """
+        origins = [await self._origin(caller, file_id, f"file_ids[{i}]") for i, file_id in enumerate(file_ids)]
+        return [self._copied(origin, container_id) for origin in origins]
+
+    async def _origin(self, caller: Caller, file_id: str, param: str) -> StoredFile:
+        try:
+            found = await self._files.file(caller, file_id, provider=PROVIDER_UNSPECIFIED)
+        except (NotFoundError, InvalidRequestError):
+            raise unknown_file(file_id, param) from None
+        if found.key:  # a provider has its bytes
+            raise unknown_file(file_id, param)
+        return found
+
+    def _copied(
+        self, origin: StoredFile, container_id: str, *, file_path: str | None = None, attempt: str | None = None
+    ) -> FileRecord:
+        name = origin.file.filename
+        file = ContainerFile(
+            id=self._new_id(*FILE_ID),
+            object="container.file",
+            container_id=container_id,
+            path=container_path(file_path, name, unique=self._new_id("", UNIQUE_DIGITS)),
+            bytes=origin.file.bytes,
+            created_at=self._now(),
+            source="user",
+        )
+        return FileRecord(file, name, origin.content_type, origin.sha256, origin.blob, attempt=attempt)

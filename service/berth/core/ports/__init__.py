@@ -1,0 +1,1 @@
+"""The interfaces that the rules need and the adapters implement."""

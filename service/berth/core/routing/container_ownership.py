@@ -1,0 +1,82 @@
+"""What a tenant owns: finding and listing its containers, whoever keeps them."""
+
+from collections.abc import Callable
+
+from berth.core.caller import Caller
+from berth.core.enum_names import short_names
+from berth.core.lifetime import current_status
+from berth.core.pagination import paging
+from berth.core.ports.stores import ContainerRecord, ContainerStore
+from berth.core.validation import container_not_found, missing, unexpected
+from berth.v1.container_pb2 import CONTAINER_STATUS_EXPIRED, CONTAINER_STATUS_RUNNING, Container, ContainerStatus
+from berth.v1.container_service_pb2 import ListContainersRequest, ListContainersResponse
+from berth.v1.provider_pb2 import PROVIDER_UNSPECIFIED, Provider
+
+_STATUS_NAMES = {number: name for name, number in short_names(ContainerStatus.DESCRIPTOR).items()}
+STATUS_FILTERS = {status: _STATUS_NAMES[status] for status in (CONTAINER_STATUS_RUNNING, CONTAINER_STATUS_EXPIRED)}
+"""The statuses that listed containers may be asked to have, and their names."""
+
+
+class Catalogue:
+    """The containers of all tenants, seen by one caller at a time; `now` gives seconds since 1970."""
+
+    def __init__(self, store: ContainerStore, now: Callable[[], int]) -> None:
+        self._store = store
+        self._now = now
+
+    async def container(self, caller: Caller, container_id: str, *, provider: Provider) -> ContainerRecord:
+        """Return the caller's container, of `provider` if that is set.
+
+        InvalidRequestError for an empty id, NotFoundError if there is none,
+        PermissionDeniedError if the caller may not use its provider.
+        """
+        if not container_id:
+            raise missing("container_id")
+        record = await self._store.get_container(caller.tenant, container_id)
+        if provider not in (record.provider, PROVIDER_UNSPECIFIED):
+            raise container_not_found(container_id)
+        caller.require(record.provider)
+        return record
+
+    async def containers(self, caller: Caller, request: ListContainersRequest) -> ListContainersResponse:
+        """Return a page of the caller's containers, of all providers that it may use if none is named."""
+        page = await self._store.list_containers(
+            caller.tenant,
+            paging(request),
+            providers=frozenset({request.provider}) if request.provider else caller.providers,
+            name=request.name or None,
+            status=_wanted_status(request),
+        )
+        containers = [self.shown(record) for record in page.data]
+        response = ListContainersResponse(object="list", data=containers, has_more=page.has_more)
+        if containers:
+            response.first_id, response.last_id = containers[0].id, containers[-1].id
+        if request.provider:
+            response.extra_fields.provider = request.provider
+        return response
+
+    def shown(self, record: ContainerRecord) -> Container:
+        """Return a container with its provider and its status of now."""
+        container = record.container
+        status = current_status(
+            container.status,
+            is_hosted=not record.key,
+            last_active_at=container.last_active_at,
+            minutes=container.expires_after.minutes,
+            now=self._now(),
+        )
+        if status:
+            container.status = status
+        container.provider = record.provider
+        return container
+
+
+def _wanted_status(request: ListContainersRequest) -> ContainerStatus | None:
+    """Return the status that listed containers must have. InvalidRequestError for one that is no filter."""
+    if not request.status:
+        return None
+    if request.status not in STATUS_FILTERS:
+        raise unexpected(
+            str(_STATUS_NAMES.get(request.status, request.status)), "status", choices=STATUS_FILTERS.values()
+        )
+    return request.status

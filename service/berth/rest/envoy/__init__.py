@@ -1,0 +1,1 @@
+"""The Envoy configuration: one generator for `berth up`, an edge and a sidecar."""

@@ -1,0 +1,186 @@
+"""A download: its headers, its bytes, and over REST the part of them that HTTP asks for."""
+
+import re
+from collections.abc import Awaitable, Callable
+from copy import deepcopy
+from email.utils import formatdate
+from http import HTTPStatus
+from typing import Generic, TypeVar
+from urllib.parse import quote
+
+from google.api.httpbody_pb2 import HttpBody
+
+from berth.core.errors import InvalidRequestError, PreconditionFailedError, RangeNotSatisfiableError
+from berth.core.ports.backend import Content
+from berth.rpc.bodies.conditions import (
+    IF_MATCH,
+    ByteRange,
+    allows_range,
+    is_unchanged,
+    read_range,
+    require_match,
+)
+from berth.rpc.call import HTTP_STATUS, Call, Headers
+from berth.v1.container_file_service_pb2 import RetrieveContainerFileContentRequest
+from berth.v1.file_service_pb2 import RetrieveFileContentRequest
+
+_NOT_PLAIN = re.compile(r'[^\x20-\x7e]|["\\%]')
+R = TypeVar("R", bound=RetrieveContainerFileContentRequest | RetrieveFileContentRequest)
+
+
+async def send_content(open_content: Callable[[R], Awaitable[Content]], request: R, call: Call) -> None:
+    """Write the bytes of a file, the first message with their type, also when there are none.
+
+    `open_content` opens what a request asks for. The first bytes are awaited before
+    anything is sent: what goes wrong with them can still be an error like any other.
+    """
+    content, part = await _Opening(open_content, request, call).opened()
+    try:
+        call.provider = content.provider
+        if call.is_rest and is_unchanged(call.conditions, content):
+            await _send_unchanged(content, call)
+        else:
+            await _send(content, part, call)
+    finally:
+        content.close()
+
+
+async def require_etag(open_content: Callable[[], Awaitable[Content]], call: Call) -> None:
+    """Raise PreconditionFailedError if a REST caller says which ETag a file must have, and it has another."""
+    if call.is_rest and IF_MATCH in call.conditions:
+        content = await open_content()
+        content.close()
+        require_match(call.conditions, content)
+
+
+class _Opening(Generic[R]):
+    """The opening of a file, or of the part of it that a REST caller's headers ask for.
+
+    What the file must be is asked before what there is at the range (RFC 9110, section 13.2.2).
+    """
+
+    def __init__(self, open_content: Callable[[R], Awaitable[Content]], request: R, call: Call) -> None:
+        self._open_content = open_content
+        self._request = request
+        self._call = call
+
+    async def opened(self) -> tuple[Content, ByteRange | None]:
+        """Return what the caller gets, and which part of the file it is, None for what the request itself asks for.
+
+        PreconditionFailedError for another file than the caller means,
+        RangeNotSatisfiableError for a range without any byte.
+        """
+        call, request = self._call, self._request
+        asked = None
+        if call.is_rest and not (request.HasField("offset") or request.HasField("length")):
+            asked = read_range(call.conditions)
+        if asked is None:
+            return await self._open(request), None
+        content, part = await self._open_range(asked)
+        if is_unchanged(call.conditions, content):
+            return content, None
+        if part is None or not allows_range(call.conditions, content):
+            content.close()
+            return await self._open(request), None
+        if content.length == 0:
+            content.close()
+            raise RangeNotSatisfiableError(content.size)
+        return content, part
+
+    async def _open_range(self, asked: ByteRange) -> tuple[Content, ByteRange | None]:
+        """Open a range, nothing of the file where the range has no byte; None for a range that nobody can tell."""
+        if asked.first is None:
+            content = await self._open(self._part(0, 0))
+            if content.size is None:
+                return content, None
+            content.close()
+            asked = ByteRange(max(0, content.size - (asked.last or 0)), None)
+        first, last = asked.first or 0, asked.last
+        try:
+            content = await self._open(self._part(first, None if last is None else last - first + 1))
+        except InvalidRequestError as error:
+            if error.param != "offset":
+                raise
+        else:
+            if content.length != 0:
+                return content, None if content.length is None else asked
+            content.close()  # a provider that has nothing to send says nothing of the file
+        return await self._open(self._part(0, 0)), asked
+
+    async def _open(self, request: R) -> Content:
+        content = await self._open_content(request)
+        if self._call.is_rest:
+            try:
+                require_match(self._call.conditions, content)
+            except PreconditionFailedError:
+                content.close()
+                raise
+        return content
+
+    def _part(self, offset: int, length: int | None) -> R:
+        part = deepcopy(self._request)
+        part.offset = offset
+        if length is not None:
+            part.length = length
+        return part
+
+
+async def _send(content: Content, part: ByteRange | None, call: Call) -> None:
+    described = HttpBody(content_type=content.content_type)
+    headers = content_headers(content)
+    if part is not None:
+        headers += _partial(content, part)
+    first = b"" if call.is_head else await anext(content.chunks, b"")
+    await call.send_headers(headers)
+    await call.write(described)
+    if first:
+        await call.write(HttpBody(data=first))
+        async for chunk in content.chunks:
+            await call.write(HttpBody(data=chunk))
+
+
+async def _send_unchanged(content: Content, call: Call) -> None:
+    """Say that the caller has the file already (304), with the headers that let it go on knowing that."""
+    kept = {"etag", "last-modified"}
+    headers = [(name, value) for name, value in content_headers(content) if name in kept]
+    await call.send_headers([*headers, (HTTP_STATUS, str(HTTPStatus.NOT_MODIFIED.value))])
+    await call.write(HttpBody(content_type=content.content_type))
+
+
+def content_headers(content: Content) -> Headers:
+    """Return what describes the bytes that follow, besides their type."""
+    headers = [
+        ("content-disposition", content_disposition(content.filename)),
+        ("accept-ranges", "bytes"),
+        # The type is the uploader's word; no browser may see more in it.
+        ("x-content-type-options", "nosniff"),
+    ]
+    if content.length is not None:
+        headers.append(("x-content-length", str(content.length)))
+    if content.etag is not None:
+        headers.append(("etag", content.etag))
+    if content.sha256 is not None:
+        headers.append(("x-content-sha256", content.sha256))
+    if content.modified_at is not None:
+        headers.append(("last-modified", formatdate(content.modified_at, usegmt=True)))
+    return headers
+
+
+def _partial(content: Content, part: ByteRange) -> Headers:
+    """Return the headers that say which part of the file follows."""
+    first, size = part.first or 0, "*" if content.size is None else content.size
+    return [
+        (HTTP_STATUS, str(HTTPStatus.PARTIAL_CONTENT.value)),
+        ("content-range", f"bytes {first}-{first + (content.length or 0) - 1}/{size}"),
+    ]
+
+
+def content_disposition(filename: str) -> str:
+    """Return the header that saves a download under `filename` (RFC 6266).
+
+    A name that is not plain ASCII is given twice: readable by everything, with
+    underscores, and exactly, in the notation of RFC 8187.
+    """
+    plain = _NOT_PLAIN.sub("_", filename)
+    header = f'attachment; filename="{plain}"'
+    return header if plain == filename else f"{header}; filename*=UTF-8''{quote(filename, safe='')}"

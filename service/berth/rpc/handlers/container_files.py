@@ -1,0 +1,50 @@
+"""The handlers of ContainerFileService."""
+
+from collections.abc import AsyncIterator
+from functools import partial
+
+from berth.rpc.bodies.downloads import require_etag, send_content
+from berth.rpc.bodies.uploads import open_upload
+from berth.rpc.call import Call
+from berth.v1.container_file_pb2 import ContainerFile
+from berth.v1.container_file_service_pb2 import (
+    CreateContainerFileRequest,
+    DeleteContainerFileRequest,
+    DeleteContainerFileResponse,
+    ListContainerFilesRequest,
+    ListContainerFilesResponse,
+    RetrieveContainerFileContentRequest,
+    RetrieveContainerFileRequest,
+)
+
+
+class ContainerFileHandlers:
+    """Each awaits one call of the backend that admission chose, and hands back the message."""
+
+    def __init__(self, *, max_json_bytes: int) -> None:
+        self._max_json_bytes = max_json_bytes
+
+    async def CreateContainerFile(
+        self, requests: AsyncIterator[CreateContainerFileRequest], call: Call
+    ) -> ContainerFile:
+        """Store a file that comes as a form, as JSON, or as bytes."""
+        upload = await open_upload(requests, max_json_bytes=self._max_json_bytes)
+        return await call.backend.create_container_file(call.caller, upload)
+
+    async def ListContainerFiles(self, request: ListContainerFilesRequest, call: Call) -> ListContainerFilesResponse:
+        """Return a page of a container's files."""
+        return await call.backend.list_container_files(call.caller, request)
+
+    async def RetrieveContainerFile(self, request: RetrieveContainerFileRequest, call: Call) -> ContainerFile:
+        """Return a file."""
+        return await call.backend.retrieve_container_file(call.caller, request)
+
+    async def RetrieveContainerFileContent(self, request: RetrieveContainerFileContentRequest, call: Call) -> None:
+        """Write the bytes of a file."""
+        await send_content(partial(call.backend.retrieve_container_file_content, call.caller), request, call)
+
+    async def DeleteContainerFile(self, request: DeleteContainerFileRequest, call: Call) -> DeleteContainerFileResponse:
+        """Delete a file, over REST only if it is the one that If-Match names."""
+        ask = RetrieveContainerFileContentRequest(container_id=request.container_id, file_id=request.file_id, length=0)
+        await require_etag(lambda: call.backend.retrieve_container_file_content(call.caller, ask), call)
+        return await call.backend.delete_container_file(call.caller, request)

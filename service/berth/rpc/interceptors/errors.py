@@ -1,0 +1,57 @@
+"""Turns every error into a status; unforeseen ones into "internal error"."""
+
+from functools import partial
+from typing import Any
+
+from structlog.typing import FilteringBoundLogger
+
+from berth.core.errors import BerthError, StorageError
+from berth.core.providers import PROVIDERS
+from berth.rpc.call import Call, Handler, Interceptor
+from berth.rpc.status import Refusal, refusal
+
+
+def errors_interceptor(log: FilteringBoundLogger) -> Interceptor:
+    """Return the interceptor that turns every error into a status, and what is unforeseen into "internal error".
+
+    grpc.aio sends the text of an uncaught exception to the caller, so nothing
+    may get past here but cancellation, and the AbortError that ends a call.
+    """
+
+    def intercept(next_handler: Handler) -> Handler:
+        async def handler(message: Any, call: Call) -> Any:
+            try:
+                return await next_handler(message, call)
+            except Exception as error:  # noqa: BLE001 - the catch-all is a matter of security
+                if isinstance(error, BerthError) and error.provider:
+                    call.provider = PROVIDERS[error.provider]
+                refused = _refusal(error, call)
+                if isinstance(error, StorageError):
+                    _log_failure(log, call, error)
+            if refused.unforeseen is not None:
+                log.error("call.failed", request_id=call.request_id, exc_info=refused.unforeseen)
+            return await call.refuse(refused)
+
+        return handler
+
+    return intercept
+
+
+def _refusal(error: Exception, call: Call) -> Refusal:
+    """Return what the caller is told; of an error whose own words cannot be sent, that there was one."""
+    told = partial(
+        refusal,
+        request_id=call.request_id,
+        request_type=call.method.request_type,
+        provider=call.provider_name,
+    )
+    try:
+        return told(error)
+    except Exception as failure:  # noqa: BLE001 - grpc would send its text
+        return told(failure)
+
+
+def _log_failure(log: FilteringBoundLogger, call: Call, error: StorageError) -> None:
+    """Log why the storage failed a call. What that comes from may name paths: it is for the log alone."""
+    cause = None if error.__cause__ is None else f"{type(error.__cause__).__name__}: {error.__cause__}"
+    log.error("storage.failed", request_id=call.request_id, reason=error.message, cause=cause)

@@ -1,0 +1,91 @@
+"""The outermost interceptor: reads the metadata of a call, completes its answer, logs and counts it."""
+
+import asyncio
+from collections.abc import Callable
+from time import perf_counter
+from typing import Any
+
+from structlog.typing import FilteringBoundLogger
+
+from berth.core.ports.metrics import Metrics
+from berth.core.providers import PROVIDER_NAMES
+from berth.rpc.call import Call, Handler, Interceptor
+from berth.rpc.metadata import read_metadata
+from berth.rpc.peer import NO_TRUST, Trust
+
+DEADLINE_SLACK_SECONDS = 0.05
+"""The caller's clock may end a call this much earlier than the deadline here."""
+
+
+def request_interceptor(
+    log: FilteringBoundLogger, metrics: Metrics, *, new_request_id: Callable[[], str], trust: Trust = NO_TRUST
+) -> Interceptor:
+    """Return the interceptor that reads a call's metadata, completes its answer, and logs and counts it.
+
+    `trust` is who is believed about where a call comes from.
+    """
+
+    def intercept(next_handler: Handler) -> Handler:
+        async def handler(message: Any, call: Call) -> Any:
+            started = perf_counter()
+            metrics.call_began()
+            call.trust = trust
+            read_metadata(call, new_request_id)
+            try:
+                response = await next_handler(message, call)
+                if response is not None:
+                    _count_cache(response, metrics)
+                    _complete(response, call, milliseconds=int((perf_counter() - started) * 1000))
+            except asyncio.CancelledError:
+                call.status = _reason_to_cancel(call)
+                raise
+            else:
+                call.status = "OK"
+                return response
+            finally:
+                seconds = perf_counter() - started
+                metrics.call_ended(
+                    call.method.request_type, provider=call.provider_name, status=call.status, seconds=seconds
+                )
+                _log_line(log, call, seconds=seconds)
+
+        return handler
+
+    return intercept
+
+
+def _reason_to_cancel(call: Call) -> str:
+    """Return the status of a call that nobody waits for any more: its time was up, or the caller left."""
+    seconds = call.context.time_remaining()
+    return "CANCELLED" if seconds is None or seconds > DEADLINE_SLACK_SECONDS else "DEADLINE_EXCEEDED"
+
+
+def _complete(response: Any, call: Call, *, milliseconds: int) -> None:
+    extra = response.extra_fields
+    extra.request_type = call.method.request_type
+    extra.latency = milliseconds
+    call.provider = extra.provider or call.provider
+    if extra.HasField("upstream_latency"):
+        call.upstream_milliseconds = extra.upstream_latency
+    call.is_replayed = extra.idempotent_replayed
+    call.attach_headers()
+
+
+def _count_cache(response: Any, metrics: Metrics) -> None:
+    extra = response.extra_fields
+    if extra.HasField("cache_debug"):
+        metrics.cache_asked(PROVIDER_NAMES[extra.cache_debug.requested_provider], hit=extra.cache_debug.cache_hit)
+
+
+def _log_line(log: FilteringBoundLogger, call: Call, *, seconds: float) -> None:
+    caller = call.identity
+    log.info(
+        "call.finished",
+        method=call.method.path,
+        status=call.status,
+        milliseconds=round(seconds * 1000, 3),
+        request_id=call.request_id,
+        provider=call.provider_name,
+        tenant=caller.tenant if caller else None,
+        caller=caller.name if caller else None,
+    )

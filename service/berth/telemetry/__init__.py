@@ -1,0 +1,1 @@
+"""How Berth is observed: logging."""
