@@ -13,10 +13,11 @@ from berth.adapters.prometheus.metrics import PrometheusMetrics
 from berth.adapters.upstream.account import UpstreamAccount
 from berth.adapters.upstream.containers import PassthroughBackend
 from berth.adapters.upstream.settings import OPENAI, UpstreamKey, UpstreamSettings
+from berth.core.background import BackgroundTasks
 from berth.core.caller import Caller
 from berth.core.errors import BerthError
 from berth.core.ports.backend import Backend
-from berth.core.ports.stores import ContainerRecord
+from berth.core.ports.container_store import ContainerRecord
 from berth.core.routing.file_references import FileReferences
 from berth.rpc.status import refusal
 from berth.v1.container_pb2 import Container, ExpiresAfter
@@ -75,7 +76,7 @@ async def before(
         )
     log = structlog.wrap_logger(None, processors=[capture])
     account = UpstreamAccount(
-        replace(UpstreamSettings(base_url=url, flavor=OPENAI, keys=(ONCE,)), **settings),
+        replace(UpstreamSettings(base_url=url, dialect=OPENAI, keys=(ONCE,)), **settings),
         provider=Provider.PROVIDER_OPENAI,
         now=clock,
         log=log,
@@ -83,7 +84,9 @@ async def before(
         sleep=sleep,
     )
     references = FileReferences(MemoryFiles(clock), account.provider)
-    backend = PassthroughBackend(account, store=store, files=references, now=clock, log=log)
+    backend = PassthroughBackend(
+        account, store=store, files=references, now=clock, log=log, background=BackgroundTasks()
+    )
     try:
         yield Before(backend, store, clock, capture)
     finally:

@@ -7,7 +7,7 @@ from berth.adapters.memory.cache import MemoryCache
 from berth.core.caching.backend import CachedBackend
 from berth.core.caller import Caller, Options
 from berth.core.ports.backend import Backend
-from berth.core.ports.stores import CachedAnswer, CacheKey, ResponseCache
+from berth.core.ports.response_cache import CachedAnswer, CacheKey, ResponseCache
 from berth.v1.container_file_pb2 import ContainerFile
 from berth.v1.container_file_service_pb2 import RetrieveContainerFileRequest
 from berth.v1.container_pb2 import Container

@@ -54,5 +54,5 @@ def gateway(folder: Path, passing: Mapping[str, object]) -> Iterator[Berth]:
 @contextmanager
 def chain_of_two(folder: Path, *, upstream_settings: Mapping[str, object] = UPSTREAM_SETTINGS) -> Iterator[Chain]:
     """Run both; for callers the chain is a Berth with SETTINGS."""
-    with upstream(folder, upstream_settings) as keeper, gateway(folder, passing_to(f"{keeper.rest}/v1")) as berth:
-        yield Chain(berth, keeper)
+    with upstream(folder, upstream_settings) as hosted, gateway(folder, passing_to(f"{hosted.rest}/v1")) as berth:
+        yield Chain(berth, hosted)

@@ -5,10 +5,10 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import cast
 
-from berth.core.background import Completion
+from berth.core.background import BackgroundTasks
 from berth.core.caller import Caller
 from berth.core.errors import BerthError, NotFoundError
-from berth.core.ports.backend import Backend, Upload
+from berth.core.ports.backend import Backend, BeforeCommit, Upload, nothing
 from berth.v1.container_file_pb2 import ContainerFile
 from berth.v1.container_file_service_pb2 import (
     DeleteContainerFileRequest,
@@ -63,8 +63,11 @@ class CountingBackend:
         count = await self._read("retrieve_container_file", caller, request.container_id)
         return ContainerFile(id=request.file_id, path=str(count), extra_fields=_extra_fields())
 
-    async def create_container_file(self, caller: Caller, upload: Upload) -> ContainerFile:
+    async def create_container_file(
+        self, caller: Caller, upload: Upload, *, before_commit: BeforeCommit = nothing
+    ) -> ContainerFile:
         """Count a write."""
+        await before_commit()
         await self._write("create_container_file", caller, upload.container_id)
         return ContainerFile(container_id=upload.container_id)
 
@@ -90,7 +93,7 @@ class CountingBackend:
     async def _write(self, call: str, caller: Caller, container_id: str) -> None:
         self.calls[call] += 1
         effect = self._effect(caller.tenant, container_id, deletes=call == "delete_container")
-        await Completion().of(effect)
+        await BackgroundTasks().finish(effect)
         await self._gate()
 
     async def _effect(self, tenant: str, container_id: str, *, deletes: bool) -> None:

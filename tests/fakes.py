@@ -14,7 +14,15 @@ from typing import Generic, NoReturn, TypeVar
 
 from berth.core.errors import ContainerExpiredError, InvalidRequestError, NotFoundError, StorageError
 from berth.core.lifetime import current_status, expires_at, has_status
-from berth.core.ports.stores import ID_TAKEN, UNLIMITED, ContainerRecord, FileRecord, Home, Page, Paging, Quotas
+from berth.core.ports.container_store import (
+    ID_TAKEN,
+    UNLIMITED,
+    ContainerFileRecord,
+    ContainerRecord,
+    ContainerSummary,
+    Quotas,
+)
+from berth.core.ports.pages import Page, Pagination
 from berth.v1.container_pb2 import Container, ContainerStatus
 from berth.v1.container_service_pb2 import DomainSecret
 from berth.v1.provider_pb2 import Provider
@@ -59,7 +67,7 @@ class MemoryStore:
     def __init__(self, now: Callable[[], int] | None = None) -> None:
         self._now = now or FixedClock()
         self._containers: dict[str, Row[ContainerRecord]] = {}
-        self._files: dict[str, Row[FileRecord]] = {}
+        self._files: dict[str, Row[ContainerFileRecord]] = {}
         self._damaged = Counter[str]()
         self.domain_secrets: dict[str, Sequence[DomainSecret]] = {}
 
@@ -68,7 +76,7 @@ class MemoryStore:
         record: ContainerRecord,
         *,
         domain_secrets: Sequence[DomainSecret] = (),
-        copies: Sequence[FileRecord] = (),
+        copies: Sequence[ContainerFileRecord] = (),
         quotas: Quotas = UNLIMITED,
     ) -> None:
         """Add a container; see ContainerStore."""
@@ -111,7 +119,7 @@ class MemoryStore:
     async def list_containers(
         self,
         tenant: str,
-        paging: Paging,
+        pagination: Pagination,
         *,
         providers: frozenset[Provider] | None = None,
         name: str | None = None,
@@ -135,7 +143,7 @@ class MemoryStore:
             return in_provider and in_status and name in (None, record.container.name)
 
         rows = {key: row for key, row in self._containers.items() if row.record.tenant == tenant}
-        return page_of(rows, paging, noun="container", matches=matches)
+        return page_of(rows, pagination, resource="container", matches=matches)
 
     async def delete_container(self, tenant: str, container_id: str) -> Sequence[str]:
         """Delete a container; see ContainerStore."""
@@ -151,10 +159,10 @@ class MemoryStore:
         hosted = [row.record for row in self._containers.values() if not row.deleted and not row.record.key]
         until = self._now() - retention_seconds
         gone = [record for record in hosted if expires_at(record.container) < until][:limit]
-        unheld = [await self.delete_container(record.tenant, record.container.id) for record in gone]
-        return len(gone), [blob for blobs in unheld for blob in blobs]
+        unreferenced = [await self.delete_container(record.tenant, record.container.id) for record in gone]
+        return len(gone), [blob for blobs in unreferenced for blob in blobs]
 
-    async def add_file(self, tenant: str, record: FileRecord, *, quotas: Quotas) -> str:
+    async def add_file(self, tenant: str, record: ContainerFileRecord, *, quotas: Quotas) -> str:
         """Add a file; see ContainerStore."""
         same = [row for row in self._files.values() if not row.deleted and row.record.stored[1:] == record.stored[1:]]
         good = [row.record.blob for row in same if not self._damaged[row.record.blob]]
@@ -164,23 +172,23 @@ class MemoryStore:
             row.record = replace(row.record, blob=blob)
         return blob
 
-    async def copy_file(self, tenant: str, record: FileRecord, *, quotas: Quotas) -> None:
+    async def copy_file(self, tenant: str, record: ContainerFileRecord, *, quotas: Quotas) -> None:
         """Add a file whose bytes another file has; see ContainerStore."""
         self._add_file(tenant, replace(record, blob=self._blob_of(record)), quotas=quotas, param="file_id")
 
     async def find_blob(self, sha256: str, size: int) -> str | None:
-        """Return what a new upload would share; see HeldBytes."""
+        """Return what a new upload would share; see BlobReferences."""
         rows = [row for row in self._files.values() if not row.deleted]
         return next((row.record.blob for row in rows if row.record.stored[1:] == (sha256, size)), None)
 
     async def note_damage(self, blob: str) -> int:
-        """Note that a blob is damaged; see HeldBytes."""
+        """Note that a blob is damaged; see BlobReferences."""
         if blob not in self._blobs():
             return 0
         self._damaged[blob] += 1
         return self._damaged[blob]
 
-    def _add_file(self, tenant: str, record: FileRecord, *, quotas: Quotas, param: str) -> None:
+    def _add_file(self, tenant: str, record: ContainerFileRecord, *, quotas: Quotas, param: str) -> None:
         container = self._container(tenant, record.file.container_id).record
         if self._now() > expires_at(container.container):
             raise ContainerExpiredError
@@ -193,20 +201,22 @@ class MemoryStore:
         self._files[record.file.id] = Row(deepcopy(record))
         self._touch(container)
 
-    async def get_file(self, tenant: str, container_id: str, file_id: str) -> tuple[Home, FileRecord]:
+    async def get_file(
+        self, tenant: str, container_id: str, file_id: str
+    ) -> tuple[ContainerSummary, ContainerFileRecord]:
         """Return a file and its container; see ContainerStore."""
         row = self._file(tenant, container_id, file_id=file_id)
         home = self._containers[container_id].record
         idle = home.container.expires_after.minutes
-        return Home(home.provider, home.container.last_active_at, idle), deepcopy(row.record)
+        return ContainerSummary(home.provider, home.container.last_active_at, idle), deepcopy(row.record)
 
-    async def list_files(self, tenant: str, container_id: str, paging: Paging) -> Page[FileRecord]:
+    async def list_files(self, tenant: str, container_id: str, pagination: Pagination) -> Page[ContainerFileRecord]:
         """Return a page of files; see ContainerStore."""
         try:
             self._container(tenant, container_id)
         except NotFoundError:
             return Page([], has_more=False)
-        return page_of(self._files_of(container_id), paging, noun="file", matches=lambda _: True)
+        return page_of(self._files_of(container_id), pagination, resource="file", matches=lambda _: True)
 
     async def delete_file(self, tenant: str, container_id: str, file_id: str) -> Sequence[str]:
         """Delete a file; see ContainerStore."""
@@ -218,7 +228,7 @@ class MemoryStore:
     def _blobs(self) -> set[str]:
         return {row.record.blob for row in self._files.values() if not row.deleted}
 
-    def _blob_of(self, record: FileRecord) -> str:
+    def _blob_of(self, record: ContainerFileRecord) -> str:
         living = [row.record for row in self._files.values() if not row.deleted]
         same = [found.blob for found in living if found.stored[1:] == record.stored[1:]]
         if not same:
@@ -235,14 +245,14 @@ class MemoryStore:
             raise NotFoundError(f"Container {shortened(container_id)} not found.")
         return row
 
-    def _file(self, tenant: str, container_id: str, *, file_id: str) -> Row[FileRecord]:
+    def _file(self, tenant: str, container_id: str, *, file_id: str) -> Row[ContainerFileRecord]:
         home, row = self._containers.get(container_id), self._files_of(container_id).get(file_id)
         if home is None or home.record.tenant != tenant or row is None or row.deleted:
             message = f"File {shortened(file_id)} not found on container {shortened(container_id)}."
             raise NotFoundError(message)
         return row
 
-    def _files_of(self, container_id: str) -> dict[str, Row[FileRecord]]:
+    def _files_of(self, container_id: str) -> dict[str, Row[ContainerFileRecord]]:
         return {key: row for key, row in self._files.items() if row.record.file.container_id == container_id}
 
 
@@ -254,18 +264,18 @@ def _check_room(in_container: int, in_all: int, quotas: Quotas, *, param: str) -
         raise InvalidRequestError(message, param=param, code="tenant_size_exceeded")
 
 
-def page_of(rows: dict[str, Row[T]], paging: Paging, *, noun: str, matches: Callable[[T], bool]) -> Page[T]:
-    ids = list(reversed(rows)) if paging.descending else list(rows)
-    if paging.after is not None:
-        if paging.after not in rows:
-            _refuse_cursor(noun, paging.after)
-        ids = ids[ids.index(paging.after) + 1 :]
+def page_of(rows: dict[str, Row[T]], pagination: Pagination, *, resource: str, matches: Callable[[T], bool]) -> Page[T]:
+    ids = list(reversed(rows)) if pagination.descending else list(rows)
+    if pagination.after is not None:
+        if pagination.after not in rows:
+            _refuse_cursor(resource, pagination.after)
+        ids = ids[ids.index(pagination.after) + 1 :]
     data = [deepcopy(rows[key].record) for key in ids if not rows[key].deleted and matches(rows[key].record)]
-    return Page(data[: paging.limit], len(data) > paging.limit)
+    return Page(data[: pagination.limit], len(data) > pagination.limit)
 
 
-def _refuse_cursor(noun: str, after: str) -> NoReturn:
-    message = f"Invalid 'after': no {noun} with the id '{shortened(after)}'."
+def _refuse_cursor(resource: str, after: str) -> NoReturn:
+    message = f"Invalid 'after': no {resource} with the id '{shortened(after)}'."
     raise InvalidRequestError(message, param="after", code="invalid_value")
 
 

@@ -11,14 +11,15 @@ from berth.adapters.blobs.folder import FileBlobs
 from berth.adapters.sql.containers import SqlStore
 from berth.adapters.sql.database import SqlDatabase
 from berth.adapters.sql.files import SqlFiles
-from berth.core.background import Completion
+from berth.core.background import BackgroundTasks
 from berth.core.hosted.container_rules import HostedLimits
 from berth.core.hosted.containers import HostedBackend
-from berth.core.hosted.content import Stowage
+from berth.core.hosted.content import ContentStore
 from berth.core.hosted.files import HostedFiles
+from berth.core.ports.blob_store import BlobStore
+from berth.core.ports.container_store import ContainerStore, Quotas
 from berth.core.ports.file_store import FileStore
-from berth.core.ports.stores import BlobStore, ContainerStore, Quotas
-from berth.core.routing.file_ownership import FileCatalogue
+from berth.core.routing.file_ownership import FileOwnership
 from fakes import FixedClock, SequentialIds
 from memory_files import MemoryFiles
 
@@ -70,32 +71,29 @@ def hosted_both(
     blobs: BlobStore,
     *,
     clock: FixedClock,
-    tell_damage: Callable[[str], None] = lambda _: None,
+    report_damage: Callable[[str], None] = lambda _: None,
     ids: SequentialIds | None = None,
 ) -> tuple[HostedBackend, HostedFiles]:
     """Return a HostedBackend and HostedFiles on the same stores; see `hosted`."""
-    completion, new_id = Completion(), ids or SequentialIds()
-    stowage = Stowage(
-        blobs, max_bytes=LIMITS.max_file_bytes, new_id=new_id, completion=completion, tell_damage=tell_damage
+    background, new_id = BackgroundTasks(), ids or SequentialIds()
+    content = ContentStore(
+        blobs, max_bytes=LIMITS.max_file_bytes, new_id=new_id, background=background, report_damage=report_damage
     )
     containers = HostedBackend(
         store=store,
-        files=FileCatalogue(files),
-        blobs=blobs,
-        stowage=stowage,
+        files=FileOwnership(files),
+        content=content,
         limits=LIMITS,
         now=clock,
         new_id=new_id,
-        completion=completion,
+        background=background,
     )
     return containers, HostedFiles(
         store=files,
-        blobs=blobs,
-        stowage=stowage,
+        content=content,
         quotas=QUOTAS,
         now=clock,
         new_id=new_id,
-        completion=completion,
     )
 
 

@@ -6,8 +6,9 @@ from copy import deepcopy
 from dataclasses import replace
 
 from berth.core.errors import InvalidRequestError, NotFoundError, StorageError
-from berth.core.ports.file_store import StoredFile
-from berth.core.ports.stores import ID_TAKEN, Page, Paging, Quotas
+from berth.core.ports.container_store import ID_TAKEN, Quotas
+from berth.core.ports.file_store import FileRecord
+from berth.core.ports.pages import Page, Pagination
 from berth.v1.provider_pb2 import Provider
 from fakes import Row, page_of, shortened
 
@@ -16,11 +17,11 @@ class MemoryFiles:
     """A FileStore in a dictionary."""
 
     def __init__(self, now: Callable[[], int]) -> None:
-        self._rows: dict[str, Row[StoredFile]] = {}
+        self._rows: dict[str, Row[FileRecord]] = {}
         self._now = now
         self._damaged = Counter[str]()
 
-    async def add(self, record: StoredFile, *, quotas: Quotas) -> str:
+    async def add(self, record: FileRecord, *, quotas: Quotas) -> str:
         """Add a file; see FileStore."""
         if record.file.id in self._rows:
             raise StorageError("The id is known already.", code=ID_TAKEN)
@@ -35,7 +36,7 @@ class MemoryFiles:
         """Return whose a file is; see FileStore."""
         return self._row(tenant, file_id).record.provider
 
-    async def get(self, tenant: str, file_id: str) -> StoredFile:
+    async def get(self, tenant: str, file_id: str) -> FileRecord:
         """Return a file; see FileStore."""
         return deepcopy(self._row(tenant, file_id).record)
 
@@ -46,36 +47,36 @@ class MemoryFiles:
     async def list(
         self,
         tenant: str,
-        paging: Paging,
+        pagination: Pagination,
         *,
         providers: frozenset[Provider] | None = None,
         purpose: str | None = None,
-    ) -> Page[StoredFile]:
+    ) -> Page[FileRecord]:
         """Return a page of files; see FileStore."""
 
-        def matches(record: StoredFile) -> bool:
+        def matches(record: FileRecord) -> bool:
             in_provider = providers is None or record.provider in providers
             return in_provider and purpose in (None, record.file.purpose) and not self._is_over(record)
 
         rows = {key: row for key, row in self._rows.items() if row.record.tenant == tenant}
-        return page_of(rows, paging, noun="file", matches=matches)
+        return page_of(rows, pagination, resource="file", matches=matches)
 
     async def delete(self, tenant: str, file_id: str) -> Sequence[str]:
         """Delete a file; see FileStore."""
         return self._remove([self._row(tenant, file_id)])
 
     async def find_blob(self, sha256: str, size: int) -> str | None:
-        """Return what a new upload would share; see HeldBytes."""
+        """Return what a new upload would share; see BlobReferences."""
         return next((row.record.blob for row in self._held() if row.record.stored[1:] == (sha256, size)), None)
 
     async def note_damage(self, blob: str) -> int:
-        """Note that a blob is damaged; see HeldBytes."""
+        """Note that a blob is damaged; see BlobReferences."""
         if blob not in {row.record.blob for row in self._held()}:
             return 0
         self._damaged[blob] += 1
         return self._damaged[blob]
 
-    async def unheld(self, blobs: Sequence[str]) -> Sequence[str]:
+    async def unreferenced(self, blobs: Sequence[str]) -> Sequence[str]:
         """Return those that no file has; see FileStore."""
         held = {row.record.blob for row in self._held()}
         return [blob for blob in blobs if blob not in held]
@@ -85,13 +86,13 @@ class MemoryFiles:
         rows = [row for row in self._rows.values() if not row.deleted and self._is_over(row.record)][:limit]
         return len(rows), self._remove(rows)
 
-    def _remove(self, rows: Sequence[Row[StoredFile]]) -> Sequence[str]:
+    def _remove(self, rows: Sequence[Row[FileRecord]]) -> Sequence[str]:
         for row in rows:
             row.deleted = True
         held = {row.record.blob for row in self._held()}
         return [blob for blob in dict.fromkeys(row.record.blob for row in rows) if blob and blob not in held]
 
-    def _blob_for(self, record: StoredFile) -> str:
+    def _blob_for(self, record: FileRecord) -> str:
         """Return the blob that has the bytes of a new file: for all files of that content, if it is the new one."""
         same = [row for row in self._held() if row.record.stored[1:] == record.stored[1:]]
         good = [row.record.blob for row in same if not self._damaged[row.record.blob]]
@@ -100,14 +101,14 @@ class MemoryFiles:
             row.record = replace(row.record, blob=blob)
         return blob
 
-    def _held(self) -> Sequence[Row[StoredFile]]:
+    def _held(self) -> Sequence[Row[FileRecord]]:
         return [row for row in self._rows.values() if row.record.blob and not row.deleted]
 
-    def _row(self, tenant: str, file_id: str) -> Row[StoredFile]:
+    def _row(self, tenant: str, file_id: str) -> Row[FileRecord]:
         row = self._rows.get(file_id)
         if row is None or row.deleted or row.record.tenant != tenant or self._is_over(row.record):
             raise NotFoundError(f"File {shortened(file_id)} not found.")
         return row
 
-    def _is_over(self, record: StoredFile) -> bool:
+    def _is_over(self, record: FileRecord) -> bool:
         return record.file.HasField("expires_at") and record.file.expires_at <= self._now()

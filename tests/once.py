@@ -5,10 +5,11 @@ from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 from berth.adapters.sql.idempotency import SqlIdempotency
+from berth.core.background import BackgroundTasks
 from berth.core.caller import Caller, Options
 from berth.core.idempotency.backend import IdempotentBackend
-from berth.core.idempotency.leases import Claims
-from berth.core.ports.backend import Backend, Upload
+from berth.core.idempotency.leases import Leases
+from berth.core.ports.backend import Backend, BeforeCommit, Upload, nothing
 from berth.core.ports.file_backend import FileBackend, FileUpload
 from berth.core.ports.wrapper import BackendWrapper, FileBackendWrapper
 from berth.v1.container_file_pb2 import ContainerFile
@@ -31,20 +32,21 @@ def with_key(key: str, tenant: str = "ours") -> Caller:
     return Caller(tenant, "first", options=Options(idempotency_key=key))
 
 
-def claims_of(kept: Kept, prefix: str = "p") -> Claims:
+def records_of(kept: Kept, prefix: str = "p") -> Leases:
     """Return the claims of a process whose ids begin with `prefix`."""
     ids = SequentialIds()
-    return Claims(
+    return Leases(
         SqlIdempotency(kept.database),
         keep_seconds=KEEP_SECONDS,
         now=kept.clock,
         new_id=lambda _, digits: ids(prefix, digits),
+        background=BackgroundTasks(),
     )
 
 
 def once(kept: Kept, backend: Backend | None = None, *, prefix: str = "p", resumes: bool = True) -> IdempotentBackend:
     """Return a process's idempotent form of `backend`, or else of that of `kept`."""
-    return IdempotentBackend(backend or kept.backend, claims_of(kept, prefix), resumes=resumes)
+    return IdempotentBackend(backend or kept.backend, records_of(kept, prefix), resumes=resumes)
 
 
 KEYED = with_key("key")
@@ -79,10 +81,12 @@ class Troubled(BackendWrapper):
             raise self.error_behind
         return container
 
-    async def create_container_file(self, caller: Caller, upload: Upload) -> ContainerFile:
+    async def create_container_file(
+        self, caller: Caller, upload: Upload, *, before_commit: BeforeCommit = nothing
+    ) -> ContainerFile:
         """Store a file, if all goes well."""
         self.begun += 1
-        file = await super().create_container_file(caller, upload)
+        file = await super().create_container_file(caller, upload, before_commit=before_commit)
         if self.error_behind is not None:
             raise self.error_behind
         return file
@@ -99,9 +103,12 @@ class Dying(BackendWrapper):
         super().__init__(backend)
         self._when = when
 
-    async def create_container_file(self, caller: Caller, upload: Upload) -> ContainerFile:
+    async def create_container_file(
+        self, caller: Caller, upload: Upload, *, before_commit: BeforeCommit = nothing
+    ) -> ContainerFile:
         """Store a file, unless the process dies before."""
-        return await _dying(super().create_container_file(caller, upload), upload, self._when)
+        store = super().create_container_file(caller, upload, before_commit=before_commit)
+        return await _dying(store, upload, self._when, before_commit)
 
 
 class DyingFiles(FileBackendWrapper):
@@ -111,16 +118,20 @@ class DyingFiles(FileBackendWrapper):
         super().__init__(backend)
         self._when = when
 
-    async def create_file(self, caller: Caller, upload: FileUpload) -> File:
+    async def create_file(self, caller: Caller, upload: FileUpload, *, before_commit: BeforeCommit = nothing) -> File:
         """Store a file, unless the process dies before."""
-        return await _dying(super().create_file(caller, upload), upload, self._when)
+        store = super().create_file(caller, upload, before_commit=before_commit)
+        return await _dying(store, upload, self._when, before_commit)
 
 
-async def _dying(store: Coroutine[Any, Any, Stored], upload: Upload | FileUpload, when: str | None) -> Stored:
+async def _dying(
+    store: Coroutine[Any, Any, Stored], upload: Upload | FileUpload, when: str | None, before_commit: BeforeCommit
+) -> Stored:
     if when == READ:
         store.close()
         async for _ in upload.chunks():
             pass
+        await before_commit()
         raise Died
     stored = await store
     if when == STORED:

@@ -16,9 +16,10 @@ from berth.adapters.upstream.settings import OPENAI, UpstreamKey, UpstreamSettin
 from berth.app.run import build_json_bodies
 from berth.core.auth.credentials import Credentials
 from berth.core.auth.virtual_keys import VirtualKey
+from berth.core.background import BackgroundTasks
 from berth.core.caller import Caller
 from berth.core.errors import NotFoundError
-from berth.core.ports.backend import Backend, Content, Upload
+from berth.core.ports.backend import Backend, BeforeCommit, Content, Upload, nothing
 from berth.core.ports.file_backend import FileBackend
 from berth.core.routing.file_references import FileReferences
 from berth.core.routing.router import Router
@@ -45,7 +46,7 @@ from memory_files import MemoryFiles
 from serving import MAX_JSON_BYTES, unhurried
 
 PASSED = (Provider.PROVIDER_OLLAMA, Provider.PROVIDER_GROQ)
-KEEPER = Provider.PROVIDER_OLLAMA
+HOSTED = Provider.PROVIDER_OLLAMA
 KEY = "sk-bf-of-the-gateway"
 SILENT = structlog.wrap_logger(None, processors=[structlog.testing.LogCapture()])
 
@@ -85,9 +86,9 @@ async def serving_upstream(kept: Kept, edge: Edge) -> AsyncIterator[None]:
     gateway = Credentials(
         virtual_keys={KEY: VirtualKey(Caller("upstream", "gateway"))}, basic_users={}, now=FixedClock()
     )
-    router = Router({KEEPER: kept.backend}, keeper=kept.backend, store=kept.store, default_provider=KEEPER)
+    router = Router({HOSTED: kept.backend}, hosted=kept.backend, store=kept.store, default_provider=HOSTED)
     files_router: Router[FileBackend] = Router(
-        {KEEPER: kept.files}, keeper=kept.files, store=kept.file_store, noun="file", default_provider=KEEPER
+        {HOSTED: kept.files}, hosted=kept.files, store=kept.file_store, resource="file", default_provider=HOSTED
     )
     server = Server(
         {
@@ -117,7 +118,7 @@ async def serving_upstream(kept: Kept, edge: Edge) -> AsyncIterator[None]:
 async def passing_to_upstream(rest: str, clock: FixedClock) -> AsyncIterator[Backend]:
     """Open a PassthroughBackend for each provider, on one store, and what chooses between them."""
     store = MemoryStore()
-    settings = UpstreamSettings(base_url=f"{rest}/v1", flavor=OPENAI, keys=(UpstreamKey("main", KEY),))
+    settings = UpstreamSettings(base_url=f"{rest}/v1", dialect=OPENAI, keys=(UpstreamKey("main", KEY),))
     accounts = [
         UpstreamAccount(settings, provider=provider, now=clock, log=SILENT, metrics=PrometheusMetrics())
         for provider in PASSED
@@ -125,7 +126,12 @@ async def passing_to_upstream(rest: str, clock: FixedClock) -> AsyncIterator[Bac
     files = MemoryFiles(clock)
     backends = {
         account.provider: PassthroughBackend(
-            account, store=store, files=FileReferences(files, account.provider), now=clock, log=SILENT
+            account,
+            store=store,
+            files=FileReferences(files, account.provider),
+            now=clock,
+            log=SILENT,
+            background=BackgroundTasks(),
         )
         for account in accounts
     }
@@ -148,7 +154,7 @@ class Routed:
     async def list_containers(
         self, caller: Caller, request: containers.ListContainersRequest
     ) -> containers.ListContainersResponse:
-        return await self._backends[request.provider or KEEPER].list_containers(caller, request)
+        return await self._backends[request.provider or HOSTED].list_containers(caller, request)
 
     async def retrieve_container(self, caller: Caller, request: containers.RetrieveContainerRequest) -> Container:
         return await (await self._of(caller, request)).retrieve_container(caller, request)
@@ -158,8 +164,11 @@ class Routed:
     ) -> containers.DeleteContainerResponse:
         return await (await self._of(caller, request)).delete_container(caller, request)
 
-    async def create_container_file(self, caller: Caller, upload: Upload) -> ContainerFile:
-        return await (await self._of(caller, upload)).create_container_file(caller, upload)
+    async def create_container_file(
+        self, caller: Caller, upload: Upload, *, before_commit: BeforeCommit = nothing
+    ) -> ContainerFile:
+        backend = await self._of(caller, upload)
+        return await backend.create_container_file(caller, upload, before_commit=before_commit)
 
     async def list_container_files(
         self, caller: Caller, request: files.ListContainerFilesRequest
@@ -185,5 +194,5 @@ class Routed:
         try:
             owner = await self._store.get_provider(caller.tenant, request.container_id)
         except NotFoundError:
-            owner = KEEPER
+            owner = HOSTED
         return self._backends[request.provider or owner]

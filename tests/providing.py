@@ -14,8 +14,9 @@ from berth.adapters.prometheus.metrics import PrometheusMetrics
 from berth.adapters.upstream.account import UpstreamAccount
 from berth.adapters.upstream.containers import PassthroughBackend
 from berth.adapters.upstream.settings import OPENAI, UpstreamKey, UpstreamSettings
+from berth.core.background import BackgroundTasks
+from berth.core.ports.container_store import ContainerStore
 from berth.core.ports.metrics import Metrics
-from berth.core.ports.stores import ContainerStore
 from berth.core.routing.file_references import FileReferences
 from berth.v1.provider_pb2 import Provider
 from fakes import FixedClock, MemoryStore
@@ -45,7 +46,7 @@ FILE: dict[str, object] = {
 
 
 @dataclass(frozen=True)
-class Asked:
+class RequestContent:
     """A call as the provider saw it; `form` holds the parts of a form, by name: file name, type and content.
 
     `parts` are the names of all parts in their order, with their contents.
@@ -69,7 +70,7 @@ class Provided:
 
     port: int = 0
     script: list[Behaviour] = field(default_factory=list)
-    asked: list[Asked] = field(default_factory=list)
+    asked: list[RequestContent] = field(default_factory=list)
 
     def answers(self, *script: Behaviour) -> None:
         """Say what to answer from now on."""
@@ -91,7 +92,7 @@ class Provided:
                 form[part.name or ""] = (part.filename, part.headers.get("Content-Type"), content)  # type: ignore[union-attr]
                 parts.append((part.name or "", content))  # type: ignore[union-attr]
         body = b"" if form else await request.read()
-        self.asked.append(Asked(request.method, request.raw_path, dict(request.headers), body, form, parts))
+        self.asked.append(RequestContent(request.method, request.raw_path, dict(request.headers), body, form, parts))
 
 
 def answer(value: object = None, *, status: int = 200, **headers: str) -> Behaviour:
@@ -157,7 +158,7 @@ async def passing(
         slept.append(seconds)
         await asyncio.sleep(0)
 
-    plain: dict[str, Any] = {"base_url": f"http://127.0.0.1:{port}/v1", "flavor": OPENAI, "timeout_seconds": 5}
+    plain: dict[str, Any] = {"base_url": f"http://127.0.0.1:{port}/v1", "dialect": OPENAI, "timeout_seconds": 5}
     logger = structlog.wrap_logger(None, processors=[log])
     account = UpstreamAccount(
         UpstreamSettings(keys=keys, **(plain | settings)),
@@ -169,7 +170,9 @@ async def passing(
         sleep=sleep,
     )
     references = FileReferences(MemoryFiles(clock), provider)
-    backend = PassthroughBackend(account, store=kept, files=references, now=clock, log=logger)
+    backend = PassthroughBackend(
+        account, store=kept, files=references, now=clock, log=logger, background=BackgroundTasks()
+    )
     try:
         yield Passed(backend, kept, clock, log, slept)
     finally:

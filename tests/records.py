@@ -2,7 +2,8 @@
 
 from hashlib import sha256
 
-from berth.core.ports.stores import ContainerRecord, ContainerStore, FileRecord, Paging, Quotas
+from berth.core.ports.container_store import ContainerFileRecord, ContainerRecord, ContainerStore, Quotas
+from berth.core.ports.pages import Pagination
 from berth.v1.container_file_pb2 import ContainerFile
 from berth.v1.container_pb2 import Container, ContainerStatus, ExpiresAfter
 from berth.v1.provider_pb2 import Provider
@@ -36,7 +37,7 @@ def container(
     return ContainerRecord(message, tenant=tenant, provider=provider)
 
 
-def file(file_id: str, *, container_id: str = "box", path: str | None = None, size: int = 10) -> FileRecord:
+def file(file_id: str, *, container_id: str = "box", path: str | None = None, size: int = 10) -> ContainerFileRecord:
     message = ContainerFile(
         id=file_id,
         object="container.file",
@@ -47,7 +48,9 @@ def file(file_id: str, *, container_id: str = "box", path: str | None = None, si
         source="user",
     )
     digest = sha256(file_id.encode(errors="surrogatepass")).hexdigest()
-    return FileRecord(message, filename="a.txt", content_type="text/plain", sha256=digest, blob=f"blob of {file_id}")
+    return ContainerFileRecord(
+        message, filename="a.txt", content_type="text/plain", sha256=digest, blob=f"blob of {file_id}"
+    )
 
 
 async def add_files(store: ContainerStore, *file_ids: str, container_id: str = "box") -> None:
@@ -57,17 +60,17 @@ async def add_files(store: ContainerStore, *file_ids: str, container_id: str = "
 
 async def listed(
     store: ContainerStore,
-    paging: Paging,
+    pagination: Pagination,
     *,
     tenant: str = "ours",
     providers: frozenset[Provider] | None = None,
     name: str | None = None,
     status: ContainerStatus | None = None,
 ) -> tuple[list[str], bool]:
-    data, has_more = await store.list_containers(tenant, paging, providers=providers, name=name, status=status)
+    data, has_more = await store.list_containers(tenant, pagination, providers=providers, name=name, status=status)
     return [record.container.id for record in data], has_more
 
 
-async def listed_files(store: ContainerStore, paging: Paging) -> tuple[list[str], bool]:
-    data, has_more = await store.list_files("ours", "box", paging)
+async def listed_files(store: ContainerStore, pagination: Pagination) -> tuple[list[str], bool]:
+    data, has_more = await store.list_files("ours", "box", pagination)
     return [record.file.id for record in data], has_more

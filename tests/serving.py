@@ -19,14 +19,14 @@ from structlog.testing import LogCapture
 from berth.adapters.memory.limits import MemoryLimits
 from berth.adapters.prometheus.metrics import PrometheusMetrics
 from berth.core.auth.credentials import Credentials
-from berth.core.auth.login_throttle import FailedAttempts
+from berth.core.auth.login_throttle import LoginThrottle
 from berth.core.auth.rate_limits import Gate, Limiter
 from berth.core.auth.virtual_keys import VirtualKey
 from berth.core.caller import Caller
 from berth.core.ports.backend import Backend
+from berth.core.ports.container_store import ContainerStore
 from berth.core.ports.file_backend import FileBackend
 from berth.core.ports.metrics import Metrics
-from berth.core.ports.stores import ContainerStore
 from berth.core.providers import PROVIDERS
 from berth.core.routing.router import Router
 from berth.core.routing.unsupported import UnsupportedBackend
@@ -75,9 +75,9 @@ def credentials() -> Credentials:
     )
 
 
-def unhurried() -> FailedAttempts:
+def unhurried() -> LoginThrottle:
     """Return what slows nobody down."""
-    return FailedAttempts(free=1_000_000, timer=time.monotonic, sleep=asyncio.sleep)
+    return LoginThrottle(free=1_000_000, timer=time.monotonic, sleep=asyncio.sleep)
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class Served:
 
 def no_files() -> Router[FileBackend]:
     """Return the router of a service that keeps no files outside of containers."""
-    return Router({}, keeper=UnsupportedBackend(UNSUPPORTED), store=MemoryFiles(FixedClock()), noun="file")
+    return Router({}, hosted=UnsupportedBackend(UNSUPPORTED), store=MemoryFiles(FixedClock()), resource="file")
 
 
 class Ollamas(MemoryStore):
@@ -125,7 +125,7 @@ async def serving(
     backends: dict[Provider, Backend] = dict.fromkeys(PROVIDERS.values(), hosted)
     backends[UNSUPPORTED] = UnsupportedBackend(UNSUPPORTED)
     del backends[UNCONFIGURED]
-    router = Router(backends, keeper=hosted, store=store or Ollamas())
+    router = Router(backends, hosted=hosted, store=store or Ollamas())
     capture, numbers = LogCapture(), count(1)
     counted = metrics if metrics is not None else PrometheusMetrics()
     log = structlog.wrap_logger(None, processors=[capture])

@@ -31,11 +31,11 @@ _SENT_BACK = (
 class StrictAzure:
     """The server: where it is, what it was asked, and what it found wrong with that."""
 
-    def __init__(self, keeper: str, api_version: str | None) -> None:
+    def __init__(self, hosted: str, api_version: str | None) -> None:
         self.calls: list[str] = []
         self.complaints: list[str] = []
         self.url = ""
-        self._keeper, self._api_version = keeper, api_version
+        self._hosted, self._api_version = hosted, api_version
 
     def complaint(self, request: web.Request) -> str | None:
         """Return what Azure would mind in a request."""
@@ -72,7 +72,7 @@ class StrictAzure:
         path, _, query = request.raw_path.partition("?")
         kept = "&".join(part for part in query.split("&") if not part.startswith("api-version="))
         headers = _only(request.headers, _SENT_ON) | {"authorization": f"Bearer {UPSTREAM_KEY}"}
-        url = f"{self._keeper}{path.removeprefix('/openai')}{'?' + kept if kept else ''}"
+        url = f"{self._hosted}{path.removeprefix('/openai')}{'?' + kept if kept else ''}"
         body = request.content if request.can_read_body else None
         return session.request(request.method, url, data=body, headers=headers, skip_auto_headers=("content-type",))
 
@@ -82,9 +82,9 @@ def _only(headers: Mapping[str, str], names: tuple[str, ...]) -> dict[str, str]:
 
 
 @asynccontextmanager
-async def strict_azure(keeper: str, api_version: str | None = None) -> AsyncIterator[StrictAzure]:
-    """Run the server before the Berth whose REST is at `keeper`; it asks for `api_version`, or for none."""
-    azure = StrictAzure(keeper, api_version)
+async def strict_azure(hosted: str, api_version: str | None = None) -> AsyncIterator[StrictAzure]:
+    """Run the server before the Berth whose REST is at `hosted`; it asks for `api_version`, or for none."""
+    azure = StrictAzure(hosted, api_version)
     application = web.Application()
     application.router.add_route("*", "/{rest:.*}", azure.answer)
     runner = web.AppRunner(application, access_log=None)

@@ -9,8 +9,9 @@ from berth.adapters.blobs.folder import FileBlobs
 from berth.adapters.sql.containers import SqlStore
 from berth.adapters.sql.database import SqlDatabase
 from berth.adapters.sql.files import SqlFiles
+from berth.core.ports.blob_store import BlobStore
+from berth.core.ports.container_store import ContainerStore
 from berth.core.ports.file_store import FileStore
-from berth.core.ports.stores import BlobStore, ContainerStore
 from fakes import FixedClock, MemoryBlobs, MemoryStore
 from memory_files import MemoryFiles
 from records import NOW

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from berth.core.errors import InvalidRequestError, NotFoundError
-from berth.core.ports.stores import BlobStore
+from berth.core.ports.blob_store import BlobStore
 
 KEY = "cntr_1/cfile_1"
 MIB = 1024 * 1024

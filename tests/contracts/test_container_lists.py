@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from berth.core.errors import InvalidRequestError
-from berth.core.ports.stores import ContainerRecord, ContainerStore, Paging
+from berth.core.ports.container_store import ContainerRecord, ContainerStore
+from berth.core.ports.pages import Pagination
 from berth.v1.container_pb2 import ContainerStatus
 from berth.v1.provider_pb2 import Provider
 from fakes import FixedClock
@@ -17,10 +18,10 @@ async def test_lists_are_in_order_of_creation(store: ContainerStore) -> None:
     for container_id in ("c", "a", "box"):
         await store.add_container(container(container_id))
     await add_files(store, "f3", "f1", "f2")
-    assert await listed(store, Paging(limit=9)) == (["box", "a", "c"], False)
-    assert await listed(store, Paging(limit=9, descending=False)) == (["c", "a", "box"], False)
-    assert await listed_files(store, Paging(limit=9)) == (["f2", "f1", "f3"], False)
-    assert await listed_files(store, Paging(limit=9, descending=False)) == (["f3", "f1", "f2"], False)
+    assert await listed(store, Pagination(limit=9)) == (["box", "a", "c"], False)
+    assert await listed(store, Pagination(limit=9, descending=False)) == (["c", "a", "box"], False)
+    assert await listed_files(store, Pagination(limit=9)) == (["f2", "f1", "f3"], False)
+    assert await listed_files(store, Pagination(limit=9, descending=False)) == (["f3", "f1", "f2"], False)
 
 
 @pytest.mark.parametrize("descending", [True, False])
@@ -33,7 +34,7 @@ async def test_pages_join_into_the_whole_list(store: ContainerStore, descending:
     has_more = True
     while has_more:
         after = seen[-1] if seen else None
-        page, has_more = await listed(store, Paging(limit=2, after=after, descending=descending))
+        page, has_more = await listed(store, Pagination(limit=2, after=after, descending=descending))
         seen += page
     assert seen == (ids[::-1] if descending else ids)
 
@@ -47,10 +48,10 @@ async def test_a_deleted_cursor_still_marks_its_place(store: ContainerStore, des
     await store.delete_container("ours", "c2")
     await store.delete_file("ours", "box", "f2")
     first, last = (("box", "f3"), ("c1", "f1")) if descending else (("c1", "f1"), ("box", "f3"))
-    assert await listed(store, Paging(limit=9, descending=descending)) == ([first[0], last[0]], False)
-    assert await listed(store, Paging(limit=9, after="c2", descending=descending)) == ([last[0]], False)
-    assert await listed_files(store, Paging(limit=9, descending=descending)) == ([first[1], last[1]], False)
-    assert await listed_files(store, Paging(limit=9, after="f2", descending=descending)) == ([last[1]], False)
+    assert await listed(store, Pagination(limit=9, descending=descending)) == ([first[0], last[0]], False)
+    assert await listed(store, Pagination(limit=9, after="c2", descending=descending)) == ([last[0]], False)
+    assert await listed_files(store, Pagination(limit=9, descending=descending)) == ([first[1], last[1]], False)
+    assert await listed_files(store, Pagination(limit=9, after="f2", descending=descending)) == ([last[1]], False)
 
 
 @pytest.mark.parametrize("strange", [*STRANGE_IDS, "of-theirs", "f-of-other"])
@@ -59,11 +60,11 @@ async def test_a_cursor_that_names_nothing_is_refused(store: ContainerStore, str
     for record in (container("box"), container("other"), container("of-theirs", tenant="theirs")):
         await store.add_container(record)
     await add_files(store, "f-of-other", container_id="other")
-    for noun, attempt in (
-        ("container", listed(store, Paging(limit=9, after=strange))),
-        ("file", listed_files(store, Paging(limit=9, after=strange))),
+    for resource, attempt in (
+        ("container", listed(store, Pagination(limit=9, after=strange))),
+        ("file", listed_files(store, Pagination(limit=9, after=strange))),
     ):
-        with pytest.raises(InvalidRequestError, match=f"^Invalid 'after': no {noun} with the id '") as caught:
+        with pytest.raises(InvalidRequestError, match=f"^Invalid 'after': no {resource} with the id '") as caught:
             await attempt
         assert (caught.value.param, caught.value.code) == ("after", "invalid_value")
         assert len(caught.value.message) < 200
@@ -97,10 +98,10 @@ async def test_filters_narrow_a_list(
     ):
         await store.add_container(container(container_id, provider=provider, name=its_name))
     wanted = None if providers is None else frozenset(providers)
-    assert await listed(store, Paging(limit=9), providers=wanted, name=name) == (expected, False)
-    ascending = await listed(store, Paging(limit=1, descending=False), providers=wanted, name=name)
+    assert await listed(store, Pagination(limit=9), providers=wanted, name=name) == (expected, False)
+    ascending = await listed(store, Pagination(limit=1, descending=False), providers=wanted, name=name)
     assert ascending == (expected[:-2:-1], len(expected) > 1)
-    behind = await listed(store, Paging(limit=1, after="c5"), providers=wanted, name=name)
+    behind = await listed(store, Pagination(limit=1, after="c5"), providers=wanted, name=name)
     rest = [container_id for container_id in expected if container_id != "c5"]
     assert behind == (rest[:1], len(rest) > 1)
 
@@ -133,7 +134,7 @@ async def test_a_status_filters(store: ContainerStore, clock: FixedClock) -> Non
         await store.add_container(record)
 
     async def names(status: ContainerStatus) -> list[str]:
-        return (await listed(store, Paging(limit=9, descending=False), status=status))[0]
+        return (await listed(store, Pagination(limit=9, descending=False), status=status))[0]
 
     assert await names(RUNNING) == ["hosted", "running", "active", "running for ever"]
     assert await names(EXPIRED) == ["expired"]
@@ -155,8 +156,8 @@ async def test_pages_of_a_status_join_into_the_whole(
         record.container.last_active_at = NOW + 10_000 if number in running else NOW - 10_000
         await store.add_container(record)
     ids = [f"c{number}" for number in sorted(running, reverse=descending)]
-    first, has_more = await listed(store, Paging(limit=2, descending=descending), status=RUNNING)
+    first, has_more = await listed(store, Pagination(limit=2, descending=descending), status=RUNNING)
     assert (first, has_more) == (ids[:2], True)
-    second = await listed(store, Paging(limit=3, after=first[-1], descending=descending), status=RUNNING)
+    second = await listed(store, Pagination(limit=3, after=first[-1], descending=descending), status=RUNNING)
     assert second == (ids[2:], False)
     assert clock.now == NOW

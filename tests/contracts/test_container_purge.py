@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from berth.core.errors import NotFoundError
-from berth.core.ports.stores import ContainerStore, Paging, Quotas
+from berth.core.ports.container_store import ContainerStore, Quotas
+from berth.core.ports.pages import Pagination
 from fakes import FixedClock
 from records import NOW, add_files, container, file, listed
 
@@ -47,7 +48,7 @@ async def test_only_so_many_go_at_a_time(store: ContainerStore, clock: FixedCloc
     clock.now = EXPIRES_AT + 100
     assert await store.purge(retention_seconds=0, limit=2) == (2, [])
     assert await store.purge(retention_seconds=0, limit=2) == (1, [])
-    assert await listed(store, Paging(9)) == await listed(store, Paging(9), tenant="theirs") == ([], False)
+    assert await listed(store, Pagination(9)) == await listed(store, Pagination(9), tenant="theirs") == ([], False)
 
 
 async def test_a_containers_provider_judges_it(store: ContainerStore, clock: FixedClock) -> None:
@@ -55,4 +56,4 @@ async def test_a_containers_provider_judges_it(store: ContainerStore, clock: Fix
     await store.add_container(replace(container("box"), key="main"))
     clock.now = EXPIRES_AT + 10**9
     assert await store.purge(retention_seconds=0, limit=10) == (0, [])
-    assert await listed(store, Paging(9)) == (["box"], False)
+    assert await listed(store, Pagination(9)) == (["box"], False)

@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from berth.core.errors import ContainerExpiredError, InvalidRequestError, NotFoundError, StorageError
-from berth.core.ports.stores import ContainerRecord, ContainerStore, Home, Paging, Quotas
+from berth.core.ports.container_store import ContainerRecord, ContainerStore, ContainerSummary, Quotas
+from berth.core.ports.pages import Pagination
 from berth.v1.container_pb2 import Container, ContainerStatus, NetworkPolicy, NetworkPolicyType
 from berth.v1.container_service_pb2 import DomainSecret
 from fakes import FixedClock
@@ -39,7 +40,7 @@ async def test_a_container_comes_back_as_it_was_added(
     record = make()
     await store.add_container(record)
     assert await store.get_container("ours", record.container.id) == record
-    assert (await store.list_containers("ours", Paging(limit=1))).data == [record]
+    assert (await store.list_containers("ours", Pagination(limit=1))).data == [record]
 
 
 async def test_records_are_copies(store: ContainerStore) -> None:
@@ -56,7 +57,7 @@ async def test_secrets_are_never_returned(store: ContainerStore) -> None:
     secret = DomainSecret(domain="a.example", name="token", value="hush-hush")
     await store.add_container(full_container(), domain_secrets=[secret])
     assert "hush" not in repr(await store.get_container("ours", "full"))
-    assert "hush" not in repr(await store.list_containers("ours", Paging(limit=1)))
+    assert "hush" not in repr(await store.list_containers("ours", Pagination(limit=1)))
     assert await store.delete_container("ours", "full") == []
 
 
@@ -65,8 +66,8 @@ async def test_a_file_comes_back_as_it_was_added(store: ContainerStore) -> None:
     await store.add_container(container("box", provider=COHERE))
     record = file("f", path="/mnt/data/größe 'x' 🚢.txt", size=4_294_967_295)
     await store.add_file("ours", record, quotas=ROOMY)
-    assert await store.get_file("ours", "box", "f") == (Home(COHERE, NOW + 5, 20), record)
-    assert (await store.list_files("ours", "box", Paging(limit=1))).data == [record]
+    assert await store.get_file("ours", "box", "f") == (ContainerSummary(COHERE, NOW + 5, 20), record)
+    assert (await store.list_files("ours", "box", Pagination(limit=1))).data == [record]
 
 
 @pytest.mark.parametrize("strange", STRANGE_IDS)
@@ -86,9 +87,9 @@ async def test_what_is_not_there_is_not_found(store: ContainerStore, strange: st
             await attempt
         assert (caught.value.param, caught.value.code) == (None, None)
         assert len(caught.value.message) < 200
-    assert await store.list_files("ours", strange, Paging(limit=1)) == ([], False)
-    assert await listed(store, Paging(limit=1), name=strange) == ([], False)
-    assert await listed(store, Paging(limit=1), tenant=strange) == ([], False)
+    assert await store.list_files("ours", strange, Pagination(limit=1)) == ([], False)
+    assert await listed(store, Pagination(limit=1), name=strange) == ([], False)
+    assert await listed(store, Pagination(limit=1), tenant=strange) == ([], False)
 
 
 async def test_not_found_names_what_is_missing(store: ContainerStore) -> None:
@@ -112,11 +113,11 @@ async def test_another_tenants_container_is_not_there(store: ContainerStore) -> 
     ):
         with pytest.raises(NotFoundError):
             await attempt
-    assert await listed(store, Paging(limit=9), tenant="theirs") == ([], False)
-    assert await store.list_files("theirs", "box", Paging(limit=9)) == ([], False)
+    assert await listed(store, Pagination(limit=9), tenant="theirs") == ([], False)
+    assert await store.list_files("theirs", "box", Pagination(limit=9)) == ([], False)
     with pytest.raises(InvalidRequestError):
-        await listed(store, Paging(limit=9, after="box"), tenant="theirs")
-    assert await listed_files(store, Paging(limit=9)) == (["f"], False)
+        await listed(store, Pagination(limit=9, after="box"), tenant="theirs")
+    assert await listed_files(store, Pagination(limit=9)) == (["f"], False)
 
 
 async def test_a_file_is_found_in_its_own_container_only(store: ContainerStore) -> None:
@@ -145,7 +146,7 @@ async def test_deleting_a_container_deletes_its_files(store: ContainerStore) -> 
     ):
         with pytest.raises(NotFoundError):
             await attempt
-    assert await listed_files(store, Paging(limit=9, after="f1")) == ([], False)
+    assert await listed_files(store, Pagination(limit=9, after="f1")) == ([], False)
 
 
 async def test_deleting_a_file_returns_its_blob_once(store: ContainerStore) -> None:
@@ -170,7 +171,7 @@ async def test_a_path_is_taken_once(store: ContainerStore) -> None:
     await store.add_file("ours", file("f3", container_id="other", path="/mnt/data/a"), quotas=ROOMY)
     await store.delete_file("ours", "box", "f1")
     await store.add_file("ours", file("f4", path="/mnt/data/a"), quotas=ROOMY)
-    assert await listed_files(store, Paging(limit=9)) == (["f4"], False)
+    assert await listed_files(store, Pagination(limit=9)) == (["f4"], False)
 
 
 async def test_a_container_holds_so_much_and_no_more(store: ContainerStore) -> None:
@@ -184,7 +185,7 @@ async def test_a_container_holds_so_much_and_no_more(store: ContainerStore) -> N
     await store.add_file("ours", file("f4", size=0), quotas=Quotas(100, 10**6))
     await store.delete_file("ours", "box", "f1")
     await store.add_file("ours", file("f5", size=60), quotas=Quotas(100, 10**6))
-    assert await listed_files(store, Paging(limit=9)) == (["f5", "f4", "f3"], False)
+    assert await listed_files(store, Pagination(limit=9)) == (["f5", "f4", "f3"], False)
 
 
 async def test_a_hundred_writes_at_once_all_happen(store: ContainerStore) -> None:
@@ -196,7 +197,7 @@ async def test_a_hundred_writes_at_once_all_happen(store: ContainerStore) -> Non
     outcomes = await asyncio.gather(*mixed, return_exceptions=True)
     assert outcomes[::2] == [f"blob of f{i}" for i in range(100)]
     assert {type(outcome) for outcome in outcomes[1::2]} == {NotFoundError}
-    ids, has_more = await listed_files(store, Paging(limit=100, descending=False))
+    ids, has_more = await listed_files(store, Pagination(limit=100, descending=False))
     assert (sorted(ids), has_more) == (sorted(f"f{i}" for i in range(100)), False)
     late = [store.add_file("ours", file(f"h{i}", size=1), quotas=Quotas(150, 10**6)) for i in range(100)]
     outcomes = await asyncio.gather(*late, return_exceptions=True)
@@ -219,7 +220,7 @@ async def test_a_cancelled_write_leaves_the_store_whole(store: ContainerStore) -
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
     await store.add_container(container("box"))
-    ids, _ = await listed(store, Paging(limit=100))
+    ids, _ = await listed(store, Pagination(limit=100))
     assert {"box", *(f"c{i}" for i in range(1, 20, 2))} <= set(ids)
 
 
@@ -245,7 +246,7 @@ async def test_a_providers_container_is_refreshed(store: ContainerStore) -> None
     await store.refresh_container("somebody else", Container(id="theirs", last_active_at=1))
     await store.delete_container("ours", "theirs")
     await store.refresh_container("ours", said)
-    assert (await store.list_containers("ours", Paging(limit=1))).data == []
+    assert (await store.list_containers("ours", Pagination(limit=1))).data == []
 
 
 async def test_an_id_is_taken_once(store: ContainerStore) -> None:
@@ -286,4 +287,4 @@ async def test_what_is_used_is_active(store: ContainerStore, clock: FixedClock) 
         with pytest.raises(ContainerExpiredError):
             await late
     assert await active_at() == clock.now - 20 * 60 - 1
-    assert await listed_files(store, Paging(limit=10)) == (["f2"], False)
+    assert await listed_files(store, Pagination(limit=10)) == (["f2"], False)

@@ -7,8 +7,9 @@ from hashlib import sha256
 import pytest
 
 from berth.core.errors import InvalidRequestError, NotFoundError, StorageError
-from berth.core.ports.file_store import FileStore, StoredFile
-from berth.core.ports.stores import Paging, Quotas
+from berth.core.ports.container_store import Quotas
+from berth.core.ports.file_store import FileRecord, FileStore
+from berth.core.ports.pages import Pagination
 from berth.v1.file_pb2 import File
 from berth.v1.provider_pb2 import Provider
 from fakes import FixedClock
@@ -23,7 +24,7 @@ def stored(
     size: int = 10,
     purpose: str = "batch",
     expires_at: int | None = None,
-) -> StoredFile:
+) -> FileRecord:
     file = File(
         id=file_id,
         object="file",
@@ -35,11 +36,11 @@ def stored(
         status="processed",
     )
     digest = sha256(file_id.encode()).hexdigest()
-    return StoredFile(file, tenant, provider, "text/plain", digest, f"blob of {file_id}")
+    return FileRecord(file, tenant, provider, "text/plain", digest, f"blob of {file_id}")
 
 
-async def listed(store: FileStore, paging: Paging, **filters: object) -> tuple[list[str], bool]:
-    data, has_more = await store.list("ours", paging, **filters)  # type: ignore[arg-type] # those of the test
+async def listed(store: FileStore, pagination: Pagination, **filters: object) -> tuple[list[str], bool]:
+    data, has_more = await store.list("ours", pagination, **filters)  # type: ignore[arg-type] # those of the test
     return [record.file.id for record in data], has_more
 
 
@@ -57,7 +58,7 @@ async def test_nobody_sees_anothers(files: FileStore) -> None:
     for attempt in (files.get, files.get_provider, files.delete):
         with pytest.raises(NotFoundError):
             await attempt("theirs", "file-1")
-    assert not (await files.list("theirs", Paging(10))).data
+    assert not (await files.list("theirs", Pagination(10))).data
     assert await files.is_foreign("theirs", "file-1")
     assert not await files.is_foreign("ours", "file-1")
     assert not await files.is_foreign("ours", "file-2")
@@ -70,7 +71,7 @@ async def test_an_id_that_was_never_given_out_is_absent(files: FileStore, strang
         with pytest.raises(NotFoundError):
             await attempt("ours", strange)
     with pytest.raises(InvalidRequestError) as caught:
-        await files.list("ours", Paging(10, after=strange or "none"))
+        await files.list("ours", Pagination(10, after=strange or "none"))
     assert caught.value.param == "after"
 
 
@@ -79,16 +80,16 @@ async def test_pages(files: FileStore) -> None:
     for index in range(4):
         provider, purpose = (OLLAMA, COHERE)[index % 2], ("batch", "vision")[index // 2]
         await files.add(stored(f"f{index}", provider=provider, purpose=purpose), quotas=ROOMY)
-    assert await listed(files, Paging(3)) == (["f3", "f2", "f1"], True)
-    assert await listed(files, Paging(3, after="f1")) == (["f0"], False)
-    assert await listed(files, Paging(2, descending=False)) == (["f0", "f1"], True)
-    assert await listed(files, Paging(9), purpose="batch") == (["f1", "f0"], False)
-    assert await listed(files, Paging(9), providers=frozenset({COHERE})) == (["f3", "f1"], False)
+    assert await listed(files, Pagination(3)) == (["f3", "f2", "f1"], True)
+    assert await listed(files, Pagination(3, after="f1")) == (["f0"], False)
+    assert await listed(files, Pagination(2, descending=False)) == (["f0", "f1"], True)
+    assert await listed(files, Pagination(9), purpose="batch") == (["f1", "f0"], False)
+    assert await listed(files, Pagination(9), providers=frozenset({COHERE})) == (["f3", "f1"], False)
     both = frozenset({COHERE, OLLAMA})
-    assert await listed(files, Paging(1), providers=both, purpose="vision") == (["f3"], True)
-    assert await listed(files, Paging(9), providers=frozenset()) == ([], False)
+    assert await listed(files, Pagination(1), providers=both, purpose="vision") == (["f3"], True)
+    assert await listed(files, Pagination(9), providers=frozenset()) == ([], False)
     await files.delete("ours", "f2")
-    assert await listed(files, Paging(9, after="f2")) == (["f1", "f0"], False)
+    assert await listed(files, Pagination(9, after="f2")) == (["f1", "f0"], False)
 
 
 async def test_an_expired_file_is_not_there(files: FileStore, clock: FixedClock) -> None:
@@ -96,10 +97,10 @@ async def test_an_expired_file_is_not_there(files: FileStore, clock: FixedClock)
     await files.add(stored("f1", expires_at=clock.now + 60), quotas=ROOMY)
     await files.add(stored("f2"), quotas=ROOMY)
     clock.advance(59)
-    assert await listed(files, Paging(9)) == (["f2", "f1"], False)
+    assert await listed(files, Pagination(9)) == (["f2", "f1"], False)
     assert await files.purge(limit=10) == (0, [])
     clock.advance(1)
-    assert await listed(files, Paging(9)) == (["f2"], False)
+    assert await listed(files, Pagination(9)) == (["f2"], False)
     for attempt in (files.get, files.get_provider, files.delete):
         with pytest.raises(NotFoundError):
             await attempt("ours", "f1")
@@ -127,9 +128,13 @@ async def test_long_pages(files: FileStore) -> None:
     await asyncio.gather(*(files.add(stored(file_id), quotas=ROOMY) for file_id in ids))
     for limit in (249, 250, 251, 499, 500, 501, 759, 760, 761):
         for order in (ids, ids[::-1]):
-            paging = Paging(limit=limit, descending=order is not ids)
-            assert await listed(files, paging) == (order[:limit], limit < len(ids))
-            rest = replace(paging, after=order[limit - 1]) if limit < len(ids) else replace(paging, after=order[-1])
+            pagination = Pagination(limit=limit, descending=order is not ids)
+            assert await listed(files, pagination) == (order[:limit], limit < len(ids))
+            rest = (
+                replace(pagination, after=order[limit - 1])
+                if limit < len(ids)
+                else replace(pagination, after=order[-1])
+            )
             assert await listed(files, rest) == (order[limit:][:limit], limit * 2 < len(ids))
 
 
@@ -154,7 +159,7 @@ async def test_damaged_bytes_are_replaced(files: FileStore) -> None:
     second = replace(stored("f2", tenant="theirs"), sha256=first.sha256)
     assert await files.add(second, quotas=ROOMY) == second.blob
     assert (await files.get("ours", "f1")).blob == second.blob
-    assert list(await files.unheld([first.blob, second.blob])) == [first.blob]
+    assert list(await files.unreferenced([first.blob, second.blob])) == [first.blob]
     assert await files.note_damage(first.blob) == 0
     assert await files.add(replace(stored("f3"), sha256=first.sha256), quotas=ROOMY) == second.blob
     assert [await files.delete("ours", "f1"), await files.delete("ours", "f3")] == [[], []]
@@ -172,6 +177,6 @@ async def test_an_id_is_given_once(files: FileStore) -> None:
 async def test_what_nobody_holds(files: FileStore) -> None:
     """Of some blobs those are told that no file has."""
     await files.add(stored("f1"), quotas=ROOMY)
-    assert list(await files.unheld(["blob of f1", "other"])) == ["other"]
+    assert list(await files.unreferenced(["blob of f1", "other"])) == ["other"]
     await files.delete("ours", "f1")
-    assert list(await files.unheld(["blob of f1"])) == ["blob of f1"]
+    assert list(await files.unreferenced(["blob of f1"])) == ["blob of f1"]

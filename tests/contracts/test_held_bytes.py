@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from berth.core.errors import InvalidRequestError, NotFoundError
-from berth.core.ports.stores import ContainerStore, FileRecord, Paging, Quotas
+from berth.core.ports.container_store import ContainerFileRecord, ContainerStore, Quotas
+from berth.core.ports.pages import Pagination
 from records import ROOMY, container, file
 
 
@@ -83,7 +84,7 @@ async def test_a_container_is_made_with_copies(store: ContainerStore) -> None:
     origin = file("f1", size=60)
     await store.add_file("ours", origin, quotas=ROOMY)
 
-    def copies(container_id: str) -> list[FileRecord]:
+    def copies(container_id: str) -> list[ContainerFileRecord]:
         names = [f"{container_id}-{i}" for i in range(2)]
         made = [file(name, container_id=container_id, size=60).file for name in names]
         return [replace(origin, file=one) for one in made]
@@ -95,6 +96,6 @@ async def test_a_container_is_made_with_copies(store: ContainerStore) -> None:
         with pytest.raises(NotFoundError):
             await store.get_container("ours", "no")
     await store.add_container(container("yes"), copies=copies("yes"))
-    assert len((await store.list_files("ours", "yes", Paging(10))).data) == 2
+    assert len((await store.list_files("ours", "yes", Pagination(10))).data) == 2
     assert await store.delete_container("ours", "yes") == []
     assert await store.delete_file("ours", "box", "f1") == [origin.blob]

@@ -138,7 +138,7 @@ async def test_broken_download_is_seen_as_broken(rest: httpx2.AsyncClient, edge:
     await asyncio.wait_for(edge.service.holding.wait(), 10)
     with pytest.raises(httpx2.RemoteProtocolError):
         await rest.get(f"{CONTAINERS}/c/files/f/content?length=2", headers={"do-break": "1"})
-    edge.service.let_go.set()
+    edge.service.release_blobs.set()
     assert (await other).status_code == HTTPStatus.OK
 
 

@@ -110,8 +110,8 @@ def test_an_id_that_would_climb(client: httpx2.Client) -> None:
 
 def test_a_restart_forgets_nothing(tmp_path: Path) -> None:
     """A gateway that was stopped and started knows whose each container is, and at which provider."""
-    with upstream(tmp_path) as keeper:
-        passing = passing_to(f"{keeper.rest}/v1")
+    with upstream(tmp_path) as hosted:
+        passing = passing_to(f"{hosted.rest}/v1")
         with gateway(tmp_path, passing) as berth, OpenAI(base_url=f"{berth.rest}/v1", api_key=KEY_A) as sdk:
             made = sdk.containers.create(name="kept")
         with gateway(tmp_path, passing) as berth, OpenAI(base_url=f"{berth.rest}/v1", api_key=KEY_A) as sdk:

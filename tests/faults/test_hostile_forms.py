@@ -125,15 +125,15 @@ async def _content(form: Hostile) -> bytes | None:
     try:
         body.content_type = form.sent.content_type.encode("latin-1").decode()
         if form.sent.is_outside:
-            outside = await open_file_upload(_once(CreateFileRequest(body=body)))
+            outside = await open_file_upload(_protocol(CreateFileRequest(body=body)))
             return b"".join([chunk async for chunk in outside.chunks()])
-        inside = await open_upload(_once(CreateContainerFileRequest(body=body)), max_json_bytes=MAX_JSON_BYTES)
+        inside = await open_upload(_protocol(CreateContainerFileRequest(body=body)), max_json_bytes=MAX_JSON_BYTES)
         return b"".join([chunk async for chunk in inside.chunks()])
     except (InvalidRequestError, UnicodeDecodeError):
         return None
 
 
-async def _once(request: R) -> AsyncIterator[R]:
+async def _protocol(request: R) -> AsyncIterator[R]:
     yield request
 
 

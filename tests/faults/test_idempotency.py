@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from background import in_background
-from berth.core.idempotency.records import LEASE_SECONDS
+from berth.core.idempotency.leases import LEASE_SECONDS
 from berth.v1.container_pb2 import Container
 from berth.v1.container_service_pb2 import CreateContainerRequest, ListContainersRequest
 from berth.v1.container_service_pb2_grpc import ContainerServiceStub
@@ -78,8 +78,8 @@ def place(kind: str, folder: Path) -> Iterator[Place]:
         with in_background(misbehaving(counting(made))) as provider:
             yield Place(passing_to(f"{provider.url}/v1"), made)
     else:
-        with upstream(folder, UPSTREAM_SETTINGS) as keeper:
-            yield _Berth(passing_to(f"{keeper.rest}/v1", honours_idempotency_keys=True), keeper.grpc)
+        with upstream(folder, UPSTREAM_SETTINGS) as hosted:
+            yield _Berth(passing_to(f"{hosted.rest}/v1", honours_idempotency_keys=True), hosted.grpc)
 
 
 class _Berth(Place):

@@ -37,7 +37,7 @@ ADD_ROWS = """
 import asyncio, itertools, sys
 from berth.adapters.sql.database import SqlDatabase
 from berth.adapters.sql.containers import SqlStore
-from berth.core.ports.stores import ContainerRecord
+from berth.core.ports.container_store import ContainerRecord
 from berth.v1.container_pb2 import Container
 
 async def add(store, container_id):

@@ -68,8 +68,8 @@ def careless() -> Careless:
 async def channel(careless: Careless) -> AsyncIterator[grpc.aio.Channel]:
     store, log = MemoryStore(), structlog.wrap_logger(None, processors=[lambda *_: ""])
     await store.add_container(container("box", provider=OLLAMA))
-    keeper = hosted(store, MemoryBlobs(), clock=FixedClock())
-    router = Router({OLLAMA: keeper, GROQ: keeper}, keeper=keeper, store=store)
+    backend = hosted(store, MemoryBlobs(), clock=FixedClock())
+    router = Router({OLLAMA: backend, GROQ: backend}, hosted=backend, store=store)
     outer = [
         request_interceptor(log, PrometheusMetrics(), new_request_id=lambda: "request"),
         errors_interceptor(log),

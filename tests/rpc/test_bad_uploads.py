@@ -34,7 +34,7 @@ def body(data: bytes, content_type: str = "text/plain") -> CreateContainerFileRe
     return CreateContainerFileRequest(body=HttpBody(content_type=content_type, data=data))
 
 
-async def home_of(served: Served, metadata: Metadata = OURS) -> str:
+async def summary_of(served: Served, metadata: Metadata = OURS) -> str:
     request = CreateContainerRequest(name="box", provider=OLLAMA)
     return (await served.containers.CreateContainer(request, metadata=metadata)).id
 
@@ -88,7 +88,7 @@ async def test_an_upload_that_cannot_be_leaves_nothing(
     served: Served, kept: Kept, requests: Sequence[CreateContainerFileRequest], param: str, code: str
 ) -> None:
     """Each bad body is told by its parameter; only the file that was there before is there after."""
-    container_id = await home_of(served)
+    container_id = await summary_of(served)
     await upload(served, container_id, CreateContainerFileRequest(file_path="taken", filename="a"))
     before = kept.left()
     error = await refused(upload(served, container_id, *requests))
@@ -115,7 +115,7 @@ async def test_unusual_uploads_are_stored(
     served: Served, kept: Kept, request_: CreateContainerFileRequest, tail: str, size: int
 ) -> None:
     """Names with folders, quotes and other scripts, an empty file, and one of exactly the limit are fine."""
-    stored = await upload(served, await home_of(served), request_)
+    stored = await upload(served, await summary_of(served), request_)
     assert stored.path.endswith(tail)
     assert stored.bytes == size
     assert kept.left() == Left(containers=1, files=1, blobs=1)
@@ -123,7 +123,7 @@ async def test_unusual_uploads_are_stored(
 
 async def test_every_message_may_say_the_same(served: Served, kept: Kept) -> None:
     """What a later message repeats of the first one is no contradiction."""
-    request = CreateContainerFileRequest(filename="a.txt", provider=OLLAMA, container_id=await home_of(served))
+    request = CreateContainerFileRequest(filename="a.txt", provider=OLLAMA, container_id=await summary_of(served))
 
     async def stream() -> AsyncIterator[CreateContainerFileRequest]:
         for data in (b"a", b"b"):
@@ -149,9 +149,9 @@ async def test_an_upload_needs_a_container(served: Served) -> None:
 
 async def test_an_upload_into_anothers_container_is_not_found(served: Served, kept: Kept) -> None:
     """Another tenant's container, or one of another provider, takes no file either."""
-    theirs = await home_of(served, THEIRS)
+    theirs = await summary_of(served, THEIRS)
     assert (await refused(upload(served, theirs, body(b"hello")))).facts() == ("NOT_FOUND", None, None)
-    ours = await home_of(served)
+    ours = await summary_of(served)
     request = CreateContainerFileRequest(provider=GROQ, filename="a")
     assert (await refused(upload(served, ours, request))).facts() == ("NOT_FOUND", None, None)
     assert kept.left() == Left(containers=2)
@@ -159,7 +159,7 @@ async def test_an_upload_into_anothers_container_is_not_found(served: Served, ke
 
 async def test_an_expired_container_takes_no_file(served: Served, kept: Kept) -> None:
     """A change of an expired container is FAILED_PRECONDITION without a code."""
-    container_id = await home_of(served)
+    container_id = await summary_of(served)
     kept.clock.advance(20 * 60 + 1)
     error = await refused(upload(served, container_id, body(b"hello")))
     assert error.facts() == ("FAILED_PRECONDITION", None, None)
@@ -179,7 +179,7 @@ async def test_a_range_past_the_end_is_refused(
     served: Served, offset: int, length: int | None, code: str, param: str
 ) -> None:
     """Outside the file there is nothing to download."""
-    container_id = await home_of(served)
+    container_id = await summary_of(served)
     stored = await upload(served, container_id, body(b"hello"))
     request = RetrieveContainerFileContentRequest(
         container_id=container_id, file_id=stored.id, offset=offset, length=length

@@ -28,7 +28,7 @@ def piece(data: bytes, container_id: str = "") -> CreateContainerFileRequest:
     return CreateContainerFileRequest(container_id=container_id, body=body)
 
 
-async def home_of(served: Served) -> str:
+async def summary_of(served: Served) -> str:
     request = CreateContainerRequest(name="box", provider=OLLAMA)
     return (await served.containers.CreateContainer(request, metadata=OURS)).id
 
@@ -54,7 +54,7 @@ async def test_a_cancelled_upload_is_never_taken_for_a_whole_one(waits: int) -> 
     """To grpc a stream that broke off reads like one that ended; no store, however fast, may see the difference."""
     store, blobs = MemoryStore(), MemoryBlobs()
     async with serving(hosted(store, blobs, clock=FixedClock())) as served:
-        container_id = await home_of(served)
+        container_id = await summary_of(served)
         for _ in range(ATTEMPTS):
             call = await begun(served, container_id)
             for _ in range(waits):
@@ -70,7 +70,7 @@ async def test_a_cancelled_upload_is_never_taken_for_a_whole_one(waits: int) -> 
 
 async def test_a_cancelled_upload_leaves_nothing_on_the_disk(served: Served, kept: Kept) -> None:
     """Neither a row nor a blob nor a part of one stays, at whichever moment the caller leaves."""
-    container_id = await home_of(served)
+    container_id = await summary_of(served)
     for _ in range(ATTEMPTS):
         (await begun(served, container_id)).cancel()
     await ended(served, ATTEMPTS + 1)
@@ -81,7 +81,7 @@ async def test_what_cannot_be_sent_to_a_caller_that_is_gone_is_no_error(
     served: Served, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The headers that no longer find their caller fail unseen: the log is for what somebody has to look at."""
-    container_id = await home_of(served)
+    container_id = await summary_of(served)
     for _ in range(ATTEMPTS):
         call = await begun(served, container_id)
         await call.done_writing()
@@ -94,7 +94,7 @@ async def test_what_cannot_be_sent_to_a_caller_that_is_gone_is_no_error(
 
 async def test_a_connection_that_is_cut_leaves_nothing(served: Served, kept: Kept) -> None:
     """A caller whose connection goes away has not uploaded anything."""
-    container_id = await home_of(served)
+    container_id = await summary_of(served)
     for _ in range(5):
         options = [("grpc.use_local_subchannel_pool", 1)]
         async with grpc.aio.insecure_channel(f"127.0.0.1:{served.port}", options=options) as channel:
@@ -108,7 +108,7 @@ async def test_a_connection_that_is_cut_leaves_nothing(served: Served, kept: Kep
 
 async def test_a_deadline_during_an_upload_leaves_nothing(served: Served, kept: Kept) -> None:
     """An upload that is not done in time has not happened."""
-    home = await home_of(served)
+    home = await summary_of(served)
     call = served.files.CreateContainerFile(metadata=OURS, timeout=2)
     await call.write(piece(b"hello", home))
     with pytest.raises(grpc.aio.AioRpcError) as caught:
@@ -125,7 +125,7 @@ async def test_a_message_that_is_too_large_leaves_nothing(served: Served, kept: 
         yield piece(b"hello", container_id)
         yield piece(bytes(24 * 1024 * 1024))
 
-    container_id = await home_of(served)
+    container_id = await summary_of(served)
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await served.files.CreateContainerFile(pieces(), metadata=OURS)
     assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
@@ -139,7 +139,7 @@ async def test_a_download_nobody_reads_any_more_is_no_error(served: Served, kept
     async def pieces() -> AsyncIterator[CreateContainerFileRequest]:
         yield piece(bytes(100_000), container_id)
 
-    container_id = await home_of(served)
+    container_id = await summary_of(served)
     file = await served.files.CreateContainerFile(pieces(), metadata=OURS)
     request = RetrieveContainerFileContentRequest(container_id=container_id, file_id=file.id)
     for _ in range(ATTEMPTS):

@@ -22,7 +22,7 @@ class Hasty(UnsupportedBackend):
         self._patience = patience
         self.reading: list[asyncio.Task[int]] = []
 
-    async def create_container_file(self, *given: object) -> NoReturn:
+    async def create_container_file(self, *given: object, **__: object) -> NoReturn:
         """Refuse, a few turns of the event loop after the reading has begun."""
         _, upload = given
         self.reading.append(asyncio.ensure_future(_read(upload)))  # type: ignore[arg-type] # a Caller and an Upload

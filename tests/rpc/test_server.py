@@ -29,7 +29,7 @@ class Waiting(UnsupportedBackend):
         super().__init__(GROQ)
         self.began, self.go, self.gave_up = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
-    async def list_containers(self, *_: object) -> ListContainersResponse:  # type: ignore[override] # it answers
+    async def list_containers(self, *_: object) -> ListContainersResponse:
         self.began.set()
         try:
             await self.go.wait()
@@ -121,7 +121,7 @@ async def test_reflection_finds_symbols(served: Served, version: str, symbol: st
 
 async def test_a_taken_port_is_told(served: Served) -> None:
     """A second server on the same port is a mistake that shows at once."""
-    router = Router({}, keeper=UnsupportedBackend(GROQ), store=MemoryStore())
+    router = Router({}, hosted=UnsupportedBackend(GROQ), store=MemoryStore())
     second = Server({}, admit=admission(router, no_files()), interceptors=[])
     with pytest.raises(OSError, match=f"cannot listen on 127.0.0.1:{served.port}"):
         second.bind(f"127.0.0.1:{served.port}")

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from berth.core.auth.login_throttle import MAX_SOURCES, MAX_WAIT_SECONDS, MAX_WAITING, WINDOW_SECONDS, FailedAttempts
+from berth.core.auth.login_throttle import MAX_SOURCES, MAX_WAIT_SECONDS, MAX_WAITING, WINDOW_SECONDS, LoginThrottle
 from berth.core.errors import RateLimitError
 from fakes import FixedClock
 
@@ -26,7 +26,7 @@ class Waits:
 async def test_each_further_refusal_takes_longer() -> None:
     """The free ones are answered at once; then the wait grows, up to its bound."""
     waits = Waits()
-    attempts = FailedAttempts(free=3, timer=FixedClock(), sleep=waits)
+    attempts = LoginThrottle(free=3, timer=FixedClock(), sleep=waits)
     for _ in range(3):
         await attempts.refused("1.2.3.4")
     assert waits.seconds == []
@@ -40,7 +40,7 @@ async def test_each_further_refusal_takes_longer() -> None:
 async def test_other_sources_do_not_wait() -> None:
     """What one address does costs another nothing, and is forgotten after a minute."""
     waits, timer = Waits(), FixedClock()
-    attempts = FailedAttempts(free=1, timer=timer, sleep=waits)
+    attempts = LoginThrottle(free=1, timer=timer, sleep=waits)
     await attempts.refused("1.2.3.4")
     await attempts.refused("5.6.7.8")
     timer.advance(WINDOW_SECONDS)
@@ -53,7 +53,7 @@ async def test_other_sources_do_not_wait() -> None:
 async def test_few_may_wait_at_a_time() -> None:
     """Refusals that wait are bounded for each source: one more is told when to come back."""
     waits = Waits(held=True)
-    attempts = FailedAttempts(free=0, timer=FixedClock(), sleep=waits)
+    attempts = LoginThrottle(free=0, timer=FixedClock(), sleep=waits)
     waiting = [asyncio.create_task(attempts.refused("1.2.3.4")) for _ in range(MAX_WAITING)]
     await asyncio.sleep(0)
     with pytest.raises(RateLimitError) as caught:
@@ -67,7 +67,7 @@ async def test_few_may_wait_at_a_time() -> None:
 
 async def test_sources_are_forgotten_when_there_are_many() -> None:
     """Memory is bounded, however many addresses there are."""
-    attempts = FailedAttempts(free=1, timer=FixedClock(), sleep=Waits())
+    attempts = LoginThrottle(free=1, timer=FixedClock(), sleep=Waits())
     for number in range(MAX_SOURCES + 10):
         await attempts.refused(f"address {number}")
     assert len(attempts._counts) == MAX_SOURCES

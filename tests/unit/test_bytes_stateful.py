@@ -95,7 +95,7 @@ class BytesWorld(RuleBasedStateMachine):
         self.harmed: dict[str, str] = {}
         self.told: list[str] = []
         self.backend, self.backend_of_files = hosted_both(
-            self.store, self.file_store, self.blobs, clock=self.clock, tell_damage=self.told.append
+            self.store, self.file_store, self.blobs, clock=self.clock, report_damage=self.told.append
         )
         self.files: list[str] = []
         self.containers: list[str] = []

@@ -14,7 +14,7 @@ from berth.adapters.memory.cache import ENTRY_BYTES, MemoryCache
 from berth.core.caching.write_tracker import SETTLING_SECONDS
 from berth.core.caller import Caller, Options
 from berth.core.errors import NotFoundError, UpstreamError
-from berth.core.ports.stores import ResponseCache
+from berth.core.ports.response_cache import ResponseCache
 from berth.v1.container_file_pb2 import ContainerFile
 from berth.v1.container_file_service_pb2 import DeleteContainerFileRequest
 from berth.v1.container_pb2 import Container

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from berth.core.background import Completion
+from berth.core.background import BackgroundTasks
 from berth.core.errors import StorageError
 
 
@@ -24,8 +24,8 @@ async def test_work_goes_on_without_its_caller(error: Exception | None, is_told:
         if error is not None:
             raise error
 
-    completion = Completion()
-    caller = asyncio.ensure_future(completion.of(work()))
+    background = BackgroundTasks()
+    caller = asyncio.ensure_future(background.finish(work()))
     await begun.wait()
     caller.cancel()
     await asyncio.wait([caller])

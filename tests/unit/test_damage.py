@@ -15,7 +15,7 @@ from berth.core.caller import Caller
 from berth.core.errors import NotFoundError, StorageError
 from berth.core.hosted.files import HostedFiles
 from berth.core.hosted.sweeper import Sweeper
-from berth.core.ports.file_store import StoredFile
+from berth.core.ports.file_store import FileRecord
 from berth.v1.file_service_pb2 import DeleteFileRequest, RetrieveFileContentRequest
 from fakes import SequentialIds
 from keeping import Kept, hosted_both
@@ -51,14 +51,14 @@ async def test_what_goes_with_its_file_is_not_damaged(kept: Kept) -> None:
             told.append(blob)
             return await super().note_damage(blob)
 
-        async def get(self, tenant: str, file_id: str) -> StoredFile:
+        async def get(self, tenant: str, file_id: str) -> FileRecord:
             found = await super().get(tenant, file_id)
             await kept.files.delete_file(OURS, DeleteFileRequest(file_id=file_id))
             return found
 
     file = await uploaded(kept.files)
     _, late = hosted_both(
-        kept.store, Late(kept.database, now=kept.clock), kept.blobs, clock=kept.clock, tell_damage=pytest.fail
+        kept.store, Late(kept.database, now=kept.clock), kept.blobs, clock=kept.clock, report_damage=pytest.fail
     )
     with pytest.raises(NotFoundError, match="deleted meanwhile"):
         await content(late, file)
@@ -96,7 +96,7 @@ async def test_replicas_tell_and_mend_once(kept: Kept) -> None:
                 SqlFiles(each, now=kept.clock),
                 kept.blobs,
                 clock=kept.clock,
-                tell_damage=told.append,
+                report_damage=told.append,
                 ids=ids,
             )[1]
             for each in (kept.database, database)

@@ -3,7 +3,7 @@
 import pytest
 
 from berth.core.errors import InvalidRequestError, PermissionDeniedError
-from berth.core.ports.file_store import StoredFile
+from berth.core.ports.file_store import FileRecord
 from berth.core.routing.file_references import FileReferences
 from berth.v1.file_pb2 import File
 from berth.v1.provider_pb2 import Provider
@@ -22,7 +22,7 @@ async def references(provider: Provider = OPENAI) -> FileReferences:
         ("theirs", "file-3", OPENAI),
     ):
         file = File(id=file_id, object="file", purpose="batch")
-        await store.add(StoredFile(file, tenant, owner, key=f"key of {file_id}"), quotas=ROOMY)
+        await store.add(FileRecord(file, tenant, owner, key=f"key of {file_id}"), quotas=ROOMY)
     return FileReferences(store, provider)
 
 

@@ -8,7 +8,7 @@ import pytest
 from berth.core.caller import Caller
 from berth.core.errors import InvalidRequestError, NotFoundError, StorageError
 from berth.core.hosted.containers import HostedBackend
-from berth.core.ports.stores import UNLIMITED, ContainerRecord, FileRecord, Quotas
+from berth.core.ports.container_store import UNLIMITED, ContainerFileRecord, ContainerRecord, Quotas
 from berth.v1.container_file_service_pb2 import (
     DeleteContainerFileRequest,
     ListContainerFilesRequest,
@@ -51,13 +51,13 @@ class SlowStore(MemoryStore):
         record: ContainerRecord,
         *,
         domain_secrets: Sequence[DomainSecret] = (),
-        copies: Sequence[FileRecord] = (),
+        copies: Sequence[ContainerFileRecord] = (),
         quotas: Quotas = UNLIMITED,
     ) -> None:
         await self._wait()
         await super().add_container(record, domain_secrets=domain_secrets, copies=copies, quotas=quotas)
 
-    async def add_file(self, tenant: str, record: FileRecord, *, quotas: Quotas) -> str:
+    async def add_file(self, tenant: str, record: ContainerFileRecord, *, quotas: Quotas) -> str:
         await self._wait()
         return await super().add_file(tenant, record, quotas=quotas)
 

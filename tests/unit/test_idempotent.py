@@ -18,11 +18,11 @@ from berth.core.errors import (
     UpstreamError,
     UpstreamTimeoutError,
 )
-from berth.core.idempotency.records import LEASE_SECONDS
+from berth.core.idempotency.leases import LEASE_SECONDS
 from berth.v1.container_pb2 import Container
 from berth.v1.container_service_pb2 import CreateContainerRequest, DeleteContainerRequest
 from keeping import Kept, Left
-from once import BOX, KEEP_SECONDS, KEYED, Troubled, claims_of, once, upload, with_key
+from once import BOX, KEEP_SECONDS, KEYED, Troubled, once, records_of, upload, with_key
 from serving import eventually
 from subjects import OLLAMA, refused
 
@@ -160,11 +160,11 @@ async def test_a_lease_is_renewed_while_work_goes_on(kept: Kept, troubled: Troub
     async def sleep(_: float) -> None:
         await ticks.get()
 
-    claims = claims_of(kept)
-    claims._sleep = sleep
+    leases = records_of(kept)
+    leases._sleep = sleep
     troubled.go.clear()
     backend = once(kept, troubled)
-    backend._once.claims = claims
+    backend._protocol._leases = leases
     work = asyncio.create_task(backend.create_container(KEYED, BOX))
     await eventually(lambda: bool(troubled.begun))
     kept.clock.advance(LEASE_SECONDS - 1)

@@ -11,9 +11,11 @@ from berth.core.errors import (
     StorageError,
     UpstreamError,
 )
-from berth.core.idempotency.records import LEASE_SECONDS, Slot, hash_of
+from berth.core.idempotency.fingerprints import hash_of
+from berth.core.idempotency.leases import LEASE_SECONDS
+from berth.core.ports.idempotency_store import Slot
 from keeping import Kept, Left
-from once import BOX, KEYED, Died, Troubled, claims_of, once
+from once import BOX, KEYED, Died, Troubled, once, records_of
 from serving import eventually
 from subjects import refused
 
@@ -110,8 +112,8 @@ async def test_a_process_that_only_slept_cannot_make_a_second_one(kept: Kept, tr
 async def test_one_of_two_takes_over(kept: Kept) -> None:
     """Two processes that find the same lapsed claim do not both get it."""
     store, slot = SqlIdempotency(kept.database), Slot("ours", hash_of("key"))
-    claim = claims_of(kept, "dead").new("container_create", b"f")
-    assert await store.claim(slot, claim, now=kept.clock()) is None
+    record = records_of(kept, "dead").new_record("container_create", b"f")
+    assert await store.acquire(slot, record, now=kept.clock()) is None
     until = kept.clock() + 2 * LEASE_SECONDS
-    took = [await store.take_over(slot, claim, owner=owner, lease_until=until) for owner in ("p", "q")]
+    took = [await store.take_over(slot, record, owner=owner, lease_until=until) for owner in ("p", "q")]
     assert took == [True, False]

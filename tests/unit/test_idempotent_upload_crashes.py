@@ -11,11 +11,13 @@ from berth.adapters.sql.idempotency import SqlIdempotency
 from berth.core.caller import Caller
 from berth.core.errors import BerthError
 from berth.core.idempotency.backend import IdempotentBackend, IdempotentFiles
-from berth.core.idempotency.records import LEASE_SECONDS, Slot, hash_of
+from berth.core.idempotency.fingerprints import hash_of
+from berth.core.idempotency.leases import LEASE_SECONDS
+from berth.core.ports.idempotency_store import Slot
 from berth.v1.container_file_pb2 import ContainerFile
 from berth.v1.file_pb2 import File, FileExpiresAfter
 from keeping import Kept
-from once import BOX, KEYED, READ, STORED, Died, Dying, DyingFiles, claims_of
+from once import BOX, KEYED, READ, STORED, Died, Dying, DyingFiles, records_of
 from serving import eventually
 from subjects import OLLAMA, refused
 from uploading import GivenFile, GivenUpload, stalled
@@ -31,15 +33,15 @@ class Place:
     def __init__(self, kept: Kept, given: Given) -> None:
         self.kept = kept
         self.given = given
-        self.claims = {name: claims_of(kept, name) for name in ("p", "dead")}
+        self.leases = {name: records_of(kept, name) for name in ("p", "dead")}
 
     async def store(self, upload: Given, *, process: str = "p", dies: str | None = None) -> ContainerFile | File:
         """Upload with the key, in a process that may die."""
-        claims, kept = self.claims[process], self.kept
+        leases, kept = self.leases[process], self.kept
         if isinstance(upload, GivenFile):
-            files = IdempotentFiles(DyingFiles(kept.files, dies), claims, resumes=True)
+            files = IdempotentFiles(DyingFiles(kept.files, dies), leases, resumes=True)
             return await files.create_file(KEYED, upload)
-        backend = IdempotentBackend(Dying(kept.backend, dies), claims, resumes=True)
+        backend = IdempotentBackend(Dying(kept.backend, dies), leases, resumes=True)
         return await backend.create_container_file(KEYED, upload)
 
     async def dies(self, when: str) -> None:
@@ -160,7 +162,7 @@ async def test_a_lease_is_renewed_while_an_upload_is_compared(kept: Kept, opened
     async def sleep(_: float) -> None:
         await ticks.get()
 
-    place.claims["p"]._sleep = sleep
+    place.leases["p"]._sleep = sleep
     reading = asyncio.create_task(place.store(slow))
     await begun.wait()
     kept.clock.advance(LEASE_SECONDS - 1)
@@ -191,8 +193,8 @@ async def test_a_process_that_only_slept_stores_nothing_more(kept: Kept, opened:
 async def test_an_upload_that_was_never_read_whole_made_nothing(kept: Kept, opened: Opened) -> None:
     """A claim in which nothing is noted is as good as none when its lease has lapsed, for any request."""
     place = await opened(kept)
-    store, claim = SqlIdempotency(kept.database), place.claims["dead"].new("file_create PROVIDER_GROQ", None)
-    assert await store.claim(Slot("ours", hash_of("key")), claim, now=kept.clock()) is None
+    store, record = SqlIdempotency(kept.database), place.leases["dead"].new_record("file_create PROVIDER_GROQ", None)
+    assert await store.acquire(Slot("ours", hash_of("key")), record, now=kept.clock()) is None
     kept.clock.advance(LEASE_SECONDS)
     assert not (await place.store(replace(place.given))).extra_fields.idempotent_replayed
     await place.is_told()

@@ -7,12 +7,15 @@ import pytest
 
 from berth.adapters.sql.idempotency import SqlIdempotency
 from berth.adapters.upstream.files import PassthroughFiles
+from berth.core.background import BackgroundTasks
 from berth.core.idempotency.backend import IdempotentBackend, IdempotentFiles
-from berth.core.idempotency.records import LEASE_SECONDS, Slot, hash_of
+from berth.core.idempotency.fingerprints import hash_of
+from berth.core.idempotency.leases import LEASE_SECONDS
+from berth.core.ports.idempotency_store import Slot
 from berth.v1.container_service_pb2 import CreateContainerRequest
 from berth.v1.provider_pb2 import Provider
 from keeping import Kept
-from once import KEYED, READ, STORED, Died, Dying, DyingFiles, claims_of
+from once import KEYED, READ, STORED, Died, Dying, DyingFiles, records_of
 from providing import FILE, MAIN, Passed, Provided, answer, passing
 from subjects import OURS, refused
 from uploading import GivenFile, GivenUpload, stalled
@@ -35,7 +38,7 @@ async def passed(provider: Provided) -> AsyncIterator[Passed]:
 
 
 def process(kept: Kept, passed: Passed, name: str, *, resumes: bool, dies: str | None = None) -> IdempotentBackend:
-    return IdempotentBackend(Dying(passed.backend, dies), claims_of(kept, name), resumes=resumes)
+    return IdempotentBackend(Dying(passed.backend, dies), records_of(kept, name), resumes=resumes)
 
 
 @either
@@ -43,8 +46,11 @@ async def test_what_was_never_read_whole_is_sent(
     kept: Kept, provider: Provided, passed: Passed, *, resumes: bool
 ) -> None:
     """A provider cannot have had all of it: nobody needs to be told that nobody can tell."""
-    store, claim = SqlIdempotency(kept.database), claims_of(kept, "dead").new("container_file_create cntr_1", None)
-    assert await store.claim(Slot("ours", hash_of("key")), claim, now=kept.clock()) is None
+    store, record = (
+        SqlIdempotency(kept.database),
+        records_of(kept, "dead").new_record("container_file_create cntr_1", None),
+    )
+    assert await store.acquire(Slot("ours", hash_of("key")), record, now=kept.clock()) is None
     kept.clock.advance(LEASE_SECONDS)
     backend = process(kept, passed, "p", resumes=resumes)
     for is_replayed in (False, True):
@@ -80,7 +86,7 @@ async def test_what_may_have_been_sent_whole_is_sent_again_for_its_request_alone
 async def test_a_process_that_only_slept_sends_no_second_one(
     kept: Kept, provider: Provided, passed: Passed, *, resumes: bool
 ) -> None:
-    """Should an upload go on after all when another process has its claim, the provider never gets its end."""
+    """Should an upload go on after all when another process has its record, the provider never gets its end."""
     slow, begun, go = stalled(UPLOAD)
     sleeping = asyncio.create_task(process(kept, passed, "slow", resumes=resumes).create_container_file(KEYED, slow))
     await begun.wait()
@@ -97,11 +103,11 @@ async def test_a_file_in_no_container_is_told_to_its_request_alone(
 ) -> None:
     """Its row has the mark, which other bytes, or another purpose, do not get the answer of."""
     provider.answers(answer(TENANT_FILE))
-    files = PassthroughFiles(passed.backend._account, store=kept.file_store)
-    dead = IdempotentFiles(DyingFiles(files, STORED), claims_of(kept, "dead"), resumes=resumes)
+    files = PassthroughFiles(passed.backend._account, store=kept.file_store, background=BackgroundTasks())
+    dead = IdempotentFiles(DyingFiles(files, STORED), records_of(kept, "dead"), resumes=resumes)
     with pytest.raises(Died):
         await dead.create_file(KEYED, GivenFile(OPENAI))
-    live = IdempotentFiles(files, claims_of(kept), resumes=resumes)
+    live = IdempotentFiles(files, records_of(kept), resumes=resumes)
     for other in (GivenFile(OPENAI, (b"other",)), GivenFile(OPENAI, purpose="evals")):
         assert (await refused(live.create_file(KEYED, other))).code == "idempotency_key_reused"
     assert (await live.create_file(KEYED, GivenFile(OPENAI))).extra_fields.idempotent_replayed

@@ -3,8 +3,8 @@
 import pytest
 
 from berth.core.errors import InvalidRequestError
-from berth.core.pagination import paging
-from berth.core.ports.stores import Paging
+from berth.core.pagination import read_pagination
+from berth.core.ports.pages import Pagination
 from berth.v1.container_file_service_pb2 import ListContainerFilesRequest
 from berth.v1.container_service_pb2 import ListContainersRequest
 
@@ -12,15 +12,15 @@ from berth.v1.container_service_pb2 import ListContainersRequest
 @pytest.mark.parametrize("kind", [ListContainersRequest, ListContainerFilesRequest])
 def test_the_default_is_the_newest_twenty(kind: type[ListContainersRequest | ListContainerFilesRequest]) -> None:
     """Who asks for nothing gets 20, newest first, from the beginning."""
-    assert paging(kind()) == Paging(limit=20, after=None, descending=True)
+    assert read_pagination(kind()) == Pagination(limit=20, after=None, descending=True)
 
 
 @pytest.mark.parametrize("limit", [1, 100])
 def test_what_is_asked_for_is_taken(limit: int) -> None:
     """1 and 100 are allowed, and so are both orders."""
     request = ListContainersRequest(limit=limit, after="cntr_1", order="asc")
-    assert paging(request) == Paging(limit=limit, after="cntr_1", descending=False)
-    assert paging(ListContainersRequest(order="desc")).descending
+    assert read_pagination(request) == Pagination(limit=limit, after="cntr_1", descending=False)
+    assert read_pagination(ListContainersRequest(order="desc")).descending
 
 
 @pytest.mark.parametrize(
@@ -36,5 +36,5 @@ def test_what_is_asked_for_is_taken(limit: int) -> None:
 def test_what_cannot_be_is_refused(request_: ListContainersRequest, param: str, code: str) -> None:
     """A limit out of range, or an order that is none, names the parameter."""
     with pytest.raises(InvalidRequestError) as caught:
-        paging(request_)
+        read_pagination(request_)
     assert (caught.value.param, caught.value.code) == (param, code)

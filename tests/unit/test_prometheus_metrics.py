@@ -39,7 +39,7 @@ def test_calls_are_counted_by_type_provider_and_status() -> None:
 def test_what_happens_upstream_is_counted() -> None:
     """Attempts are counted by status, keys that are put aside by name, the cache by what it had."""
     metrics = PrometheusMetrics()
-    metrics.attempt_ended("azure", status=0, seconds=5)
+    metrics.try_ended("azure", status=0, seconds=5)
     metrics.key_put_aside("azure", key="main")
     metrics.cache_asked("azure", hit=True)
     metrics.cache_asked("azure", hit=False)

@@ -23,8 +23,8 @@ OPENAI, COHERE, GROQ = Provider.PROVIDER_OPENAI, Provider.PROVIDER_COHERE, Provi
 OLLAMA = Provider.PROVIDER_OLLAMA
 NONE = Provider.PROVIDER_UNSPECIFIED
 ANYONE = Caller("ours", "first")
-COHERES, KEEPER = UnsupportedBackend(COHERE), UnsupportedBackend(GROQ)
-ROUTER = Router({COHERE: COHERES}, keeper=KEEPER, store=MemoryStore())
+COHERES, HOSTED = UnsupportedBackend(COHERE), UnsupportedBackend(GROQ)
+ROUTER = Router({COHERE: COHERES}, hosted=HOSTED, store=MemoryStore())
 
 
 class CountingStore(MemoryStore):
@@ -50,12 +50,12 @@ def test_there_are_23_providers_with_short_names() -> None:
 def test_the_named_provider_answers() -> None:
     """A request that names a provider goes to its backend; one that names none to the keeper."""
     assert ROUTER.backend(ANYONE, COHERE) is COHERES
-    assert ROUTER.backend(ANYONE, NONE) is KEEPER
+    assert ROUTER.backend(ANYONE, NONE) is HOSTED
 
 
 def test_a_new_container_needs_a_provider() -> None:
     """The named provider comes before the default one; without either the request is refused."""
-    with_default = Router({}, keeper=KEEPER, store=MemoryStore(), default_provider=GROQ)
+    with_default = Router({}, hosted=HOSTED, store=MemoryStore(), default_provider=GROQ)
     assert with_default.provider_for_new(NONE) == GROQ
     assert with_default.provider_for_new(COHERE) == COHERE
     with pytest.raises(InvalidRequestError, match=r"^provider is required$") as caught:
@@ -95,8 +95,8 @@ async def test_a_container_leads_to_its_backend() -> None:
     store = MemoryStore()
     await store.add_container(container("box", provider=GROQ))
     other, own = (hosted(store, MemoryBlobs(), clock=FixedClock()) for _ in range(2))
-    router = Router({OLLAMA: other, GROQ: own}, keeper=other, store=store)
-    found = [await router.backend_of(ANYONE, provider, thing_id="box") for provider in (NONE, GROQ)]
+    router = Router({OLLAMA: other, GROQ: own}, hosted=other, store=store)
+    found = [await router.backend_of(ANYONE, provider, resource_id="box") for provider in (NONE, GROQ)]
     assert found == [(GROQ, own)] * 2
     for caller, provider, container_id, kind in (
         (ANYONE, NONE, "", InvalidRequestError),
@@ -107,41 +107,41 @@ async def test_a_container_leads_to_its_backend() -> None:
         (Caller("theirs", "second"), GROQ, "box", NotFoundError),
     ):
         with pytest.raises(kind):
-            await router.backend_of(caller, provider, thing_id=container_id)
+            await router.backend_of(caller, provider, resource_id=container_id)
 
 
 async def test_the_provider_of_a_container_is_looked_up_once() -> None:
     """It never changes; what is remembered is bounded, and what is not there is not remembered."""
     store = CountingStore()
     own = hosted(store, MemoryBlobs(), clock=FixedClock())
-    router = Router({GROQ: own}, keeper=own, store=store)
+    router = Router({GROQ: own}, hosted=own, store=store)
     with pytest.raises(NotFoundError):
-        await router.backend_of(ANYONE, NONE, thing_id="box")
+        await router.backend_of(ANYONE, NONE, resource_id="box")
     await store.add_container(container("box", provider=GROQ))
     for _ in range(3):
-        assert await router.backend_of(ANYONE, NONE, thing_id="box") == (GROQ, own)
+        assert await router.backend_of(ANYONE, NONE, resource_id="box") == (GROQ, own)
     assert store.looked_up == 2
     for number in range(MAX_REMEMBERED):
         await store.add_container(container(f"c{number}", provider=GROQ))
-        await router.backend_of(ANYONE, NONE, thing_id=f"c{number}")
+        await router.backend_of(ANYONE, NONE, resource_id=f"c{number}")
     assert len(router._owned) == MAX_REMEMBERED == 10_000
-    await router.backend_of(ANYONE, NONE, thing_id="box")
+    await router.backend_of(ANYONE, NONE, resource_id="box")
     assert store.looked_up == 3 + MAX_REMEMBERED
 
 
 async def test_a_provider_without_containers_answers_by_itself() -> None:
     """Where it is named, whatever the container's id: it has no such operation, which is worth more than a 404."""
-    assert await ROUTER.backend_of(ANYONE, COHERE, thing_id="box") == (COHERE, COHERES)
+    assert await ROUTER.backend_of(ANYONE, COHERE, resource_id="box") == (COHERE, COHERES)
 
 
 async def test_a_providers_key_is_good_for_that_provider_alone() -> None:
     """It works where its provider is named and takes such keys, and lets nobody in elsewhere."""
     direct = Caller("direct-1", "direct", direct_key="sk-proj-1")
-    router = Router({COHERE: COHERES, GROQ: KEEPER}, keeper=KEEPER, store=MemoryStore(), direct=frozenset({COHERE}))
+    router = Router({COHERE: COHERES, GROQ: HOSTED}, hosted=HOSTED, store=MemoryStore(), direct=frozenset({COHERE}))
     assert router.backend(direct, COHERE) is COHERES
     for provider in (GROQ, NONE):
         with pytest.raises(AuthenticationError) as caught:
             router.backend(direct, provider)
         assert caught.value.code == "virtual_key_not_found"
     with pytest.raises(AuthenticationError):
-        await router.backend_of(direct, NONE, thing_id="box")
+        await router.backend_of(direct, NONE, resource_id="box")

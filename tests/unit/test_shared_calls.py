@@ -1,10 +1,10 @@
-"""SharedCalls: who shares a call, and when there is a new one."""
+"""SingleFlight: who shares a call, and when there is a new one."""
 
 import asyncio
 
 import pytest
 
-from berth.core.caching.single_flight import SharedCalls
+from berth.core.caching.single_flight import SingleFlight
 from berth.core.errors import UpstreamError
 
 
@@ -12,7 +12,7 @@ class Calls:
     """Calls that wait for `go`; what was abandoned waits for `closed` before it is over."""
 
     def __init__(self) -> None:
-        self.shared: SharedCalls[str, int] = SharedCalls()
+        self.shared: SingleFlight[str, int] = SingleFlight()
         self.go, self.closed = asyncio.Event(), asyncio.Event()
         self.begun = self.abandoned = 0
 

@@ -6,17 +6,17 @@ from pathlib import Path
 
 from berth.adapters.sql.database import SqlDatabase
 from berth.adapters.sql.files import SqlFiles
-from berth.core.ports.file_store import StoredFile
-from berth.core.ports.stores import Paging
+from berth.core.ports.file_store import FileRecord
+from berth.core.ports.pages import Pagination
 from berth.v1.file_pb2 import File
 from records import OLLAMA, ROOMY
 
 
-def stored(number: int) -> StoredFile:
+def stored(number: int) -> FileRecord:
     file = File(
         id=f"f{number}", object="file", bytes=1, created_at=1, filename="a", purpose="batch", status="processed"
     )
-    return StoredFile(file, "ours", OLLAMA, "text/plain", sha256="same", blob="aa/same")
+    return FileRecord(file, "ours", OLLAMA, "text/plain", sha256="same", blob="aa/same")
 
 
 async def test_others_have_their_turn_while_a_long_page_is_read(tmp_path: Path) -> None:
@@ -24,7 +24,7 @@ async def test_others_have_their_turn_while_a_long_page_is_read(tmp_path: Path) 
     with closing(SqlDatabase.open(f"sqlite:///{tmp_path}/berth.db")) as database:
         files = SqlFiles(database)
         await asyncio.gather(*(files.add(stored(number), quotas=ROOMY) for number in range(1_000)))
-        listing = asyncio.ensure_future(files.list("ours", Paging(limit=1_000, descending=False)))
+        listing = asyncio.ensure_future(files.list("ours", Pagination(limit=1_000, descending=False)))
         turns = 0
         while not listing.done():
             await asyncio.sleep(0)

@@ -18,7 +18,7 @@ from berth.adapters.sql.containers import SqlStore
 from berth.adapters.sql.database import SqlDatabase
 from berth.adapters.sql.pages import containers_query, files_query
 from berth.core.errors import InvalidRequestError, StorageError
-from berth.core.ports.stores import Paging
+from berth.core.ports.pages import Pagination
 from berth.v1.container_service_pb2 import DomainSecret
 from fakes import FixedClock
 from records import ROOMY, container, file
@@ -194,7 +194,7 @@ async def test_a_failed_write_takes_back_its_own_changes_only(store: SqlStore, d
     attempts.append(store.add_container(container("c2")))
     outcomes = await asyncio.gather(*attempts, return_exceptions=True)
     assert [type(outcome) for outcome in outcomes] == [type(None), ZeroDivisionError, type(None)]
-    page = await store.list_containers("ours", Paging(limit=9))
+    page = await store.list_containers("ours", Pagination(limit=9))
     assert [record.container.id for record in page.data] == ["c2", "c1"]
 
 
@@ -251,7 +251,7 @@ async def test_a_closed_store_says_so(store: SqlStore, database: SqlDatabase) ->
         with pytest.raises(StorageError):
             await attempt
     with pytest.raises(StorageError):
-        await store.list_containers("ours", Paging(limit=1))
+        await store.list_containers("ours", Pagination(limit=1))
 
 
 def test_a_file_that_is_no_database_is_refused(path: Path) -> None:

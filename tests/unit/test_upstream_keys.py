@@ -183,7 +183,7 @@ async def test_azure_is_asked_its_own_way() -> None:
             provider.port,
             MAIN,
             provider=Provider.PROVIDER_AZURE,
-            flavor=AZURE,
+            dialect=AZURE,
             api_version="preview",
             base_url=f"http://127.0.0.1:{provider.port}/",
         ) as passed,

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from berth.core.errors import NotFoundError, StorageError
-from berth.core.ports.stores import ID_TAKEN
+from berth.core.ports.container_store import ID_TAKEN
 from berth.v1.container_file_service_pb2 import ListContainerFilesRequest, RetrieveContainerFileRequest
 from berth.v1.container_pb2 import CONTAINER_STATUS_EXPIRED, CONTAINER_STATUS_RUNNING
 from berth.v1.container_service_pb2 import (

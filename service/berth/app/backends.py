@@ -1,4 +1,4 @@
-"""The part of the composition that stands behind the handlers: stores, the backend of each provider, the router."""
+"""Builds the stores, the backend of each provider, and the routers that choose between them."""
 
 import secrets
 import time
@@ -20,33 +20,35 @@ from berth.adapters.upstream.files import PassthroughFiles
 from berth.adapters.upstream.settings import AZURE, OPENAI, UpstreamKey, UpstreamSettings
 from berth.config import Config
 from berth.config.model import ProviderSettings
-from berth.core.background import Completion
+from berth.core.background import BackgroundTasks
 from berth.core.caching.backend import CachedBackend
 from berth.core.errors import StorageError
 from berth.core.hosted.container_rules import HostedLimits
 from berth.core.hosted.containers import HostedBackend
-from berth.core.hosted.content import Stowage
+from berth.core.hosted.content import ContentStore
 from berth.core.hosted.files import HostedFiles
 from berth.core.hosted.sweeper import Sweeper
 from berth.core.idempotency.backend import IdempotentBackend, IdempotentFiles
-from berth.core.idempotency.leases import Claims
+from berth.core.idempotency.leases import Leases
 from berth.core.ports.backend import Backend
+from berth.core.ports.container_store import Quotas
 from berth.core.ports.file_backend import FileBackend
 from berth.core.ports.metrics import Metrics
-from berth.core.ports.stores import Quotas
 from berth.core.providers import PROVIDERS
-from berth.core.routing.file_ownership import FileCatalogue
+from berth.core.routing.file_ownership import FileOwnership
 from berth.core.routing.file_references import FileReferences
 from berth.core.routing.router import Router
 from berth.core.routing.unsupported import UnsupportedBackend
 from berth.launch.refusal import StartError
 from berth.v1.provider_pb2 import Provider
 
-_FLAVORS = {"openai": OPENAI, "azure": AZURE}
+DRAIN_SECONDS = 10.0
+"""How long the stop waits for work that outlived its call."""
+_DIALECTS = {"openai": OPENAI, "azure": AZURE}
 
 
 class Backends(NamedTuple):
-    """What picks the backend of containers, and that of files, and what sweeps behind the hosted ones."""
+    """The routers of containers and of files, and the sweeper of the hosted ones."""
 
     containers: Router[Backend]
     files: Router[FileBackend]
@@ -64,25 +66,32 @@ def open_database(config: Config, stack: AsyncExitStack) -> SqlDatabase:
 def build_backends(
     config: Config, stack: AsyncExitStack, *, database: SqlDatabase, log: FilteringBoundLogger, metrics: Metrics
 ) -> Backends:
-    """Open the blob store, make a backend for each provider that is configured, and close all with `stack`."""
+    """Open the blob store, build a backend for each provider that is configured, and close all with `stack`."""
     store, file_store = SqlStore(database), SqlFiles(database)
-    claims = Claims(SqlIdempotency(database), keep_seconds=config.idempotency.hours * 3600, now=now, new_id=new_id)
+    background = BackgroundTasks()
+    leases = Leases(
+        SqlIdempotency(database),
+        keep_seconds=config.idempotency.hours * 3600,
+        now=now,
+        new_id=new_id,
+        background=background,
+    )
     blobs = _open_blobs(config, stack)
-    hosted, hosted_files = _hosted(config, store, file_store, blobs=blobs, log=log)
-    keeper = IdempotentBackend(hosted, claims, resumes=True)
-    file_keeper = IdempotentFiles(hosted_files, claims, resumes=True)
-    backends, files = _passed_through(config, stack, database=database, claims=claims, log=log, metrics=metrics)
+    hosted, hosted_files = _hosted(config, store, file_store, blobs=blobs, leases=leases, log=log)
+    backends, files = _passed_through(config, stack, database=database, leases=leases, log=log, metrics=metrics)
+    stack.push_async_callback(background.drain, DRAIN_SECONDS)
     direct = frozenset(backends) if config.auth.allow_direct_keys else frozenset()
     for name, provider in PROVIDERS.items():
         kind = config.backend_of(name)
         if kind == "hosted":
-            backends[provider], files[provider] = keeper, file_keeper
+            backends[provider], files[provider] = hosted, hosted_files
         elif kind == "unsupported":
-            backends[provider] = files[provider] = UnsupportedBackend(provider)
+            unsupported = UnsupportedBackend(provider)
+            backends[provider], files[provider] = unsupported, unsupported
     default = PROVIDERS[config.default_provider] if config.default_provider else Provider.PROVIDER_UNSPECIFIED
     return Backends(
-        Router(backends, keeper=keeper, store=store, direct=direct, default_provider=default),
-        Router(files, keeper=file_keeper, store=file_store, noun="file", direct=direct, default_provider=default),
+        Router(backends, hosted=hosted, store=store, direct=direct, default_provider=default),
+        Router(files, hosted=hosted_files, store=file_store, resource="file", direct=direct, default_provider=default),
         Sweeper(store, file_store, blobs, retention_seconds=config.hosted.retention_hours * 3600),
     )
 
@@ -92,7 +101,7 @@ def _passed_through(
     stack: AsyncExitStack,
     *,
     database: SqlDatabase,
-    claims: Claims,
+    leases: Leases,
     log: FilteringBoundLogger,
     metrics: Metrics,
 ) -> tuple[dict[Provider, Backend], dict[Provider, FileBackend]]:
@@ -106,7 +115,9 @@ def _passed_through(
         account = UpstreamAccount(_upstream(settings), provider=provider, now=now, log=log, metrics=metrics)
         stack.push_async_callback(account.close)
         references = FileReferences(file_store, provider)
-        passthrough = PassthroughBackend(account, store=store, files=references, now=now, log=log)
+        passthrough = PassthroughBackend(
+            account, store=store, files=references, now=now, log=log, background=leases.background
+        )
         cached = CachedBackend(
             passthrough,
             cache,
@@ -116,15 +127,17 @@ def _passed_through(
             now=now,
             new_id=new_id,
         )
-        backends[provider] = IdempotentBackend(cached, claims, resumes=resumes)
-        files[provider] = IdempotentFiles(PassthroughFiles(account, store=file_store), claims, resumes=resumes)
+        backends[provider] = IdempotentBackend(cached, leases, resumes=resumes)
+        files[provider] = IdempotentFiles(
+            PassthroughFiles(account, store=file_store, background=leases.background), leases, resumes=resumes
+        )
     return backends, files
 
 
 def _upstream(settings: ProviderSettings) -> UpstreamSettings:
     return UpstreamSettings(
         base_url=settings.url(),
-        flavor=_FLAVORS[settings.backend],
+        dialect=_DIALECTS[settings.backend],
         keys=tuple(
             UpstreamKey(key.name, key.value.get_secret_value(), weight=key.weight, max_in_flight=key.max_in_flight)
             for key in settings.keys or ()
@@ -147,41 +160,39 @@ def _open_blobs(config: Config, stack: AsyncExitStack) -> FileBlobs:
 
 
 def _hosted(
-    config: Config, store: SqlStore, files: SqlFiles, *, blobs: FileBlobs, log: FilteringBoundLogger
-) -> tuple[HostedBackend, HostedFiles]:
+    config: Config,
+    store: SqlStore,
+    file_store: SqlFiles,
+    *,
+    blobs: FileBlobs,
+    leases: Leases,
+    log: FilteringBoundLogger,
+) -> tuple[Backend, FileBackend]:
+    """Return the hosted backends of containers and files, which create with an idempotency key once."""
     limits = HostedLimits(
         default_minutes=config.hosted.default_minutes,
         max_minutes=config.hosted.max_minutes,
         max_file_bytes=config.hosted.max_file_bytes,
         quotas=Quotas(config.hosted.max_container_bytes, config.hosted.max_tenant_bytes),
     )
-    completion = Completion()
-    stowage = Stowage(
+    content = ContentStore(
         blobs,
         max_bytes=limits.max_file_bytes,
         new_id=new_id,
-        completion=completion,
-        tell_damage=lambda blob: log.error("blob.damaged", blob=blob),
+        background=leases.background,
+        report_damage=lambda blob: log.error("blob.damaged", blob=blob),
     )
     containers = HostedBackend(
         store=store,
-        files=FileCatalogue(files),
-        blobs=blobs,
-        stowage=stowage,
+        files=FileOwnership(file_store),
+        content=content,
         limits=limits,
         now=now,
         new_id=new_id,
-        completion=completion,
+        background=leases.background,
     )
-    return containers, HostedFiles(
-        store=files,
-        blobs=blobs,
-        stowage=stowage,
-        quotas=limits.quotas,
-        now=now,
-        new_id=new_id,
-        completion=completion,
-    )
+    files = HostedFiles(store=file_store, content=content, quotas=limits.quotas, now=now, new_id=new_id)
+    return IdempotentBackend(containers, leases, resumes=True), IdempotentFiles(files, leases, resumes=True)
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from berth.app.credentials import build_credentials, reload_credentials
 from berth.app.listeners import GRACE_SECONDS, Listeners
 from berth.config import Config
 from berth.core.auth.credentials import Credentials
-from berth.core.auth.login_throttle import FailedAttempts
+from berth.core.auth.login_throttle import LoginThrottle
 from berth.core.auth.rate_limits import Gate, Limiter
 from berth.core.errors import StorageError
 from berth.core.hosted.sweeper import Sweeper
@@ -83,7 +83,7 @@ async def run(
         backends = build_backends(config, stack, database=database, log=log, metrics=metrics)
         credentials = build_credentials(config, database, first_key=key, now=now)
         _on_hangup(lambda: reload_credentials(credentials, reload, first_key=key, log=log), stack)
-        attempts = FailedAttempts(free=config.auth.free_failures_per_minute, timer=time.monotonic, sleep=asyncio.sleep)
+        attempts = LoginThrottle(free=config.auth.free_failures_per_minute, timer=time.monotonic, sleep=asyncio.sleep)
         limiter = _limiter(config, stack, log)
         server = _server(
             config,
@@ -173,7 +173,7 @@ def _server(
     backends: Backends,
     credentials: Credentials,
     *,
-    attempts: FailedAttempts,
+    attempts: LoginThrottle,
     limiter: Limiter,
     log: FilteringBoundLogger,
     metrics: Metrics,

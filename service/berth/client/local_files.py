@@ -63,7 +63,7 @@ def landing(target: Path, *, force: bool) -> Iterator[BinaryIO]:
         with unfinished.open("xb") as file:
             yield file
         if not force:
-            _claim(target)
+            _record(target)
         unfinished.replace(target)
     except BaseException:
         unfinished.unlink(missing_ok=True)
@@ -77,7 +77,7 @@ def _require_place(target: Path, *, force: bool) -> None:
         raise _taken(target)
 
 
-def _claim(target: Path) -> None:
+def _record(target: Path) -> None:
     """Make sure that what is replaced is our own: somebody else may have come since."""
     try:
         target.open("xb").close()

@@ -30,7 +30,7 @@ from berth.launch.address import Address
 MIN_JSON_BYTES, MAX_JSON_BYTES = 65_536, 1_073_741_824
 OPENAI_URL = "https://api.openai.com/v1"
 # They keep containers of their own, so nobody who names them is given a hosted one unasked.
-KEEPERS = frozenset({"openai", "azure"})
+PASSTHROUGH_BACKENDS = frozenset({"openai", "azure"})
 
 T = TypeVar("T")
 
@@ -281,7 +281,7 @@ class Config(Section):
         """Return the backend of the provider of that short name; None if nothing says how to reach it."""
         if provider in self.providers:
             return self.providers[provider].backend
-        return None if provider in KEEPERS else "hosted"
+        return None if provider in PASSTHROUGH_BACKENDS else "hosted"
 
     def passed_through(self) -> dict[str, ProviderSettings]:
         """Return the providers that keep containers of their own, by short name.
@@ -289,7 +289,9 @@ class Config(Section):
         OpenAI's is there also where nothing is said of it, without keys: for
         callers who bring one of their own.
         """
-        named = {name: settings for name, settings in self.providers.items() if settings.backend in KEEPERS}
+        named = {
+            name: settings for name, settings in self.providers.items() if settings.backend in PASSTHROUGH_BACKENDS
+        }
         if "openai" not in self.providers and self.auth.allow_direct_keys:
             named["openai"] = ProviderSettings.model_construct(backend="openai", base_url=OPENAI_URL)
         return named

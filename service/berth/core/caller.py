@@ -1,11 +1,11 @@
 """Who is calling, and what they ask for beside the operation itself."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from berth.core.errors import PermissionDeniedError
+from berth.core.errors import BerthError, PermissionDeniedError
 from berth.core.providers import provider_name
-from berth.v1.provider_pb2 import Provider
+from berth.v1.provider_pb2 import PROVIDER_UNSPECIFIED, Provider
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +64,15 @@ class Caller:
     direct_key: str | None = field(default=None, repr=False)
     options: Options = NO_OPTIONS
     limits: Limits = NO_LIMITS
+
+    def require_match(self, provider: Provider, *, named: Provider, not_found: Callable[[], BerthError]) -> None:
+        """Check the `provider` of a resource: it is the one that the request named, if any, and may be used.
+
+        Raises `not_found()` or PermissionDeniedError.
+        """
+        if named not in (provider, PROVIDER_UNSPECIFIED):
+            raise not_found()
+        self.require(provider)
 
     def require(self, provider: Provider) -> None:
         """Raise PermissionDeniedError (`provider_blocked`) unless the caller may use `provider`."""

@@ -146,3 +146,12 @@ def file_damaged() -> StorageError:
     error = StorageError("The file is damaged: it is not what was stored.", code=DAMAGED)
     error.is_final = True
     return error
+
+
+def not_configured(provider: str) -> ProviderNotConfiguredError:
+    """Return the error for a provider, by its short name, that the configuration says nothing about."""
+    message = (
+        f"Provider '{provider}' is not configured. Set providers.{provider}.keys to use your account there, "
+        f"or 'providers.{provider}: {{backend: hosted}}' to have Berth keep its containers."
+    )
+    return ProviderNotConfiguredError(message, param="provider", provider=provider)

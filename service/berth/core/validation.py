@@ -107,3 +107,8 @@ def container_file_not_found(container_id: str, file_id: str) -> NotFoundError:
 def file_not_found(file_id: str) -> NotFoundError:
     """Return the error of a file, in no container, that is absent, or another tenant's."""
     return NotFoundError(f"File {shown(file_id)} not found.", reason="file_not_found")
+
+
+def unknown_file(file_id: str, param: str) -> InvalidRequestError:
+    """Return the error for an id of a file to copy that the caller has no file of."""
+    return invalid(param, f"no file with the id '{file_id[:64]}'")

@@ -2,8 +2,9 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from math import ceil
-from typing import Any, NamedTuple, NoReturn, Protocol
+from typing import Any, NamedTuple, NoReturn, Protocol, TypeVar
 
 import grpc.aio
 from google.protobuf.message import Message
@@ -14,6 +15,7 @@ from berth.core.operations import Operation
 from berth.core.ports.backend import Backend
 from berth.core.ports.file_backend import FileBackend
 from berth.core.providers import PROVIDER_NAMES
+from berth.rpc.metadata import Head
 from berth.rpc.peer import FORWARDED_CERTIFICATE, NO_TRUST, certificate_names, source_of
 from berth.rpc.status import REPLAYED, Refusal
 from berth.v1.provider_pb2 import PROVIDER_UNSPECIFIED, Provider
@@ -22,6 +24,7 @@ HTTP_STATUS = "x-berth-status"
 """Asks Envoy for an HTTP status that gRPC has no word for."""
 Context = grpc.aio.ServicerContext[Any, Any]
 Headers = list[tuple[str, str]]
+T = TypeVar("T")
 
 
 class Method(NamedTuple):
@@ -42,73 +45,65 @@ class NamesProvider(Protocol):
     provider: Provider
 
 
+@dataclass(slots=True)
+class Admitted:
+    """What admission decided: the backend that may answer, and the container that the request names.
+
+    `choose_provider` is set for a new file whose form may name the provider.
+    """
+
+    containers: Backend | None = None
+    files: FileBackend | None = None
+    container_id: str = ""
+    choose_provider: Callable[[Provider], None] | None = None
+
+
+@dataclass(slots=True)
+class Outcome:
+    """How a call ended.
+
+    `status` is that of gRPC; `has_begun` says that a part of a streamed answer was
+    sent; `upstream_milliseconds` is how long a provider took, if one was asked.
+    """
+
+    status: str = "CANCELLED"
+    has_begun: bool = False
+    is_replayed: bool = False
+    upstream_milliseconds: int | None = None
+
+
 class Call:
     """A call that is being answered.
 
-    `request_id`, `credentials`, `options`, `forwarded` (headers of proxies) and
-    `default_provider` come from the request, and of a REST request `is_rest`, `is_head`,
-    `path`, `query`, `conditions` (see `bodies.conditions`) and `content_length`; `trust` is who is
-    believed about `source` and certificates; `identity` from the auth
-    interceptor, `quota` from limits, `backend` and `container_id` from admission;
-    `provider` is the provider in play, as far as it is known; `begun` says that a part of a streamed answer is out;
-    `status` is how the call ended; `upstream_milliseconds` is how long a provider
-    took, if one was asked.
+    `head` and `trust` are set by the request interceptor, `identity` by auth, `quota`
+    by limits and `admitted` by admission. `provider` is the provider in play, as far
+    as it is known.
     """
 
     __slots__ = (
-        "_backend",
-        "_files",
         "_is_settled",
         "_sending",
-        "begun",
-        "conditions",
-        "container_id",
-        "content_length",
+        "admitted",
         "context",
-        "credentials",
-        "default_provider",
-        "forwarded",
+        "head",
         "identity",
-        "is_head",
-        "is_replayed",
-        "is_rest",
         "method",
-        "options",
-        "path",
+        "outcome",
         "provider",
-        "query",
         "quota",
-        "request_id",
-        "status",
         "trust",
-        "upstream_milliseconds",
     )
 
     def __init__(self, context: Context, method: Method) -> None:
         self.context = context
         self.method = method
-        self.request_id = ""
-        self.credentials: Headers = []
-        self.options: dict[str, str] = {}
-        self.conditions: dict[str, str] = {}
-        self.forwarded: dict[str, str] = {}
+        self.head = Head()
         self.trust = NO_TRUST
-        self.is_rest = False
-        self.is_head = False
-        self.path = ""
-        self.content_length: int | None = None
-        self.query = ""
-        self.default_provider: Provider = PROVIDER_UNSPECIFIED
-        self.provider: Provider = PROVIDER_UNSPECIFIED
         self.identity: Caller | None = None
-        self._backend: Backend | None = None
-        self._files: Callable[[Provider], FileBackend] | None = None
-        self.container_id = ""
-        self.status = "CANCELLED"
-        self.begun = False
-        self.is_replayed = False
         self.quota: Quota | None = None
-        self.upstream_milliseconds: int | None = None
+        self.provider: Provider = PROVIDER_UNSPECIFIED
+        self.admitted = Admitted()
+        self.outcome = Outcome()
         self._sending: asyncio.Future[None] | None = None
         self._is_settled = False
 
@@ -122,37 +117,30 @@ class Call:
     @property
     def source(self) -> str:
         """The address that the call comes from."""
-        return source_of(self.context.peer(), self.forwarded, trust=self.trust)
+        return source_of(self.context.peer(), self.head.forwarded, trust=self.trust)
 
     def certificate_names(self) -> list[str]:
         """Return the alternative names in the caller's certificate; none if there is no certificate."""
         peer, handshake = self.context.peer(), self.context.auth_context()
-        forwarded = self.forwarded.get(FORWARDED_CERTIFICATE)
+        forwarded = self.head.forwarded.get(FORWARDED_CERTIFICATE)
         return certificate_names(peer, handshake, forwarded, trust=self.trust)
 
     @property
-    def backend(self) -> Backend:
-        """What answers; known to every handler, since admission comes before it."""
-        if self._backend is None:
-            raise RuntimeError("a handler ran before admission")
-        return self._backend
+    def containers(self) -> Backend:
+        """The backend that answers; known to every handler, since admission comes before it."""
+        return _known(self.admitted.containers)
 
-    @backend.setter
-    def backend(self, backend: Backend) -> None:
-        self._backend = backend
+    @property
+    def files(self) -> FileBackend:
+        """The backend of files that answers; known to every handler, once a new file has its provider."""
+        return _known(self.admitted.files)
 
-    def admit_to_files(self, backend_for: Callable[[Provider], FileBackend]) -> None:
-        """Let the handler come to the backend of files, once it knows the provider."""
-        self._files = backend_for
+    def choose_provider(self, named: Provider) -> None:
+        """Choose the backend of a new file for the provider `named` in its form, or the default one.
 
-    def files(self, provider: Provider = PROVIDER_UNSPECIFIED) -> FileBackend:
-        """Return what answers about files; of a new one, for `provider`, which only its form may tell.
-
-        What it raises is what Router.backend raises.
+        Raises what Router.backend raises.
         """
-        if self._files is None:
-            raise RuntimeError("a handler ran before admission")
-        return self._files(provider)
+        _known(self.admitted.choose_provider)(named)
 
     @property
     def provider_name(self) -> str | None:
@@ -161,12 +149,12 @@ class Call:
 
     def provider_of(self, request: NamesProvider) -> Provider:
         """Return the provider that `request` names; where it names none, the path's own becomes it."""
-        request.provider = self.provider = request.provider or self.default_provider
+        request.provider = self.provider = request.provider or self.head.default_provider
         return self.provider
 
     def headers(self) -> Headers:
         """Return the headers that every answer carries."""
-        return [("x-request-id", self.request_id), *self._facts()]
+        return [("x-request-id", self.head.request_id), *self._facts()]
 
     def attach_headers(self) -> None:
         """Send the headers of a unary answer along with it.
@@ -176,7 +164,7 @@ class Call:
         headers from the status message, which Envoy takes apart (see
         rest/answers.lua) after it has put the request id on by itself.
         """
-        if self.is_rest:
+        if self.head.is_rest:
             self.context.set_details(";".join(f"{name}={value}" for name, value in self._facts()))
         else:
             self.context.set_trailing_metadata(self.headers())
@@ -185,15 +173,15 @@ class Call:
         facts = [("x-bifrost-request-type", self.method.request_type)]
         if self.provider_name:
             facts.append(("x-bifrost-provider", self.provider_name))
-        if self.upstream_milliseconds is not None:
-            facts.append(("x-bifrost-upstream-latency-ms", str(self.upstream_milliseconds)))
-        if self.is_replayed:
+        if self.outcome.upstream_milliseconds is not None:
+            facts.append(("x-bifrost-upstream-latency-ms", str(self.outcome.upstream_milliseconds)))
+        if self.outcome.is_replayed:
             facts.append(REPLAYED)
         if self.quota is not None:
             facts += _left(self.quota)
         return facts
 
-    def take_quota(self, quota: Quota) -> None:
+    def set_quota(self, quota: Quota) -> None:
         """Tell the caller in every answer what is left of its requests."""
         self.quota = quota
 
@@ -232,21 +220,27 @@ class Call:
 
     async def write(self, message: Message) -> None:
         """Send the next message of a streamed answer."""
-        self.begun = True
+        self.outcome.has_begun = True
         await self.context.write(message)
 
     async def refuse(self, refused: Refusal) -> NoReturn:
         """End the call with an error."""
-        self.status = refused.status.name
+        self.outcome.status = refused.status.name
         trailers: list[tuple[str, str | bytes]] = [*self.headers(), *refused.headers]
         trailers.append(("grpc-status-details-bin", refused.details))
-        if self.is_rest and refused.http_override is not None:
+        if self.head.is_rest and refused.http_override is not None:
             trailers.append((HTTP_STATUS, str(refused.http_override)))
-        if self.begun and self.is_rest:
+        if self.outcome.has_begun and self.head.is_rest:
             # Too late for an error over REST: Envoy would end the answer as if it were whole. HTTP/2 forbids this
             # header, so Envoy breaks the answer off instead, and the client sees that it is not.
             trailers.append(("connection", "close"))
         await self.context.abort(refused.status, refused.message, trailing_metadata=tuple(trailers))
+
+
+def _known(value: T | None) -> T:
+    if value is None:
+        raise RuntimeError("a handler ran before admission")
+    return value
 
 
 def _look_at(sending: "asyncio.Future[None]") -> None:

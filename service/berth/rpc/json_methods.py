@@ -81,7 +81,7 @@ def _reading(
         """Yield the bytes of the body. Where its length is known, its end is not waited for."""
         yield head.body.data
         seen = len(head.body.data)
-        while seen != call.content_length and (message := await call.read()) is not None:
+        while seen != call.head.content_length and (message := await call.read()) is not None:
             part: Any = parse_message(head_class, message)
             seen += len(part.body.data)
             yield part.body.data

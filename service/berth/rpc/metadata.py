@@ -1,67 +1,90 @@
 """What the metadata of a request say: who calls, from where, over what, and what beside the operation is asked for."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 
 from berth.core.auth.credentials import HEADERS
 from berth.rpc import options
 from berth.rpc.bodies import conditions
-from berth.rpc.call import Call
 from berth.rpc.peer import CLIENT, FORWARDED_CERTIFICATE, FORWARDED_FOR
-from berth.v1.provider_pb2 import PROVIDER_OPENAI
+from berth.v1.provider_pb2 import PROVIDER_OPENAI, PROVIDER_UNSPECIFIED, Provider
 
 MAX_REQUEST_ID_LENGTH = 128
 _MAX_DIGITS = 18
 _OPENAI_PATHS = "/openai/"
 
 
-def read_metadata(call: Call, new_request_id: Callable[[], str]) -> None:
-    """Set in `call` what its metadata say, and a new request id where they have none."""
-    for name, value in call.context.invocation_metadata() or ():
+@dataclass(slots=True)
+class Head:
+    """What the metadata of a call say.
+
+    `forwarded` are headers of proxies; `default_provider` is the one that the path
+    implies. The rest is set for REST requests only: `conditions` are the headers
+    that `bodies.conditions` reads.
+    """
+
+    request_id: str = ""
+    credentials: list[tuple[str, str]] = field(default_factory=list)
+    options: dict[str, str] = field(default_factory=dict)
+    forwarded: dict[str, str] = field(default_factory=dict)
+    default_provider: Provider = PROVIDER_UNSPECIFIED
+    is_rest: bool = False
+    is_head: bool = False
+    path: str = ""
+    query: str = ""
+    conditions: dict[str, str] = field(default_factory=dict)
+    content_length: int | None = None
+
+
+def read_metadata(metadata: Iterable[tuple[str, str | bytes]]) -> Head:
+    """Return what `metadata` say; binary values are ignored."""
+    head = Head()
+    for name, value in metadata:
         read = _READERS.get(name)
         if read is not None and isinstance(value, str):
-            read(call, name, value)
-    call.request_id = call.request_id or new_request_id()
+            read(head, name, value)
+    return head
 
 
-def _read_credential(call: Call, name: str, value: str) -> None:
-    call.credentials.append((name, value))
+def _read_credential(head: Head, name: str, value: str) -> None:
+    head.credentials.append((name, value))
 
 
-def _read_option(call: Call, name: str, value: str) -> None:
-    call.options[name] = value
+def _read_option(head: Head, name: str, value: str) -> None:
+    head.options[name] = value
 
 
-def _read_condition(call: Call, name: str, value: str) -> None:
-    call.conditions[name] = value
+def _read_condition(head: Head, name: str, value: str) -> None:
+    head.conditions[name] = value
 
 
-def _read_request_id(call: Call, _: str, value: str) -> None:
+def _read_request_id(head: Head, _: str, value: str) -> None:
     # Anything else cannot be sent back: grpc would drop the whole answer for it.
     if value.isascii() and value.isprintable():
-        call.request_id = value[:MAX_REQUEST_ID_LENGTH]
+        head.request_id = value[:MAX_REQUEST_ID_LENGTH]
 
 
-def _read_origin(call: Call, name: str, value: str) -> None:
-    call.forwarded[name] = value
+def _read_origin(head: Head, name: str, value: str) -> None:
+    head.forwarded[name] = value
 
 
-def _read_path(call: Call, _: str, value: str) -> None:
-    call.is_rest = True
-    call.path, _, call.query = value.partition("?")
+def _read_path(head: Head, _: str, value: str) -> None:
+    head.is_rest = True
+    head.path, _, head.query = value.partition("?")
     if value.startswith(_OPENAI_PATHS):
-        call.default_provider = PROVIDER_OPENAI
+        head.default_provider = PROVIDER_OPENAI
 
 
-def _read_length(call: Call, _: str, value: str) -> None:
+def _read_length(head: Head, _: str, value: str) -> None:
     is_number = value.isascii() and value.isdecimal() and len(value) <= _MAX_DIGITS
-    call.content_length = int(value) if is_number else None
+    head.content_length = int(value) if is_number else None
 
 
-def _read_head(call: Call, _: str, __: str) -> None:
-    call.is_head = True
+def _read_head(head: Head, _: str, __: str) -> None:
+    head.is_head = True
 
 
-_READERS: dict[str, Callable[[Call, str, str], None]] = {
+_READERS: dict[str, Callable[[Head, str, str], None]] = {
     **dict.fromkeys(HEADERS, _read_credential),
     **dict.fromkeys(options.HEADERS, _read_option),
     **dict.fromkeys(conditions.HEADERS, _read_condition),

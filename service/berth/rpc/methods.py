@@ -42,7 +42,7 @@ def method_handler(
     read a single one, of any size, before it is known who sends it.
     """
     path = f"/{descriptor.containing_service.full_name}/{descriptor.name}"
-    method = Method(path, OPERATIONS.get(descriptor.name, Operation(descriptor.name, reach=None)))
+    method = Method(path, OPERATIONS.get(descriptor.name, Operation(descriptor.name, scope=None)))
     for interceptor in reversed(interceptors):
         handler = interceptor(handler)
 
@@ -102,7 +102,7 @@ def parse_message(message_class: type[Message], request: bytes | None) -> Messag
 
 def complete(message: Message, call: Call) -> None:
     """Judge the path and query of a REST request, and add to `message` what Envoy leaves in the query."""
-    if call.is_rest:
-        check_path(call.path)
-        if call.query:
-            read_query(call.query, message)
+    if call.head.is_rest:
+        check_path(call.head.path)
+        if call.head.query:
+            read_query(call.head.query, message)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from cachetools import TLRUCache
 
-from berth.core.ports.stores import CachedAnswer, CacheKey
+from berth.core.ports.response_cache import CachedAnswer, CacheKey
 
 ENTRY_BYTES = 1024
 """What an entry takes beside its body and the texts of its key: objects, and rows in the tables of the cache."""

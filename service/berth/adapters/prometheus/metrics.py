@@ -56,7 +56,7 @@ class PrometheusMetrics:
         """Count a call that asked the cache; see Metrics."""
         self._cache.labels(provider, "hit" if hit else "miss").inc()
 
-    def attempt_ended(self, provider: str, *, status: int, seconds: float) -> None:
+    def try_ended(self, provider: str, *, status: int, seconds: float) -> None:
         """Count a request to a provider; see Metrics."""
         self._attempts(provider, status).observe(seconds)
 

@@ -14,14 +14,14 @@ from collections.abc import Iterable
 
 from berth.adapters.sql.rows import fetch_one
 from berth.core.errors import InvalidRequestError, NotFoundError
-from berth.core.ports.stores import StoredBytes
+from berth.core.ports.blob_store import StoredContent
 
 _SAME = "SELECT key, damaged FROM blobs WHERE sha256 = ? AND bytes = ? ORDER BY damaged"
 SHARED = f"{_SAME} DESC"
 """The query for what has some content already; its values are a SHA-256 and a size."""
 _INSERT = "INSERT INTO blobs (key, sha256, bytes, holders) VALUES (?, ?, ?, 1)"
 _HOLD = "UPDATE blobs SET holders = holders + 1 WHERE key = ?"
-_LET_GO = "UPDATE blobs SET holders = holders - 1 WHERE key = ? RETURNING holders"
+_RELEASE = "UPDATE blobs SET holders = holders - 1 WHERE key = ? RETURNING holders"
 _DELETE = "DELETE FROM blobs WHERE key = ?"
 _NOTE_DAMAGE = "UPDATE blobs SET damaged = damaged + 1 WHERE key = ? RETURNING damaged"
 _REPLACE = "UPDATE blobs SET key = ?, damaged = 0 WHERE key = ?"
@@ -36,7 +36,7 @@ _CHARGE = """
 """
 
 
-def hold_new(connection: sqlite3.Connection, stored: StoredBytes) -> str:
+def hold_new(connection: sqlite3.Connection, stored: StoredContent) -> str:
     """Hold bytes that were just stored; return the blob that has them, which is an older one if that is good."""
     same = fetch_one(connection, SHARED, stored.sha256, stored.bytes)
     if same is None:
@@ -50,7 +50,7 @@ def hold_new(connection: sqlite3.Connection, stored: StoredBytes) -> str:
     return str(blob)
 
 
-def hold(connection: sqlite3.Connection, stored: StoredBytes) -> str:
+def hold(connection: sqlite3.Connection, stored: StoredContent) -> str:
     """Hold bytes that a file had a moment ago once more; return the blob that has them now.
 
     NotFoundError if their last holder let go of them.
@@ -75,15 +75,15 @@ def _replace(connection: sqlite3.Connection, blob: str, *, new: str) -> None:
         connection.execute(query, (new, blob))
 
 
-def let_go(connection: sqlite3.Connection, blobs: Iterable[str]) -> list[str]:
+def release_blobs(connection: sqlite3.Connection, blobs: Iterable[str]) -> list[str]:
     """Let go of blobs, of each as often as it is named; return those that nobody holds any more."""
-    unheld = []
+    unreferenced = []
     for blob in blobs:
-        row = fetch_one(connection, _LET_GO, blob)
+        row = fetch_one(connection, _RELEASE, blob)
         if row is not None and row[0] <= 0:
             connection.execute(_DELETE, (blob,))
-            unheld.append(blob)
-    return unheld
+            unreferenced.append(blob)
+    return unreferenced
 
 
 def charge(connection: sqlite3.Connection, tenant: str, size: int, *, maximum: int, param: str = "file") -> None:

@@ -8,7 +8,7 @@ holds which bytes is the business of `sql_blobs`.
 import sqlite3
 from collections.abc import Iterable, Sequence
 
-from berth.adapters.sql.blob_references import charge, hold, hold_new, let_go, refund
+from berth.adapters.sql.blob_references import charge, hold, hold_new, refund, release_blobs
 from berth.adapters.sql.rows import (
     CONTAINER_COLUMNS,
     FILE_COLUMNS,
@@ -20,7 +20,7 @@ from berth.adapters.sql.rows import (
 )
 from berth.core.errors import ContainerExpiredError, InvalidRequestError, StorageError
 from berth.core.lifetime import last_second
-from berth.core.ports.stores import ID_TAKEN, ContainerRecord, FileRecord, Quotas
+from berth.core.ports.container_store import ID_TAKEN, ContainerFileRecord, ContainerRecord, Quotas
 from berth.core.validation import container_file_not_found, container_not_found, shown
 from berth.v1.container_pb2 import Container
 from berth.v1.container_service_pb2 import DomainSecret
@@ -63,7 +63,7 @@ def insert_container(
     record: ContainerRecord,
     *,
     secrets: Iterable[DomainSecret],
-    copies: Sequence[FileRecord],
+    copies: Sequence[ContainerFileRecord],
     quotas: Quotas,
     now: int,
 ) -> None:
@@ -92,7 +92,7 @@ def touch_container(connection: sqlite3.Connection, tenant: str, container_id: s
 def delete_container(connection: sqlite3.Connection, tenant: str, *, container_id: str, deleted_at: int) -> list[str]:
     """Delete a container, its files and its secrets; return the blobs to remove. The secrets are gone for good."""
     seq, held, *_ = _container(connection, tenant, container_id=container_id)
-    blobs = let_go(connection, [blob for (blob,) in connection.execute(_BLOBS, (seq,)).fetchall()])
+    blobs = release_blobs(connection, [blob for (blob,) in connection.execute(_BLOBS, (seq,)).fetchall()])
     refund(connection, tenant, held)
     connection.execute(_DELETE_FILES, (deleted_at, seq))
     connection.execute(_DELETE_SECRETS, (seq,))
@@ -111,7 +111,9 @@ def purge_containers(
     return len(rows), blobs
 
 
-def insert_file(connection: sqlite3.Connection, tenant: str, *, record: FileRecord, quotas: Quotas, now: int) -> str:
+def insert_file(
+    connection: sqlite3.Connection, tenant: str, *, record: ContainerFileRecord, quotas: Quotas, now: int
+) -> str:
     """Add a file whose bytes were just stored; return the blob that has them now."""
     seq = _make_room(connection, tenant, record=record, quotas=quotas, now=now, param="file")
     blob = hold_new(connection, record.stored)
@@ -123,7 +125,7 @@ def copy_file(
     connection: sqlite3.Connection,
     tenant: str,
     *,
-    record: FileRecord,
+    record: ContainerFileRecord,
     quotas: Quotas,
     now: int,
     param: str = "file_id",
@@ -134,7 +136,7 @@ def copy_file(
 
 
 def _make_room(
-    connection: sqlite3.Connection, tenant: str, *, record: FileRecord, quotas: Quotas, now: int, param: str
+    connection: sqlite3.Connection, tenant: str, *, record: ContainerFileRecord, quotas: Quotas, now: int, param: str
 ) -> int:
     """Count the bytes of a file for its container and its tenant, and return the container's seq.
 
@@ -153,7 +155,7 @@ def _make_room(
     return int(seq)
 
 
-def _insert_file(connection: sqlite3.Connection, container_seq: int, *, record: FileRecord, blob: str) -> None:
+def _insert_file(connection: sqlite3.Connection, container_seq: int, *, record: ContainerFileRecord, blob: str) -> None:
     try:
         connection.execute(_INSERT_FILE, (container_seq, *file_row(record, blob)))
     except sqlite3.IntegrityError as error:
@@ -169,7 +171,7 @@ def delete_file(connection: sqlite3.Connection, tenant: str, *, container_id: st
     connection.execute(_DELETE_FILE, (now, seq))
     connection.execute(_GROW, (-size, now, container_seq))
     refund(connection, tenant, size)
-    return let_go(connection, [blob])
+    return release_blobs(connection, [blob])
 
 
 def _container(connection: sqlite3.Connection, tenant: str, *, container_id: str) -> Row:

@@ -24,7 +24,8 @@ from berth.adapters.sql.errors import bad_cursor
 from berth.adapters.sql.pages import SLICE, containers_query, cut, files_query, start_of_list
 from berth.adapters.sql.rows import CONTAINER_COLUMNS, Row, container_record, container_status, file_record
 from berth.core.lifetime import has_status
-from berth.core.ports.stores import UNLIMITED, ContainerRecord, FileRecord, Home, Page, Paging, Quotas
+from berth.core.ports.container_store import UNLIMITED, ContainerFileRecord, ContainerRecord, ContainerSummary, Quotas
+from berth.core.ports.pages import Page, Pagination
 from berth.core.providers import PROVIDERS, provider_name
 from berth.core.validation import container_file_not_found, container_not_found
 from berth.v1.container_pb2 import Container, ContainerStatus
@@ -61,7 +62,7 @@ class SqlStore:
         record: ContainerRecord,
         *,
         domain_secrets: Sequence[DomainSecret] = (),
-        copies: Sequence[FileRecord] = (),
+        copies: Sequence[ContainerFileRecord] = (),
         quotas: Quotas = UNLIMITED,
     ) -> None:
         """Add a container; see ContainerStore."""
@@ -98,7 +99,7 @@ class SqlStore:
     async def list_containers(
         self,
         tenant: str,
-        paging: Paging,
+        pagination: Pagination,
         *,
         providers: frozenset[Provider] | None = None,
         name: str | None = None,
@@ -110,20 +111,20 @@ class SqlStore:
         slices until there are enough, for one caller at a time, and other calls run
         in between.
         """
-        seq = self._container_cursor(tenant, paging)
+        seq = self._container_cursor(tenant, pagination)
         names = None if providers is None else sorted(map(provider_name, providers))
         if names == []:
             return Page([], has_more=False)
         count = None if names is None else len(names)
-        query = containers_query(providers=count, by_name=name is not None, descending=paging.descending)
+        query = containers_query(providers=count, by_name=name is not None, descending=pagination.descending)
         values: dict[str, object] = {f"provider{i}": provider for i, provider in enumerate(names or ())}
         values |= {"tenant": tenant, "name": name}
         if status is None:
-            rows: Sequence[Row] = self._database.all(query, {**values, "seq": seq, "limit": paging.limit + 1})
+            rows: Sequence[Row] = self._database.all(query, {**values, "seq": seq, "limit": pagination.limit + 1})
         else:
             async with self._scanning:
-                rows = await self._scanned(query, values, seq, status=status, enough=paging.limit + 1)
-        page, has_more = cut(rows, paging.limit)
+                rows = await self._scanned(query, values, seq, status=status, enough=pagination.limit + 1)
+        page, has_more = cut(rows, pagination.limit)
         return Page([container_record(row, tenant) for row in page], has_more)
 
     async def _scanned(
@@ -156,36 +157,38 @@ class SqlStore:
             )
         )
 
-    async def add_file(self, tenant: str, record: FileRecord, *, quotas: Quotas) -> str:
+    async def add_file(self, tenant: str, record: ContainerFileRecord, *, quotas: Quotas) -> str:
         """Add a file; see ContainerStore."""
         now = int(self._now())
         return await self._database.write(
             lambda connection: insert_file(connection, tenant, record=record, quotas=quotas, now=now)
         )
 
-    async def copy_file(self, tenant: str, record: FileRecord, *, quotas: Quotas) -> None:
+    async def copy_file(self, tenant: str, record: ContainerFileRecord, *, quotas: Quotas) -> None:
         """Add a file whose bytes another file has; see ContainerStore."""
         now = int(self._now())
         await self._database.write(
             lambda connection: copy_file(connection, tenant, record=record, quotas=quotas, now=now)
         )
 
-    async def get_file(self, tenant: str, container_id: str, file_id: str) -> tuple[Home, FileRecord]:
+    async def get_file(
+        self, tenant: str, container_id: str, file_id: str
+    ) -> tuple[ContainerSummary, ContainerFileRecord]:
         """Return a file and its container; see ContainerStore."""
         row = self._database.one(_GET_FILE, file_id, container_id, tenant)
         if row is None:
             raise container_file_not_found(container_id, file_id)
-        return Home(PROVIDERS[row[9]], row[10], row[11]), file_record(row, container_id)
+        return ContainerSummary(PROVIDERS[row[9]], row[10], row[11]), file_record(row, container_id)
 
-    async def list_files(self, tenant: str, container_id: str, paging: Paging) -> Page[FileRecord]:
+    async def list_files(self, tenant: str, container_id: str, pagination: Pagination) -> Page[ContainerFileRecord]:
         """Return a page of files; see ContainerStore."""
         container = self._database.one(_CONTAINER_SEQ, container_id, tenant)
         if container is None:
             return Page([], has_more=False)
-        seq = self._file_cursor(container[0], paging)
-        query = files_query(descending=paging.descending)
-        rows = self._database.all(query, {"container_seq": container[0], "seq": seq, "limit": paging.limit + 1})
-        page, has_more = cut(rows, paging.limit)
+        seq = self._file_cursor(container[0], pagination)
+        query = files_query(descending=pagination.descending)
+        rows = self._database.all(query, {"container_seq": container[0], "seq": seq, "limit": pagination.limit + 1})
+        page, has_more = cut(rows, pagination.limit)
         return Page([file_record(row, container_id) for row in page], has_more)
 
     async def delete_file(self, tenant: str, container_id: str, file_id: str) -> Sequence[str]:
@@ -196,26 +199,26 @@ class SqlStore:
         )
 
     async def find_blob(self, sha256: str, size: int) -> str | None:
-        """Return what a new upload would share; see HeldBytes."""
+        """Return what a new upload would share; see BlobReferences."""
         row = self._database.one(SHARED, sha256, size)
         return row[0] if row else None
 
     async def note_damage(self, blob: str) -> int:
-        """Note that a blob is damaged; see HeldBytes."""
+        """Note that a blob is damaged; see BlobReferences."""
         return await self._database.write(lambda connection: note_damage(connection, blob))
 
-    def _container_cursor(self, tenant: str, paging: Paging) -> int:
-        if paging.after is None:
-            return start_of_list(paging)
-        row = self._database.one(_CONTAINER_CURSOR, paging.after, tenant)
+    def _container_cursor(self, tenant: str, pagination: Pagination) -> int:
+        if pagination.after is None:
+            return start_of_list(pagination)
+        row = self._database.one(_CONTAINER_CURSOR, pagination.after, tenant)
         if row is None:
-            raise bad_cursor("container", paging.after)
+            raise bad_cursor("container", pagination.after)
         return int(row[0])
 
-    def _file_cursor(self, container_seq: int, paging: Paging) -> int:
-        if paging.after is None:
-            return start_of_list(paging)
-        row = self._database.one(_FILE_CURSOR, paging.after, container_seq)
+    def _file_cursor(self, container_seq: int, pagination: Pagination) -> int:
+        if pagination.after is None:
+            return start_of_list(pagination)
+        row = self._database.one(_FILE_CURSOR, pagination.after, container_seq)
         if row is None:
-            raise bad_cursor("file", paging.after)
+            raise bad_cursor("file", pagination.after)
         return int(row[0])

@@ -69,7 +69,7 @@ def _code(error: Exception) -> int:
     return int(getattr(error, "sqlite_errorcode", 0)) & _PRIMARY_CODE
 
 
-def bad_cursor(noun: str, after: str) -> InvalidRequestError:
-    """Return the error of an `after` that names no `noun` in the list."""
-    message = f"Invalid 'after': no {noun} with the id '{shown(after)}'."
+def bad_cursor(resource: str, after: str) -> InvalidRequestError:
+    """Return the error of an `after` that names no `resource` in the list."""
+    message = f"Invalid 'after': no {resource} with the id '{shown(after)}'."
     return InvalidRequestError(message, param="after", code="invalid_value")

@@ -5,14 +5,15 @@ import sqlite3
 import time
 from collections.abc import Callable, Sequence
 
-from berth.adapters.sql.blob_references import SHARED, charge, hold_new, let_go, note_damage, refund
+from berth.adapters.sql.blob_references import SHARED, charge, hold_new, note_damage, refund, release_blobs
 from berth.adapters.sql.database import SqlDatabase
 from berth.adapters.sql.errors import bad_cursor
 from berth.adapters.sql.pages import SLICE, start_of_list, tenant_files_query
 from berth.adapters.sql.rows import TENANT_FILE_COLUMNS, Row, fetch_one, tenant_file, tenant_file_row
 from berth.core.errors import StorageError
-from berth.core.ports.file_store import StoredFile
-from berth.core.ports.stores import ID_TAKEN, Page, Paging, Quotas
+from berth.core.ports.container_store import ID_TAKEN, Quotas
+from berth.core.ports.file_store import FileRecord
+from berth.core.ports.pages import Page, Pagination
 from berth.core.providers import PROVIDERS, provider_name
 from berth.core.validation import file_not_found, shown
 from berth.v1.provider_pb2 import Provider
@@ -40,7 +41,7 @@ class SqlFiles:
         self._database = database
         self._now = now
 
-    async def add(self, record: StoredFile, *, quotas: Quotas) -> str:
+    async def add(self, record: FileRecord, *, quotas: Quotas) -> str:
         """Add a file; see FileStore."""
         return await self._database.write(lambda connection: _insert(connection, record, quotas))
 
@@ -48,7 +49,7 @@ class SqlFiles:
         """Return whose a file is; see FileStore."""
         return PROVIDERS[self._one(_GET_PROVIDER, tenant, file_id)[0]]
 
-    async def get(self, tenant: str, file_id: str) -> StoredFile:
+    async def get(self, tenant: str, file_id: str) -> FileRecord:
         """Return a file; see FileStore."""
         return tenant_file(self._one(_GET, tenant, file_id), tenant)
 
@@ -59,22 +60,22 @@ class SqlFiles:
     async def list(
         self,
         tenant: str,
-        paging: Paging,
+        pagination: Pagination,
         *,
         providers: frozenset[Provider] | None = None,
         purpose: str | None = None,
-    ) -> Page[StoredFile]:
+    ) -> Page[FileRecord]:
         """Return a page of files; see FileStore."""
-        seq = self._cursor(tenant, paging)
+        seq = self._cursor(tenant, pagination)
         names = None if providers is None else sorted(map(provider_name, providers))
         if names == []:
             return Page([], has_more=False)
         count = None if names is None else len(names)
-        query = tenant_files_query(providers=count, by_purpose=purpose is not None, descending=paging.descending)
+        query = tenant_files_query(providers=count, by_purpose=purpose is not None, descending=pagination.descending)
         values: dict[str, object] = {f"provider{i}": provider for i, provider in enumerate(names or ())}
         values |= {"tenant": tenant, "purpose": purpose, "now": int(self._now())}
-        records: list[StoredFile] = []
-        while (missing := paging.limit + 1 - len(records)) > 0:
+        records: list[FileRecord] = []
+        while (missing := pagination.limit + 1 - len(records)) > 0:
             if records:
                 await asyncio.sleep(0)  # all other calls have their turn
             size = min(missing, SLICE)
@@ -83,7 +84,7 @@ class SqlFiles:
             if len(rows) < size:
                 break
             seq = rows[-1][-1]
-        return Page(records[: paging.limit], len(records) > paging.limit)
+        return Page(records[: pagination.limit], len(records) > pagination.limit)
 
     async def delete(self, tenant: str, file_id: str) -> Sequence[str]:
         """Delete a file; see FileStore."""
@@ -91,15 +92,15 @@ class SqlFiles:
         return await self._database.write(lambda connection: _delete(connection, tenant, file_id=file_id, now=now))
 
     async def find_blob(self, sha256: str, size: int) -> str | None:
-        """Return what a new upload would share; see HeldBytes."""
+        """Return what a new upload would share; see BlobReferences."""
         row = self._database.one(SHARED, sha256, size)
         return row[0] if row else None
 
     async def note_damage(self, blob: str) -> int:
-        """Note that a blob is damaged; see HeldBytes."""
+        """Note that a blob is damaged; see BlobReferences."""
         return await self._database.write(lambda connection: note_damage(connection, blob))
 
-    async def unheld(self, blobs: Sequence[str]) -> Sequence[str]:
+    async def unreferenced(self, blobs: Sequence[str]) -> Sequence[str]:
         """Return those that no file has; see FileStore."""
         return [blob for blob in blobs if self._database.one(_IS_HELD, blob) is None]
 
@@ -114,16 +115,16 @@ class SqlFiles:
             raise file_not_found(file_id)
         return row
 
-    def _cursor(self, tenant: str, paging: Paging) -> int:
-        if paging.after is None:
-            return start_of_list(paging)
-        row = self._database.one(_CURSOR, paging.after, tenant)
+    def _cursor(self, tenant: str, pagination: Pagination) -> int:
+        if pagination.after is None:
+            return start_of_list(pagination)
+        row = self._database.one(_CURSOR, pagination.after, tenant)
         if row is None:
-            raise bad_cursor("file", paging.after)
+            raise bad_cursor("file", pagination.after)
         return int(row[0])
 
 
-def _insert(connection: sqlite3.Connection, record: StoredFile, quotas: Quotas) -> str:
+def _insert(connection: sqlite3.Connection, record: FileRecord, quotas: Quotas) -> str:
     """Add a file. One of a provider's has no bytes here, and none are counted."""
     blob = record.blob
     if not record.key:
@@ -151,10 +152,10 @@ def _purge(connection: sqlite3.Connection, *, now: int, limit: int) -> tuple[int
 
 def _remove(connection: sqlite3.Connection, rows: Sequence[Row], *, now: int) -> list[str]:
     """Delete rows that were found, and return the blobs that nobody holds any more."""
-    unheld: list[str] = []
+    unreferenced: list[str] = []
     for seq, tenant, size, blob in rows:
         connection.execute(_DELETE, (now, seq))
         if blob:
             refund(connection, tenant, size)
-            unheld += let_go(connection, [blob])
-    return unheld
+            unreferenced += release_blobs(connection, [blob])
+    return unreferenced

@@ -5,7 +5,7 @@ from typing import Any
 
 from berth.adapters.sql.database import SqlDatabase
 from berth.adapters.sql.rows import Row, fetch_one
-from berth.core.idempotency.records import Claim, Slot
+from berth.core.ports.idempotency_store import IdempotencyRecord, Slot
 
 _COLUMNS = "operation, attempt, owner, lease_until, expires_at, fingerprint, outcome"
 _FIND = f"SELECT {_COLUMNS} FROM idempotency WHERE tenant = ? AND key = ?"  # noqa: S608 - constants
@@ -17,7 +17,7 @@ _SWEEP = """
 """
 _OWN = "WHERE tenant = ? AND key = ? AND attempt = ? AND owner = ? AND outcome IS NULL"
 _TAKE_OVER = f"UPDATE idempotency SET owner = ?, lease_until = ? {_OWN} AND lease_until = ?"  # noqa: S608 - constants
-_NOTE = f"UPDATE idempotency SET fingerprint = ? {_OWN}"  # noqa: S608 - constants
+_STORE_FINGERPRINT = f"UPDATE idempotency SET fingerprint = ? {_OWN}"  # noqa: S608 - constants
 _FINISH = f"UPDATE idempotency SET outcome = ? {_OWN}"  # noqa: S608 - constants
 _RELEASE = f"DELETE FROM idempotency {_OWN}"  # noqa: S608 - constants
 _ABANDON = f"UPDATE idempotency SET lease_until = 0 {_OWN}"  # noqa: S608 - constants
@@ -36,29 +36,29 @@ class SqlIdempotency:
     def __init__(self, database: SqlDatabase) -> None:
         self._database = database
 
-    async def claim(self, slot: Slot, claim: Claim, *, now: int) -> Claim | None:
-        """Claim a slot; see IdempotencyStore."""
-        return await self._database.write(lambda connection: _claim(connection, slot, claim=claim, now=now))
+    async def acquire(self, slot: Slot, record: IdempotencyRecord, *, now: int) -> IdempotencyRecord | None:
+        """Acquire a slot; see IdempotencyStore."""
+        return await self._database.write(lambda connection: _acquire(connection, slot, record=record, now=now))
 
-    async def take_over(self, slot: Slot, found: Claim, *, owner: str, lease_until: int) -> bool:
-        """Become the owner of a claim; see IdempotencyStore."""
+    async def take_over(self, slot: Slot, found: IdempotencyRecord, *, owner: str, lease_until: int) -> bool:
+        """Take a lease over; see IdempotencyStore."""
         return bool(await self._changed(_TAKE_OVER, owner, lease_until, *_own(slot, found), found.lease_until))
 
-    async def note(self, slot: Slot, claim: Claim, *, fingerprint: bytes) -> bool:
-        """Write what is asked for; see IdempotencyStore."""
-        return bool(await self._changed(_NOTE, fingerprint, *_own(slot, claim)))
+    async def store_fingerprint(self, slot: Slot, record: IdempotencyRecord, *, fingerprint: bytes) -> bool:
+        """Store a fingerprint; see IdempotencyStore."""
+        return bool(await self._changed(_STORE_FINGERPRINT, fingerprint, *_own(slot, record)))
 
-    async def finish(self, slot: Slot, claim: Claim, *, outcome: bytes) -> None:
-        """Write an outcome; see IdempotencyStore."""
-        await self._changed(_FINISH, outcome, *_own(slot, claim))
+    async def finish(self, slot: Slot, record: IdempotencyRecord, *, outcome: bytes) -> None:
+        """Store an outcome; see IdempotencyStore."""
+        await self._changed(_FINISH, outcome, *_own(slot, record))
 
-    async def release(self, slot: Slot, claim: Claim) -> None:
-        """Remove a claim; see IdempotencyStore."""
-        await self._changed(_RELEASE, *_own(slot, claim))
+    async def release(self, slot: Slot, record: IdempotencyRecord) -> None:
+        """Remove a record; see IdempotencyStore."""
+        await self._changed(_RELEASE, *_own(slot, record))
 
-    async def abandon(self, slot: Slot, claim: Claim) -> None:
+    async def abandon(self, slot: Slot, record: IdempotencyRecord) -> None:
         """End a lease; see IdempotencyStore."""
-        await self._changed(_ABANDON, *_own(slot, claim))
+        await self._changed(_ABANDON, *_own(slot, record))
 
     async def renew(self, owner: str, *, lease_until: int) -> None:
         """Extend leases; see IdempotencyStore."""
@@ -84,24 +84,26 @@ class SqlIdempotency:
         return await self._database.write(lambda connection: connection.execute(query, values).rowcount)
 
 
-def _own(slot: Slot, claim: Claim) -> tuple[str, bytes, str, str]:
-    return (*slot, claim.attempt, claim.owner)
+def _own(slot: Slot, record: IdempotencyRecord) -> tuple[str, bytes, str, str]:
+    return (*slot, record.attempt, record.owner)
 
 
-def _claim(connection: sqlite3.Connection, slot: Slot, *, claim: Claim, now: int) -> Claim | None:
+def _acquire(
+    connection: sqlite3.Connection, slot: Slot, *, record: IdempotencyRecord, now: int
+) -> IdempotencyRecord | None:
     connection.execute(_SWEEP, (now,))
     row: Row | None = fetch_one(connection, _FIND, *slot)
-    found = Claim(*row) if row else None
+    found = IdempotencyRecord(*row) if row else None
     if found is not None and not found.is_over(now):
         return found
     values = (
-        claim.operation,
-        claim.attempt,
-        claim.owner,
-        claim.lease_until,
-        claim.expires_at,
-        claim.fingerprint,
-        claim.outcome,
+        record.operation,
+        record.attempt,
+        record.owner,
+        record.lease_until,
+        record.expires_at,
+        record.fingerprint,
+        record.outcome,
     )
     connection.execute(_INSERT, (*values, *slot))
     return None

@@ -9,16 +9,16 @@ from collections.abc import Sequence
 from functools import cache
 
 from berth.adapters.sql.rows import CONTAINER_COLUMNS, FILE_COLUMNS, TENANT_FILE_COLUMNS, Row
-from berth.core.ports.stores import Paging
+from berth.core.ports.pages import Pagination
 
 SLICE = 250
 """How many rows are read in one go where a page may take many more: all other calls wait for them."""
 FIRST_SEQ, LAST_SEQ = 0, 2**63 - 1  # before and behind every row
 
 
-def start_of_list(paging: Paging) -> int:
+def start_of_list(pagination: Pagination) -> int:
     """Return the seq from which a list is read that has no cursor."""
-    return LAST_SEQ if paging.descending else FIRST_SEQ
+    return LAST_SEQ if pagination.descending else FIRST_SEQ
 
 
 @cache

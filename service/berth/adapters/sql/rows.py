@@ -10,8 +10,8 @@ from typing import Any, cast
 import orjson
 
 from berth.core.lifetime import current_status
-from berth.core.ports.file_store import StoredFile
-from berth.core.ports.stores import ContainerRecord, FileRecord
+from berth.core.ports.container_store import ContainerFileRecord, ContainerRecord
+from berth.core.ports.file_store import FileRecord
 from berth.core.providers import PROVIDERS, provider_name
 from berth.v1.container_file_pb2 import ContainerFile
 from berth.v1.container_pb2 import (
@@ -113,7 +113,7 @@ def status_text(container: Container) -> str | None:
     return _STATUS_NAMES[container.status] if container.HasField("status") else None
 
 
-def file_record(row: Row, container_id: str) -> FileRecord:
+def file_record(row: Row, container_id: str) -> ContainerFileRecord:
     """Return the record of a row that begins with FILE_COLUMNS."""
     file = ContainerFile(
         id=row[0],
@@ -124,10 +124,10 @@ def file_record(row: Row, container_id: str) -> FileRecord:
         created_at=row[3],
         source=row[4],
     )
-    return FileRecord(file, row[5], row[6], row[7], row[8])
+    return ContainerFileRecord(file, row[5], row[6], row[7], row[8])
 
 
-def file_row(record: FileRecord, blob: str) -> Row:
+def file_row(record: ContainerFileRecord, blob: str) -> Row:
     """Return the values of FILE_COLUMNS for `record`, whose bytes are in `blob`, and its attempt behind them."""
     file = record.file
     return (
@@ -144,7 +144,7 @@ def file_row(record: FileRecord, blob: str) -> Row:
     )
 
 
-def tenant_file(row: Row, tenant: str) -> StoredFile:
+def tenant_file(row: Row, tenant: str) -> FileRecord:
     """Return the record of a row that begins with TENANT_FILE_COLUMNS."""
     id_, provider, filename, purpose, size, created_at, expires_at, status, content_type, sha256, blob, key = row[:12]
     file = File(
@@ -157,10 +157,10 @@ def tenant_file(row: Row, tenant: str) -> StoredFile:
         purpose=purpose,
         status=status,
     )
-    return StoredFile(file, tenant, PROVIDERS[provider], content_type, sha256, blob, key)
+    return FileRecord(file, tenant, PROVIDERS[provider], content_type, sha256, blob, key)
 
 
-def tenant_file_row(record: StoredFile, blob: str) -> Row:
+def tenant_file_row(record: FileRecord, blob: str) -> Row:
     """Return the values of TENANT_FILE_COLUMNS for `record`, with its bytes in `blob`; then tenant and attempt."""
     file = record.file
     return (

@@ -13,6 +13,7 @@ from google.protobuf.json_format import MessageToDict
 
 from berth.adapters.upstream.additional import with_additional
 from berth.adapters.upstream.errors import unreadable
+from berth.core.pagination import page_of
 from berth.core.ports.backend import Upload
 from berth.core.providers import PROVIDERS
 from berth.v1.container_file_pb2 import ContainerFile
@@ -63,24 +64,24 @@ def copied_file_json(upload: Upload) -> dict[str, object]:
 
 def container_of(value: object, *, provider: str) -> Container:
     """Return the container that a JSON object describes. UpstreamError if it describes none."""
-    container = _read(_container, value, provider=provider, noun="container")
+    container = _read(_container, value, provider=provider, resource="container")
     container.provider = PROVIDERS[provider]
     return container
 
 
 def file_of(value: object, *, provider: str, container_id: str) -> ContainerFile:
     """Return the file, of a container, that a JSON object describes. UpstreamError if it describes none."""
-    return _read(lambda fields: _file(fields, container_id), value, provider=provider, noun="file")
+    return _read(lambda fields: _file(fields, container_id), value, provider=provider, resource="file")
 
 
 def files_of(value: object, *, provider: str, container_id: str) -> ListContainerFilesResponse:
     """Return the page of files, of a container, that a JSON object describes. UpstreamError if it describes none."""
-    return _read(lambda fields: _files(fields, container_id), value, provider=provider, noun="list of files")
+    return _read(lambda fields: _files(fields, container_id), value, provider=provider, resource="list of files")
 
 
 def tenant_file_of(value: object, *, provider: str) -> File:
     """Return the file, in no container, that a JSON object describes. UpstreamError if it describes none."""
-    return _read(_tenant_file, value, provider=provider, noun="file")
+    return _read(_tenant_file, value, provider=provider, resource="file")
 
 
 def is_identifier(value: str) -> bool:
@@ -88,11 +89,11 @@ def is_identifier(value: str) -> bool:
     return _IDENTIFIER.fullmatch(value) is not None and value not in {".", ".."}
 
 
-def _read(read: Callable[[Mapping[str, object]], T], value: object, *, provider: str, noun: str) -> T:
+def _read(read: Callable[[Mapping[str, object]], T], value: object, *, provider: str, resource: str) -> T:
     try:
         return read(_object(value))
     except _Malformed:
-        raise unreadable(provider, f"with something that is not a {noun}") from None
+        raise unreadable(provider, f"with something that is not a {resource}") from None
 
 
 def _container(fields: Mapping[str, object]) -> Container:
@@ -147,10 +148,7 @@ def _files(fields: Mapping[str, object], container_id: str) -> ListContainerFile
     if not isinstance(fields.get("data"), list):
         raise _Malformed
     files = [_file(_object(item), container_id) for item in _array(fields, "data")]
-    page = ListContainerFilesResponse(object="list", data=files, has_more=fields.get("has_more") in (True, "true"))
-    if files:
-        page.first_id, page.last_id = files[0].id, files[-1].id
-    return page
+    return page_of(ListContainerFilesResponse, files, has_more=fields.get("has_more") in (True, "true"))
 
 
 def _tenant_file(fields: Mapping[str, object]) -> File:

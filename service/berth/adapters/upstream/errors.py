@@ -12,7 +12,7 @@ from math import ceil
 from aiohttp import ClientConnectorError, ClientError, ClientPayloadError, ClientResponseError, ClientSSLError
 
 from berth.adapters.upstream.http.redaction import scrubbed
-from berth.adapters.upstream.http.reply import Reply
+from berth.adapters.upstream.http.response import UpstreamResponse
 from berth.core.errors import (
     AuthenticationError,
     BerthError,
@@ -55,14 +55,16 @@ def translated(provider: str) -> Iterator[None]:
         raise UpstreamError(f"{_fault(error)} {provider}.", code=_code(error), provider=provider) from error
 
 
-def refusal(reply: Reply, *, provider: str, direct: bool = False, secrets: Collection[str] = ()) -> BerthError:
+def refusal(
+    response: UpstreamResponse, *, provider: str, direct: bool = False, secrets: Collection[str] = ()
+) -> BerthError:
     """Return the error for an answer whose status is no success.
 
     `direct` says that the key was the caller's own: that it is refused is then
     the caller's business.
     """
-    said = said_in(reply, secrets)
-    error = _error(reply, said, provider=provider, direct=direct)
+    said = said_in(response, secrets)
+    error = _error(response, said, provider=provider, direct=direct)
     error.param = error.param or said.param
     error.provider = provider
     return error
@@ -73,10 +75,10 @@ def unreadable(provider: str, how: str) -> UpstreamError:
     return UpstreamError(f"{provider} answered {how}.", code=SERVER_ERROR, provider=provider)
 
 
-def said_in(reply: Reply, secrets: Collection[str]) -> Said:
+def said_in(response: UpstreamResponse, secrets: Collection[str]) -> Said:
     """Return what the body of an error says, without `secrets`."""
     try:
-        body = reply.json()
+        body = response.json()
     except ValueError:
         return Said()
     return said_of(body, secrets)
@@ -99,28 +101,28 @@ def _text(value: object, secrets: Collection[str]) -> str | None:
     return scrubbed(str(value), secrets)[:_MAX_TEXT]
 
 
-def _error(reply: Reply, said: Said, *, provider: str, direct: bool) -> BerthError:
-    status = reply.status
+def _error(response: UpstreamResponse, said: Said, *, provider: str, direct: bool) -> BerthError:
+    status = response.status
     if status in REFUSED_KEY and not direct:
-        return _failed(reply, said, provider)
+        return _failed(response, said, provider)
     message = said.message or f"{provider} refused the request with status {status}."
     if status in _ERRORS:
-        return _ERRORS[status](message, said, reply)
-    return _invalid(message, said, reply) if status in _CLIENT_ERRORS else _failed(reply, said, provider)
+        return _ERRORS[status](message, said, response)
+    return _invalid(message, said, response) if status in _CLIENT_ERRORS else _failed(response, said, provider)
 
 
-def _invalid(message: str, said: Said, _: Reply) -> BerthError:
+def _invalid(message: str, said: Said, _: UpstreamResponse) -> BerthError:
     if message == _EXPIRED:
         return ContainerExpiredError()
     return InvalidRequestError(message, code=said.code, kind=said.kind)
 
 
-def _limited(message: str, said: Said, reply: Reply) -> BerthError:
-    code, seconds = said.code or "rate_limited", _retry_after(reply)
+def _limited(message: str, said: Said, response: UpstreamResponse) -> BerthError:
+    code, seconds = said.code or "rate_limited", _retry_after(response)
     return RateLimitError(message, code=code, retry_after_seconds=1 if seconds is None else seconds, kind=said.kind)
 
 
-_ERRORS: dict[int, Callable[[str, Said, Reply], BerthError]] = {
+_ERRORS: dict[int, Callable[[str, Said, UpstreamResponse], BerthError]] = {
     401: lambda message, said, _: AuthenticationError(message, code=said.code or "invalid_api_key", kind=said.kind),
     403: lambda message, said, _: PermissionDeniedError(message, code=said.code or "permission_denied", kind=said.kind),
     404: lambda message, said, _: NotFoundError(message, code=said.code, kind=said.kind),
@@ -131,14 +133,14 @@ _ERRORS: dict[int, Callable[[str, Said, Reply], BerthError]] = {
 """The statuses that mean something special; a 401 and a 403 only where the key was the caller's own."""
 
 
-def _failed(reply: Reply, said: Said, provider: str) -> UpstreamError:
-    what = "a redirect, which is not followed" if reply.status in _REDIRECTS else f"status {reply.status}"
+def _failed(response: UpstreamResponse, said: Said, provider: str) -> UpstreamError:
+    what = "a redirect, which is not followed" if response.status in _REDIRECTS else f"status {response.status}"
     message = f"{provider} answered with {what}{f': {said.message}' if said.message else '.'}"
-    return UpstreamError(message, code=SERVER_ERROR, retry_after_seconds=_retry_after(reply))
+    return UpstreamError(message, code=SERVER_ERROR, retry_after_seconds=_retry_after(response))
 
 
-def _retry_after(reply: Reply) -> int | None:
-    seconds = reply.retry_after
+def _retry_after(response: UpstreamResponse) -> int | None:
+    seconds = response.retry_after
     return None if seconds is None else ceil(seconds)
 
 

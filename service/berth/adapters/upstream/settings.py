@@ -22,7 +22,7 @@ class UpstreamKey:
 
 
 @dataclass(frozen=True, slots=True)
-class Flavor:
+class Dialect:
     """How one family of APIs differs from the others.
 
     `prefix` is what stands between the base URL and `/containers`; a key goes
@@ -41,8 +41,8 @@ class Flavor:
         return self.key_header, self.key_form.format(key.value)
 
 
-OPENAI = Flavor(prefix="", key_header="Authorization", key_form="Bearer {}")
-AZURE = Flavor(prefix="/openai/v1", key_header="api-key", key_form="{}", lacks=frozenset({"container_list"}))
+OPENAI = Dialect(prefix="", key_header="Authorization", key_form="Bearer {}")
+AZURE = Dialect(prefix="/openai/v1", key_header="api-key", key_form="{}", lacks=frozenset({"container_list"}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class UpstreamSettings:
     """
 
     base_url: str
-    flavor: Flavor
+    dialect: Dialect
     keys: tuple[UpstreamKey, ...] = ()
     timeout_seconds: float = 30
     connect_seconds: float = 5
@@ -72,4 +72,4 @@ class UpstreamSettings:
     @property
     def root(self) -> str:
         """The URL that the paths of the API begin with, whether or not the base URL has the prefix already."""
-        return self.base_url.rstrip("/").removesuffix(self.flavor.prefix) + self.flavor.prefix
+        return self.base_url.rstrip("/").removesuffix(self.dialect.prefix) + self.dialect.prefix

@@ -17,7 +17,7 @@ MAX_WAITING = 20
 MAX_SOURCES = 10_000
 
 
-class FailedAttempts:
+class LoginThrottle:
     """Counts the attempts of the last minute, in bounded memory; the first `free` of a source are answered at once.
 
     `timer` gives seconds of any kind, `sleep` waits for a number of them.

@@ -17,12 +17,12 @@ from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
-from berth.core.caching.single_flight import SharedCalls
+from berth.core.caching.single_flight import SingleFlight
 from berth.core.caching.write_tracker import Writes, place_of
 from berth.core.caller import Caller, Options
 from berth.core.lifetime import expires_at
-from berth.core.ports.backend import Backend, Upload
-from berth.core.ports.stores import CachedAnswer, CacheKey, ResponseCache
+from berth.core.ports.backend import Backend, BeforeCommit, Upload, nothing
+from berth.core.ports.response_cache import CachedAnswer, CacheKey, ResponseCache
 from berth.core.ports.wrapper import BackendWrapper
 from berth.v1.container_file_pb2 import ContainerFile
 from berth.v1.container_file_service_pb2 import (
@@ -76,7 +76,7 @@ class CachedBackend(BackendWrapper):
         self._new_id = new_id
         self._always = always
         self._writes = Writes(now)
-        self._misses: SharedCalls[tuple[CacheKey, int], tuple[CachedAnswer, bool]] = SharedCalls()
+        self._misses: SingleFlight[tuple[CacheKey, int], tuple[CachedAnswer, bool]] = SingleFlight()
 
     async def retrieve_container(self, caller: Caller, request: RetrieveContainerRequest) -> Container:
         """Return a container, from the cache if that is asked for; see Backend."""
@@ -90,10 +90,12 @@ class CachedBackend(BackendWrapper):
         with self._writes.writing(place_of(caller.tenant, request.container_id)):
             return await self._backend.delete_container(caller, request)
 
-    async def create_container_file(self, caller: Caller, upload: Upload) -> ContainerFile:
-        """Store a file; see Backend."""
+    async def create_container_file(
+        self, caller: Caller, upload: Upload, *, before_commit: BeforeCommit = nothing
+    ) -> ContainerFile:
+        """Store a container file; see Backend."""
         with self._writes.writing(place_of(caller.tenant, upload.container_id)):
-            return await self._backend.create_container_file(caller, upload)
+            return await self._backend.create_container_file(caller, upload, before_commit=before_commit)
 
     async def retrieve_container_file(self, caller: Caller, request: RetrieveContainerFileRequest) -> ContainerFile:
         """Return a file, from the cache if that is asked for; see Backend."""

@@ -8,7 +8,7 @@ K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")
 
 
-class SharedCalls(Generic[K, T]):
+class SingleFlight(Generic[K, T]):
     """Calls that run, by what they are for. Nothing is kept of one that has ended."""
 
     def __init__(self) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from berth.core.additional_fields import refuse_additional
 from berth.core.errors import InvalidRequestError
 from berth.core.lifetime import checked_expiry
-from berth.core.ports.stores import Quotas
+from berth.core.ports.container_store import Quotas
 from berth.core.validation import check_choice, check_length, check_text, invalid, missing
 from berth.v1.container_pb2 import Container, ExpiresAfter, NetworkPolicy, NetworkPolicyType
 from berth.v1.container_service_pb2 import CreateContainerRequest, DomainSecret, NetworkPolicyParam
@@ -58,11 +58,6 @@ def _refuse_what_hosting_lacks(request: CreateContainerRequest) -> None:
         message = "skills cannot be installed into a container of this provider: Berth keeps it and runs nothing in it"
         raise InvalidRequestError(message, param="skills", code="unsupported_parameter")
     check_length(len(request.file_ids), "file_ids", maximum=MAX_FILE_IDS, what="array", unit="length")
-
-
-def unknown_file(file_id: str, param: str) -> InvalidRequestError:
-    """Return the error for an id of a file to copy that the caller has no file of."""
-    return invalid(param, f"no file with the id '{file_id[:64]}'")
 
 
 def _expiry(request: CreateContainerRequest, limits: HostedLimits) -> ExpiresAfter:

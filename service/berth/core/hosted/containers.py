@@ -9,18 +9,18 @@ a row, which nobody sees.
 from collections.abc import Callable
 from typing import TypeVar
 
-from berth.core.background import Completion
+from berth.core.background import BackgroundTasks
 from berth.core.caller import Caller
 from berth.core.errors import ContainerExpiredError, NotFoundError, StorageError
 from berth.core.hosted.container_rules import HostedLimits, new_container
-from berth.core.hosted.content import Stowage
-from berth.core.hosted.file_writer import Intake
+from berth.core.hosted.content import ContentStore
+from berth.core.hosted.file_writer import ContainerFileWriter
 from berth.core.lifetime import is_worth_writing, status_at
-from berth.core.pagination import paging
-from berth.core.ports.backend import Content, Upload
-from berth.core.ports.stores import BlobStore, ContainerRecord, ContainerStore, FileRecord, Home
-from berth.core.routing.container_ownership import Catalogue
-from berth.core.routing.file_ownership import FileCatalogue
+from berth.core.pagination import page_of, read_pagination
+from berth.core.ports.backend import BeforeCommit, Content, Upload, nothing
+from berth.core.ports.container_store import ContainerFileRecord, ContainerRecord, ContainerStore, ContainerSummary
+from berth.core.routing.container_ownership import ContainerOwnership
+from berth.core.routing.file_ownership import FileOwnership
 from berth.core.validation import container_file_not_found, missing
 from berth.v1.container_file_pb2 import ContainerFile
 from berth.v1.container_file_service_pb2 import (
@@ -40,7 +40,7 @@ from berth.v1.container_service_pb2 import (
     ListContainersResponse,
     RetrieveContainerRequest,
 )
-from berth.v1.provider_pb2 import PROVIDER_UNSPECIFIED, Provider
+from berth.v1.provider_pb2 import Provider
 
 CONTAINER_ID = ("cntr_", 48)
 
@@ -56,7 +56,7 @@ FileRequest = RetrieveContainerFileRequest | RetrieveContainerFileContentRequest
 
 
 class HostedBackend:
-    """A Backend on a ContainerStore and a BlobStore, for every provider that is hosted.
+    """A Backend on a ContainerStore and a ContentStore, for every provider that is hosted.
 
     `now` gives seconds since 1970; `new_id` makes an id that nobody can guess
     of a prefix and a number of hexadecimal digits.
@@ -66,30 +66,28 @@ class HostedBackend:
         self,
         *,
         store: ContainerStore,
-        files: FileCatalogue,
-        blobs: BlobStore,
-        stowage: Stowage,
+        files: FileOwnership,
+        content: ContentStore,
         limits: HostedLimits,
         now: Callable[[], int],
         new_id: Callable[[str, int], str],
-        completion: Completion,
+        background: BackgroundTasks,
     ) -> None:
         self._store = store
-        self._blobs = blobs
-        self._stowage = stowage
+        self._content = content
         self._limits = limits
         self._now = now
         self._new_id = new_id
-        self._catalogue = Catalogue(store, now)
-        self._completion = completion
-        self._intake = Intake(
+        self._ownership = ContainerOwnership(store, now)
+        self._background = background
+        self._writer = ContainerFileWriter(
             store=store,
             files=files,
-            stowage=stowage,
+            content=content,
             quotas=limits.quotas,
             now=now,
             new_id=new_id,
-            completion=completion,
+            background=background,
         )
 
     async def create_container(self, caller: Caller, request: CreateContainerRequest) -> Container:
@@ -100,9 +98,9 @@ class HostedBackend:
         record = ContainerRecord(
             container, tenant=caller.tenant, provider=request.provider, attempt=caller.options.attempt
         )
-        copies = await self._intake.copies(caller, request.file_ids, container_id=container.id)
+        copies = await self._writer.copies(caller, request.file_ids, container_id=container.id)
         try:
-            await self._completion.of(
+            await self._background.finish(
                 self._store.add_container(
                     record,
                     domain_secrets=request.network_policy.domain_secrets,
@@ -111,77 +109,74 @@ class HostedBackend:
                 )
             )
         except NotFoundError:  # a file went away since it was looked up: say which
-            await self._intake.copies(caller, request.file_ids, container_id=container.id)
+            await self._writer.copies(caller, request.file_ids, container_id=container.id)
             raise
-        return _of(self._catalogue.shown(record), record.provider)
+        return _of(self._ownership.with_status(record), record.provider)
 
     async def list_containers(self, caller: Caller, request: ListContainersRequest) -> ListContainersResponse:
         """Return a page of containers; see Backend."""
-        return await self._catalogue.containers(caller, request)
+        return await self._ownership.containers(caller, request)
 
     async def retrieve_container(self, caller: Caller, request: RetrieveContainerRequest) -> Container:
         """Return a container; see Backend."""
-        record = await self._catalogue.container(caller, request.container_id, provider=request.provider)
-        if await self._touched(home_of(record), caller, request.container_id):
+        record = await self._ownership.container(caller, request.container_id, provider=request.provider)
+        if await self._touched(summary_of(record), caller, request.container_id):
             record.container.last_active_at = self._now()
-        return _of(self._catalogue.shown(record), record.provider)
+        return _of(self._ownership.with_status(record), record.provider)
 
     async def delete_container(self, caller: Caller, request: DeleteContainerRequest) -> DeleteContainerResponse:
         """Delete a container and its files; see Backend."""
-        record = await self._catalogue.container(caller, request.container_id, provider=request.provider)
-        await self._completion.of(self._delete_container(caller.tenant, request.container_id))
+        record = await self._ownership.container(caller, request.container_id, provider=request.provider)
+        await self._content.release(self._store.delete_container(caller.tenant, request.container_id))
         response = DeleteContainerResponse(id=request.container_id, object="container.deleted", deleted=True)
         return _of(response, record.provider)
 
-    async def create_container_file(self, caller: Caller, upload: Upload) -> ContainerFile:
-        """Store a file; see Backend."""
-        record = await self._catalogue.container(caller, upload.container_id, provider=upload.provider)
-        self._require_running(home_of(record))
-        await self._touched(home_of(record), caller, upload.container_id)  # it may be long until there is a row
+    async def create_container_file(
+        self, caller: Caller, upload: Upload, *, before_commit: BeforeCommit = nothing
+    ) -> ContainerFile:
+        """Store a container file; see Backend."""
+        record = await self._ownership.container(caller, upload.container_id, provider=upload.provider)
+        self._require_running(summary_of(record))
+        await self._touched(summary_of(record), caller, upload.container_id)  # it may be long until there is a row
         if upload.file_id is not None:
-            file = await self._intake.copy(caller, upload, file_id=upload.file_id)
+            file = await self._writer.copy(caller, upload, file_id=upload.file_id)
         else:
-            file = await self._intake.take(caller.tenant, upload, attempt=caller.options.attempt)
+            file = await self._writer.write(caller, upload, before_commit=before_commit)
         return _of(file, record.provider)
 
     async def list_container_files(
         self, caller: Caller, request: ListContainerFilesRequest
     ) -> ListContainerFilesResponse:
         """Return a page of files; see Backend."""
-        record = await self._catalogue.container(caller, request.container_id, provider=request.provider)
-        self._require_files(home_of(record), request.container_id)
-        await self._touched(home_of(record), caller, request.container_id)
-        page = await self._store.list_files(caller.tenant, request.container_id, paging(request))
+        record = await self._ownership.container(caller, request.container_id, provider=request.provider)
+        self._require_files(summary_of(record), request.container_id)
+        await self._touched(summary_of(record), caller, request.container_id)
+        page = await self._store.list_files(caller.tenant, request.container_id, read_pagination(request))
         files = [stored.file for stored in page.data]
-        response = ListContainerFilesResponse(object="list", data=files, has_more=page.has_more)
-        if files:
-            response.first_id, response.last_id = files[0].id, files[-1].id
+        response = page_of(ListContainerFilesResponse, files, has_more=page.has_more)
         return _of(response, record.provider)
 
     async def retrieve_container_file(self, caller: Caller, request: RetrieveContainerFileRequest) -> ContainerFile:
         """Return a file; see Backend."""
-        home, stored = await self._located(caller, request)
-        self._require_files(home, request.container_id)
-        await self._touched(home, caller, request.container_id)
-        return _of(stored.file, home.provider)
+        summary, stored = await self._located(caller, request)
+        self._require_files(summary, request.container_id)
+        await self._touched(summary, caller, request.container_id)
+        return _of(stored.file, summary.provider)
 
     async def retrieve_container_file_content(
         self, caller: Caller, request: RetrieveContainerFileContentRequest
     ) -> Content:
         """Open a file; see Backend."""
-        home, stored = await self._located(caller, request)
-        self._require_files(home, request.container_id)
-        await self._touched(home, caller, request.container_id)
-        chunks, length = await self._stowage.read(stored.stored, request, rows=self._store)
-        return Content(
-            provider=home.provider,
+        summary, stored = await self._located(caller, request)
+        self._require_files(summary, request.container_id)
+        await self._touched(summary, caller, request.container_id)
+        return await self._content.open(
+            stored.stored,
+            request,
+            rows=self._store,
+            provider=summary.provider,
             filename=stored.filename,
             content_type=stored.content_type,
-            sha256=stored.sha256,
-            length=length,
-            chunks=chunks,
-            size=stored.file.bytes,
-            etag=f'"{stored.sha256}"',
             modified_at=stored.file.created_at,
         )
 
@@ -189,33 +184,29 @@ class HostedBackend:
         self, caller: Caller, request: DeleteContainerFileRequest
     ) -> DeleteContainerFileResponse:
         """Delete a file; see Backend."""
-        home, _ = await self._located(caller, request)
-        self._require_running(home)
-        await self._completion.of(self._delete_file(caller.tenant, request.container_id, request.file_id))
+        summary, _ = await self._located(caller, request)
+        self._require_running(summary)
+        await self._content.release(self._store.delete_file(caller.tenant, request.container_id, request.file_id))
         response = DeleteContainerFileResponse(id=request.file_id, object="container.file.deleted", deleted=True)
-        return _of(response, home.provider)
+        return _of(response, summary.provider)
 
-    async def _located(self, caller: Caller, request: FileRequest) -> tuple[Home, FileRecord]:
+    async def _located(self, caller: Caller, request: FileRequest) -> tuple[ContainerSummary, ContainerFileRecord]:
         """Return the caller's file and its container, of the request's provider if that is set."""
         if not request.container_id:
             raise missing("container_id")
         if not request.file_id:
             raise missing("file_id")
-        home, stored = await self._store.get_file(caller.tenant, request.container_id, request.file_id)
-        if request.provider not in (home.provider, PROVIDER_UNSPECIFIED):
-            raise container_file_not_found(request.container_id, request.file_id)
-        caller.require(home.provider)
-        return home, stored
+        summary, stored = await self._store.get_file(caller.tenant, request.container_id, request.file_id)
+        caller.require_match(
+            summary.provider,
+            named=request.provider,
+            not_found=lambda: container_file_not_found(request.container_id, request.file_id),
+        )
+        return summary, stored
 
-    async def _delete_container(self, tenant: str, container_id: str) -> None:
-        await self._blobs.delete(await self._store.delete_container(tenant, container_id))
-
-    async def _delete_file(self, tenant: str, container_id: str, file_id: str) -> None:
-        await self._blobs.delete(await self._store.delete_file(tenant, container_id, file_id))
-
-    async def _touched(self, home: Home, caller: Caller, container_id: str) -> bool:
+    async def _touched(self, summary: ContainerSummary, caller: Caller, container_id: str) -> bool:
         """Have a running container be active now, where that is news; tell whether it is written."""
-        if self._expired(home) or not is_worth_writing(self._now(), home.last_active_at, home.expires_minutes):
+        if self._expired(summary) or not is_worth_writing(self._now(), summary.last_active_at, summary.expires_minutes):
             return False
         try:
             await self._store.touch_container(caller.tenant, container_id)
@@ -223,22 +214,22 @@ class HostedBackend:
             return False
         return True
 
-    def _expired(self, home: Home) -> bool:
-        return status_at(self._now(), expires_at=home.expires_at) == CONTAINER_STATUS_EXPIRED
+    def _expired(self, summary: ContainerSummary) -> bool:
+        return status_at(self._now(), expires_at=summary.expires_at) == CONTAINER_STATUS_EXPIRED
 
-    def _require_running(self, home: Home) -> None:
-        if self._expired(home):
+    def _require_running(self, summary: ContainerSummary) -> None:
+        if self._expired(summary):
             raise ContainerExpiredError
 
-    def _require_files(self, home: Home, container_id: str) -> None:
-        if self._expired(home):
+    def _require_files(self, summary: ContainerSummary, container_id: str) -> None:
+        if self._expired(summary):
             message = f"The files of container {container_id} are gone: the container is expired."
             raise NotFoundError(message, reason="container_expired")
 
 
-def home_of(record: ContainerRecord) -> Home:
+def summary_of(record: ContainerRecord) -> ContainerSummary:
     """Return what matters about a container to its files."""
-    return Home(record.provider, record.container.last_active_at, record.container.expires_after.minutes)
+    return ContainerSummary(record.provider, record.container.last_active_at, record.container.expires_after.minutes)
 
 
 def _of(answer: Answer, provider: Provider) -> Answer:

@@ -1,19 +1,21 @@
-"""How bytes get into the BlobStore, and out of it again as what they were.
+"""Stores file content and verifies its checksum on read.
 
-Bytes are stored before anything refers to them. If their content is there
-already, or nothing comes to refer to them, they go again. Damage that is
-noticed on the way out is noted, so that the next upload of the content mends it.
+A blob is stored before a row refers to it. It is deleted again if the row fails or
+another blob with the same content is reused. Damage that is found on read is
+recorded, so that the next upload of the content repairs it.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
 from hashlib import sha256
-from typing import Protocol
+from typing import Any, Protocol
 
-from berth.core.background import Completion
+from berth.core.background import BackgroundTasks
 from berth.core.errors import DAMAGED, InvalidRequestError, NotFoundError, StorageError, file_damaged
-from berth.core.ports.stores import BlobStore, HeldBytes, StoredBytes
+from berth.core.ports.backend import BeforeCommit, Content
+from berth.core.ports.blob_store import BlobReferences, BlobStore, StoredContent
 from berth.core.validation import check_integer
+from berth.v1.provider_pb2 import Provider
 
 BLOB_DIGITS = 40
 MAX_LENGTH = 2**63 - 1
@@ -29,10 +31,10 @@ class RangeRequest(Protocol):
         """Tell whether an optional field was given."""
 
 
-class Stowage:
+class ContentStore:
     """Stores bytes whole, with their digest, or not at all; at most `max_bytes` at a time.
 
-    `tell_damage` is called with the key of a blob when it is found damaged, once.
+    `report_damage` is called with the key of a blob when it is found damaged, once.
     """
 
     def __init__(
@@ -41,80 +43,107 @@ class Stowage:
         *,
         max_bytes: int,
         new_id: Callable[[str, int], str],
-        completion: Completion,
-        tell_damage: Callable[[str], None],
+        background: BackgroundTasks,
+        report_damage: Callable[[str], None],
     ) -> None:
         self._blobs = blobs
         self._max_bytes = max_bytes
         self._new_id = new_id
-        self._completion = completion
-        self._tell_damage = tell_damage
+        self._background = background
+        self._report_damage = report_damage
 
-    async def put(self, chunks: AsyncIterator[bytes]) -> StoredBytes:
-        """Store what `chunks` yields. InvalidRequestError (`file_too_large`) for too much."""
+    async def put(self, chunks: AsyncIterator[bytes], *, before_commit: BeforeCommit) -> StoredContent:
+        """Store what `chunks` yields, after `before_commit`. InvalidRequestError (`file_too_large`) for too much."""
         name = self._new_id("", BLOB_DIGITS)
         blob = f"{name[:2]}/{name}"  # spread over folders
-        tally = _Tally(chunks, maximum=self._max_bytes)
+        tally = _Tally(chunks, maximum=self._max_bytes, at_end=before_commit)
         await self._blobs.put(blob, aiter(tally))
-        return StoredBytes(blob, tally.sha256, tally.bytes)
+        return StoredContent(blob, tally.sha256, tally.bytes)
 
-    async def keep(self, stored: StoredBytes, add: Callable[[], Awaitable[str]], *, rows: HeldBytes) -> None:
-        """Have `add` make a row, of `rows`, for what was stored and name the blob that it refers to.
+    async def commit(self, stored: StoredContent, add: Callable[[], Awaitable[str]], *, rows: BlobReferences) -> None:
+        """Have `add` write the row, one of `rows`, for stored content; it returns the blob that the row refers to.
 
-        It is seen through, and the bytes go if it fails or needs them not.
+        This is completed even if the caller is cancelled. Deletes the stored blob if `add` fails or reuses another.
         """
-        await self._completion.of(self._keep(stored, add, rows))
+        await self._background.finish(self._commit(stored, add, rows))
 
-    async def _keep(self, stored: StoredBytes, add: Callable[[], Awaitable[str]], rows: HeldBytes) -> None:
-        held = None
+    async def _commit(self, stored: StoredContent, add: Callable[[], Awaitable[str]], rows: BlobReferences) -> None:
+        referenced = None
         try:
-            await self._look_at_same(stored, rows)
-            held = await add()
+            await self._check_same(stored, rows)
+            referenced = await add()
         finally:
-            if held != stored.blob:
+            if referenced != stored.blob:
                 await self._blobs.delete([stored.blob])
 
-    async def _look_at_same(self, stored: StoredBytes, rows: HeldBytes) -> None:
-        """Note it if what has the content already is missing or too short: then these bytes are needed."""
+    async def release(self, deletion: Coroutine[Any, Any, Sequence[str]]) -> None:
+        """Await `deletion`, which deletes rows and returns the unreferenced blobs, and delete those.
+
+        This is completed even if the caller is cancelled.
+        """
+        await self._background.finish(self._release(deletion))
+
+    async def _release(self, deletion: Coroutine[Any, Any, Sequence[str]]) -> None:
+        await self._blobs.delete(await deletion)
+
+    async def _check_same(self, stored: StoredContent, rows: BlobReferences) -> None:
+        """Record damage if the blob that already has the content is missing or too short: this one replaces it."""
         same = await rows.find_blob(stored.sha256, stored.bytes)
         if same is not None:
             length = min(stored.bytes, 1)
-            with suppress(NotFoundError, StorageError):  # whoever reads it is told
-                async with self._noting_damage(same, rows):
+            with suppress(NotFoundError, StorageError):  # reported when the file is read
+                async with self._recording_damage(same, rows):
                     await self._blobs.get(same, offset=stored.bytes - length, length=length)
 
-    async def read(
-        self, stored: StoredBytes, request: RangeRequest, *, rows: HeldBytes
-    ) -> tuple[AsyncIterator[bytes], int]:
-        """Open what `request` asks for of stored bytes, which `rows` know; return it and its length.
+    async def open(
+        self,
+        stored: StoredContent,
+        request: RangeRequest,
+        *,
+        rows: BlobReferences,
+        provider: Provider,
+        filename: str,
+        content_type: str,
+        modified_at: int,
+    ) -> Content:
+        """Open the range that `request` asks for of stored content, which one of `rows` refers to.
 
-        InvalidRequestError for a range that cannot be, NotFoundError if the bytes
-        are gone with their file. What is read whole is compared with its digest;
-        StorageError (`file_damaged`), instead of its end, if it is not what was
-        stored, or too short, or missing.
+        InvalidRequestError for a range outside of it, NotFoundError if it was deleted
+        with its file. Content that is read whole is verified: StorageError
+        (`file_damaged`), instead of its end, if it is damaged, too short or missing.
         """
         offset, length = _range(request, stored.bytes)
-        async with self._noting_damage(stored.blob, rows):
+        async with self._recording_damage(stored.blob, rows):
             chunks = await self._blobs.get(stored.blob, offset=offset, length=length)
         whole = length == stored.bytes
-        return self._read(verified(chunks, stored.sha256) if whole else chunks, stored.blob, rows), length
+        return Content(
+            provider=provider,
+            filename=filename,
+            content_type=content_type,
+            sha256=stored.sha256,
+            length=length,
+            chunks=self._read(verified(chunks, stored.sha256) if whole else chunks, stored.blob, rows),
+            size=stored.bytes,
+            etag=f'"{stored.sha256}"',
+            modified_at=modified_at,
+        )
 
-    async def _read(self, chunks: AsyncIterator[bytes], blob: str, rows: HeldBytes) -> AsyncIterator[bytes]:
-        async with self._noting_damage(blob, rows):
+    async def _read(self, chunks: AsyncIterator[bytes], blob: str, rows: BlobReferences) -> AsyncIterator[bytes]:
+        async with self._recording_damage(blob, rows):
             async for chunk in chunks:
                 yield chunk
 
     @asynccontextmanager
-    async def _noting_damage(self, blob: str, rows: HeldBytes) -> AsyncIterator[None]:
-        """Note what is found damaged. Missing is damaged, too, as long as a file has it: its row goes first."""
+    async def _recording_damage(self, blob: str, rows: BlobReferences) -> AsyncIterator[None]:
+        """Record damage. A missing blob counts as damaged while a row refers to it, because rows are deleted first."""
         try:
             yield
         except (NotFoundError, StorageError) as error:
             if isinstance(error, StorageError) and error.code != DAMAGED:
                 raise
-            times = await self._completion.of(rows.note_damage(blob))
+            times = await self._background.finish(rows.note_damage(blob))
             if times == 1:
-                self._tell_damage(blob)
+                self._report_damage(blob)
             if not times:
                 raise
             raise file_damaged() from error
@@ -143,10 +172,11 @@ def _range(request: RangeRequest, size: int) -> tuple[int, int]:
 
 
 class _Tally:
-    """Passes chunks on, counting and digesting them, and stops at `maximum` bytes."""
+    """Yields chunks, counts and hashes them, stops at `maximum` bytes, and awaits `at_end` after the last one."""
 
-    def __init__(self, chunks: AsyncIterator[bytes], *, maximum: int) -> None:
+    def __init__(self, chunks: AsyncIterator[bytes], *, maximum: int, at_end: BeforeCommit) -> None:
         self._chunks = chunks
+        self._at_end = at_end
         self._maximum = maximum
         self._digest = sha256()
         self.bytes = 0
@@ -164,3 +194,4 @@ class _Tally:
                 raise InvalidRequestError(message, param="file", code="file_too_large")
             self._digest.update(chunk)
             yield chunk
+        await self._at_end()

@@ -3,16 +3,16 @@
 from collections.abc import Callable, Sequence
 
 from berth.core.additional_fields import CONTAINER_FILE_FIELDS, refuse_unknown
-from berth.core.background import Completion
+from berth.core.background import BackgroundTasks
 from berth.core.caller import Caller
 from berth.core.errors import InvalidRequestError, NotFoundError
-from berth.core.hosted.container_rules import unknown_file
-from berth.core.hosted.content import Stowage
+from berth.core.hosted.content import ContentStore
 from berth.core.paths import UNIQUE_DIGITS, clean_filename, container_path
-from berth.core.ports.backend import Upload
-from berth.core.ports.file_store import StoredFile
-from berth.core.ports.stores import ContainerStore, FileRecord, Quotas
-from berth.core.routing.file_ownership import FileCatalogue
+from berth.core.ports.backend import BeforeCommit, Upload
+from berth.core.ports.container_store import ContainerFileRecord, ContainerStore, Quotas
+from berth.core.ports.file_store import FileRecord
+from berth.core.routing.file_ownership import FileOwnership
+from berth.core.validation import unknown_file
 from berth.v1.container_file_pb2 import ContainerFile
 from berth.v1.provider_pb2 import PROVIDER_UNSPECIFIED
 
@@ -20,30 +20,30 @@ FILE_ID = ("cfile_", 32)
 DEFAULT_CONTENT_TYPE = "application/octet-stream"
 
 
-class Intake:
+class ContainerFileWriter:
     """Puts files into containers: whole or not at all."""
 
     def __init__(
         self,
         *,
         store: ContainerStore,
-        files: FileCatalogue,
-        stowage: Stowage,
+        files: FileOwnership,
+        content: ContentStore,
         quotas: Quotas,
         now: Callable[[], int],
         new_id: Callable[[str, int], str],
-        completion: Completion,
+        background: BackgroundTasks,
     ) -> None:
         self._store = store
         self._files = files
-        self._stowage = stowage
+        self._content = content
         self._quotas = quotas
         self._now = now
         self._new_id = new_id
-        self._completion = completion
+        self._background = background
 
-    async def take(self, tenant: str, upload: Upload, *, attempt: str | None = None) -> ContainerFile:
-        """Store the bytes of `upload` and then its row, marked with `attempt`.
+    async def write(self, caller: Caller, upload: Upload, *, before_commit: BeforeCommit) -> ContainerFile:
+        """Store the content of `upload` and then its row, marked with the caller's attempt.
 
         InvalidRequestError for a name, path or size that cannot be, NotFoundError
         if the container went away meanwhile.
@@ -52,7 +52,7 @@ class Intake:
         file_id, unique = self._new_id(*FILE_ID), self._new_id("", UNIQUE_DIGITS)
         filename = clean_filename(upload.filename)
         container_path(upload.file_path, filename, unique=unique)  # a bad path costs no upload
-        stored = await self._stowage.put(upload.chunks())
+        stored = await self._content.put(upload.chunks(), before_commit=before_commit)
         made: list[ContainerFile] = []
 
         async def add() -> str:
@@ -67,11 +67,13 @@ class Intake:
                 source="user",
             )
             content_type = upload.content_type or DEFAULT_CONTENT_TYPE
-            record = FileRecord(file, filename, content_type, sha256=stored.sha256, blob=stored.blob, attempt=attempt)
+            record = ContainerFileRecord(
+                file, filename, content_type, sha256=stored.sha256, blob=stored.blob, attempt=caller.options.attempt
+            )
             made.append(file)
-            return await self._store.add_file(tenant, record, quotas=self._quotas)
+            return await self._store.add_file(caller.tenant, record, quotas=self._quotas)
 
-        await self._stowage.keep(stored, add, rows=self._store)
+        await self._content.commit(stored, add, rows=self._store)
         return made[0]
 
     async def copy(self, caller: Caller, upload: Upload, *, file_id: str) -> ContainerFile:
@@ -80,13 +82,13 @@ class Intake:
         origin = await self._origin(caller, file_id, "file_id")
         copy = self._copied(origin, upload.container_id, file_path=upload.file_path, attempt=caller.options.attempt)
         try:
-            await self._completion.of(self._store.copy_file(caller.tenant, copy, quotas=self._quotas))
+            await self._background.finish(self._store.copy_file(caller.tenant, copy, quotas=self._quotas))
         except NotFoundError:
             await self._origin(caller, file_id, "file_id")  # it went away meanwhile, or the container did
             raise
         return copy.file
 
-    async def copies(self, caller: Caller, file_ids: Sequence[str], *, container_id: str) -> list[FileRecord]:
+    async def copies(self, caller: Caller, file_ids: Sequence[str], *, container_id: str) -> list[ContainerFileRecord]:
         """Return what a new container holds of the caller's files.
 
         InvalidRequestError, naming the place in `file_ids`, if there is none of an id.
@@ -94,7 +96,7 @@ class Intake:
         origins = [await self._origin(caller, file_id, f"file_ids[{i}]") for i, file_id in enumerate(file_ids)]
         return [self._copied(origin, container_id) for origin in origins]
 
-    async def _origin(self, caller: Caller, file_id: str, param: str) -> StoredFile:
+    async def _origin(self, caller: Caller, file_id: str, param: str) -> FileRecord:
         try:
             found = await self._files.file(caller, file_id, provider=PROVIDER_UNSPECIFIED)
         except (NotFoundError, InvalidRequestError):
@@ -104,8 +106,8 @@ class Intake:
         return found
 
     def _copied(
-        self, origin: StoredFile, container_id: str, *, file_path: str | None = None, attempt: str | None = None
-    ) -> FileRecord:
+        self, origin: FileRecord, container_id: str, *, file_path: str | None = None, attempt: str | None = None
+    ) -> ContainerFileRecord:
         name = origin.file.filename
         file = ContainerFile(
             id=self._new_id(*FILE_ID),
@@ -116,4 +118,4 @@ class Intake:
             created_at=self._now(),
             source="user",
         )
-        return FileRecord(file, name, origin.content_type, origin.sha256, origin.blob, attempt=attempt)
+        return ContainerFileRecord(file, name, origin.content_type, origin.sha256, origin.blob, attempt=attempt)

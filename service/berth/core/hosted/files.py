@@ -3,16 +3,15 @@
 from collections.abc import Callable
 
 from berth.core.additional_fields import FILE_FIELDS, refuse_unknown
-from berth.core.background import Completion
 from berth.core.caller import Caller
-from berth.core.hosted.content import Stowage
+from berth.core.hosted.content import ContentStore
 from berth.core.hosted.file_writer import DEFAULT_CONTENT_TYPE
 from berth.core.paths import clean_filename
-from berth.core.ports.backend import Content
+from berth.core.ports.backend import BeforeCommit, Content, nothing
+from berth.core.ports.container_store import Quotas
 from berth.core.ports.file_backend import FileUpload
-from berth.core.ports.file_store import FileStore, StoredFile
-from berth.core.ports.stores import BlobStore, Quotas
-from berth.core.routing.file_ownership import FileCatalogue
+from berth.core.ports.file_store import FileRecord, FileStore
+from berth.core.routing.file_ownership import FileOwnership
 from berth.core.validation import check_choice, check_integer, missing
 from berth.v1.file_pb2 import File, FileExpiresAfter
 from berth.v1.file_service_pb2 import (
@@ -42,33 +41,29 @@ class HostedFiles:
         self,
         *,
         store: FileStore,
-        blobs: BlobStore,
-        stowage: Stowage,
+        content: ContentStore,
         quotas: Quotas,
         now: Callable[[], int],
         new_id: Callable[[str, int], str],
-        completion: Completion,
     ) -> None:
         self._store = store
-        self._blobs = blobs
-        self._stowage = stowage
+        self._content = content
         self._quotas = quotas
         self._now = now
         self._new_id = new_id
-        self._completion = completion
-        self._catalogue = FileCatalogue(store)
+        self._ownership = FileOwnership(store)
 
-    async def create_file(self, caller: Caller, upload: FileUpload) -> File:
-        """Store a file; see FileBackend. What is wrong with it from the start costs no upload."""
+    async def create_file(self, caller: Caller, upload: FileUpload, *, before_commit: BeforeCommit = nothing) -> File:
+        """Store a file; see FileBackend. Errors that are known at once are raised before any byte is read."""
         filename = clean_filename(upload.filename)
         _check_early(upload)
-        stored = await self._stowage.put(upload.chunks())
+        stored = await self._content.put(upload.chunks(), before_commit=before_commit)
         made: list[File] = []
 
         async def add() -> str:
             file = self._file(upload, filename, size=stored.bytes)
             made.append(file)
-            record = StoredFile(
+            record = FileRecord(
                 file,
                 caller.tenant,
                 upload.provider,
@@ -79,46 +74,40 @@ class HostedFiles:
             )
             return await self._store.add(record, quotas=self._quotas)
 
-        await self._stowage.keep(stored, add, rows=self._store)
+        await self._content.commit(stored, add, rows=self._store)
         made[0].extra_fields.provider = upload.provider
         return made[0]
 
     async def list_files(self, caller: Caller, request: ListFilesRequest) -> ListFilesResponse:
         """Return a page of files; see FileBackend."""
-        return await self._catalogue.files(caller, request)
+        return await self._ownership.files(caller, request)
 
     async def retrieve_file(self, caller: Caller, request: RetrieveFileRequest) -> File:
         """Return a file; see FileBackend."""
-        record = await self._catalogue.file(caller, request.file_id, provider=request.provider)
+        record = await self._ownership.file(caller, request.file_id, provider=request.provider)
         record.file.extra_fields.provider = record.provider
         return record.file
 
     async def retrieve_file_content(self, caller: Caller, request: RetrieveFileContentRequest) -> Content:
         """Open a file; see FileBackend."""
-        record = await self._catalogue.file(caller, request.file_id, provider=request.provider)
-        chunks, length = await self._stowage.read(record.stored, request, rows=self._store)
-        return Content(
+        record = await self._ownership.file(caller, request.file_id, provider=request.provider)
+        return await self._content.open(
+            record.stored,
+            request,
+            rows=self._store,
             provider=record.provider,
             filename=record.file.filename,
             content_type=record.content_type,
-            sha256=record.sha256,
-            length=length,
-            chunks=chunks,
-            size=record.file.bytes,
-            etag=f'"{record.sha256}"',
             modified_at=record.file.created_at,
         )
 
     async def delete_file(self, caller: Caller, request: DeleteFileRequest) -> DeleteFileResponse:
         """Delete a file; see FileBackend."""
-        record = await self._catalogue.file(caller, request.file_id, provider=request.provider)
-        await self._completion.of(self._delete(caller.tenant, request.file_id))
+        record = await self._ownership.file(caller, request.file_id, provider=request.provider)
+        await self._content.release(self._store.delete(caller.tenant, request.file_id))
         response = DeleteFileResponse(id=request.file_id, object="file", deleted=True)
         response.extra_fields.provider = record.provider
         return response
-
-    async def _delete(self, tenant: str, file_id: str) -> None:
-        await self._blobs.delete(await self._store.delete(tenant, file_id))
 
     def _file(self, upload: FileUpload, filename: str, *, size: int) -> File:
         refuse_unknown(upload.additional_fields, known=FILE_FIELDS)

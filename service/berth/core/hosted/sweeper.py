@@ -3,8 +3,9 @@
 from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple
 
+from berth.core.ports.blob_store import BlobStore
+from berth.core.ports.container_store import ContainerStore
 from berth.core.ports.file_store import FileStore
-from berth.core.ports.stores import BlobStore, ContainerStore
 
 BATCH = 100
 """Rows that are removed in one transaction."""
@@ -12,7 +13,7 @@ GRACE_SECONDS = 3_600
 """How old bytes without a row are when they go: once an upload is whole, it gets its row within moments."""
 
 
-class Swept(NamedTuple):
+class SweepResult(NamedTuple):
     """How many containers and files had expired, and how many blobs nobody held."""
 
     containers: int
@@ -41,11 +42,11 @@ class Sweeper:
         self._retention_seconds = retention_seconds
         self._grace_seconds = grace_seconds
 
-    async def sweep(self) -> Swept:
+    async def sweep(self) -> SweepResult:
         """Remove all that is to go. StorageError where a store fails; what was removed before that is removed."""
         containers = await self._purge(self._purge_containers)
         files = await self._purge(lambda: self._files.purge(limit=BATCH))
-        return Swept(containers, files, await self._unheld())
+        return SweepResult(containers, files, await self._unreferenced())
 
     async def _purge_containers(self) -> tuple[int, Sequence[str]]:
         return await self._containers.purge(retention_seconds=self._retention_seconds, limit=BATCH)
@@ -60,10 +61,10 @@ class Sweeper:
             if count < BATCH:
                 return total
 
-    async def _unheld(self) -> int:
+    async def _unreferenced(self) -> int:
         total = 0
         async for keys in self._blobs.older_than(self._grace_seconds):
-            unheld = await self._files.unheld(keys)
-            await self._blobs.delete(unheld)
-            total += len(unheld)
+            unreferenced = await self._files.unreferenced(keys)
+            await self._blobs.delete(unreferenced)
+            total += len(unreferenced)
         return total

@@ -1,12 +1,14 @@
-"""Idempotency: wrappers of any Backend and FileBackend that do a create with a key once; see `once`."""
+"""Wrappers of any Backend and FileBackend that do creates with an idempotency key once."""
 
-from berth.core.background import Completion
+from collections.abc import Awaitable, Callable
+from functools import partial
+
 from berth.core.caller import Caller
-from berth.core.idempotency.fingerprints import ObservedFile, ObservedUpload
-from berth.core.idempotency.leases import Claims
-from berth.core.idempotency.protocol import Once
-from berth.core.idempotency.request import KeyedCreate, Known
-from berth.core.ports.backend import Backend, Upload
+from berth.core.idempotency.fingerprints import HashedFile, HashedUpload, KnownContent
+from berth.core.idempotency.leases import Leases
+from berth.core.idempotency.protocol import IdempotencyProtocol
+from berth.core.idempotency.request import KeyedCreate
+from berth.core.ports.backend import Backend, BeforeCommit, Upload, nothing
 from berth.core.ports.file_backend import FileBackend, FileUpload
 from berth.core.ports.wrapper import BackendWrapper, FileBackendWrapper
 from berth.v1.container_file_pb2 import ContainerFile
@@ -19,87 +21,88 @@ from berth.v1.provider_pb2 import Provider
 
 
 class IdempotentBackend(BackendWrapper):
-    """A Backend that does what `backend` does, and a create with an idempotency key once; `resumes` is as in Once."""
+    """A Backend like `backend`, whose creates with an idempotency key are done once; see IdempotencyProtocol."""
 
-    def __init__(self, backend: Backend, claims: Claims, *, resumes: bool) -> None:
+    def __init__(self, backend: Backend, leases: Leases, *, resumes: bool) -> None:
         super().__init__(backend)
-        self._once = Once(claims, resumes=resumes)
-        self._completion = Completion()
+        self._protocol = IdempotencyProtocol(leases, resumes=resumes)
 
     async def create_container(self, caller: Caller, request: CreateContainerRequest) -> Container:
-        """Make a container; see Backend. With a key it is seen through, also if the caller goes away."""
+        """Create a container; see Backend. With a key it is completed even if the caller is cancelled."""
         key = caller.options.idempotency_key
         if key is None:
             return await self._backend.create_container(caller, request)
-        return await self._completion.of(self._create_once(caller, request, key))
 
-    async def create_container_file(self, caller: Caller, upload: Upload) -> ContainerFile:
-        """Store a file; see Backend."""
-        key = caller.options.idempotency_key
-        if key is None:
-            return await self._backend.create_container_file(caller, upload)
-        observed = ObservedUpload(upload)
-
-        async def find(attempt: str) -> RetrieveContainerFileRequest | None:
-            found = await self._once.store.find_container_file(caller.tenant, attempt)
-            return found and RetrieveContainerFileRequest(container_id=found[0], file_id=found[1])
-
-        create = KeyedCreate(
-            caller,
-            key,
-            operation=f"container_file_create {upload.container_id}",
-            kind=ContainerFile,
-            asked=observed,
-            find=find,
-            retrieve=lambda ask: self._backend.retrieve_container_file(caller, ask),
-            create=lambda caller: self._backend.create_container_file(caller, observed),
-        )
-        return await self._once.do(create)
-
-    async def _create_once(self, caller: Caller, request: CreateContainerRequest, key: str) -> Container:
-        async def find(attempt: str) -> RetrieveContainerRequest | None:
-            found = await self._once.store.find_container(caller.tenant, attempt)
-            return RetrieveContainerRequest(container_id=found) if found else None
+        async def find(attempt: str) -> Callable[[], Awaitable[Container]] | None:
+            found = await self._protocol.store.find_container(caller.tenant, attempt)
+            if found is None:
+                return None
+            return partial(self._backend.retrieve_container, caller, RetrieveContainerRequest(container_id=found))
 
         create = KeyedCreate(
             caller,
             key,
             operation="container_create",
             kind=Container,
-            asked=Known(request.SerializeToString(deterministic=True)),
+            content=KnownContent(request.SerializeToString(deterministic=True)),
             find=find,
-            retrieve=lambda ask: self._backend.retrieve_container(caller, ask),
-            create=lambda caller: self._backend.create_container(caller, request),
+            create=lambda caller, _: self._backend.create_container(caller, request),
         )
-        return await self._once.do(create)
+        return await self._protocol.run_to_end(create)
+
+    async def create_container_file(
+        self, caller: Caller, upload: Upload, *, before_commit: BeforeCommit = nothing
+    ) -> ContainerFile:
+        """Store a container file; see Backend."""
+        key = caller.options.idempotency_key
+        if key is None:
+            return await self._backend.create_container_file(caller, upload, before_commit=before_commit)
+        hashed = HashedUpload(upload)
+
+        async def find(attempt: str) -> Callable[[], Awaitable[ContainerFile]] | None:
+            found = await self._protocol.store.find_container_file(caller.tenant, attempt)
+            if found is None:
+                return None
+            request = RetrieveContainerFileRequest(container_id=found[0], file_id=found[1])
+            return partial(self._backend.retrieve_container_file, caller, request)
+
+        create = KeyedCreate(
+            caller,
+            key,
+            operation=f"container_file_create {upload.container_id}",
+            kind=ContainerFile,
+            content=hashed,
+            find=find,
+            create=lambda caller, commit: self._backend.create_container_file(caller, hashed, before_commit=commit),
+        )
+        return await self._protocol.run(create)
 
 
 class IdempotentFiles(FileBackendWrapper):
-    """A FileBackend that does what `backend` does, and a create with an idempotency key once; see Once."""
+    """A FileBackend like `backend`, whose creates with an idempotency key are done once; see IdempotencyProtocol."""
 
-    def __init__(self, backend: FileBackend, claims: Claims, *, resumes: bool) -> None:
+    def __init__(self, backend: FileBackend, leases: Leases, *, resumes: bool) -> None:
         super().__init__(backend)
-        self._once = Once(claims, resumes=resumes)
+        self._protocol = IdempotencyProtocol(leases, resumes=resumes)
 
-    async def create_file(self, caller: Caller, upload: FileUpload) -> File:
+    async def create_file(self, caller: Caller, upload: FileUpload, *, before_commit: BeforeCommit = nothing) -> File:
         """Store a file; see FileBackend."""
         key = caller.options.idempotency_key
         if key is None:
-            return await self._backend.create_file(caller, upload)
-        observed = ObservedFile(upload)
+            return await self._backend.create_file(caller, upload, before_commit=before_commit)
+        hashed = HashedFile(upload)
 
-        async def find(attempt: str) -> RetrieveFileRequest | None:
-            found = await self._once.store.find_file(caller.tenant, attempt)
-            return RetrieveFileRequest(file_id=found) if found else None
+        async def find(attempt: str) -> Callable[[], Awaitable[File]] | None:
+            found = await self._protocol.store.find_file(caller.tenant, attempt)
+            return partial(self._backend.retrieve_file, caller, RetrieveFileRequest(file_id=found)) if found else None
 
         create = KeyedCreate(
             caller,
             key,
             operation=f"file_create {Provider.Name(upload.provider)}",
             kind=File,
-            asked=observed,
+            content=hashed,
             find=find,
-            retrieve=lambda ask: self._backend.retrieve_file(caller, ask),
-            create=lambda caller: self._backend.create_file(caller, observed),
+            create=lambda caller, commit: self._backend.create_file(caller, hashed, before_commit=commit),
         )
-        return await self._once.do(create)
+        return await self._protocol.run(create)

@@ -1,10 +1,14 @@
-"""Uploads that are digested while they pass, so that two can be told apart afterwards."""
+"""Fingerprints of requests: what tells one request from another that has the same idempotency key.
 
+A key is stored as a hash, and a request as an HMAC under the key: without the key
+neither says anything about the request.
+"""
+
+import hmac
 from collections.abc import AsyncIterator, Sequence
 from hashlib import sha256
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
-from berth.core.idempotency.request import AtEnd, nothing
 from berth.core.ports.backend import Upload
 from berth.core.ports.file_backend import FileUpload
 from berth.v1.additional_field_pb2 import AdditionalField
@@ -14,11 +18,54 @@ from berth.v1.provider_pb2 import Provider
 U = TypeVar("U", bound=Upload | FileUpload)
 
 
-class _Observed(Generic[U]):
+def hash_of(key: str) -> bytes:
+    """Return the hash that a caller's key is stored as."""
+    return sha256(key.encode()).digest()
+
+
+def fingerprint_of(key: str, *parts: bytes) -> bytes:
+    """Return the HMAC of the `parts` of a request under `key`."""
+    digest = hmac.new(key.encode(), digestmod=sha256)
+    for part in parts:
+        digest.update(len(part).to_bytes(8))
+        digest.update(part)
+    return digest.digest()
+
+
+class RequestContent(Protocol):
+    """The content of a request, as far as its fingerprint depends on it: known at once, or read as an upload."""
+
+    @property
+    def is_read(self) -> bool:
+        """Whether `parts` is final."""
+
+    def parts(self) -> list[bytes]:
+        """Return what identifies the content; final once it is read."""
+
+    async def read_through(self) -> None:
+        """Read what there is to read and keep none of it."""
+
+
+class KnownContent:
+    """Content that is known at once; see RequestContent."""
+
+    is_read = True
+
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+
+    def parts(self) -> list[bytes]:
+        """Return the content."""
+        return [self._body]
+
+    async def read_through(self) -> None:
+        """Read nothing more."""
+
+
+class _Hashed(Generic[U]):
     """An upload that is `upload`, and knows what has passed of it; see Asked."""
 
     def __init__(self, upload: U) -> None:
-        self.at_end: AtEnd = nothing
         self._upload = upload
         self._digest = sha256()
         self._has_ended = False
@@ -45,7 +92,7 @@ class _Observed(Generic[U]):
 
     @property
     def is_read(self) -> bool:
-        """Whether all of it has passed."""
+        """Whether all bytes were read."""
         return self._has_ended
 
     async def chunks(self) -> AsyncIterator[bytes]:
@@ -53,7 +100,6 @@ class _Observed(Generic[U]):
         async for chunk in self._upload.chunks():
             self._digest.update(chunk)
             yield chunk
-        await self.at_end()
         self._has_ended = True
 
     async def read_through(self) -> None:
@@ -62,13 +108,13 @@ class _Observed(Generic[U]):
             pass
 
     def _parts(self, *fields: str | None) -> list[bytes]:
-        told = [b"" if field is None else b"=" + field.encode("utf-8", "surrogatepass") for field in fields]
+        given = [b"" if field is None else b"=" + field.encode("utf-8", "surrogatepass") for field in fields]
         additional = [field.SerializeToString(deterministic=True) for field in self.additional_fields]
-        return [*told, self._digest.digest(), *additional]
+        return [*given, self._digest.digest(), *additional]
 
 
-class ObservedUpload(_Observed[Upload]):
-    """An Upload that is digested while it passes."""
+class HashedUpload(_Hashed[Upload]):
+    """An Upload of a container file; see RequestContent."""
 
     @property
     def container_id(self) -> str:
@@ -87,16 +133,16 @@ class ObservedUpload(_Observed[Upload]):
 
     @property
     def is_read(self) -> bool:
-        """Whether all of it has passed; where a file is copied, there is nothing to pass."""
+        """Whether all bytes were read; a copied file has none to read."""
         return super().is_read or self.file_id is not None
 
     def parts(self) -> list[bytes]:
-        """Return all that makes the upload what it is; final once it is read."""
+        """Return what identifies the upload; final once it is read."""
         return self._parts(self.file_id, self.filename, self.content_type, self.file_path)
 
 
-class ObservedFile(_Observed[FileUpload]):
-    """A FileUpload that is digested while it passes."""
+class HashedFile(_Hashed[FileUpload]):
+    """A FileUpload; see RequestContent."""
 
     @property
     def purpose(self) -> str | None:
@@ -105,11 +151,11 @@ class ObservedFile(_Observed[FileUpload]):
 
     @property
     def expires_after(self) -> FileExpiresAfter | None:
-        """When the file is to go by itself, if it is."""
+        """When the file expires, if it does."""
         return self._upload.expires_after
 
     def parts(self) -> list[bytes]:
-        """Return all that makes the upload what it is; final once it is read."""
+        """Return what identifies the upload; final once it is read."""
         expiry = self.expires_after
-        told = None if expiry is None else f"{expiry.seconds} {expiry.anchor}"
-        return self._parts(self.filename, self.content_type, self.purpose, told)
+        given = None if expiry is None else f"{expiry.seconds} {expiry.anchor}"
+        return self._parts(self.filename, self.content_type, self.purpose, given)

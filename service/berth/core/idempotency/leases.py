@@ -1,19 +1,22 @@
-"""The claims that this process works on, and how it keeps them."""
+"""The leases of this process on idempotency keys, renewed while it works."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+from berth.core.background import BackgroundTasks
 from berth.core.errors import BerthError
-from berth.core.idempotency.records import LEASE_SECONDS, Claim, IdempotencyStore
+from berth.core.ports.idempotency_store import IdempotencyRecord, IdempotencyStore
 
 ATTEMPT = ("", 32)
 OWNER = ("", 32)
+LEASE_SECONDS = 15
+"""How long a lease is valid unless it is renewed."""
 T = TypeVar("T")
 
 
-class Claims:
-    """The claims that this process works on: keeps their leases alive as long as there are any.
+class Leases:
+    """The leases of this process; they are renewed as long as there is work in progress.
 
     `now` gives seconds since 1970, `sleep` waits for a number of seconds,
     `keep_seconds` is how long an outcome is kept.
@@ -26,10 +29,12 @@ class Claims:
         keep_seconds: int,
         now: Callable[[], int],
         new_id: Callable[[str, int], str],
+        background: BackgroundTasks,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self.store = store
         self.now = now
+        self.background = background
         self.owner = new_id(*OWNER)
         self._keep_seconds = keep_seconds
         self._new_id = new_id
@@ -37,10 +42,10 @@ class Claims:
         self._running = 0
         self._renewing: asyncio.Task[None] | None = None
 
-    def new(self, operation: str, fingerprint: bytes | None) -> Claim:
-        """Return a claim of this process, to be put into a slot."""
+    def new_record(self, operation: str, fingerprint: bytes | None) -> IdempotencyRecord:
+        """Return a record that this process has the lease of, to be put into a slot."""
         now = self.now()
-        return Claim(
+        return IdempotencyRecord(
             operation,
             attempt=self._new_id(*ATTEMPT),
             owner=self.owner,
@@ -49,8 +54,8 @@ class Claims:
             fingerprint=fingerprint,
         )
 
-    async def working(self, work: Awaitable[T]) -> T:
-        """Return what comes of `work`, and renew leases meanwhile."""
+    async def renewed_during(self, work: Awaitable[T]) -> T:
+        """Return the result of `work`, and renew the leases until it is there."""
         self._running += 1
         if self._renewing is None:
             self._renewing = asyncio.create_task(self._renew())
@@ -68,4 +73,4 @@ class Claims:
             try:
                 await self.store.renew(self.owner, lease_until=self.now() + LEASE_SECONDS)
             except BerthError:
-                continue  # the lease has time for another try
+                continue  # the lease lasts long enough for another try

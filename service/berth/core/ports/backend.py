@@ -5,7 +5,7 @@ router picks one. One suite (`tests/contracts/test_backend.py`) runs against
 every implementation.
 """
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -75,6 +75,14 @@ def nothing_to_close() -> None:
     """Do nothing."""
 
 
+BeforeCommit = Callable[[], Awaitable[None]]
+"""A step before a resource becomes visible; it refuses the resource by raising an error."""
+
+
+async def nothing() -> None:
+    """Do nothing before the commit."""
+
+
 @dataclass(frozen=True, slots=True)
 class Content:
     """The bytes of a file on their way out: `length` of them, where that is known, from `chunks`.
@@ -122,8 +130,13 @@ class Backend(Protocol):
     async def delete_container(self, caller: Caller, request: DeleteContainerRequest) -> DeleteContainerResponse:
         """Delete a container and its files, expired ones included."""
 
-    async def create_container_file(self, caller: Caller, upload: Upload) -> ContainerFile:
-        """Store a file, whole or not at all. ContainerExpiredError if the container is expired."""
+    async def create_container_file(
+        self, caller: Caller, upload: Upload, *, before_commit: BeforeCommit = nothing
+    ) -> ContainerFile:
+        """Store a container file, whole or not at all. ContainerExpiredError if the container is expired.
+
+        `before_commit` is awaited when all bytes have arrived; if it raises, nothing is stored.
+        """
 
     async def list_container_files(
         self, caller: Caller, request: ListContainerFilesRequest

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Protocol
 
 from berth.core.caller import Caller
-from berth.core.ports.backend import Content
+from berth.core.ports.backend import BeforeCommit, Content, nothing
 from berth.v1.additional_field_pb2 import AdditionalField
 from berth.v1.file_pb2 import File, FileExpiresAfter
 from berth.v1.file_service_pb2 import (
@@ -66,8 +66,11 @@ class FileBackend(Protocol):
     the rest of what they raise and answer see Backend.
     """
 
-    async def create_file(self, caller: Caller, upload: FileUpload) -> File:
-        """Store a file, whole or not at all."""
+    async def create_file(self, caller: Caller, upload: FileUpload, *, before_commit: BeforeCommit = nothing) -> File:
+        """Store a file, whole or not at all.
+
+        `before_commit` is awaited when all bytes have arrived; if it raises, nothing is stored.
+        """
 
     async def list_files(self, caller: Caller, request: ListFilesRequest) -> ListFilesResponse:
         """Return a page of the caller's files, of all providers if none is named."""

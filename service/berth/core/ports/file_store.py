@@ -4,13 +4,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from berth.core.ports.stores import HeldBytes, Page, Paging, Quotas, StoredBytes
+from berth.core.ports.blob_store import BlobReferences, StoredContent
+from berth.core.ports.container_store import Quotas
+from berth.core.ports.pages import Page, Pagination
 from berth.v1.file_pb2 import File
 from berth.v1.provider_pb2 import Provider
 
 
 @dataclass(frozen=True, slots=True)
-class StoredFile:
+class FileRecord:
     """A file as it is stored, without `extra_fields`.
 
     `key` is the name of the key that a provider took it with, empty for a
@@ -29,18 +31,18 @@ class StoredFile:
     attempt: str | None = None
 
     @property
-    def stored(self) -> StoredBytes:
+    def stored(self) -> StoredContent:
         """The file's bytes."""
-        return StoredBytes(self.blob, self.sha256, self.file.bytes)
+        return StoredContent(self.blob, self.sha256, self.file.bytes)
 
 
-class FileStore(HeldBytes, Protocol):
+class FileStore(BlobReferences, Protocol):
     """The rows of files that are in no container. What ContainerStore promises of writes and order holds here, too.
 
     A file whose `expires_at` has come is not there; its row goes with `purge`.
     """
 
-    async def add(self, record: StoredFile, *, quotas: Quotas) -> str:
+    async def add(self, record: FileRecord, *, quotas: Quotas) -> str:
         """Add a file, and return the blob that has its bytes: see ContainerStore.add_file. One of a provider has none.
 
         StorageError if there is one of its id or attempt already,
@@ -51,7 +53,7 @@ class FileStore(HeldBytes, Protocol):
     async def get_provider(self, tenant: str, file_id: str) -> Provider:
         """Return whose a file is. NotFoundError if the tenant has none of that id."""
 
-    async def get(self, tenant: str, file_id: str) -> StoredFile:
+    async def get(self, tenant: str, file_id: str) -> FileRecord:
         """Return a file. NotFoundError if the tenant has none of that id."""
 
     async def is_foreign(self, tenant: str, file_id: str) -> bool:
@@ -60,11 +62,11 @@ class FileStore(HeldBytes, Protocol):
     async def list(
         self,
         tenant: str,
-        paging: Paging,
+        pagination: Pagination,
         *,
         providers: frozenset[Provider] | None = None,
         purpose: str | None = None,
-    ) -> Page[StoredFile]:
+    ) -> Page[FileRecord]:
         """Return a page of the tenant's files, of any of `providers` and of exactly `purpose` if given.
 
         InvalidRequestError (param `after`) if the tenant never had a file of the
@@ -74,7 +76,7 @@ class FileStore(HeldBytes, Protocol):
     async def delete(self, tenant: str, file_id: str) -> Sequence[str]:
         """Delete a file's row; return the blobs that nobody holds any more. NotFoundError if there is no such file."""
 
-    async def unheld(self, blobs: Sequence[str]) -> Sequence[str]:
+    async def unreferenced(self, blobs: Sequence[str]) -> Sequence[str]:
         """Return those of `blobs` that no file has, in a container or outside."""
 
     async def purge(self, *, limit: int) -> tuple[int, Sequence[str]]:

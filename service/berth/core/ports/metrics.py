@@ -19,7 +19,7 @@ class Metrics(Protocol):
     def cache_asked(self, provider: str, *, hit: bool) -> None:
         """Count a call that asked the cache, and whether the answer was there."""
 
-    def attempt_ended(self, provider: str, *, status: int, seconds: float) -> None:
+    def try_ended(self, provider: str, *, status: int, seconds: float) -> None:
         """Count a request to a provider: the HTTP status of its answer, 0 if none came, after `seconds`."""
 
     def key_put_aside(self, provider: str, *, key: str) -> None:

@@ -1,7 +1,7 @@
 """What wraps a Backend or a FileBackend: each operation goes on to it, unless the wrapper has something to say."""
 
 from berth.core.caller import Caller
-from berth.core.ports.backend import Backend, Content, Upload
+from berth.core.ports.backend import Backend, BeforeCommit, Content, Upload, nothing
 from berth.core.ports.file_backend import FileBackend, FileUpload
 from berth.v1.container_file_pb2 import ContainerFile
 from berth.v1.container_file_service_pb2 import (
@@ -54,9 +54,11 @@ class BackendWrapper:
         """Delete a container and its files; see Backend."""
         return await self._backend.delete_container(caller, request)
 
-    async def create_container_file(self, caller: Caller, upload: Upload) -> ContainerFile:
-        """Store a file; see Backend."""
-        return await self._backend.create_container_file(caller, upload)
+    async def create_container_file(
+        self, caller: Caller, upload: Upload, *, before_commit: BeforeCommit = nothing
+    ) -> ContainerFile:
+        """Store a container file; see Backend."""
+        return await self._backend.create_container_file(caller, upload, before_commit=before_commit)
 
     async def list_container_files(
         self, caller: Caller, request: ListContainerFilesRequest
@@ -87,9 +89,9 @@ class FileBackendWrapper:
     def __init__(self, backend: FileBackend) -> None:
         self._backend = backend
 
-    async def create_file(self, caller: Caller, upload: FileUpload) -> File:
+    async def create_file(self, caller: Caller, upload: FileUpload, *, before_commit: BeforeCommit = nothing) -> File:
         """Store a file; see FileBackend."""
-        return await self._backend.create_file(caller, upload)
+        return await self._backend.create_file(caller, upload, before_commit=before_commit)
 
     async def list_files(self, caller: Caller, request: ListFilesRequest) -> ListFilesResponse:
         """Return a page of files; see FileBackend."""

@@ -5,19 +5,19 @@ from collections.abc import Callable
 from berth.core.caller import Caller
 from berth.core.enum_names import short_names
 from berth.core.lifetime import current_status
-from berth.core.pagination import paging
-from berth.core.ports.stores import ContainerRecord, ContainerStore
+from berth.core.pagination import page_of, read_pagination
+from berth.core.ports.container_store import ContainerRecord, ContainerStore
 from berth.core.validation import container_not_found, missing, unexpected
 from berth.v1.container_pb2 import CONTAINER_STATUS_EXPIRED, CONTAINER_STATUS_RUNNING, Container, ContainerStatus
 from berth.v1.container_service_pb2 import ListContainersRequest, ListContainersResponse
-from berth.v1.provider_pb2 import PROVIDER_UNSPECIFIED, Provider
+from berth.v1.provider_pb2 import Provider
 
 _STATUS_NAMES = {number: name for name, number in short_names(ContainerStatus.DESCRIPTOR).items()}
 STATUS_FILTERS = {status: _STATUS_NAMES[status] for status in (CONTAINER_STATUS_RUNNING, CONTAINER_STATUS_EXPIRED)}
 """The statuses that listed containers may be asked to have, and their names."""
 
 
-class Catalogue:
+class ContainerOwnership:
     """The containers of all tenants, seen by one caller at a time; `now` gives seconds since 1970."""
 
     def __init__(self, store: ContainerStore, now: Callable[[], int]) -> None:
@@ -33,29 +33,25 @@ class Catalogue:
         if not container_id:
             raise missing("container_id")
         record = await self._store.get_container(caller.tenant, container_id)
-        if provider not in (record.provider, PROVIDER_UNSPECIFIED):
-            raise container_not_found(container_id)
-        caller.require(record.provider)
+        caller.require_match(record.provider, named=provider, not_found=lambda: container_not_found(container_id))
         return record
 
     async def containers(self, caller: Caller, request: ListContainersRequest) -> ListContainersResponse:
         """Return a page of the caller's containers, of all providers that it may use if none is named."""
         page = await self._store.list_containers(
             caller.tenant,
-            paging(request),
+            read_pagination(request),
             providers=frozenset({request.provider}) if request.provider else caller.providers,
             name=request.name or None,
             status=_wanted_status(request),
         )
-        containers = [self.shown(record) for record in page.data]
-        response = ListContainersResponse(object="list", data=containers, has_more=page.has_more)
-        if containers:
-            response.first_id, response.last_id = containers[0].id, containers[-1].id
+        containers = [self.with_status(record) for record in page.data]
+        response = page_of(ListContainersResponse, containers, has_more=page.has_more)
         if request.provider:
             response.extra_fields.provider = request.provider
         return response
 
-    def shown(self, record: ContainerRecord) -> Container:
+    def with_status(self, record: ContainerRecord) -> Container:
         """Return a container with its provider and its status of now."""
         container = record.container
         status = current_status(

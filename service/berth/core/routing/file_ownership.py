@@ -1,23 +1,23 @@
 """What a tenant owns outside of containers: finding and listing its files, whoever keeps them."""
 
 from berth.core.caller import Caller
-from berth.core.pagination import paging
-from berth.core.ports.file_store import FileStore, StoredFile
+from berth.core.pagination import page_of, read_pagination
+from berth.core.ports.file_store import FileRecord, FileStore
 from berth.core.validation import file_not_found, missing
 from berth.v1.file_service_pb2 import ListFilesRequest, ListFilesResponse
-from berth.v1.provider_pb2 import PROVIDER_UNSPECIFIED, Provider
+from berth.v1.provider_pb2 import Provider
 
 MAX_LIMIT = 10_000
 """The files on a page, if nothing else is asked for, and at most."""
 
 
-class FileCatalogue:
+class FileOwnership:
     """The files of all tenants, seen by one caller at a time."""
 
     def __init__(self, store: FileStore) -> None:
         self._store = store
 
-    async def file(self, caller: Caller, file_id: str, *, provider: Provider) -> StoredFile:
+    async def file(self, caller: Caller, file_id: str, *, provider: Provider) -> FileRecord:
         """Return the caller's file, of `provider` if that is set.
 
         InvalidRequestError for an empty id, NotFoundError if there is none,
@@ -26,23 +26,19 @@ class FileCatalogue:
         if not file_id:
             raise missing("file_id")
         record = await self._store.get(caller.tenant, file_id)
-        if provider not in (record.provider, PROVIDER_UNSPECIFIED):
-            raise file_not_found(file_id)
-        caller.require(record.provider)
+        caller.require_match(record.provider, named=provider, not_found=lambda: file_not_found(file_id))
         return record
 
     async def files(self, caller: Caller, request: ListFilesRequest) -> ListFilesResponse:
         """Return a page of the caller's files, of all providers that it may use if none is named."""
         page = await self._store.list(
             caller.tenant,
-            paging(request, default=MAX_LIMIT, maximum=MAX_LIMIT),
+            read_pagination(request, default=MAX_LIMIT, maximum=MAX_LIMIT),
             providers=frozenset({request.provider}) if request.provider else caller.providers,
             purpose=request.purpose or None,
         )
         files = [record.file for record in page.data]
-        response = ListFilesResponse(object="list", data=files, has_more=page.has_more)
-        if files:
-            response.first_id, response.last_id = files[0].id, files[-1].id
+        response = page_of(ListFilesResponse, files, has_more=page.has_more)
         if request.provider:
             response.extra_fields.provider = request.provider
         return response

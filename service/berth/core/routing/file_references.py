@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 from berth.core.caller import Caller
 from berth.core.errors import NotFoundError
-from berth.core.hosted.container_rules import unknown_file
 from berth.core.ports.file_store import FileStore
+from berth.core.validation import unknown_file
 from berth.v1.provider_pb2 import Provider
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Generic, Protocol, TypeVar
 
 from berth.core.caller import Caller
-from berth.core.errors import AuthenticationError, ProviderNotConfiguredError
+from berth.core.errors import AuthenticationError, not_configured
 from berth.core.providers import PROVIDERS, provider_name
 from berth.core.routing.unsupported import UnsupportedBackend
 from berth.core.validation import container_not_found, file_not_found, invalid, missing
@@ -17,19 +17,19 @@ _KNOWN = frozenset(PROVIDERS.values())
 B_co = TypeVar("B_co", covariant=True)
 
 
-class Owners(Protocol):
+class ProviderLookup(Protocol):
     """What knows whose things are: a ContainerStore or a FileStore."""
 
-    async def get_provider(self, tenant: str, thing_id: str, /) -> Provider:
+    async def get_provider(self, tenant: str, resource_id: str, /) -> Provider:
         """Return whose a thing is. NotFoundError if the tenant has none of that id."""
 
 
 class Router(Generic[B_co]):
-    """Picks a backend, for what a `noun` says: "container" or "file".
+    """Picks a backend, for what a `resource` says: "container" or "file".
 
     `backends` holds the providers that are configured, and `direct` those of
     them that take a caller's own key; `store` knows whose a thing is;
-    `keeper` answers what is about the things of all providers;
+    `hosted` answers what is about the things of all providers;
     `default_provider` is the one that a thing is made for when none is named, PROVIDER_UNSPECIFIED for no default.
     """
 
@@ -37,16 +37,16 @@ class Router(Generic[B_co]):
         self,
         backends: Mapping[Provider, B_co],
         *,
-        keeper: B_co,
-        store: Owners,
-        noun: str = "container",
+        hosted: B_co,
+        store: ProviderLookup,
+        resource: str = "container",
         direct: frozenset[Provider] = frozenset(),
         default_provider: Provider = PROVIDER_UNSPECIFIED,
     ) -> None:
         self._backends = backends
-        self._keeper = keeper
+        self._hosted = hosted
         self._store = store
-        self._noun = noun
+        self._resource = resource
         self._direct = direct
         self._default_provider = default_provider
         self._owned: dict[tuple[str, str], Provider] = {}  # the oldest first
@@ -59,7 +59,7 @@ class Router(Generic[B_co]):
         return provider
 
     def backend(self, caller: Caller, provider: Provider) -> B_co:
-        """Return the backend of `provider`, or the keeper for PROVIDER_UNSPECIFIED.
+        """Return the backend of `provider`, or the hosted one for PROVIDER_UNSPECIFIED.
 
         InvalidRequestError for a number that is no provider,
         PermissionDeniedError if the caller may not use it, AuthenticationError
@@ -68,18 +68,18 @@ class Router(Generic[B_co]):
         """
         if not provider:
             _require_no_direct_key(caller, "any provider")
-            return self._keeper
+            return self._hosted
         if provider not in _KNOWN:
             raise invalid("provider", f"there is no provider {provider}")
         caller.require(provider)
         backend = self._backends.get(provider)
         if backend is None:
-            raise not_configured(provider)
+            raise not_configured(provider_name(provider))
         if provider not in self._direct:
             _require_no_direct_key(caller, provider_name(provider))
         return backend
 
-    async def backend_of(self, caller: Caller, provider: Provider, *, thing_id: str) -> tuple[Provider, B_co]:
+    async def backend_of(self, caller: Caller, provider: Provider, *, resource_id: str) -> tuple[Provider, B_co]:
         """Return the provider of the caller's container or file, and its backend.
 
         InvalidRequestError for an empty id, NotFoundError if the caller has no
@@ -89,22 +89,22 @@ class Router(Generic[B_co]):
         named = self.backend(caller, provider)
         if provider and isinstance(named, UnsupportedBackend):
             return provider, named
-        if not thing_id:
-            raise missing(f"{self._noun}_id")
-        own = self._owned.get((caller.tenant, thing_id)) or await self._look_up(caller.tenant, thing_id)
+        if not resource_id:
+            raise missing(f"{self._resource}_id")
+        own = self._owned.get((caller.tenant, resource_id)) or await self._look_up(caller.tenant, resource_id)
         if provider == own:
             return own, named
         if provider:
-            raise (container_not_found if self._noun == "container" else file_not_found)(thing_id)
+            raise (container_not_found if self._resource == "container" else file_not_found)(resource_id)
         return own, self.backend(caller, own)
 
-    async def _look_up(self, tenant: str, thing_id: str) -> Provider:
+    async def _look_up(self, tenant: str, resource_id: str) -> Provider:
         """Return the provider of a tenant's thing, and remember it.
 
         It never changes, and no id is used twice: what can be out of date is
         only that there still is such a thing, and its backend looks for that.
         """
-        provider = self._owned[tenant, thing_id] = await self._store.get_provider(tenant, thing_id)
+        provider = self._owned[tenant, resource_id] = await self._store.get_provider(tenant, resource_id)
         if len(self._owned) > MAX_REMEMBERED:
             del self._owned[next(iter(self._owned))]
         return provider
@@ -115,13 +115,3 @@ def _require_no_direct_key(caller: Caller, whose: str) -> None:
     if caller.direct_key is not None:
         message = f"virtual key not found. A key that is not one of ours does not work for {whose}."
         raise AuthenticationError(message, code="virtual_key_not_found")
-
-
-def not_configured(provider: Provider) -> ProviderNotConfiguredError:
-    """Return the error for a provider that nothing says how to reach."""
-    name = provider_name(provider)
-    message = (
-        f"Provider '{name}' is not configured. Set providers.{name}.keys to use your account there, "
-        f"or 'providers.{name}: {{backend: hosted}}' to have Berth keep its containers."
-    )
-    return ProviderNotConfiguredError(message, param="provider", provider=name)

@@ -1,70 +1,32 @@
 """A provider that has no containers and no files."""
 
-from typing import NoReturn
+from collections.abc import Callable, Coroutine
+from typing import Any, NoReturn
 
 from berth.core.errors import UnsupportedOperationError
+from berth.core.operations import REQUEST_TYPES
+from berth.core.ports.wrapper import BackendWrapper, FileBackendWrapper
 from berth.core.providers import provider_name
 from berth.v1.provider_pb2 import Provider
 
 
-class UnsupportedBackend:
-    """A Backend and FileBackend whose every operation raises UnsupportedOperationError."""
+class UnsupportedBackend(BackendWrapper, FileBackendWrapper):
+    """A Backend and FileBackend that raises UnsupportedOperationError in every operation."""
 
     def __init__(self, provider: Provider) -> None:
-        self._provider = provider_name(provider)
+        self._backend: Any = _Refusals(provider_name(provider))
 
-    async def create_container(self, *_: object) -> NoReturn:
-        """Refuse."""
-        raise UnsupportedOperationError("container_create", self._provider)
 
-    async def list_containers(self, *_: object) -> NoReturn:
-        """Refuse."""
-        raise UnsupportedOperationError("container_list", self._provider)
+class _Refusals:
+    """Has every method of a backend; each raises the error that names its operation."""
 
-    async def retrieve_container(self, *_: object) -> NoReturn:
-        """Refuse."""
-        raise UnsupportedOperationError("container_retrieve", self._provider)
+    def __init__(self, provider: str) -> None:
+        self._provider = provider
 
-    async def delete_container(self, *_: object) -> NoReturn:
-        """Refuse."""
-        raise UnsupportedOperationError("container_delete", self._provider)
+    def __getattr__(self, method: str) -> Callable[..., Coroutine[Any, Any, NoReturn]]:
+        request_type = REQUEST_TYPES[method]
 
-    async def create_container_file(self, *_: object) -> NoReturn:
-        """Refuse."""
-        raise UnsupportedOperationError("container_file_create", self._provider)
+        async def refuse(*_: object, **__: object) -> NoReturn:
+            raise UnsupportedOperationError(request_type, self._provider)
 
-    async def list_container_files(self, *_: object) -> NoReturn:
-        """Refuse."""
-        raise UnsupportedOperationError("container_file_list", self._provider)
-
-    async def retrieve_container_file(self, *_: object) -> NoReturn:
-        """Refuse."""
-        raise UnsupportedOperationError("container_file_retrieve", self._provider)
-
-    async def retrieve_container_file_content(self, *_: object) -> NoReturn:
-        """Refuse."""
-        raise UnsupportedOperationError("container_file_content", self._provider)
-
-    async def delete_container_file(self, *_: object) -> NoReturn:
-        """Refuse."""
-        raise UnsupportedOperationError("container_file_delete", self._provider)
-
-    async def create_file(self, *_: object) -> NoReturn:
-        """Refuse."""
-        raise UnsupportedOperationError("file_create", self._provider)
-
-    async def list_files(self, *_: object) -> NoReturn:
-        """Refuse."""
-        raise UnsupportedOperationError("file_list", self._provider)
-
-    async def retrieve_file(self, *_: object) -> NoReturn:
-        """Refuse."""
-        raise UnsupportedOperationError("file_retrieve", self._provider)
-
-    async def retrieve_file_content(self, *_: object) -> NoReturn:
-        """Refuse."""
-        raise UnsupportedOperationError("file_content", self._provider)
-
-    async def delete_file(self, *_: object) -> NoReturn:
-        """Refuse."""
-        raise UnsupportedOperationError("file_delete", self._provider)
+        return refuse

@@ -37,7 +37,7 @@ async def send_content(open_content: Callable[[R], Awaitable[Content]], request:
     content, part = await _Opening(open_content, request, call).opened()
     try:
         call.provider = content.provider
-        if call.is_rest and is_unchanged(call.conditions, content):
+        if call.head.is_rest and is_unchanged(call.head.conditions, content):
             await _send_unchanged(content, call)
         else:
             await _send(content, part, call)
@@ -47,10 +47,10 @@ async def send_content(open_content: Callable[[R], Awaitable[Content]], request:
 
 async def require_etag(open_content: Callable[[], Awaitable[Content]], call: Call) -> None:
     """Raise PreconditionFailedError if a REST caller says which ETag a file must have, and it has another."""
-    if call.is_rest and IF_MATCH in call.conditions:
+    if call.head.is_rest and IF_MATCH in call.head.conditions:
         content = await open_content()
         content.close()
-        require_match(call.conditions, content)
+        require_match(call.head.conditions, content)
 
 
 class _Opening(Generic[R]):
@@ -72,14 +72,14 @@ class _Opening(Generic[R]):
         """
         call, request = self._call, self._request
         asked = None
-        if call.is_rest and not (request.HasField("offset") or request.HasField("length")):
-            asked = read_range(call.conditions)
+        if call.head.is_rest and not (request.HasField("offset") or request.HasField("length")):
+            asked = read_range(call.head.conditions)
         if asked is None:
             return await self._open(request), None
         content, part = await self._open_range(asked)
-        if is_unchanged(call.conditions, content):
+        if is_unchanged(call.head.conditions, content):
             return content, None
-        if part is None or not allows_range(call.conditions, content):
+        if part is None or not allows_range(call.head.conditions, content):
             content.close()
             return await self._open(request), None
         if content.length == 0:
@@ -109,9 +109,9 @@ class _Opening(Generic[R]):
 
     async def _open(self, request: R) -> Content:
         content = await self._open_content(request)
-        if self._call.is_rest:
+        if self._call.head.is_rest:
             try:
-                require_match(self._call.conditions, content)
+                require_match(self._call.head.conditions, content)
             except PreconditionFailedError:
                 content.close()
                 raise
@@ -130,7 +130,7 @@ async def _send(content: Content, part: ByteRange | None, call: Call) -> None:
     headers = content_headers(content)
     if part is not None:
         headers += _partial(content, part)
-    first = b"" if call.is_head else await anext(content.chunks, b"")
+    first = b"" if call.head.is_head else await anext(content.chunks, b"")
     await call.send_headers(headers)
     await call.write(described)
     if first:

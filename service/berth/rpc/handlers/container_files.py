@@ -29,22 +29,22 @@ class ContainerFileHandlers:
     ) -> ContainerFile:
         """Store a file that comes as a form, as JSON, or as bytes."""
         upload = await open_upload(requests, max_json_bytes=self._max_json_bytes)
-        return await call.backend.create_container_file(call.caller, upload)
+        return await call.containers.create_container_file(call.caller, upload)
 
     async def ListContainerFiles(self, request: ListContainerFilesRequest, call: Call) -> ListContainerFilesResponse:
         """Return a page of a container's files."""
-        return await call.backend.list_container_files(call.caller, request)
+        return await call.containers.list_container_files(call.caller, request)
 
     async def RetrieveContainerFile(self, request: RetrieveContainerFileRequest, call: Call) -> ContainerFile:
         """Return a file."""
-        return await call.backend.retrieve_container_file(call.caller, request)
+        return await call.containers.retrieve_container_file(call.caller, request)
 
     async def RetrieveContainerFileContent(self, request: RetrieveContainerFileContentRequest, call: Call) -> None:
         """Write the bytes of a file."""
-        await send_content(partial(call.backend.retrieve_container_file_content, call.caller), request, call)
+        await send_content(partial(call.containers.retrieve_container_file_content, call.caller), request, call)
 
     async def DeleteContainerFile(self, request: DeleteContainerFileRequest, call: Call) -> DeleteContainerFileResponse:
         """Delete a file, over REST only if it is the one that If-Match names."""
         ask = RetrieveContainerFileContentRequest(container_id=request.container_id, file_id=request.file_id, length=0)
-        await require_etag(lambda: call.backend.retrieve_container_file_content(call.caller, ask), call)
-        return await call.backend.delete_container_file(call.caller, request)
+        await require_etag(lambda: call.containers.retrieve_container_file_content(call.caller, ask), call)
+        return await call.containers.delete_container_file(call.caller, request)

@@ -17,16 +17,16 @@ class ContainerHandlers:
 
     async def CreateContainer(self, request: CreateContainerRequest, call: Call) -> Container:
         """Make a container for the provider that is named, or the default one."""
-        return await call.backend.create_container(call.caller, request)
+        return await call.containers.create_container(call.caller, request)
 
     async def ListContainers(self, request: ListContainersRequest, call: Call) -> ListContainersResponse:
         """Return a page of containers."""
-        return await call.backend.list_containers(call.caller, request)
+        return await call.containers.list_containers(call.caller, request)
 
     async def RetrieveContainer(self, request: RetrieveContainerRequest, call: Call) -> Container:
         """Return a container."""
-        return await call.backend.retrieve_container(call.caller, request)
+        return await call.containers.retrieve_container(call.caller, request)
 
     async def DeleteContainer(self, request: DeleteContainerRequest, call: Call) -> DeleteContainerResponse:
         """Delete a container."""
-        return await call.backend.delete_container(call.caller, request)
+        return await call.containers.delete_container(call.caller, request)

@@ -24,24 +24,24 @@ class FileHandlers:
     async def CreateFile(self, requests: AsyncIterator[CreateFileRequest], call: Call) -> File:
         """Store a file that comes as a form or as bytes; a form may be what names the provider."""
         upload = await open_file_upload(requests)
-        backend = call.files(upload.provider)
+        call.choose_provider(upload.provider)
         upload.provider = call.provider
-        return await backend.create_file(call.caller, upload)
+        return await call.files.create_file(call.caller, upload)
 
     async def ListFiles(self, request: ListFilesRequest, call: Call) -> ListFilesResponse:
         """Return a page of files."""
-        return await call.files().list_files(call.caller, request)
+        return await call.files.list_files(call.caller, request)
 
     async def RetrieveFile(self, request: RetrieveFileRequest, call: Call) -> File:
         """Return a file."""
-        return await call.files().retrieve_file(call.caller, request)
+        return await call.files.retrieve_file(call.caller, request)
 
     async def RetrieveFileContent(self, request: RetrieveFileContentRequest, call: Call) -> None:
         """Write the bytes of a file."""
-        await send_content(partial(call.files().retrieve_file_content, call.caller), request, call)
+        await send_content(partial(call.files.retrieve_file_content, call.caller), request, call)
 
     async def DeleteFile(self, request: DeleteFileRequest, call: Call) -> DeleteFileResponse:
         """Delete a file, over REST only if it is the one that If-Match names."""
         ask = RetrieveFileContentRequest(file_id=request.file_id, length=0)
-        await require_etag(lambda: call.files().retrieve_file_content(call.caller, ask), call)
-        return await call.files().delete_file(call.caller, request)
+        await require_etag(lambda: call.files.retrieve_file_content(call.caller, ask), call)
+        return await call.files.delete_file(call.caller, request)

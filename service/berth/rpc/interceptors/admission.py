@@ -1,16 +1,15 @@
-"""The one place where it is decided what a caller may reach.
+"""Decides in one place what a caller may touch.
 
-It stands before every handler, between the request and the method, and hands
-the handler the only backend it gets to see. So no handler can forget to ask
-whose a container is, and a method that says nothing of its reach (see
-`operations`) is refused.
+Runs between reading a request and its handler, and gives the handler the only
+backend that it gets to see. So no handler can forget the check of ownership, and
+a method without a scope (see `core.operations`) is refused.
 """
 
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 from berth.core.errors import PermissionDeniedError
-from berth.core.operations import Reach
+from berth.core.operations import Scope
 from berth.core.ports.backend import Backend
 from berth.core.ports.file_backend import FileBackend
 from berth.core.routing.router import Router
@@ -18,51 +17,57 @@ from berth.rpc.call import Call
 from berth.v1.provider_pb2 import Provider
 
 Admission = Callable[[Any, Call], Awaitable[None]]
-"""Puts the backend that may answer a request into the call, or raises what speaks against it."""
+"""Puts the backend that may answer a request into the call, or raises the reason against it."""
 
-
-_ON_FILES = frozenset({Reach.NEW_FILE, Reach.ALL_FILES, Reach.FILE})
+_ON_FILES = frozenset({Scope.NEW_FILE, Scope.ALL_FILES, Scope.FILE})
 
 
 def admission(containers: Router[Backend], files: Router[FileBackend]) -> Admission:
     """Return what admits requests to the backends of two routers; it raises what the methods of Router raise.
 
-    PermissionDeniedError (`operation_blocked`) for a method without a reach.
+    PermissionDeniedError (`operation_blocked`) for a method without a scope.
     """
 
     async def admit(request: Any, call: Call) -> None:
-        reach = call.method.operation.reach
-        if reach is None:
+        scope = call.method.operation.scope
+        if scope is None:
             raise PermissionDeniedError("This operation is open to nobody.", code="operation_blocked")
         named = call.provider_of(request)
-        if reach in _ON_FILES:
-            await _admit_to_files(files, reach, request, call)
-        elif reach is Reach.CONTAINER:
-            call.provider, call.backend = await containers.backend_of(call.caller, named, thing_id=request.container_id)
-            call.container_id = request.container_id
-        elif reach is Reach.NEW_CONTAINER:
-            request.provider = call.provider = containers.provider_for_new(named)
-            call.backend = containers.backend(call.caller, call.provider)
+        if scope in _ON_FILES:
+            await _admit_to_files(files, scope, request, call, named)
         else:
-            call.backend = containers.backend(call.caller, named)
+            await _admit_to_containers(containers, scope, request, call, named)
 
     return admit
 
 
-async def _admit_to_files(files: Router[FileBackend], reach: Reach, request: Any, call: Call) -> None:
-    named = call.provider
-    if reach is Reach.FILE:
-        call.provider, backend = await files.backend_of(call.caller, named, thing_id=request.file_id)
-        call.admit_to_files(lambda _: backend)
-    elif reach is Reach.ALL_FILES:
-        backend = files.backend(call.caller, named)
-        call.admit_to_files(lambda _: backend)
+async def _admit_to_containers(
+    router: Router[Backend], scope: Scope, request: Any, call: Call, named: Provider
+) -> None:
+    admitted = call.admitted
+    if scope is Scope.CONTAINER:
+        found = await router.backend_of(call.caller, named, resource_id=request.container_id)
+        call.provider, admitted.containers = found
+        admitted.container_id = request.container_id
+    elif scope is Scope.NEW_CONTAINER:
+        request.provider = call.provider = router.provider_for_new(named)
+        admitted.containers = router.backend(call.caller, call.provider)
+    else:
+        admitted.containers = router.backend(call.caller, named)
+
+
+async def _admit_to_files(router: Router[FileBackend], scope: Scope, request: Any, call: Call, named: Provider) -> None:
+    admitted = call.admitted
+    if scope is Scope.FILE:
+        call.provider, admitted.files = await router.backend_of(call.caller, named, resource_id=request.file_id)
+    elif scope is Scope.ALL_FILES:
+        admitted.files = router.backend(call.caller, named)
     else:
 
-        def for_new(named: Provider) -> FileBackend:
-            call.provider = files.provider_for_new(named)
-            return files.backend(call.caller, call.provider)
+        def choose_provider(named: Provider) -> None:
+            call.provider = router.provider_for_new(named)
+            admitted.files = router.backend(call.caller, call.provider)
 
+        admitted.choose_provider = choose_provider
         if named:
-            for_new(named)  # whoever may not use it learns so before the form is read
-        call.admit_to_files(for_new)
+            choose_provider(named)  # a caller who may not use it is refused before the form is read

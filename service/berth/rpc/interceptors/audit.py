@@ -25,10 +25,10 @@ def audit_interceptor(log: FilteringBoundLogger) -> Interceptor:
             except REFUSALS as error:
                 trail.warning("call.refused", operation=call.method.request_type, **_result(error), **_who(call))
                 raise
-            deed = call.method.operation.deed
-            if deed is not None:
-                deed = "call.replayed" if response.extra_fields.idempotent_replayed else deed
-                trail.info(deed, id=response.id, **_home(call, response), **_who(call))
+            audit_event = call.method.operation.audit_event
+            if audit_event is not None:
+                audit_event = "call.replayed" if response.extra_fields.idempotent_replayed else audit_event
+                trail.info(audit_event, id=response.id, **_container(call, response), **_who(call))
             return response
 
         return handler
@@ -36,10 +36,10 @@ def audit_interceptor(log: FilteringBoundLogger) -> Interceptor:
     return intercept
 
 
-def _home(call: Call, response: Any) -> dict[str, str]:
-    """Return the container that a deed is about, if it is about one."""
+def _container(call: Call, response: Any) -> dict[str, str]:
+    """Return the container that an event is about, if it is about one."""
     if call.method.request_type.startswith("container"):
-        return {"container_id": call.container_id or response.id}
+        return {"container_id": call.admitted.container_id or response.id}
     return {}
 
 
@@ -54,5 +54,5 @@ def _who(call: Call) -> dict[str, str | None]:
         "caller": caller.name if caller else None,
         "source": call.source,
         "provider": call.provider_name,
-        "request_id": call.request_id,
+        "request_id": call.head.request_id,
     }

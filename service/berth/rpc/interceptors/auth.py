@@ -4,13 +4,13 @@ from dataclasses import replace
 from typing import Any
 
 from berth.core.auth.credentials import Credentials
-from berth.core.auth.login_throttle import FailedAttempts
+from berth.core.auth.login_throttle import LoginThrottle
 from berth.core.errors import AuthenticationError
 from berth.rpc.call import Call, Handler, Interceptor
 from berth.rpc.options import read_options
 
 
-def auth_interceptor(credentials: Credentials, attempts: FailedAttempts) -> Interceptor:
+def auth_interceptor(credentials: Credentials, attempts: LoginThrottle) -> Interceptor:
     """Return the interceptor that finds out who is calling, before anything of the body is read.
 
     Who presents what is wrong waits for the refusal, the longer the more often.
@@ -19,13 +19,15 @@ def auth_interceptor(credentials: Credentials, attempts: FailedAttempts) -> Inte
     def intercept(next_handler: Handler) -> Handler:
         async def handler(message: Any, call: Call) -> Any:
             try:
-                call.identity = await credentials.authenticate(call.credentials, certificate=call.certificate_names)
+                call.identity = await credentials.authenticate(
+                    call.head.credentials, certificate=call.certificate_names
+                )
             except AuthenticationError:
-                if call.credentials:
+                if call.head.credentials:
                     await attempts.refused(call.source)
                 raise
-            if call.options:
-                call.identity = replace(call.identity, options=read_options(call.options))
+            if call.head.options:
+                call.identity = replace(call.identity, options=read_options(call.head.options))
             return await next_handler(message, call)
 
         return handler

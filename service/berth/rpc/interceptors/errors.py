@@ -29,7 +29,7 @@ def errors_interceptor(log: FilteringBoundLogger) -> Interceptor:
                 if isinstance(error, StorageError):
                     _log_failure(log, call, error)
             if refused.unforeseen is not None:
-                log.error("call.failed", request_id=call.request_id, exc_info=refused.unforeseen)
+                log.error("call.failed", request_id=call.head.request_id, exc_info=refused.unforeseen)
             return await call.refuse(refused)
 
         return handler
@@ -41,7 +41,7 @@ def _refusal(error: Exception, call: Call) -> Refusal:
     """Return what the caller is told; of an error whose own words cannot be sent, that there was one."""
     told = partial(
         refusal,
-        request_id=call.request_id,
+        request_id=call.head.request_id,
         request_type=call.method.request_type,
         provider=call.provider_name,
     )
@@ -54,4 +54,4 @@ def _refusal(error: Exception, call: Call) -> Refusal:
 def _log_failure(log: FilteringBoundLogger, call: Call, error: StorageError) -> None:
     """Log why the storage failed a call. What that comes from may name paths: it is for the log alone."""
     cause = None if error.__cause__ is None else f"{type(error.__cause__).__name__}: {error.__cause__}"
-    log.error("storage.failed", request_id=call.request_id, reason=error.message, cause=cause)
+    log.error("storage.failed", request_id=call.head.request_id, reason=error.message, cause=cause)

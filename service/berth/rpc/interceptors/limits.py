@@ -14,7 +14,7 @@ def limits_interceptor(gate: Gate) -> Interceptor:
         async def handler(message: Any, call: Call) -> Any:
             if call.caller.limits is NO_LIMITS:
                 return await next_handler(message, call)
-            async with gate.passing(call.caller, call.method.operation.kind, tell=call.take_quota):
+            async with gate.passing(call.caller, call.method.operation.kind, tell=call.set_quota):
                 return await next_handler(message, call)
 
         return handler

@@ -30,22 +30,23 @@ def request_interceptor(
             started = perf_counter()
             metrics.call_began()
             call.trust = trust
-            read_metadata(call, new_request_id)
+            call.head = head = read_metadata(call.context.invocation_metadata() or ())
+            head.request_id = head.request_id or new_request_id()
             try:
                 response = await next_handler(message, call)
                 if response is not None:
                     _count_cache(response, metrics)
                     _complete(response, call, milliseconds=int((perf_counter() - started) * 1000))
             except asyncio.CancelledError:
-                call.status = _reason_to_cancel(call)
+                call.outcome.status = _reason_to_cancel(call)
                 raise
             else:
-                call.status = "OK"
+                call.outcome.status = "OK"
                 return response
             finally:
                 seconds = perf_counter() - started
                 metrics.call_ended(
-                    call.method.request_type, provider=call.provider_name, status=call.status, seconds=seconds
+                    call.method.request_type, provider=call.provider_name, status=call.outcome.status, seconds=seconds
                 )
                 _log_line(log, call, seconds=seconds)
 
@@ -66,8 +67,8 @@ def _complete(response: Any, call: Call, *, milliseconds: int) -> None:
     extra.latency = milliseconds
     call.provider = extra.provider or call.provider
     if extra.HasField("upstream_latency"):
-        call.upstream_milliseconds = extra.upstream_latency
-    call.is_replayed = extra.idempotent_replayed
+        call.outcome.upstream_milliseconds = extra.upstream_latency
+    call.outcome.is_replayed = extra.idempotent_replayed
     call.attach_headers()
 
 
@@ -82,9 +83,9 @@ def _log_line(log: FilteringBoundLogger, call: Call, *, seconds: float) -> None:
     log.info(
         "call.finished",
         method=call.method.path,
-        status=call.status,
+        status=call.outcome.status,
         milliseconds=round(seconds * 1000, 3),
-        request_id=call.request_id,
+        request_id=call.head.request_id,
         provider=call.provider_name,
         tenant=caller.tenant if caller else None,
         caller=caller.name if caller else None,

@@ -16,7 +16,7 @@ from aiohttp import (
 )
 
 from berth.adapters.upstream.errors import CONNECTION_FAILED, translated, unreadable
-from berth.adapters.upstream.http.reply import Reply
+from berth.adapters.upstream.http.response import UpstreamResponse
 from berth.core.errors import InvalidRequestError, UpstreamError
 from berth.core.paths import DEFAULT_FILENAME, clean_filename
 from berth.core.ports.backend import Content
@@ -59,21 +59,23 @@ class Span:
         return {"Range": f"bytes={self.offset}-{last}"}
 
 
-async def content_of(reply: Reply, span: Span, *, provider: Provider, done: Callable[[], None]) -> Content:
-    """Return what `reply` brings of `span`; `done` is called when all is through.
+async def content_of(
+    response: UpstreamResponse, span: Span, *, provider: Provider, done: Callable[[], None]
+) -> Content:
+    """Return what `response` brings of `span`; `done` is called when all is through.
 
     InvalidRequestError where `span` begins beyond the end, UpstreamError where
     another range comes than was asked for.
     """
-    name, headers, response = provider_name(provider), reply.headers, reply.response
+    name, headers, stream = provider_name(provider), response.headers, response.stream
     try:
-        skip, length = _extent(reply, span, provider=name)
+        skip, length = _extent(response, span, provider=name)
     except BaseException:
-        if response is not None:
-            response.close()
+        if stream is not None:
+            stream.close()
         done()
         raise
-    chunks = _Chunks(response, skip=skip, length=length, limit=span.length, done=done, provider=name)
+    chunks = _Chunks(stream, skip=skip, length=length, limit=span.length, done=done, provider=name)
     if length is None:
         await chunks.reach()
     given = headers.get("Content-Type", "")
@@ -83,41 +85,41 @@ async def content_of(reply: Reply, span: Span, *, provider: Provider, done: Call
     return Content(
         provider=provider,
         filename=_filename(headers.get("Content-Disposition")),
-        content_type=given if response and is_media_type(given) else _DEFAULT_CONTENT_TYPE,
+        content_type=given if stream and is_media_type(given) else _DEFAULT_CONTENT_TYPE,
         sha256=sha256,
         length=length,
         chunks=chunks,
         close=chunks.close,
-        size=_whole_size(reply),
+        size=_whole_size(response),
         etag=etag if _ETAG.fullmatch(etag) else None,
         modified_at=_moment(headers.get("Last-Modified")),
     )
 
 
-def _extent(reply: Reply, span: Span, *, provider: str) -> tuple[int, int | None]:
+def _extent(response: UpstreamResponse, span: Span, *, provider: str) -> tuple[int, int | None]:
     """Return how many bytes to pass over, and how many follow then, None where nobody knows."""
-    if reply.status == _BEYOND_END:
-        return 0, _nothing_left(reply, span)
-    if reply.status == _PARTIAL:
-        return 0, _within(_partial(reply, span, provider), span)
-    size = _size(reply.headers)
+    if response.status == _BEYOND_END:
+        return 0, _nothing_left(response, span)
+    if response.status == _PARTIAL:
+        return 0, _within(_partial(response, span, provider), span)
+    size = _size(response.headers)
     if size is None:
         return span.offset, None if span.length != 0 else 0
     check_integer(span.offset, "offset", minimum=0, maximum=size)
     return span.offset, _within(size - span.offset, span)
 
 
-def _nothing_left(reply: Reply, span: Span) -> int:
+def _nothing_left(response: UpstreamResponse, span: Span) -> int:
     """Return 0 where `span` begins at the very end; InvalidRequestError beyond."""
-    found = _RANGE.fullmatch(reply.headers.get("Content-Range", ""))
+    found = _RANGE.fullmatch(response.headers.get("Content-Range", ""))
     if found is None or not found[3].isdecimal():
         raise _beyond(span)
     check_integer(span.offset, "offset", minimum=0, maximum=int(found[3]))
     return 0
 
 
-def _partial(reply: Reply, span: Span, provider: str) -> int:
-    found = _RANGE.fullmatch(reply.headers.get("Content-Range", ""))
+def _partial(response: UpstreamResponse, span: Span, provider: str) -> int:
+    found = _RANGE.fullmatch(response.headers.get("Content-Range", ""))
     if found is None or found[1] is None or int(found[1]) != span.offset or int(found[2]) < span.offset:
         raise unreadable(provider, "with another range than was asked for")
     return int(found[2]) - span.offset + 1
@@ -133,11 +135,11 @@ def _size(headers: Mapping[str, str]) -> int | None:
     return int(size) if _SIZE.fullmatch(size) else None
 
 
-def _whole_size(reply: Reply) -> int | None:
+def _whole_size(response: UpstreamResponse) -> int | None:
     """Return the size of the whole file, whatever part of it comes; None if the provider does not say."""
-    if reply.status not in {_PARTIAL, _BEYOND_END}:
-        return _size(reply.headers)
-    found = _RANGE.fullmatch(reply.headers.get("Content-Range", ""))
+    if response.status not in {_PARTIAL, _BEYOND_END}:
+        return _size(response.headers)
+    found = _RANGE.fullmatch(response.headers.get("Content-Range", ""))
     return int(found[3]) if found and found[3].isdecimal() else None
 
 
@@ -171,7 +173,7 @@ class _Chunks:
 
     def __init__(
         self,
-        response: ClientResponse | None,
+        stream: ClientResponse | None,
         *,
         skip: int,
         length: int | None,
@@ -179,7 +181,7 @@ class _Chunks:
         done: Callable[[], None],
         provider: str,
     ) -> None:
-        self._response = response
+        self._stream = stream
         self._skip = skip
         self._span = Span(skip)
         self._length = length
@@ -203,11 +205,11 @@ class _Chunks:
         if self._ahead:
             ahead, self._ahead = self._ahead, b""
             return ahead
-        if self._response is None or self._left == 0:
+        if self._stream is None or self._left == 0:
             self.close()
             raise StopAsyncIteration
         try:
-            chunk = self._counted(await self._read(self._response))
+            chunk = self._counted(await self._read(self._stream))
         except BaseException:
             self.close()
             raise
@@ -218,17 +220,17 @@ class _Chunks:
         if self._done is not None:
             self._done()
             self._done = None
-        if self._response is not None:
-            self._response.close()
-            self._response = None
+        if self._stream is not None:
+            self._stream.close()
+            self._stream = None
 
-    async def _read(self, response: ClientResponse) -> bytes:
+    async def _read(self, stream: ClientResponse) -> bytes:
         """Return the next bytes behind those to pass over; none at the end."""
         with translated(self._provider):
-            chunk = await response.content.readany()
+            chunk = await stream.content.readany()
             while chunk and self._skip >= len(chunk):
                 self._skip -= len(chunk)
-                chunk = await response.content.readany()
+                chunk = await stream.content.readany()
         chunk, self._skip = chunk[self._skip :], 0 if chunk else self._skip
         return chunk
 

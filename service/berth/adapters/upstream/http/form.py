@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from urllib.parse import quote
 
 from berth.core.paths import clean_filename
-from berth.core.ports.backend import Upload
+from berth.core.ports.backend import BeforeCommit, Upload, nothing
 from berth.core.ports.file_backend import FileUpload
 
 _LOOKS_ESCAPED = re.compile(r"%(22|0D|0A)|^=\?.*\?=$", re.IGNORECASE)
@@ -19,14 +19,22 @@ _DEFAULT_CONTENT_TYPE = "application/octet-stream"
 class UploadForm:
     """The body of one upload; InvalidRequestError, at once, for a file's name that cannot be.
 
-    `fields` returns those beside the file, as far as they are known by now.
+    `fields` returns those beside the file, as far as they are known by now;
+    `before_commit` is awaited before the form is complete.
     `failure` is what went wrong with the upload itself while it was sent, and
     `is_sent` says that all of it was. Bytes can be read only once, so a form is
     sent again only where nothing of it was.
     """
 
-    def __init__(self, upload: Upload | FileUpload, fields: Callable[[], Sequence[tuple[str, str]]]) -> None:
+    def __init__(
+        self,
+        upload: Upload | FileUpload,
+        fields: Callable[[], Sequence[tuple[str, str]]],
+        *,
+        before_commit: BeforeCommit = nothing,
+    ) -> None:
         self._upload = upload
+        self._before_commit = before_commit
         self._fields = fields
         self._filename = clean_filename(upload.filename)
         self._content_type = upload.content_type or _DEFAULT_CONTENT_TYPE
@@ -78,6 +86,7 @@ class UploadForm:
         yield self._head(f'name="file"; {_named(self._filename)}', self._content_type)
         async for chunk in self._upload.chunks():
             yield chunk
+        await self._before_commit()
         yield b"\r\n"
         for name, value in (Counter(self._fields()) - Counter(early)).elements():
             yield self._field(name, value)

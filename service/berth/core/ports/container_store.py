@@ -1,22 +1,20 @@
-"""The ports under the backends and what wraps them: rows, bytes, answers.
+"""ContainerStore: the port for the rows of containers and container files.
 
-Every adapter passes the suites in `tests/contracts`; the errors named here are
-the ones it raises, besides StorageError, which any method may raise when the
-store itself fails.
+Every adapter passes the suites in `tests/contracts`. Besides the errors that are
+named here, any method may raise StorageError.
 """
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from typing import NamedTuple, Protocol
 
-from berth.core.caller import Options
 from berth.core.lifetime import last_second
+from berth.core.ports.blob_store import BlobReferences, StoredContent
+from berth.core.ports.pages import Page, Pagination
 from berth.v1.container_file_pb2 import ContainerFile
 from berth.v1.container_pb2 import Container, ContainerStatus
 from berth.v1.container_service_pb2 import DomainSecret
 from berth.v1.provider_pb2 import Provider
-
-T = TypeVar("T")
 
 ID_TAKEN = "id_taken"
 """The code of the StorageError of a row whose id, or whose attempt, another one has already."""
@@ -31,14 +29,6 @@ class Quotas:
 
 
 UNLIMITED = Quotas(container_bytes=2**63 - 1, tenant_bytes=2**63 - 1)
-
-
-class StoredBytes(NamedTuple):
-    """Bytes in the BlobStore: their key, their digest in 64 hexadecimal digits, and how many there are."""
-
-    blob: str
-    sha256: str
-    bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +50,7 @@ class ContainerRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class FileRecord:
+class ContainerFileRecord:
     """A file as it is stored, without `extra_fields`.
 
     `blob` is the key of its bytes in the BlobStore; `sha256` is their digest,
@@ -75,12 +65,12 @@ class FileRecord:
     attempt: str | None = None
 
     @property
-    def stored(self) -> StoredBytes:
+    def stored(self) -> StoredContent:
         """The file's bytes."""
-        return StoredBytes(self.blob, self.sha256, self.file.bytes)
+        return StoredContent(self.blob, self.sha256, self.file.bytes)
 
 
-class Home(NamedTuple):
+class ContainerSummary(NamedTuple):
     """What matters about the container that a file is in.
 
     It is idle since `last_active_at`, in seconds since 1970, and may be for
@@ -97,41 +87,7 @@ class Home(NamedTuple):
         return last_second(self.last_active_at, self.expires_minutes)
 
 
-@dataclass(frozen=True, slots=True)
-class Paging:
-    """Which page of a list: at most `limit` items behind the one with the id `after`, by creation."""
-
-    limit: int
-    after: str | None = None
-    descending: bool = True
-
-
-class Page(NamedTuple, Generic[T]):
-    """One page, and whether anything follows it."""
-
-    data: Sequence[T]
-    has_more: bool
-
-
-class HeldBytes(Protocol):
-    """The rows of files, as far as they say where bytes are.
-
-    The same content is held once. One that was found damaged is not offered to
-    new uploads: the next one brings it anew, for every file that has it.
-    """
-
-    async def find_blob(self, sha256: str, size: int) -> str | None:
-        """Return the blob that a new upload of some content would share, None if no file has the content."""
-
-    async def note_damage(self, blob: str) -> int:
-        """Note that a blob is not what was stored, or missing.
-
-        Return how often that was noted since it was put, this time included; 0
-        if no file has it, and then nothing is noted.
-        """
-
-
-class ContainerStore(HeldBytes, Protocol):
+class ContainerStore(BlobReferences, Protocol):
     """The rows of containers and of their files.
 
     A write has happened, durably, when its method returns; if its caller is
@@ -145,7 +101,7 @@ class ContainerStore(HeldBytes, Protocol):
         record: ContainerRecord,
         *,
         domain_secrets: Sequence[DomainSecret] = (),
-        copies: Sequence[FileRecord] = (),
+        copies: Sequence[ContainerFileRecord] = (),
         quotas: Quotas = UNLIMITED,
     ) -> None:
         """Add a container and, as `copy_file` does, the files `copies`: all or nothing.
@@ -169,7 +125,7 @@ class ContainerStore(HeldBytes, Protocol):
     async def list_containers(
         self,
         tenant: str,
-        paging: Paging,
+        pagination: Pagination,
         *,
         providers: frozenset[Provider] | None = None,
         name: str | None = None,
@@ -195,7 +151,7 @@ class ContainerStore(HeldBytes, Protocol):
         Return how many there were, and the blobs that nobody holds any more.
         """
 
-    async def add_file(self, tenant: str, record: FileRecord, *, quotas: Quotas) -> str:
+    async def add_file(self, tenant: str, record: ContainerFileRecord, *, quotas: Quotas) -> str:
         """Add a file, whose bytes were just stored, to the container that `record.file.container_id` names.
 
         The container is active then. Return the blob that has its bytes: `record.blob`, or an older one of the
@@ -209,16 +165,18 @@ class ContainerStore(HeldBytes, Protocol):
         the tenant would (`tenant_size_exceeded`).
         """
 
-    async def copy_file(self, tenant: str, record: FileRecord, *, quotas: Quotas) -> None:
+    async def copy_file(self, tenant: str, record: ContainerFileRecord, *, quotas: Quotas) -> None:
         """Add a file, whose bytes another file has, by `record.sha256` and their number.
 
         NotFoundError if no file has them any more; else as `add_file`.
         """
 
-    async def get_file(self, tenant: str, container_id: str, file_id: str) -> tuple[Home, FileRecord]:
+    async def get_file(
+        self, tenant: str, container_id: str, file_id: str
+    ) -> tuple[ContainerSummary, ContainerFileRecord]:
         """Return a file and its container. NotFoundError if the tenant has no such file in it."""
 
-    async def list_files(self, tenant: str, container_id: str, paging: Paging) -> Page[FileRecord]:
+    async def list_files(self, tenant: str, container_id: str, pagination: Pagination) -> Page[ContainerFileRecord]:
         """Return a page of a container's files; an empty one, whatever `after` is, if there is no such container.
 
         InvalidRequestError (param `after`) if the container never had a file of
@@ -227,75 +185,3 @@ class ContainerStore(HeldBytes, Protocol):
 
     async def delete_file(self, tenant: str, container_id: str, file_id: str) -> Sequence[str]:
         """Delete a file's row; return the blobs that nobody holds any more. NotFoundError if there is no such file."""
-
-
-class BlobStore(Protocol):
-    """Bytes under keys. A blob is whole or it is not there; a key is put once, and nothing changes its blob."""
-
-    async def put(self, key: str, chunks: AsyncIterator[bytes]) -> None:
-        """Store what `chunks` yields, durably, with bounded memory.
-
-        An error out of `chunks` passes through, and nothing stays behind; the
-        same on cancellation.
-        """
-
-    async def get(self, key: str, *, offset: int, length: int) -> AsyncIterator[bytes]:
-        """Return an iterator over `length` bytes from `offset`, both within the blob.
-
-        NotFoundError, before the first byte, if there is no such blob; also out
-        of the iterator, if it is deleted while it is read.
-        """
-
-    async def delete(self, keys: Iterable[str]) -> None:
-        """Delete blobs; one that is not there is no error."""
-
-    def older_than(self, seconds: int) -> AsyncIterator[Sequence[str]]:
-        """Yield the keys of the blobs that were put `seconds` ago or longer, some at a time.
-
-        Also those of bytes that are no blob, if nothing was added to them for so
-        long: their put was killed, or waits in vain, and fails once they are deleted.
-        """
-
-
-@dataclass(frozen=True, slots=True)
-class CacheKey:
-    """What an answer depends on: whose backend was asked for what, by whom, and how.
-
-    `allowed` are the providers that the caller may use, None for all; `named` is
-    the provider that the request named. `options` are the caller's, with those
-    at their defaults that say only how to cache.
-    """
-
-    tenant: str
-    allowed: frozenset[Provider] | None
-    provider: Provider
-    operation: str
-    container_id: str
-    file_id: str
-    named: Provider
-    options: Options
-
-
-class CachedAnswer(NamedTuple):
-    """An answer as it is cached.
-
-    `id` names it to callers, `body` is the message, serialized, and `read_at`
-    the moment, counted in writes, at which it began to be read.
-    """
-
-    id: str
-    body: bytes
-    read_at: int
-
-
-class ResponseCache(Protocol):
-    """Answers under keys, in bounded memory of this process. An answer may be gone at any time."""
-
-    def get(self, key: CacheKey) -> CachedAnswer | None:
-        """Return the answer that was put last, or None if its time is up or it had to make room."""
-
-    def put(self, key: CacheKey, answer: CachedAnswer, *, ttl_seconds: int) -> bool:
-        """Keep an answer for `ttl_seconds`; return whether it is kept.
-
-        One that is larger than the whole cache is not, nor one without time.
-        """

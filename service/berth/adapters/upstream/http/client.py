@@ -15,7 +15,7 @@ from yarl import URL
 
 from berth.adapters.upstream.errors import unreadable
 from berth.adapters.upstream.http.form import UploadForm
-from berth.adapters.upstream.http.reply import Reply
+from berth.adapters.upstream.http.response import UpstreamResponse
 from berth.adapters.upstream.settings import UpstreamKey, UpstreamSettings
 from berth.core.ports.metrics import Metrics
 
@@ -25,7 +25,7 @@ _OWN_HEADERS = {"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": "b
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class UpstreamRequest:
     """What is to be sent: `path` and `query` are escaped; of `body` and `form` at most one is set.
 
     `streamed` asks for the body of a good answer as a stream; `secrets` are
@@ -61,8 +61,8 @@ class UpstreamHttp:
         self._query = f"api-version={settings.api_version}" if settings.api_version else ""
         # Whoever sends an order bounds the whole of it; of what is streamed, that is only the beginning.
         connect, read = settings.connect_seconds, settings.timeout_seconds
-        self._patience = ClientTimeout(total=None, sock_connect=connect)
-        self._patience_with_streams = ClientTimeout(total=None, sock_connect=connect, sock_read=read)
+        self._timeout = ClientTimeout(total=None, sock_connect=connect)
+        self._stream_timeout = ClientTimeout(total=None, sock_connect=connect, sock_read=read)
         self._session: ClientSession | None = None
 
     async def open(self) -> ClientSession:
@@ -74,7 +74,7 @@ class UpstreamHttp:
                 trusted.load_verify_locations(settings.ca_file)
             self._session = ClientSession(
                 connector=TCPConnector(limit=settings.max_connections, ssl=trusted),
-                timeout=self._patience,
+                timeout=self._timeout,
                 headers=_OWN_HEADERS | dict(settings.extra_headers),
                 cookie_jar=DummyCookieJar(),
                 auto_decompress=False,
@@ -92,8 +92,8 @@ class UpstreamHttp:
             await self._session.close()
             self._session = None
 
-    async def attempt(self, order: Order, key: UpstreamKey) -> Reply:
-        """Send `order` once and return what came back, whatever its status.
+    async def send(self, request: UpstreamRequest, key: UpstreamKey) -> UpstreamResponse:
+        """Send `request` once and return what came back, whatever its status.
 
         What goes wrong on the way is an error of aiohttp's; what goes wrong with
         the upload that is being sent is that error itself. UpstreamError for an
@@ -101,48 +101,48 @@ class UpstreamHttp:
         """
         started, status = perf_counter(), 0
         try:
-            response = await self._request(order, key)
+            response = await self._request(request, key)
             status = response.status
             try:
-                return await self._reply(order, response)
+                return await self._response(request, response)
             except BaseException:
                 response.close()
                 raise
         except ClientError:
-            if order.form is not None and order.form.failure is not None:
-                raise order.form.failure from None
+            if request.form is not None and request.form.failure is not None:
+                raise request.form.failure from None
             raise
         finally:
-            self._tell(order, status, perf_counter() - started)
+            self._record(request, status, perf_counter() - started)
 
-    async def _request(self, order: Order, key: UpstreamKey) -> ClientResponse:
-        name, credential = self._settings.flavor.credential(key)
-        headers = {**order.headers, name: credential}
-        if order.form is not None:
-            headers["Content-Type"] = order.form.content_type
-        elif order.body is not None:
+    async def _request(self, request: UpstreamRequest, key: UpstreamKey) -> ClientResponse:
+        name, credential = self._settings.dialect.credential(key)
+        headers = {**request.headers, name: credential}
+        if request.form is not None:
+            headers["Content-Type"] = request.form.content_type
+        elif request.body is not None:
             headers["Content-Type"] = "application/json"
         session = self._session or await self.open()
-        data = order.body if order.form is None else order.form.parts()
+        data = request.body if request.form is None else request.form.parts()
         return await session.request(
-            order.method,
-            self._url(order),
+            request.method,
+            self._url(request),
             headers=headers,
             data=data,
             allow_redirects=False,
-            timeout=self._patience_with_streams if order.streamed else self._patience,
+            timeout=self._stream_timeout if request.streamed else self._timeout,
         )
 
-    def _url(self, order: Order) -> URL:
-        query = "&".join(part for part in (order.query, self._query) if part)
-        return URL(f"{self._root}{order.path}{'?' if query else ''}{query}", encoded=True)
+    def _url(self, request: UpstreamRequest) -> URL:
+        query = "&".join(part for part in (request.query, self._query) if part)
+        return URL(f"{self._root}{request.path}{'?' if query else ''}{query}", encoded=True)
 
-    async def _reply(self, order: Order, response: ClientResponse) -> Reply:
+    async def _response(self, request: UpstreamRequest, response: ClientResponse) -> UpstreamResponse:
         if response.headers.get("Content-Encoding", "identity") != "identity":
             raise unreadable(self._provider, "in an encoding that was not asked for")
-        if order.streamed and response.status in (200, 206):
-            return Reply(response.status, response.headers, response=response)
-        return Reply(response.status, response.headers, await self._body(response))
+        if request.streamed and response.status in (200, 206):
+            return UpstreamResponse(response.status, response.headers, stream=response)
+        return UpstreamResponse(response.status, response.headers, await self._body(response))
 
     async def _body(self, response: ClientResponse) -> bytes:
         maximum, promised = self._settings.max_answer_bytes, response.content_length
@@ -156,6 +156,6 @@ class UpstreamHttp:
             body += chunk
         raise unreadable(self._provider, f"with more than {maximum} bytes")
 
-    def _tell(self, order: Order, status: int, seconds: float) -> None:
-        self._metrics.attempt_ended(self._provider, status=status, seconds=seconds)
-        self._log.debug("upstream.attempt", method=order.method, status=status, milliseconds=round(seconds * 1000, 3))
+    def _record(self, request: UpstreamRequest, status: int, seconds: float) -> None:
+        self._metrics.try_ended(self._provider, status=status, seconds=seconds)
+        self._log.debug("upstream.request", method=request.method, status=status, milliseconds=round(seconds * 1000, 3))

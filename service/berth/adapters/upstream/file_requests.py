@@ -1,38 +1,41 @@
-"""What each operation on a file, in no container, sends to a provider; see `orders`."""
+"""What each operation on a file, in no container, sends to a provider; see `container_requests`."""
 
 from functools import partial
 from urllib.parse import quote
 
 from berth.adapters.upstream.additional import form_fields
 from berth.adapters.upstream.answers import is_identifier
+from berth.adapters.upstream.container_requests import headers_of
+from berth.adapters.upstream.http.client import UpstreamRequest
 from berth.adapters.upstream.http.download import Span
 from berth.adapters.upstream.http.form import UploadForm
-from berth.adapters.upstream.http.session import Order
-from berth.adapters.upstream.orders import headers_of
 from berth.core.additional_fields import FILE_FIELDS, refuse_known_names, refuse_unknown
 from berth.core.caller import Caller
+from berth.core.ports.backend import BeforeCommit
 from berth.core.ports.file_backend import FileUpload
 from berth.core.validation import file_not_found, missing
 
 _ROOT = "/files"
 
 
-def new_file(caller: Caller, upload: FileUpload, *, forwards_unknown: bool) -> Order:
-    """Return what makes a file; see `orders.new_file`. The provider judges the rest."""
+def new_file(
+    caller: Caller, upload: FileUpload, *, forwards_unknown: bool, before_commit: BeforeCommit
+) -> UpstreamRequest:
+    """Return what makes a file; see `container_requests.new_file`. The provider judges the rest."""
     fields = partial(_fields, upload, forwards_unknown=forwards_unknown)
     fields()  # what is wrong from the start costs no upload
-    form = UploadForm(upload, fields)
-    return Order("POST", _ROOT, headers=headers_of(caller), form=form)
+    form = UploadForm(upload, fields, before_commit=before_commit)
+    return UpstreamRequest("POST", _ROOT, headers=headers_of(caller), form=form)
 
 
-def file(method: str, caller: Caller, file_id: str) -> Order:
+def file(method: str, caller: Caller, file_id: str) -> UpstreamRequest:
     """Return what retrieves or deletes a file."""
-    return Order(method, _path(file_id), headers=headers_of(caller))
+    return UpstreamRequest(method, _path(file_id), headers=headers_of(caller))
 
 
-def content(caller: Caller, file_id: str, span: Span) -> Order:
+def content(caller: Caller, file_id: str, span: Span) -> UpstreamRequest:
     """Return what opens a file."""
-    return Order("GET", f"{_path(file_id)}/content", headers=headers_of(caller) | span.headers, streamed=True)
+    return UpstreamRequest("GET", f"{_path(file_id)}/content", headers=headers_of(caller) | span.headers, streamed=True)
 
 
 def _fields(upload: FileUpload, *, forwards_unknown: bool) -> list[tuple[str, str]]:

@@ -14,13 +14,13 @@ _MAX_RETRY_AFTER_SECONDS = 2_592_000.0
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
-    """An answer: its body whole, or `response` where the body is still to come."""
+class UpstreamResponse:
+    """An answer: its body whole, or `stream` where it is still to be read."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes = field(default=b"", repr=False)
-    response: ClientResponse | None = None
+    stream: ClientResponse | None = None
 
     @property
     def is_good(self) -> bool:

@@ -10,9 +10,9 @@ import orjson
 
 from berth.adapters.upstream.additional import form_fields
 from berth.adapters.upstream.answers import copied_file_json, is_identifier, new_container_json
+from berth.adapters.upstream.http.client import UpstreamRequest
 from berth.adapters.upstream.http.download import Span
 from berth.adapters.upstream.http.form import UploadForm
-from berth.adapters.upstream.http.session import Order
 from berth.core.additional_fields import (
     CONTAINER_FILE_FIELDS,
     refuse_additional,
@@ -21,8 +21,8 @@ from berth.core.additional_fields import (
     refuse_unknown,
 )
 from berth.core.caller import Caller
-from berth.core.pagination import paging
-from berth.core.ports.backend import Upload
+from berth.core.pagination import read_pagination
+from berth.core.ports.backend import BeforeCommit, Upload
 from berth.core.validation import container_file_not_found, container_not_found, missing
 from berth.v1.container_file_service_pb2 import (
     DeleteContainerFileRequest,
@@ -36,7 +36,7 @@ _ROOT = "/containers"
 FileRequest = RetrieveContainerFileRequest | RetrieveContainerFileContentRequest | DeleteContainerFileRequest
 
 
-def new_container(caller: Caller, request: CreateContainerRequest, *, forwards_unknown: bool) -> Order:
+def new_container(caller: Caller, request: CreateContainerRequest, *, forwards_unknown: bool) -> UpstreamRequest:
     """Return what makes a container. InvalidRequestError if it has no name; the rest is for the provider to judge.
 
     For fields that the contract does not know see `new_file`.
@@ -45,7 +45,7 @@ def new_container(caller: Caller, request: CreateContainerRequest, *, forwards_u
     check(request.additional_fields, request)
     if not request.name:
         raise missing("name")
-    return Order(
+    return UpstreamRequest(
         "POST",
         _ROOT,
         headers=headers_of(caller),
@@ -54,12 +54,12 @@ def new_container(caller: Caller, request: CreateContainerRequest, *, forwards_u
     )
 
 
-def container(method: str, caller: Caller, container_id: str) -> Order:
+def container(method: str, caller: Caller, container_id: str) -> UpstreamRequest:
     """Return what retrieves or deletes a container."""
-    return Order(method, _container_path(container_id), headers=headers_of(caller))
+    return UpstreamRequest(method, _container_path(container_id), headers=headers_of(caller))
 
 
-def new_file(caller: Caller, upload: Upload, *, forwards_unknown: bool) -> Order:
+def new_file(caller: Caller, upload: Upload, *, forwards_unknown: bool, before_commit: BeforeCommit) -> UpstreamRequest:
     """Return what puts a file into a container.
 
     InvalidRequestError for a name that cannot be, and for fields that the
@@ -69,27 +69,29 @@ def new_file(caller: Caller, upload: Upload, *, forwards_unknown: bool) -> Order
     fields = partial(_fields, upload, forwards_unknown=forwards_unknown)
     fields()  # what is wrong from the start costs no upload
     if upload.file_id is None:
-        return Order("POST", path, headers=headers_of(caller), form=UploadForm(upload, fields))
-    return Order("POST", path, headers=headers_of(caller), body=orjson.dumps(copied_file_json(upload)))
+        return UpstreamRequest(
+            "POST", path, headers=headers_of(caller), form=UploadForm(upload, fields, before_commit=before_commit)
+        )
+    return UpstreamRequest("POST", path, headers=headers_of(caller), body=orjson.dumps(copied_file_json(upload)))
 
 
-def files(caller: Caller, request: ListContainerFilesRequest) -> Order:
+def files(caller: Caller, request: ListContainerFilesRequest) -> UpstreamRequest:
     """Return what lists the files of a container. InvalidRequestError for a limit or an order that cannot be."""
-    paging(request)
+    read_pagination(request)
     given = {name: getattr(request, name) for name in ("limit", "after", "order") if request.HasField(name)}
     path = f"{_container_path(request.container_id)}/files"
-    return Order("GET", path, query=urlencode(given), headers=headers_of(caller))
+    return UpstreamRequest("GET", path, query=urlencode(given), headers=headers_of(caller))
 
 
-def file(method: str, caller: Caller, request: FileRequest) -> Order:
+def file(method: str, caller: Caller, request: FileRequest) -> UpstreamRequest:
     """Return what retrieves or deletes a file. InvalidRequestError for an empty id."""
-    return Order(method, _file_path(request), headers=headers_of(caller))
+    return UpstreamRequest(method, _file_path(request), headers=headers_of(caller))
 
 
-def content(caller: Caller, request: FileRequest, span: Span) -> Order:
+def content(caller: Caller, request: FileRequest, span: Span) -> UpstreamRequest:
     """Return what opens a file. InvalidRequestError for an empty id."""
     headers = headers_of(caller) | span.headers
-    return Order("GET", f"{_file_path(request)}/content", headers=headers, streamed=True)
+    return UpstreamRequest("GET", f"{_file_path(request)}/content", headers=headers, streamed=True)
 
 
 def _fields(upload: Upload, *, forwards_unknown: bool) -> list[tuple[str, str]]:

@@ -1,0 +1,226 @@
+"""One operation at a provider: what is sent with which key, how often, what came back, and how long it took."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
+from time import perf_counter
+from typing import TYPE_CHECKING, TypeVar
+
+import orjson
+
+from berth.adapters.upstream.errors import REFUSED_KEY, refusal, said_of, translated, unreadable
+from berth.adapters.upstream.http.client import UpstreamRequest
+from berth.adapters.upstream.http.redaction import shown
+from berth.adapters.upstream.http.response import UpstreamResponse
+from berth.adapters.upstream.http.retries import NOTHING_SENT
+from berth.adapters.upstream.settings import UpstreamKey
+from berth.core.caller import Options
+from berth.core.errors import BerthError, NotFoundError
+from berth.core.ports.container_store import ID_TAKEN
+from berth.v1.container_file_pb2 import ContainerFile
+from berth.v1.container_file_service_pb2 import DeleteContainerFileResponse, ListContainerFilesResponse
+from berth.v1.container_pb2 import Container
+from berth.v1.container_service_pb2 import DeleteContainerResponse
+from berth.v1.file_pb2 import File
+from berth.v1.file_service_pb2 import DeleteFileResponse
+
+if TYPE_CHECKING:
+    from berth.adapters.upstream.account import UpstreamAccount
+
+MAX_CREATE_WAIT_SECONDS = 5
+"""How long a create waits for the last key that is left, where the provider asks for it."""
+_TOO_MANY, _BEYOND_END = 429, 416
+_LOST = frozenset({502, 504})
+"""Statuses of a gateway that got no answer from the provider, which may have done the work."""
+
+T = TypeVar("T")
+Answer = TypeVar(
+    "Answer",
+    Container,
+    ContainerFile,
+    ListContainerFilesResponse,
+    DeleteContainerResponse,
+    DeleteContainerFileResponse,
+    File,
+    DeleteFileResponse,
+)
+
+
+class Exchange:
+    """Sends `request` with `key`, as often as it takes, and returns good responses only.
+
+    `seconds` is how long the provider took, over all `tries`; `value` is the JSON
+    value of its response. Every method that sends raises the core error of what
+    went wrong, within the time that the settings allow.
+    """
+
+    def __init__(self, account: "UpstreamAccount", request: UpstreamRequest, key: UpstreamKey) -> None:
+        self.request = request
+        self.key = key
+        self.seconds = 0.0
+        self.tries = 0
+        self.value: object = None
+        self._account = account
+        self._provider = account.name
+        self._ring = account.ring
+
+    async def fetch(self) -> object:
+        """Send the request; return the JSON value of the response."""
+        return self._read(self._judged(await self._in_time(self._sent())))
+
+    async def fetch_with_any_key(self) -> object:
+        """Send the request with one configured key after the other until one is accepted; return the JSON value."""
+        return self._read(self._judged(await self._in_time(self._sent_with_any_key())))
+
+    async def delete(self) -> None:
+        """Send a DELETE. NotFoundError, unless an earlier try may have been the one that deleted it."""
+        try:
+            response = self._judged(await self._in_time(self._sent()))
+        except NotFoundError:
+            if self.tries > 1:
+                return
+            raise
+        value = self._read(response) if response.body else None
+        if isinstance(value, dict) and value.get("deleted") is False:
+            raise unreadable(self._provider, "that it deletes nothing")
+
+    async def open_stream(self) -> tuple[UpstreamResponse, Callable[[], None]]:
+        """Send the request; return the response without its body, and what to call when the body is read.
+
+        A range beyond the end of a file (416) is returned like a good response.
+        """
+        key = self.key
+        self._ring.take(key)
+        try:
+            response = await self._in_time(self._tried())
+            if response.status != _BEYOND_END:
+                self._judged(response)
+        except BaseException:
+            self._ring.give_back(key)
+            raise
+        return response, lambda: self._ring.give_back(key)
+
+    async def undo_unless(self, stored: Awaitable[object]) -> None:
+        """Await `stored`, which writes the owner of a new resource; if it fails, send this DELETE.
+
+        Without an owner no caller could reach the resource.
+        """
+        try:
+            await stored
+        except BerthError as error:
+            if error.code != ID_TAKEN:  # then the id belongs to another resource
+                with suppress(BerthError):
+                    await self.delete()
+            raise
+
+    def complete(self, answer: Answer, options: Options) -> Answer:
+        """Set the `extra_fields` of `answer`: the provider, its latency and, where asked for, what was exchanged."""
+        extra = answer.extra_fields
+        extra.provider = self._account.provider
+        extra.upstream_latency = int(self.seconds * 1000)
+        if options.raw_request:
+            extra.raw_request.CopyFrom(shown(self._described(), self._secrets()))
+        if options.raw_response:
+            extra.raw_response.CopyFrom(shown(self.value, self._secrets()))
+        return answer
+
+    def _described(self) -> dict[str, object]:
+        """Return what was sent; of an upload its name and type instead of its bytes."""
+        request = self.request
+        sent: dict[str, object] = {"method": request.method, "path": request.path}
+        if request.query:
+            sent["query"] = request.query
+        if request.form is not None:
+            sent["body"] = request.form.described()
+        elif request.body is not None:
+            sent["body"] = orjson.loads(request.body)
+        return sent
+
+    def _secrets(self) -> frozenset[str]:
+        return self._account.secrets | self.request.secrets | {self.key.value}
+
+    async def _sent_with_any_key(self) -> UpstreamResponse:
+        """Pass over keys that are refused or at their limit; for the last one wait a moment, if it asks for that."""
+        spent, limited, waited = set[str](), None, False
+        while True:
+            response = await self._sent()
+            if response.status not in REFUSED_KEY | {_TOO_MANY}:
+                return response
+            limited = response if response.status == _TOO_MANY else limited
+            spent.add(self.key.name)
+            if self._ring.has_other(spent):
+                self.key = self._ring.choose(spent)
+            elif response is limited and not waited and _is_short(response.retry_after):
+                waited = True
+                await self._account.sleep(response.retry_after or 0)
+            else:
+                return limited or response
+
+    async def _sent(self) -> UpstreamResponse:
+        key = self.key
+        self._ring.take(key)
+        try:
+            return await self._tried()
+        finally:
+            self._ring.give_back(key)
+
+    async def _tried(self) -> UpstreamResponse:
+        response = await self._account.retries.run(self._try_once, repeatable=self.request.is_repeatable)
+        if response.status in REFUSED_KEY and self.key in self._ring:
+            self._ring.put_aside(self.key, status=response.status)
+        return response
+
+    async def _try_once(self) -> UpstreamResponse:
+        started = perf_counter()
+        self.tries += 1
+        try:
+            return await self._account.http.send(self.request, self.key)
+        finally:
+            self.seconds += perf_counter() - started
+
+    async def _in_time(self, work: Awaitable[T]) -> T:
+        seconds, form = self._account.timeout_seconds, self.request.form
+        with _of_unknown_fate(self.request), translated(self._provider):
+            async with asyncio.timeout(seconds) as timeout:
+                if form is not None:
+                    form.bound(timeout, seconds=seconds)
+                return await work
+
+    def _judged(self, response: UpstreamResponse) -> UpstreamResponse:
+        """Return a good response; raise the error that any other one means."""
+        if response.is_good:
+            if self.request.form is not None and not self.request.form.is_sent:
+                raise unreadable(self._provider, "before it had the whole file")
+            return response
+        configured = self.key in self._ring
+        if configured and response.status in REFUSED_KEY:
+            raise self._ring.exhausted()
+        error = refusal(response, provider=self._provider, direct=not configured, secrets=self._secrets())
+        error.is_final = response.status in _LOST and not self.request.is_repeatable
+        raise error
+
+    def _read(self, response: UpstreamResponse) -> object:
+        """Return the JSON value of a good response. UpstreamError if it has none, or an error."""
+        try:
+            self.value = value = response.json()
+        except ValueError:
+            raise unreadable(self._provider, "with something that is not JSON") from None
+        if isinstance(value, dict) and value.get("error") and "id" not in value:
+            said = said_of(value, self._secrets())
+            raise unreadable(self._provider, f"with an error: {said.message}" if said.message else "with an error")
+        return value
+
+
+@contextmanager
+def _of_unknown_fate(request: UpstreamRequest) -> Iterator[None]:
+    """Mark errors after which the provider may have done the work: clients repeat a 503 or 504 by themselves."""
+    try:
+        yield
+    except BerthError as error:
+        fault = error.__cause__
+        error.is_final = fault is not None and not request.is_repeatable and not isinstance(fault, NOTHING_SENT)
+        raise
+
+
+def _is_short(seconds: float | None) -> bool:
+    return seconds is not None and seconds <= MAX_CREATE_WAIT_SECONDS

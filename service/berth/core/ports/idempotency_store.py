@@ -1,0 +1,68 @@
+"""IdempotencyStore: the port for what is known about requests with an idempotency key."""
+
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+
+class Slot(NamedTuple):
+    """A tenant's key: where a record is kept. `key` is the SHA-256 of what the caller sent."""
+
+    tenant: str
+    key: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class IdempotencyRecord:
+    """A request that is in progress or finished.
+
+    `operation` is what it does; `fingerprint` identifies its content, once that is
+    known: nothing is created before. `attempt` marks what is created; `owner` is
+    the process that works on it and has the lease until `lease_until`;
+    `outcome` is the stored result. Times are seconds since 1970.
+    """
+
+    operation: str
+    attempt: str
+    owner: str
+    lease_until: int
+    expires_at: int
+    fingerprint: bytes | None = None
+    outcome: bytes | None = None
+
+    def is_over(self, now: int) -> bool:
+        """Whether its key can be used anew: it expired, or its lease lapsed before anything could be created."""
+        return self.expires_at <= now or (self.fingerprint is None and self.lease_until <= now)
+
+
+class IdempotencyStore(Protocol):
+    """The records of all replicas. Writes are durable when their method returns; any may raise StorageError."""
+
+    async def acquire(self, slot: Slot, record: IdempotencyRecord, *, now: int) -> IdempotencyRecord | None:
+        """Put `record` into the slot and return None, or return the one that is there and not over at `now`."""
+
+    async def take_over(self, slot: Slot, found: IdempotencyRecord, *, owner: str, lease_until: int) -> bool:
+        """Give the lease of a record that is still as it was found to `owner`; return whether it is."""
+
+    async def store_fingerprint(self, slot: Slot, record: IdempotencyRecord, *, fingerprint: bytes) -> bool:
+        """Store the fingerprint in a record whose lease its owner still has; return whether it has."""
+
+    async def finish(self, slot: Slot, record: IdempotencyRecord, *, outcome: bytes) -> None:
+        """Store the outcome of a record, if its owner still has the lease."""
+
+    async def release(self, slot: Slot, record: IdempotencyRecord) -> None:
+        """Remove a record, if its owner still has the lease: nothing was done, and the request may be repeated."""
+
+    async def abandon(self, slot: Slot, record: IdempotencyRecord) -> None:
+        """End the lease of a record, if its owner still has it: the next request finds out what was done."""
+
+    async def renew(self, owner: str, *, lease_until: int) -> None:
+        """Extend the leases of all unfinished records of `owner`."""
+
+    async def find_container(self, tenant: str, attempt: str) -> str | None:
+        """Return the id of the container that an attempt created, even a deleted one; None if there is none."""
+
+    async def find_container_file(self, tenant: str, attempt: str) -> tuple[str, str] | None:
+        """Return the container's and the file's id of the container file that an attempt created."""
+
+    async def find_file(self, tenant: str, attempt: str) -> str | None:
+        """Return the id of the file that an attempt created."""
