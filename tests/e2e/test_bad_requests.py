@@ -130,3 +130,26 @@ def raw(berth: Berth, request_line: str) -> bytes:
         while received := connection.recv(65_536):
             answer += received
     return answer
+
+
+@pytest.mark.parametrize(
+    ("query", "param"),
+    [("limit", "limit"), ("order=asc&order", "order"), ("after&limit=1", "after"), ("status", "status")],
+)
+def test_a_parameter_has_a_value(client: httpx2.Client, query: str, param: str) -> None:
+    """Envoy passes over a parameter without an equals sign; it is refused by its name."""
+    expect(client.get(f"/v1/containers?{query}"), 400, param, "invalid_value")
+
+
+def test_a_nested_parameter_is_given_once(client: httpx2.Client) -> None:
+    """The last of two values would win, and the first vanish."""
+    query = "purpose=batch&expires_after.anchor=created_at&expires_after.seconds=3600&expires_after.seconds=7200"
+    expect(client.post(f"/v1/files?{query}", content=b"x"), 400, "expires_after.seconds", "duplicate_parameter")
+
+
+@pytest.mark.parametrize(
+    ("query", "param"), [("name", "name"), ("name=a", "name"), ("memory_limit=1g", "memory_limit")]
+)
+def test_a_field_of_the_body_is_no_parameter(client: httpx2.Client, query: str, param: str) -> None:
+    """A create takes nothing but the provider from its query."""
+    expect(client.post(f"/v1/containers?{query}", json={"name": "a"}), 400, param, "unknown_parameter")

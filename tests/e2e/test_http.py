@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -311,3 +312,34 @@ def test_curl_reads_an_early_refusal(hosted: Berth, tmp_path: Path) -> None:
             command = ["curl", "-s", "-o", os.devnull, "-w", "%{http_code}", "-H", f"Authorization: Bearer {KEY_A}"]
             done = subprocess.run([*command, *body, url], cwd=tmp_path, capture_output=True, check=False, timeout=30)
             assert (done.returncode, done.stdout) == (0, b"404")
+
+
+@pytest.mark.parametrize("name", ["grpc-previous-rpc-attempts", "grpc-retry-pushback-ms", "grpc-timeout", "x-y-bin"])
+def test_headers_of_grpc_mean_nothing_over_rest(client: httpx2.Client, name: str) -> None:
+    """They would make grpc refuse the call before its handler, as an internal error."""
+    assert client.get("/v1/containers", headers={name: "x"}).status_code == 200
+
+
+@pytest.mark.parametrize(("sent", "kept"), [("a b-1", True), ("x" * 128, True), ("x" * 129, False), ("é", False)])
+def test_a_request_id_is_the_same_everywhere(watched: Berth, *, sent: str, kept: bool) -> None:
+    """One that cannot be logged or sent back is replaced before anything sees it: answer and log say the same."""
+    headers = [(b"x-bf-vk", KEY_A.encode()), (b"x-request-id", sent.encode())]
+    answered = httpx2.get(f"{watched.rest}/v1/containers/nope", headers=headers).headers["x-request-id"]
+    assert (answered == sent) is kept
+    _until_logged(watched, answered)
+
+
+def _until_logged(berth: Berth, request_id: str) -> None:
+    deadline = time.monotonic() + 10
+    while all(line.get("request_id") != request_id for line in logged(berth)):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("kind", ["application/grpc", "application/grpc-web", "application/grpc-web-text"])
+@pytest.mark.parametrize("method", ["GET", "DELETE"])
+def test_a_grpc_call_is_a_post(client: httpx2.Client, method: str, kind: str) -> None:
+    """Any other method is refused for good: a 503 would be repeated."""
+    answer = client.request(method, "/v1/containers", headers={"content-type": kind})
+    assert answer.status_code == 405 or answer.headers["grpc-status"] == "2"
+    assert answer.headers.get("grpc-message") == "A gRPC call is a POST."

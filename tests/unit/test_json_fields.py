@@ -149,6 +149,13 @@ def test_what_nobody_knows_is_kept_and_put_back() -> None:
     assert orjson.loads(orjson.dumps(new_container_json(request))) == UNKNOWN
 
 
+def test_unknown_fields_are_limited() -> None:
+    """A body may have 1000 fields that the contract does not know; one more is refused by its place."""
+    skills = [{"color": "red"}] * 1_000
+    assert len(filled({"name": "a", "skills": skills}).additional_fields) == 1_000
+    assert refused({"name": "a", "skills": [*skills, {"color": "red"}]}) == ("skills[1000].color", "unknown_parameter")
+
+
 def test_the_order_of_a_body_does_not_matter() -> None:
     """Two bodies that say the same become the same message, and so have one fingerprint."""
     backwards = dict(reversed(UNKNOWN.items()))

@@ -68,7 +68,7 @@ def _reading(
         request: Any = request_class()
         for name in in_path:
             setattr(request, name, getattr(head, name))
-        complete(request, call)
+        complete(request, call, parameters=_QUERY)
         named = request.provider
         if named or in_path:
             await admit(_copy(request), call)

@@ -1,6 +1,6 @@
 """From the contract's services to what grpc.aio calls: one wrapped function per method."""
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import grpc
@@ -100,9 +100,12 @@ def parse_message(message_class: type[Message], request: bytes | None) -> Messag
         raise InvalidRequestError(message, code="malformed_request") from None
 
 
-def complete(message: Message, call: Call) -> None:
-    """Judge the path and query of a REST request, and add to `message` what Envoy leaves in the query."""
+def complete(message: Message, call: Call, *, parameters: Collection[str] | None = None) -> None:
+    """Check the path and query of a REST request, and add to `message` what Envoy leaves in the query.
+
+    `parameters` are those that the query may have, None for all fields of `message`.
+    """
     if call.head.is_rest:
         check_path(call.head.path)
         if call.head.query:
-            read_query(call.head.query, message)
+            read_query(call.head.query, message, names=parameters)

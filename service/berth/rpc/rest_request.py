@@ -1,15 +1,16 @@
 """What a REST request says in its path and query and Envoy leaves to the service."""
 
+from collections.abc import Collection, Iterator
 from typing import Any
 from urllib.parse import parse_qsl
 
 from google.protobuf.message import Message
 
 from berth.core.enum_names import short_names
-from berth.core.errors import NotFoundError
+from berth.core.errors import InvalidRequestError, NotFoundError
 from berth.core.providers import unknown_provider
 from berth.core.routing.container_ownership import STATUS_FILTERS
-from berth.core.validation import shown, unexpected, unknown_parameter
+from berth.core.validation import invalid, shown, unexpected, unknown_parameter
 from berth.v1.container_pb2 import ContainerStatus
 from berth.v1.provider_pb2 import Provider
 
@@ -29,22 +30,42 @@ def check_path(path: str) -> None:
         raise NotFoundError(message, code="unknown_url")
 
 
-def read_query(query: str, request: Message) -> None:
+def read_query(query: str, request: Message, *, names: Collection[str] | None = None) -> None:
     """Set the enum fields of `request` that `query` names; an empty value is none.
 
-    InvalidRequestError for a value that the field does not have, and for a
-    parameter that Envoy passes over or takes for a part of the body.
+    `names` are the parameters that the operation has, None for all fields of `request`.
+    InvalidRequestError for a value that the field does not have, and for what
+    Envoy accepts: an unknown parameter, one without a value, one that is given twice.
     """
     fields = request.DESCRIPTOR.fields_by_name
-    for parameter, value in parse_qsl(query, keep_blank_values=True):
+    known = [name for name in fields if name != _BODY] if names is None else names
+    seen = set[str]()
+    for parameter, value in _parameters(query):
         name = parameter.partition(".")[0]
         if name in _PASSED_OVER:
             continue
-        if name not in fields or name == _BODY:
-            raise unknown_parameter(shown(parameter), [known for known in fields if known != _BODY])
+        if name not in known:
+            raise unknown_parameter(shown(parameter), known)
+        if value is None:
+            raise invalid(shown(parameter), "it has no value")
+        if parameter in seen:
+            raise _duplicate(shown(parameter))
+        seen.add(parameter)
         enum = fields[parameter].enum_type if parameter in fields else None
         if enum is not None and value:
             setattr(request, parameter, _number(value, parameter, enum))
+
+
+def _parameters(query: str) -> Iterator[tuple[str, str | None]]:
+    """Yield each parameter and its value, None without an equals sign."""
+    for pair in query.split("&"):
+        for parameter, value in parse_qsl(pair, keep_blank_values=True):
+            yield parameter, value if "=" in pair else None
+
+
+def _duplicate(parameter: str) -> InvalidRequestError:
+    message = f"Duplicate parameter: '{parameter}'."
+    return InvalidRequestError(message, param=parameter, code="duplicate_parameter")
 
 
 def _number(value: str, parameter: str, enum: Any) -> int:

@@ -16,7 +16,7 @@ from berth.rest.envoy.edge import MAX_REQUEST_HEADERS_KIB, MEBIBYTE, UPLOAD_BUFF
 from berth.rest.envoy.filters import client_address, http_filters, own_headers, typed
 from berth.rest.envoy.istio import envoy_filter
 from berth.rest.envoy.listener_tls import tls_socket
-from berth.rest.envoy.local_replies import local_reply_config
+from berth.rest.envoy.local_replies import GRPC_CONTENT_TYPES, local_reply_config
 from berth.rest.view import load_contract, methods_by_path, rest_view
 
 __all__ = ["EdgeSettings", "bootstrap", "envoy_filter", "to_yaml"]
@@ -216,12 +216,22 @@ def _routes(settings: EdgeSettings) -> Json:
     host: Json = {
         "name": "berth",
         "domains": ["*"],
-        "routes": [route],
+        "routes": [_grpc_without_post(), route],
         "request_headers_to_add": [client_address()],
     }
     if settings.cors_origins:
         host["typed_per_filter_config"] = {"envoy.filters.http.cors": _cors(settings.cors_origins)}
     return {"name": "rest", "virtual_hosts": [host]}
+
+
+def _grpc_without_post() -> Json:
+    """Refuse a gRPC call by another method than POST: the service would reset it, which reads as a passing fault."""
+    headers = [
+        {"name": "content-type", "string_match": {"safe_regex": {"regex": GRPC_CONTENT_TYPES}}},
+        {"name": ":method", "string_match": {"exact": "POST"}, "invert_match": True},
+    ]
+    body = {"inline_string": "A gRPC call is a POST."}
+    return {"match": {"prefix": "/", "headers": headers}, "direct_response": {"status": 405, "body": body}}
 
 
 def _cors(origins: tuple[str, ...]) -> Json:

@@ -21,6 +21,8 @@ _HTTP = "envoy.filters.http"
 _ORIGINALS = ("x-envoy-original-path", "x-envoy-original-method")
 _HEAD, _LENGTH, _CLIENT = "x-berth-head", "x-berth-content-length", "x-berth-client"
 """What the service is told of a request: that it is a HEAD, how long its body is, and where it comes from."""
+_REQUEST_ID = "[ -~]{1,128}"
+"""A request id that is kept: printable ASCII, which gRPC can send back, and not longer than the service logs."""
 _GRPC_HEADERS = ("grpc-status", "grpc-message", "grpc-accept-encoding", "grpc-encoding", "grpc-status-details-bin")
 
 
@@ -34,6 +36,7 @@ def http_filters(settings: EdgeSettings, view: FileDescriptorSet) -> list[Json]:
     return [
         _filter("cors", typed(f"{_EXTENSIONS}.cors.v3.Cors")),
         _filter("grpc_web", typed(f"{_EXTENSIONS}.grpc_web.v3.GrpcWeb")),
+        _unless(_header("x-request-id", _REQUEST_ID), _filter("header_mutation", _new_request_id())),
         _rest_only("header_mutation", _header_mutation()),
         _head_only("lua", _lua("head.lua")),
         _rest_only("lua", _lua("answers.lua")),
@@ -81,19 +84,26 @@ def _header_mutation() -> Json:
     before the transcoder, this filter sees answers behind it: the transcoder
     still finds the status that is removed here.
     """
-    binary = {"remove_on_match": {"key_matcher": {"suffix": "-bin"}}}
+    unwanted = ({"prefix": "grpc-"}, {"suffix": "-bin"})
+    removed = [{"remove_on_match": {"key_matcher": matcher}} for matcher in unwanted]
     removals = [{"remove": name} for name in _GRPC_HEADERS]
-    unwanted = ("grpc-timeout", "grpc-encoding", "grpc-accept-encoding")
     # The transcoder takes the length of a body away; where there is none, no header is added.
     length = {"header": {"key": _LENGTH, "value": "%REQ(content-length)%"}}
     return typed(
         f"{_EXTENSIONS}.header_mutation.v3.HeaderMutation",
         mutations={
-            "request_mutations": [*({"remove": name} for name in unwanted), binary, {"append": length}],
+            "request_mutations": [*removed, {"append": length}],
             "response_mutations": removals,
             "response_trailers_mutations": removals,
         },
     )
+
+
+def _new_request_id() -> Json:
+    """Replace a request id that the service could not log or send back as it is."""
+    new_id = {"header": {"key": "x-request-id", "value": "%UNIQUE_ID%"}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
+    mutations = {"request_mutations": [{"append": new_id}]}
+    return typed(f"{_EXTENSIONS}.header_mutation.v3.HeaderMutation", mutations=mutations)
 
 
 def own_headers() -> list[Json]:

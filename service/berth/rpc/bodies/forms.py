@@ -20,9 +20,9 @@ MAX_PARTS = 16
 MAX_FRAME_BYTES = 131_072
 """Room for all that is not the file: headers and fields of all parts, and what stands before, between and behind."""
 _PIECE_BYTES = 65_536
-"""How much is parsed at a time. A hostile form takes a microsecond for each byte, and all other calls wait."""
+"""How much is parsed at a time, while all other calls wait: about a millisecond for a hostile form."""
 _LONG_SECONDS = 0.001
-"""How long that may take before the others come first; an honest form takes a tenth of it."""
+"""How long parsing may go on before other calls run."""
 
 
 Take = Callable[[str, str], None]
@@ -123,10 +123,11 @@ class Form:
 
 
 async def _pieces(bodies: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """Yield `bodies` in pieces, and let others have their turn behind one that took long."""
+    """Yield `bodies` in pieces, and let other calls run after those that took long."""
     async for body in bodies:
+        began = monotonic()
         for start in range(0, len(body), _PIECE_BYTES):
-            began = monotonic()
             yield body[start : start + _PIECE_BYTES]
             if monotonic() - began > _LONG_SECONDS:
                 await asyncio.sleep(0)
+                began = monotonic()

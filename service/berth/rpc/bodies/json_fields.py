@@ -27,6 +27,9 @@ MAX_DEPTH = 64
 _MAX_PLACE_LENGTH = 256
 _MAX_INT32 = 2**31 - 1
 _KINDS = ((bool, "a boolean"), (int, "an integer"), (float, "a number"), (str, "a string"), (list, "an array"))
+MAX_ADDITIONAL_FIELDS = 1000
+"""More than any provider has; each costs ten times what a known one does."""
+
 Path = tuple[str | int, ...]
 
 
@@ -58,7 +61,7 @@ class _Filling:
             place = (*path, name)
             field = fields.get(name)
             if field is None or (not path and self._names is not None and name not in self._names):
-                self._additional.append((place, item))
+                self._add_unknown(place, item)
             elif item is not None:
                 self._set(message, field, item, place)
 
@@ -67,6 +70,12 @@ class _Filling:
         for path, item in sorted(self._additional, key=lambda one: list(map(str, one[0]))):
             added = self._message.additional_fields.add(path=[str(_checked_text(step, path)) for step in path])
             _copy(item, added.value, path)
+
+    def _add_unknown(self, path: Path, item: object) -> None:
+        if len(self._additional) == MAX_ADDITIONAL_FIELDS:
+            message = f"The body has more than {MAX_ADDITIONAL_FIELDS} fields that are not known here."
+            raise InvalidRequestError(message, param=place_of(path), code="unknown_parameter")
+        self._additional.append((path, item))
 
     def _set(self, message: Message, field: FieldDescriptor, item: object, path: Path) -> None:
         if _is_map(field):
@@ -109,7 +118,7 @@ class _Filling:
             if number is None and field.enum_type is Provider.DESCRIPTOR:
                 raise unknown_provider(name)
             if number is None:
-                self._additional.append((path, name))
+                self._add_unknown(path, name)
             return number
         return _READERS[field.cpp_type](item, path)
 

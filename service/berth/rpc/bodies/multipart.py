@@ -17,7 +17,6 @@ MAX_HEADER_BYTES = 4096
 MAX_PADDING_BYTES = 1024
 _HEADER = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+)[ \t]*:([^\r\n\0]*)")
 _FOLDED = re.compile(rb"[ \t][^\r\n\0]*")
-_PADDING = re.compile(rb"[ \t]*")
 _LINE_END, _DASHES = b"\r\n", b"--"
 
 Headers = list[tuple[bytes, bytes]]
@@ -54,6 +53,7 @@ class MultipartSplitter:
 
     def __init__(self, boundary: bytes) -> None:
         self._delimiter = _LINE_END + _DASHES + boundary
+        self._boundary = _boundary_after(self._delimiter)
         self._rest = _LINE_END  # so that the first delimiter may stand at the very beginning
         self._at = 0
         self._state = _State.PREAMBLE
@@ -114,23 +114,20 @@ class MultipartSplitter:
             raise malformed(f"a part has a header of more than {MAX_HEADER_BYTES} bytes")
 
     def _read_content(self) -> Iterator[Event]:
-        """Read up to the next boundary, and it, too, if it is whole."""
-        at = self._rest.find(self._delimiter, self._at)
-        if at < 0:
+        """Read up to the next boundary, and the boundary too if all of it has arrived."""
+        found = self._boundary.search(self._rest, self._at)
+        if found is None:
             yield from self._content(self._begin_of_delimiter())
             return
-        following = self._behind(at + len(self._delimiter))
-        if following is None:
-            yield from self._content(at)
+        if len(found[0]) - len(self._delimiter) - len(_LINE_END) > MAX_PADDING_BYTES:
+            raise malformed(f"a boundary has more than {MAX_PADDING_BYTES} blanks after it")
+        yield from self._content(found.start())
+        if found.lastgroup is None:
             return
-        state, end = following
-        if state is _State.CONTENT:
-            yield from self._content(end)
-            return
-        yield from self._content(at)
         if self._state is _State.CONTENT:
             yield PartEnds()
-        self._at, self._state, self._headers, self._header_bytes = end, state, [], 0
+        self._at, self._state = found.end(), _State[found.lastgroup]
+        self._headers, self._header_bytes = [], 0
 
     def _content(self, end: int) -> Iterator[Event]:
         """Yield what stands before `end`, unless it is before the first part."""
@@ -143,23 +140,17 @@ class MultipartSplitter:
         begin = self._rest.rfind(b"\r", max(self._at, len(self._rest) - len(self._delimiter) + 1))
         return begin if begin >= 0 and self._delimiter.startswith(self._rest[begin:]) else len(self._rest)
 
-    def _behind(self, at: int) -> tuple[_State, int] | None:
-        """Return what follows a delimiter that ends at `at`, and where; None if that has not arrived.
 
-        It is content if the line goes on with anything but blanks.
-        """
-        rest = self._rest
-        if rest.startswith(_DASHES, at):
-            return _State.EPILOGUE, at + len(_DASHES)
-        padded = _PADDING.match(rest, at)
-        end = padded.end() if padded else at
-        if end - at > MAX_PADDING_BYTES:
-            raise malformed(f"a boundary has more than {MAX_PADDING_BYTES} blanks behind it")
-        if rest.startswith(_LINE_END, end):
-            return _State.HEADERS, end + len(_LINE_END)
-        begun = rest[end:] if end > at else rest[at:]
-        is_open = begun in {b"", b"\r"} or (end == at and begun == b"-")
-        return None if is_open else (_State.CONTENT, at)
+def _boundary_after(delimiter: bytes) -> re.Pattern[bytes]:
+    """Return the pattern of a boundary: the last one, one before headers, or one of which more is to arrive.
+
+    A delimiter that anything else follows is content. The pattern passes over those
+    in linear time.
+    """
+    rest_to_come = rb"\r?\Z"
+    return re.compile(
+        re.escape(delimiter) + rb"(?:(?P<EPILOGUE>--)|-\Z|[ \t]*+(?:(?P<HEADERS>\r\n)|" + rest_to_come + rb"))"
+    )
 
 
 def malformed(reason: str) -> InvalidRequestError:
