@@ -1,8 +1,9 @@
 """How much callers without a key disturb others: their reads, and the memory of service and Envoy.
 
-A hundred clients hold 14 MiB of an unfinished body each, and twenty send 15 MB
-of one token, all over and over again, from a process of their own. Beside them one
-client with a key reads. What counts is its p99 in ratio to the same without strangers.
+A hundred clients send 14 MiB of an unfinished body each and stay as long as they are
+let; they come back after ten seconds. Twenty send 15 MB of one token, again and again.
+All are in a process of their own. Beside them one client with a key reads: its p99 counts,
+in ratio to the same without strangers.
 """
 
 import asyncio
@@ -17,6 +18,7 @@ from targets import Target, berth
 QUIET_SECONDS, BUSY_SECONDS = 10.0, 20.0
 PAUSE_SECONDS = 0.005
 HOLDING, TALKING = 100, 20
+RETURN_SECONDS, AGAIN_SECONDS = 10.0, 0.2
 HELD_BYTES, TOKEN_BYTES = 14 * 1024 * 1024, 15_000_000
 MEBIBYTE = 1024
 
@@ -78,8 +80,8 @@ def _p99(took: list[float]) -> float:
     return sorted(took)[int(len(took) * 0.99)]
 
 
-async def stranger(host: str, port: int, size: int) -> None:
-    """Send a body without a key that is one token, and never its end, again and again."""
+async def stranger(host: str, port: int, size: int, pause_seconds: float) -> None:
+    """Send a body without a key that is one token, and never its end, and come back after a pause."""
     head = (
         f"POST /v1/containers HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {size}\r\n\r\n"
     )
@@ -91,13 +93,13 @@ async def stranger(host: str, port: int, size: int) -> None:
                 writer.write(b"x" * 65_536)
                 await writer.drain()
             await reader.read()
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(pause_seconds)
 
 
 async def attack(host: str, port: int) -> None:
     """Send all strangers."""
-    sizes = [HELD_BYTES] * HOLDING + [TOKEN_BYTES] * TALKING
-    await asyncio.gather(*(stranger(host, port, size) for size in sizes))
+    holding, talking = (HELD_BYTES, RETURN_SECONDS), (TOKEN_BYTES, AGAIN_SECONDS)
+    await asyncio.gather(*(stranger(host, port, *one) for one in [holding] * HOLDING + [talking] * TALKING))
 
 
 def main() -> None:
