@@ -6,14 +6,14 @@ from pathlib import Path
 import hypothesis.internal.conjecture.optimiser  # noqa: F401 - late, in the depth of a test, its import can fail (CPython 3.11)
 import pytest
 
-from caching import cached
-from fakes import FixedClock, MemoryBlobs, MemoryStore
-from keeping import Kept, hosted, keeping
-from once import once
-from passing import Edge, passing_to_upstream, running_edge, serving_upstream
-from serving import Served, serving
-from subjects import Subject
-from valkeys import Valkey, valkey_running
+from support.fakes.caching import cached
+from support.fakes.idempotent import once
+from support.fakes.stores import FixedClock, MemoryBlobs, MemoryStore
+from support.fakes.subjects import Subject
+from support.servers.edge import Edge, passing_to_upstream, running_edge, serving_upstream
+from support.servers.hosted import Kept, hosted, keeping
+from support.servers.service import Served, serving
+from support.servers.valkey import Valkey, valkey_running
 
 
 @pytest.fixture

@@ -12,9 +12,9 @@ from berth.adapters.sql.files import SqlFiles
 from berth.core.ports.blob_store import BlobStore
 from berth.core.ports.container_store import ContainerStore
 from berth.core.ports.file_store import FileStore
-from fakes import FixedClock, MemoryBlobs, MemoryStore
-from memory_files import MemoryFiles
-from records import NOW
+from support.fakes.files import MemoryFiles
+from support.fakes.records import NOW
+from support.fakes.stores import FixedClock, MemoryBlobs, MemoryStore
 
 
 @pytest.fixture

@@ -17,8 +17,8 @@ from berth.v1.container_service_pb2 import (
     ListContainersRequest,
     RetrieveContainerRequest,
 )
-from subjects import EXPIRY, GROQ, NONE, OLLAMA, OPERATIONS, OURS, READS, WRITES, Subject, plain, refused
-from uploading import GivenUpload, put_file
+from support.fakes.subjects import EXPIRY, GROQ, NONE, OLLAMA, OPERATIONS, OURS, READS, WRITES, Subject, plain, refused
+from support.fakes.uploads import GivenUpload, put_file
 
 
 async def test_a_container_comes_back_as_it_was_made(subject: Subject) -> None:

@@ -5,8 +5,8 @@ import pytest
 from berth.core.errors import InvalidRequestError, NotFoundError
 from berth.core.errors import PermissionDeniedError as DeniedError
 from berth.v1.container_file_service_pb2 import ListContainerFilesRequest
-from subjects import GROQ, NONE, OLLAMA, ONLY_GROQ, OPERATIONS, OURS, READS, THEIRS, Subject, refused
-from uploading import put_file
+from support.fakes.subjects import GROQ, NONE, OLLAMA, ONLY_GROQ, OPERATIONS, OURS, READS, THEIRS, Subject, refused
+from support.fakes.uploads import put_file
 
 every_operation = pytest.mark.parametrize("name", [*OPERATIONS])
 

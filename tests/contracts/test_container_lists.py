@@ -9,8 +9,8 @@ from berth.core.ports.container_store import ContainerRecord, ContainerStore
 from berth.core.ports.pages import Pagination
 from berth.v1.container_pb2 import ContainerStatus
 from berth.v1.provider_pb2 import Provider
-from fakes import FixedClock
-from records import COHERE, NOW, OLLAMA, OPENAI, STRANGE_IDS, add_files, container, listed, listed_files
+from support.fakes.records import COHERE, NOW, OLLAMA, OPENAI, STRANGE_IDS, add_files, container, listed, listed_files
+from support.fakes.stores import FixedClock
 
 
 async def test_lists_are_in_order_of_creation(store: ContainerStore) -> None:

@@ -7,8 +7,8 @@ import pytest
 from berth.core.errors import NotFoundError
 from berth.core.ports.container_store import ContainerStore, Quotas
 from berth.core.ports.pages import Pagination
-from fakes import FixedClock
-from records import NOW, add_files, container, file, listed
+from support.fakes.records import NOW, add_files, container, file, listed
+from support.fakes.stores import FixedClock
 
 EXPIRES_AT = NOW + 5 + 20 * 60
 """The last second in which the containers of these tests are running."""

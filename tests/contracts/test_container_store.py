@@ -11,8 +11,20 @@ from berth.core.ports.container_store import ContainerRecord, ContainerStore, Co
 from berth.core.ports.pages import Pagination
 from berth.v1.container_pb2 import Container, ContainerStatus, NetworkPolicy, NetworkPolicyType
 from berth.v1.container_service_pb2 import DomainSecret
-from fakes import FixedClock
-from records import COHERE, NOW, OLLAMA, OPENAI, ROOMY, STRANGE_IDS, add_files, container, file, listed, listed_files
+from support.fakes.records import (
+    COHERE,
+    NOW,
+    OLLAMA,
+    OPENAI,
+    ROOMY,
+    STRANGE_IDS,
+    add_files,
+    container,
+    file,
+    listed,
+    listed_files,
+)
+from support.fakes.stores import FixedClock
 
 
 def full_container() -> ContainerRecord:

@@ -12,8 +12,8 @@ from berth.core.ports.file_store import FileRecord, FileStore
 from berth.core.ports.pages import Pagination
 from berth.v1.file_pb2 import File
 from berth.v1.provider_pb2 import Provider
-from fakes import FixedClock
-from records import COHERE, NOW, OLLAMA, ROOMY, STRANGE_IDS
+from support.fakes.records import COHERE, NOW, OLLAMA, ROOMY, STRANGE_IDS
+from support.fakes.stores import FixedClock
 
 
 def stored(

@@ -7,7 +7,7 @@ import pytest
 from berth.core.errors import InvalidRequestError, NotFoundError
 from berth.core.ports.container_store import ContainerFileRecord, ContainerStore, Quotas
 from berth.core.ports.pages import Pagination
-from records import ROOMY, container, file
+from support.fakes.records import ROOMY, container, file
 
 
 async def test_a_tenant_has_a_quota(store: ContainerStore) -> None:

@@ -11,7 +11,7 @@ from berth.core.auth.virtual_keys import KeyEntry, KeyStore, VirtualKey, digest_
 from berth.core.caller import Caller, Limits
 from berth.core.errors import InvalidRequestError, NotFoundError
 from berth.v1.provider_pb2 import Provider
-from memory_keys import MemoryKeys
+from support.fakes.keys import MemoryKeys
 
 NOW = 1_700_000_000
 OLD, NEW = digest_of("sk-bf-old"), digest_of("sk-bf-new")

@@ -9,7 +9,7 @@ import structlog
 from berth.adapters.memory.limits import MemoryLimits
 from berth.adapters.valkey.limits import ValkeyLimits
 from berth.core.auth.rate_limits import Limiter
-from valkeys import Valkey
+from support.servers.valkey import Valkey
 
 LOG = structlog.wrap_logger(None, processors=[lambda *_: ""])
 

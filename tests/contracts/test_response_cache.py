@@ -8,8 +8,8 @@ from berth.adapters.memory.cache import MemoryCache
 from berth.core.caller import NO_OPTIONS, Options
 from berth.core.ports.response_cache import CachedAnswer, CacheKey, ResponseCache
 from berth.v1.provider_pb2 import Provider
-from caching import DictCache
-from fakes import FixedClock
+from support.fakes.caching import DictCache
+from support.fakes.stores import FixedClock
 
 KEY = CacheKey(
     tenant="ours",

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 import httpx2
 import pytest
 
-from background import in_background
-from chaining import Chain, chain_of_two, gateway
-from running import KEY_A, SETTINGS, Berth, running
-from strict_azure import AZURE_KEY, StrictAzure, strict_azure
+from support.providers.azure import AZURE_KEY, StrictAzure, strict_azure
+from support.servers.background import in_background
+from support.servers.berth import KEY_A, SETTINGS, Berth, running
+from support.servers.chain import Chain, chain_of_two, gateway
 
 
 @pytest.fixture(scope="session")

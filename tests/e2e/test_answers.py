@@ -6,8 +6,8 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from envelope import expect
-from running import SETTINGS, running
+from support.clients.envelope import expect
+from support.servers.berth import SETTINGS, running
 
 
 def test_numbers_and_names(client: httpx2.Client) -> None:

@@ -7,10 +7,10 @@ import httpx2
 import pytest
 from openai import AzureOpenAI
 
-from background import in_background
-from chaining import Chain, gateway
-from running import KEY_A, Berth
-from strict_azure import AZURE_KEY, StrictAzure, strict_azure
+from support.providers.azure import AZURE_KEY, StrictAzure, strict_azure
+from support.servers.background import in_background
+from support.servers.berth import KEY_A, Berth
+from support.servers.chain import Chain, gateway
 
 API_VERSION = "2025-04-01-preview"
 AZURE = {"backend": "azure", "keys": [{"name": "main", "value": AZURE_KEY}]}

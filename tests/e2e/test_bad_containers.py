@@ -5,8 +5,8 @@ import json
 import httpx2
 import pytest
 
-from chaining import everywhere
-from envelope import expect
+from support.clients.envelope import expect
+from support.servers.chain import everywhere
 
 pytestmark = everywhere
 

@@ -6,8 +6,8 @@ from urllib.parse import urlsplit
 import httpx2
 import pytest
 
-from envelope import expect, expect_raw
-from running import KEY_A, Berth
+from support.clients.envelope import expect, expect_raw
+from support.servers.berth import KEY_A, Berth
 
 BAD_IDS = ["a%2Fb", "a%252Fb", "%20", "x" * 10_000, "日本語", "cntr_%F0%9F%9A%A2", "a%0Ab", "'%20OR%201=1--", "-"]
 

@@ -9,9 +9,9 @@ from urllib.parse import urlsplit
 import httpx2
 import pytest
 
-from chaining import everywhere
-from envelope import expect
-from running import KEY_A, MAX_FILE_BYTES, Berth
+from support.clients.envelope import expect
+from support.servers.berth import KEY_A, MAX_FILE_BYTES, Berth
+from support.servers.chain import everywhere
 
 pytestmark = everywhere
 

@@ -20,8 +20,8 @@ import yaml
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from berth.launch.envoy_admin import EnvoyAdmin
-from berth_process import BerthProcess, free_ports, refused_berth, running_berth
-from running import STOP_SECONDS, command
+from support.servers.berth import STOP_SECONDS, command
+from support.servers.process import BerthProcess, free_ports, refused_berth, running_berth
 
 UNAUTHORIZED = 401
 BROKEN = 1

@@ -16,10 +16,10 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from certifying import Authority
-from commanding import Shell
-from misbehaving import refusing
-from running import KEY_A, KEY_B, SETTINGS, Berth, environment, running
+from support.certs.authority import Authority
+from support.clients.commands import Shell
+from support.providers.raw import refusing
+from support.servers.berth import KEY_A, KEY_B, SETTINGS, Berth, environment, running
 
 ID = re.compile(r"cntr_[0-9a-f]{48}\n")
 KEY = "sk-bf-over-tls"

@@ -9,12 +9,12 @@ import openai
 import pytest
 from openai import OpenAI
 
-from background import in_background
-from chaining import passing_to
-from leaks import leaks
-from misbehaving import Misbehaving, misbehaving
-from running import KEY_A, Berth, running
-from small_provider import WRONG, small_provider
+from support.measuring.leaks import leaks
+from support.providers.raw import Misbehaving, misbehaving
+from support.providers.small import WRONG, small_provider
+from support.servers.background import in_background
+from support.servers.berth import KEY_A, Berth, running
+from support.servers.chain import passing_to
 
 CONFIGURED = "sk-configured"
 AUTH = {"virtual_keys": [{"name": "a", "value": KEY_A, "tenant": "a"}]}

@@ -19,7 +19,7 @@ from berth.v1 import container_file_service_pb2 as files
 from berth.v1 import container_file_service_pb2_grpc as files_grpc
 from berth.v1 import container_service_pb2 as containers
 from berth.v1 import container_service_pb2_grpc as containers_grpc
-from stand_in import Edge, stand_in_behind_envoy
+from support.servers.stand_in import Edge, stand_in_behind_envoy
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -138,7 +138,7 @@ async def test_broken_download_is_seen_as_broken(rest: httpx2.AsyncClient, edge:
     await asyncio.wait_for(edge.service.holding.wait(), 10)
     with pytest.raises(httpx2.RemoteProtocolError):
         await rest.get(f"{CONTAINERS}/c/files/f/content?length=2", headers={"do-break": "1"})
-    edge.service.release_blobs.set()
+    edge.service.resume.set()
     assert (await other).status_code == HTTPStatus.OK
 
 

@@ -14,7 +14,7 @@ import pytest_asyncio
 from berth.rest.envoy.edge import EdgeSettings
 from berth.v1 import container_service_pb2 as containers
 from berth.v1 import container_service_pb2_grpc as containers_grpc
-from stand_in import Edge, assert_refused, stand_in_behind_envoy
+from support.servers.stand_in import Edge, assert_refused, stand_in_behind_envoy
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -15,9 +15,9 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from commanding import Shell
-from memory import MEBIBYTE
-from running import KEY_A, START_SECONDS, Berth, command, environment
+from support.clients.commands import Shell
+from support.measuring.memory import MEBIBYTE
+from support.servers.berth import KEY_A, START_SECONDS, Berth, command, environment
 
 ID = re.compile(r"(file-[0-9a-f]{24}|cfile_[0-9a-f]{32})\n")
 LARGE_MEBIBYTES = 64
@@ -157,7 +157,7 @@ def test_what_is_there_is_not_replaced(shell: Shell, file: str) -> None:
     (shell.folder / "a.txt").write_bytes(b"mine")
     status, output, errors = shell.run("files", "download", file)
     assert (status, output) == (1, "")
-    assert errors.startswith("berth: a.txt: is there already; --force")
+    assert errors.startswith("berth: a.txt: exists already; use --force")
     assert (shell.folder / "a.txt").read_bytes() == b"mine"
     (shell.folder / "below").mkdir()
     for options in (("--force",), ("-o", "b.txt"), ("-o", "below")):

@@ -10,8 +10,8 @@ import httpx2
 import pytest
 from openai import OpenAI
 
-from chaining import UPSTREAM_KEY, Chain, gateway, passing_to, upstream
-from running import KEY_A, KEY_B, Berth
+from support.servers.berth import KEY_A, KEY_B, Berth
+from support.servers.chain import UPSTREAM_KEY, Chain, gateway, passing_to, upstream
 
 WHOLE = {
     "provider": "ollama",

@@ -7,10 +7,10 @@ import openai
 import pytest
 from openai import OpenAI
 
-from background import in_background
-from chaining import passing_to
-from misbehaving import Exchange, answer, misbehaving
-from running import KEY_A, Berth, running
+from support.providers.raw import Exchange, answer, misbehaving
+from support.servers.background import in_background
+from support.servers.berth import KEY_A, Berth, running
+from support.servers.chain import passing_to
 
 AUTH = {"virtual_keys": [{"name": "a", "value": KEY_A, "tenant": "a"}]}
 SAID = {"message": "It cannot be.", "type": "strange_error", "param": "name", "code": "strange"}

@@ -6,9 +6,9 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from chaining import UPSTREAM_SETTINGS, Chain, chain_of_two
-from memory import children, cost_of_a_large_file
-from running import KEY_A
+from support.measuring.memory import children, cost_of_a_large_file
+from support.servers.berth import KEY_A
+from support.servers.chain import UPSTREAM_SETTINGS, Chain, chain_of_two
 
 HEADERS = {"authorization": f"Bearer {KEY_A}"}
 

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from running import KEY_A, Berth
+from support.servers.berth import KEY_A, Berth
 from toolchains.building import (
     PROBE_SECONDS,
     SOURCES,

@@ -25,8 +25,8 @@ from berth.v1.container_service_pb2 import (
 )
 from berth.v1.container_service_pb2_grpc import ContainerServiceStub
 from berth.v1.provider_pb2 import Provider
-from chaining import everywhere
-from running import KEY_A, Berth
+from support.servers.berth import KEY_A, Berth
+from support.servers.chain import everywhere
 
 pytestmark = everywhere
 

@@ -14,9 +14,9 @@ from urllib.parse import urlsplit
 import httpx2
 import pytest
 
-from envelope import expect
-from exchanging import exchange
-from running import KEY_A, SETTINGS, Berth, running
+from support.clients.envelope import expect
+from support.clients.http1 import exchange
+from support.servers.berth import KEY_A, SETTINGS, Berth, running
 
 everywhere = pytest.mark.parametrize("berth", ["hosted", "chained"], indirect=True)
 """Where a file has an ETag and a date: at Berth, and at another Berth behind it."""

@@ -10,9 +10,9 @@ from openai import OpenAI
 from berth.v1.container_service_pb2 import CreateContainerRequest
 from berth.v1.container_service_pb2_grpc import ContainerServiceStub
 from berth.v1.provider_pb2 import Provider
-from chaining import everywhere
-from envelope import expect
-from running import KEY_A, KEY_B, Berth
+from support.clients.envelope import expect
+from support.servers.berth import KEY_A, KEY_B, Berth
+from support.servers.chain import everywhere
 
 pytestmark = everywhere
 NEW = {"provider": "ollama", "name": "once"}

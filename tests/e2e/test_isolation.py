@@ -3,8 +3,8 @@
 import httpx2
 import pytest
 
-from chaining import everywhere
-from running import KEY_A, KEY_B, Berth
+from support.servers.berth import KEY_A, KEY_B, Berth
+from support.servers.chain import everywhere
 
 pytestmark = everywhere
 

@@ -13,15 +13,15 @@ import orjson
 import pytest
 from google.protobuf.struct_pb2 import Value
 
-from background import in_background
 from berth.v1.additional_field_pb2 import AdditionalField
 from berth.v1.container_service_pb2 import CreateContainerRequest
 from berth.v1.container_service_pb2_grpc import ContainerServiceStub
 from berth.v1.provider_pb2 import Provider
-from chaining import everywhere, gateway, passing_to
-from envelope import expect
-from providing import CONTAINER, FILE, Provided, answer, providing
-from running import KEY_A, Berth
+from support.clients.envelope import expect
+from support.providers.scripted import CONTAINER, FILE, Provided, answer, providing
+from support.servers.background import in_background
+from support.servers.berth import KEY_A, Berth
+from support.servers.chain import everywhere, gateway, passing_to
 
 JSON = {"content-type": "application/json"}
 KEY = (("authorization", f"Bearer {KEY_A}"),)

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import httpx2
 import pytest
 
-from chaining import everywhere
-from running import Berth
+from support.servers.berth import Berth
+from support.servers.chain import everywhere
 
 pytestmark = everywhere
 

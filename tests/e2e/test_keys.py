@@ -11,9 +11,9 @@ import httpx2
 import pytest
 import yaml
 
-from berth_process import refused_berth
-from leaks import leaks
-from running import Berth, running
+from support.measuring.leaks import leaks
+from support.servers.berth import Berth, running
+from support.servers.process import refused_berth
 
 PROMISED_SECONDS = 5.0
 CONFIGURED = "sk-bf-configured"

@@ -6,8 +6,8 @@ import httpx2
 import pytest
 from openai import OpenAI, RateLimitError
 
-from envelope import expect
-from running import Berth, running
+from support.clients.envelope import expect
+from support.servers.berth import Berth, running
 
 PER_MINUTE = 6
 KEYS = [

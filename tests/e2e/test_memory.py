@@ -10,8 +10,15 @@ from urllib.parse import urlsplit
 import httpx2
 import pytest
 
-from memory import BOUND_MEBIBYTES, MEBIBYTE, children, cost_of_a_large_file, memory_mebibytes, reset_peaks
-from running import KEY_A, Berth, running
+from support.measuring.memory import (
+    BOUND_MEBIBYTES,
+    MEBIBYTE,
+    children,
+    cost_of_a_large_file,
+    memory_mebibytes,
+    reset_peaks,
+)
+from support.servers.berth import KEY_A, Berth, running
 
 HEADERS = {"authorization": f"Bearer {KEY_A}"}
 SETTINGS = {

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from running import KEY_A, Berth
+from support.servers.berth import KEY_A, Berth
 from toolchains.building import TOUR_SECONDS, built, download, environment, generate, toolchain, tour
 
 OLDEST_NODE = 20

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from chaining import everywhere
-from running import KEY_A, Berth
+from support.servers.berth import KEY_A, Berth
+from support.servers.chain import everywhere
 
 pytestmark = everywhere
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
-from commanding import Shell
+from support.clients.commands import Shell
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from berth.config import load
-from running import Berth, environment, running
+from support.servers.berth import Berth, environment, running
 
 ROOT = Path(__file__).parent.parent.parent
 README, API, COMMANDS, OPERATIONS = "README.md", "docs/api.md", "docs/commands.md", "docs/operations.md"

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from berth_process import free_ports, refused_berth, running_berth
-from running import START_SECONDS
+from support.servers.berth import START_SECONDS
+from support.servers.process import free_ports, refused_berth, running_berth
 
 REFUSED = 2
 

@@ -9,8 +9,8 @@ import openai
 import pytest
 from openai import AsyncOpenAI, OpenAI
 
-from chaining import everywhere
-from running import KEY_A, Berth
+from support.servers.berth import KEY_A, Berth
+from support.servers.chain import everywhere
 
 MEBIBYTE = 1024 * 1024
 PREFIXES = ["/v1", "/openai/v1", "/openai"]

@@ -8,8 +8,8 @@ import pytest
 from openai import OpenAI
 from openai.types.file_create_params import ExpiresAfter
 
-from chaining import everywhere
-from running import KEY_A, KEY_B, Berth
+from support.servers.berth import KEY_A, KEY_B, Berth
+from support.servers.chain import everywhere
 
 pytestmark = everywhere
 

@@ -9,12 +9,12 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from background import in_background
-from chaining import passing_to
-from leaks import leaks
-from misbehaving import Behaviour, Exchange, answer, misbehaving
-from provider_faults import CONTAINER
-from running import Berth, running
+from support.measuring.leaks import leaks
+from support.providers.faults import CONTAINER
+from support.providers.raw import Behaviour, Exchange, answer, misbehaving
+from support.servers.background import in_background
+from support.servers.berth import Berth, running
+from support.servers.chain import passing_to
 
 CONFIGURED, DIRECT, VIRTUAL = "sk-hush-configured", "sk-hush-direct", "sk-bf-hush-virtual"
 BASIC, EXTRA, DOMAIN, HASHING = "hush-basic", "hush-extra-header", "hush-domain-secret", "hush-hashing"

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from commanding import Shell, sending, until
-from running import START_SECONDS
+from support.clients.commands import Shell, sending, until
+from support.servers.berth import START_SECONDS
 
 
 @pytest.mark.parametrize(
@@ -26,8 +26,8 @@ def test_a_server_does_not_choose_the_folder(tmp_path: Path, name: str, kept: st
 @pytest.mark.parametrize(
     ("header", "reason"),
     [
-        ({"x-content-sha256": "0" * 64}, "its SHA-256 is not the one that the server tells"),
-        ({"x-content-length": "6"}, "5 bytes came of 6"),
+        ({"x-content-sha256": "0" * 64}, "its SHA-256 differs from the one that the server sent"),
+        ({"x-content-length": "6"}, "5 of 6 bytes were received"),
     ],
 )
 def test_a_damaged_download_leaves_nothing(tmp_path: Path, header: dict[str, str], reason: str) -> None:

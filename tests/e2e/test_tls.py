@@ -17,9 +17,9 @@ from berth.v1.container_service_pb2 import CreateContainerRequest, ListContainer
 from berth.v1.container_service_pb2_grpc import ContainerServiceStub
 from berth.v1.error_pb2 import ErrorReply
 from berth.v1.provider_pb2 import Provider
-from certifying import Authority, Issued
-from envelope import expect
-from running import Berth, running
+from support.certs.authority import Authority, Issued
+from support.clients.envelope import expect
+from support.servers.berth import Berth, running
 
 SPIFFE = "spiffe://cluster.local/ns/agents/sa/runner"
 DNS = "Runner.Example"

@@ -11,8 +11,8 @@ import httpx2
 import pytest
 
 from berth.rest.view import load_contract
-from operations import ANYWHERE, OK, OPERATIONS, REFERRING, Caller, Outcome, Place, over_grpc, over_rest
-from running import Berth, command, environment, running
+from support.clients.operations import ANYWHERE, OK, OPERATIONS, REFERRING, Caller, Outcome, Place, over_grpc, over_rest
+from support.servers.berth import Berth, command, environment, running
 
 PAST = "2020-01-01T00:00:00Z"
 KEYS = {

@@ -8,7 +8,7 @@ import pytest
 
 from berth.v1.container_file_service_pb2 import RetrieveContainerFileContentRequest
 from berth.v1.container_file_service_pb2_grpc import ContainerFileServiceStub
-from running import KEY_A, running
+from support.servers.berth import KEY_A, running
 
 SETTINGS = {
     "default_provider": "ollama",

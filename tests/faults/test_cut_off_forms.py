@@ -12,9 +12,9 @@ from google.api.httpbody_pb2 import HttpBody
 
 from berth.v1.container_file_service_pb2 import CreateContainerFileRequest
 from berth.v1.file_service_pb2 import CreateFileRequest
-from exchanging import Answer, exchange, is_tidy
-from running import KEY_A, Berth, running
-from serving import eventually
+from support.clients.http1 import Answer, exchange, is_tidy
+from support.servers.berth import KEY_A, Berth, running
+from support.servers.service import eventually
 
 SETTINGS = {
     "default_provider": "ollama",

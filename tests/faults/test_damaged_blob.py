@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from running import KEY_A, running
+from support.servers.berth import KEY_A, running
 
 SETTINGS = {
     "default_provider": "ollama",

@@ -21,7 +21,7 @@ from berth.v1.error_pb2 import ErrorReply
 from berth.v1.file_service_pb2 import CreateFileRequest
 from berth.v1.file_service_pb2_grpc import FileServiceStub
 from berth.v1.provider_pb2 import Provider
-from running import KEY_A, Berth, running
+from support.servers.berth import KEY_A, Berth, running
 
 SETTINGS = {
     "default_provider": "ollama",

@@ -8,13 +8,13 @@ from time import monotonic
 import pytest
 import trustme
 
-from before_provider import CALLS, KEY, ONCE, at_once, before, ending
 from berth.adapters.upstream.settings import UpstreamKey
 from berth.core.errors import BerthError, StorageError
 from berth.rpc.status import refusal
-from fakes import MemoryStore
-from misbehaving import Behaviour, answer, flood, hang, head, misbehaving, refusing, reset
-from provider_faults import CONTAINER, FAULTS, GOOD, LOST, TOO_MANY, WRONG_KEY
+from support.fakes.stores import MemoryStore
+from support.providers.before import CALLS, KEY, ONCE, at_once, before, ending
+from support.providers.faults import CONTAINER, FAULTS, GOOD, LOST, TOO_MANY, WRONG_KEY
+from support.providers.raw import Behaviour, answer, flood, hang, head, misbehaving, refusing, reset
 
 MEBIBYTE = 1024 * 1024
 

@@ -12,17 +12,17 @@ import grpc
 import httpx2
 import pytest
 
-from background import in_background
-from before_provider import CALLS, ID, OURS, before
 from berth.v1.container_file_service_pb2 import RetrieveContainerFileContentRequest
 from berth.v1.container_service_pb2 import RetrieveContainerRequest
 from berth.v1.container_service_pb2_grpc import ContainerServiceStub
-from chaining import passing_to
-from misbehaving import Misbehaving, hang, head, misbehaving
-from provider_faults import GOOD
-from running import KEY_A, running
-from serving import eventually
-from uploading import GivenUpload
+from support.fakes.uploads import GivenUpload
+from support.providers.before import CALLS, ID, OURS, before
+from support.providers.faults import GOOD
+from support.providers.raw import Misbehaving, hang, head, misbehaving
+from support.servers.background import in_background
+from support.servers.berth import KEY_A, running
+from support.servers.chain import passing_to
+from support.servers.service import eventually
 
 SETTINGS = {"auth": {"virtual_keys": [{"name": "a", "value": KEY_A, "tenant": "a"}]}, "default_provider": "openai"}
 CONTENT = RetrieveContainerFileContentRequest(container_id=ID, file_id="cfile_1")

@@ -4,12 +4,12 @@ import asyncio
 
 import pytest
 
-from before_provider import ID, OURS, at_once, before, ending
 from berth.core.ports.backend import Backend
 from berth.v1.container_file_service_pb2 import RetrieveContainerFileContentRequest
-from misbehaving import Behaviour, Exchange, answer, cut, hang, head, misbehaving, refusing, reset
-from provider_faults import BROKEN, FAILED, LATE, LOST, TOO_MANY
-from uploading import GivenUpload
+from support.fakes.uploads import GivenUpload
+from support.providers.before import ID, OURS, at_once, before, ending
+from support.providers.faults import BROKEN, FAILED, LATE, LOST, TOO_MANY
+from support.providers.raw import Behaviour, Exchange, answer, cut, hang, head, misbehaving, refusing, reset
 
 FILE = {
     "id": "cfile_1",

@@ -21,11 +21,11 @@ from berth.rpc.bodies.file_uploads import open_file_upload
 from berth.rpc.bodies.uploads import open_upload
 from berth.v1.container_file_service_pb2 import CreateContainerFileRequest
 from berth.v1.file_service_pb2 import CreateFileRequest
-from exchanging import exchange, is_tidy
-from hostile_forms import Hostile, hostile_form
-from memory import children, pss_mebibytes
-from running import KEY_A, UNCOUNTED, Berth, running
-from serving import MAX_JSON_BYTES, eventually
+from support.clients.http1 import exchange, is_tidy
+from support.forms.hostile import Hostile, hostile_form
+from support.measuring.memory import children, pss_mebibytes
+from support.servers.berth import KEY_A, UNCOUNTED, Berth, running
+from support.servers.service import MAX_JSON_BYTES, eventually
 
 R = TypeVar("R", CreateContainerFileRequest, CreateFileRequest)
 

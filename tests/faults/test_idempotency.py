@@ -15,17 +15,17 @@ import grpc
 import pytest
 import yaml
 
-from background import in_background
 from berth.core.idempotency.leases import LEASE_SECONDS
 from berth.v1.container_pb2 import Container
 from berth.v1.container_service_pb2 import CreateContainerRequest, ListContainersRequest
 from berth.v1.container_service_pb2_grpc import ContainerServiceStub
 from berth.v1.error_pb2 import ErrorReply
 from berth.v1.provider_pb2 import Provider
-from berth_process import BerthProcess, running_berth
-from chaining import UPSTREAM_KEY, UPSTREAM_SETTINGS, passing_to, upstream
-from misbehaving import Behaviour, Exchange, answer, misbehaving
-from provider_faults import CONTAINER
+from support.providers.faults import CONTAINER
+from support.providers.raw import Behaviour, Exchange, answer, misbehaving
+from support.servers.background import in_background
+from support.servers.chain import UPSTREAM_KEY, UPSTREAM_SETTINGS, passing_to, upstream
+from support.servers.process import BerthProcess, running_berth
 
 KEY = "sk-bf-once"
 AUTH = {"virtual_keys": [{"name": "once", "value": KEY, "tenant": "a"}]}

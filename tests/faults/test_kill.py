@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from running import KEY_A, running, start
+from support.servers.berth import KEY_A, running, start
 
 SETTINGS = {
     "default_provider": "ollama",

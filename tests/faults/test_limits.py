@@ -20,8 +20,8 @@ from berth.core.errors import StorageError
 from berth.v1.container_service_pb2 import ListContainersRequest
 from berth.v1.container_service_pb2_grpc import ContainerServiceStub
 from berth.v1.provider_pb2 import Provider
-from berth_process import running_berth
-from valkeys import Valkey
+from support.servers.process import running_berth
+from support.servers.valkey import Valkey
 
 REPLICAS, PER_MINUTE, CALLS = 4, 50, 400
 KEY = "sk-bf-shared"

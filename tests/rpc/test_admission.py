@@ -22,10 +22,21 @@ from berth.v1 import container_service_pb2
 from berth.v1.container_pb2 import Container
 from berth.v1.container_service_pb2 import RetrieveContainerRequest
 from berth.v1.provider_pb2 import Provider
-from fakes import FixedClock, MemoryBlobs, MemoryStore
-from keeping import hosted
-from records import container
-from serving import GROQ, OLLAMA, ONLY_GROQ, OURS, THEIRS, Metadata, credentials, no_files, refused, unhurried
+from support.fakes.records import container
+from support.fakes.stores import FixedClock, MemoryBlobs, MemoryStore
+from support.servers.hosted import hosted
+from support.servers.service import (
+    GROQ,
+    OLLAMA,
+    ONLY_GROQ,
+    OURS,
+    THEIRS,
+    Metadata,
+    credentials,
+    no_files,
+    refused,
+    unhurried,
+)
 
 NONE = Provider.PROVIDER_UNSPECIFIED
 

@@ -11,9 +11,9 @@ from berth.v1.container_service_pb2 import (
     ListContainersRequest,
     RetrieveContainerRequest,
 )
-from keeping import Kept
-from once import once
-from serving import OLLAMA, ONLY_GROQ, OURS, THEIRS, Served, refused, serving
+from support.fakes.idempotent import once
+from support.servers.hosted import Kept
+from support.servers.service import OLLAMA, ONLY_GROQ, OURS, THEIRS, Served, refused, serving
 
 WHO = {"tenant": "ours", "caller": "first", "source": "127.0.0.1", "provider": "ollama"}
 

@@ -20,8 +20,8 @@ from berth.v1.container_service_pb2 import (
     ListContainersRequest,
     RetrieveContainerRequest,
 )
-from keeping import Kept, Left
-from serving import GROQ, OLLAMA, ONLY_GROQ, Metadata, Served, refused
+from support.servers.hosted import Kept, Left
+from support.servers.service import GROQ, OLLAMA, ONLY_GROQ, Metadata, Served, refused
 
 HEADERS = ("x-bf-vk", "authorization", "x-api-key", "x-goog-api-key", "api-key")
 

@@ -16,8 +16,8 @@ from berth.v1.container_service_pb2 import (
     RetrieveContainerRequest,
     Skill,
 )
-from keeping import Kept, Left
-from serving import OLLAMA, OURS, UNCONFIGURED, UNSUPPORTED, Served, refused
+from support.servers.hosted import Kept, Left
+from support.servers.service import OLLAMA, OURS, UNCONFIGURED, UNSUPPORTED, Served, refused
 
 MISSING, INVALID, TOO_LONG = "missing_required_parameter", "invalid_value", "string_above_max_length"
 LOW, HIGH = "integer_below_min_value", "integer_above_max_value"

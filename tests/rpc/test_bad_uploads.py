@@ -11,8 +11,8 @@ from berth.v1.container_file_service_pb2 import (
     RetrieveContainerFileContentRequest,
 )
 from berth.v1.container_service_pb2 import CreateContainerRequest
-from keeping import Kept, Left
-from serving import GROQ, OLLAMA, OURS, THEIRS, Metadata, Served, refused
+from support.servers.hosted import Kept, Left
+from support.servers.service import GROQ, OLLAMA, OURS, THEIRS, Metadata, Served, refused
 
 MISSING, INVALID, TOO_LONG = "missing_required_parameter", "invalid_value", "string_above_max_length"
 FORM, JSON = "multipart/form-data; boundary=edge", "application/json"

@@ -16,9 +16,9 @@ from berth.v1.container_file_service_pb2 import (
     RetrieveContainerFileContentRequest,
 )
 from berth.v1.container_service_pb2 import CreateContainerRequest
-from fakes import FixedClock, MemoryBlobs, MemoryStore
-from keeping import Kept, Left, hosted
-from serving import OLLAMA, OURS, Served, eventually, serving
+from support.fakes.stores import FixedClock, MemoryBlobs, MemoryStore
+from support.servers.hosted import Kept, Left, hosted
+from support.servers.service import OLLAMA, OURS, Served, eventually, serving
 
 ATTEMPTS = 40
 

@@ -9,7 +9,7 @@ from berth.core.errors import InvalidRequestError
 from berth.core.ports.backend import Upload
 from berth.core.routing.unsupported import UnsupportedBackend
 from berth.v1.container_file_service_pb2 import CreateContainerFileRequest
-from serving import OLLAMA, OURS, refused, serving
+from support.servers.service import OLLAMA, OURS, refused, serving
 
 UPLOADS = 200
 

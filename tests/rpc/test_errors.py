@@ -24,7 +24,7 @@ from berth.v1.container_service_pb2 import (
     ListContainersRequest,
     RetrieveContainerRequest,
 )
-from serving import GROQ, OURS, UNSUPPORTED, Served, eventually, refused, serving
+from support.servers.service import GROQ, OURS, UNSUPPORTED, Served, eventually, refused, serving
 
 LIST = "/berth.v1.ContainerService/ListContainers"
 INVALID = "invalid_request_error"

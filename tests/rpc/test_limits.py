@@ -17,9 +17,9 @@ from berth.v1.container_service_pb2 import (
     ListContainersResponse,
     RetrieveContainerRequest,
 )
-from fakes import FixedClock
-from keeping import Kept
-from serving import GROQ, OLLAMA, Metadata, Served, eventually, refused, serving
+from support.fakes.stores import FixedClock
+from support.servers.hosted import Kept
+from support.servers.service import GROQ, OLLAMA, Metadata, Served, eventually, refused, serving
 
 LIMITS = {
     "two": Limits(requests_per_minute=2),

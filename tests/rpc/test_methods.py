@@ -19,9 +19,9 @@ from berth.v1.container_service_pb2 import (
     ListContainersRequest,
     RetrieveContainerRequest,
 )
-from keeping import Kept, Left
-from serving import GROQ, OLLAMA, OURS, Served, refused
-from wire import raw_call
+from support.clients.http2 import raw_call
+from support.servers.hosted import Kept, Left
+from support.servers.service import GROQ, OLLAMA, OURS, Served, refused
 
 
 async def make(served: Served) -> Container:

@@ -7,8 +7,8 @@ from berth.core.ports.backend import Backend
 from berth.core.routing.unsupported import UnsupportedBackend
 from berth.v1.container_service_pb2 import CreateContainerRequest, ListContainersRequest, RetrieveContainerRequest
 from berth.v1.provider_pb2 import Provider
-from keeping import Kept
-from serving import GROQ, OLLAMA, ONLY_GROQ, OURS, THEIRS, Metadata, eventually, refused, serving
+from support.servers.hosted import Kept
+from support.servers.service import GROQ, OLLAMA, ONLY_GROQ, OURS, THEIRS, Metadata, eventually, refused, serving
 
 
 @pytest.fixture

@@ -15,8 +15,8 @@ from berth.rpc.call import Call, Method
 from berth.rpc.interceptors.admission import admission
 from berth.rpc.server import Server
 from berth.v1.container_service_pb2 import ListContainersRequest, ListContainersResponse
-from fakes import MemoryStore
-from serving import GROQ, OURS, Served, eventually, no_files, serving
+from support.fakes.stores import MemoryStore
+from support.servers.service import GROQ, OURS, Served, eventually, no_files, serving
 
 SERVING, NOT_SERVING = HealthCheckResponse.SERVING, HealthCheckResponse.NOT_SERVING
 SERVICES = ["berth.v1.ContainerService", "berth.v1.ContainerFileService"]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from providing import Provided, providing
+from support.providers.scripted import Provided, providing
 
 Write = Callable[[str], Path]
 

@@ -6,7 +6,7 @@ import pytest
 
 from berth.core.auth.login_throttle import MAX_SOURCES, MAX_WAIT_SECONDS, MAX_WAITING, WINDOW_SECONDS, LoginThrottle
 from berth.core.errors import RateLimitError
-from fakes import FixedClock
+from support.fakes.stores import FixedClock
 
 
 class Waits:

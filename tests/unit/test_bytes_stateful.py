@@ -26,10 +26,10 @@ from berth.v1.container_file_service_pb2 import DeleteContainerFileRequest, Retr
 from berth.v1.container_service_pb2 import CreateContainerRequest, DeleteContainerRequest
 from berth.v1.file_pb2 import FileExpiresAfter
 from berth.v1.file_service_pb2 import DeleteFileRequest, RetrieveFileContentRequest
-from fakes import FixedClock
-from keeping import hosted_both
-from records import OLLAMA
-from uploading import GivenFile, GivenUpload
+from support.fakes.records import OLLAMA
+from support.fakes.stores import FixedClock
+from support.fakes.uploads import GivenFile, GivenUpload
+from support.servers.hosted import hosted_both
 
 CALLERS = (Caller("ours", "first"), Caller("theirs", "second"))
 HOUR = 3600

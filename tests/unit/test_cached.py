@@ -10,9 +10,9 @@ from berth.core.errors import NotFoundError
 from berth.v1.container_pb2 import Container, ContainerStatus
 from berth.v1.container_service_pb2 import RetrieveContainerRequest
 from berth.v1.extra_fields_pb2 import CacheDebug
-from caching import ASKING, OPENAI, World, asking, cached
-from counting import UPSTREAM_MILLISECONDS, running_until
-from subjects import GROQ
+from support.fakes.caching import ASKING, OPENAI, World, asking, cached
+from support.fakes.counting import UPSTREAM_MILLISECONDS, running_until
+from support.fakes.subjects import GROQ
 
 NOBODY = Caller("ours", "first")
 FIRST_ID = "cache_" + "0" * 31 + "1"

@@ -19,8 +19,8 @@ from berth.v1.container_file_pb2 import ContainerFile
 from berth.v1.container_file_service_pb2 import DeleteContainerFileRequest
 from berth.v1.container_pb2 import Container
 from berth.v1.container_service_pb2 import DeleteContainerRequest
-from caching import ASKING, DEFAULT_TTL_SECONDS, DictCache, World, asking, cached
-from uploading import GivenUpload
+from support.fakes.caching import ASKING, DEFAULT_TTL_SECONDS, DictCache, World, asking, cached
+from support.fakes.uploads import GivenUpload
 
 PLENTY = 20
 """Turns of the loop after which nothing moves any more but by the next rule: each takes fewer than ten."""

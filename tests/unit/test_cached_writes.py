@@ -18,8 +18,8 @@ from berth.core.errors import (
 )
 from berth.v1.container_file_service_pb2 import DeleteContainerFileRequest
 from berth.v1.container_service_pb2 import DeleteContainerRequest
-from caching import ASKING, World, asking
-from uploading import GivenUpload
+from support.fakes.caching import ASKING, World, asking
+from support.fakes.uploads import GivenUpload
 
 T = TypeVar("T")
 Write = Callable[[World, Caller, str], Awaitable[object]]

@@ -11,7 +11,7 @@ from berth.config import load
 from berth.launch.refusal import StartError
 from berth.v1.container_pb2 import Container
 from berth.v1.container_service_pb2 import ListContainersResponse
-from certifying import Authority
+from support.certs.authority import Authority
 
 ELSEWHERE = "berth.example:443"
 

@@ -10,8 +10,8 @@ from berth.core.auth.credentials import HEADERS, Credentials
 from berth.core.auth.virtual_keys import VirtualKey
 from berth.core.caller import Caller
 from berth.core.errors import AuthenticationError
-from fakes import FixedClock
-from serving import credentials
+from support.fakes.stores import FixedClock
+from support.servers.service import credentials
 
 
 def basic(user_and_password: str) -> tuple[str, str]:

@@ -17,10 +17,10 @@ from berth.core.hosted.files import HostedFiles
 from berth.core.hosted.sweeper import Sweeper
 from berth.core.ports.file_store import FileRecord
 from berth.v1.file_service_pb2 import DeleteFileRequest, RetrieveFileContentRequest
-from fakes import SequentialIds
-from keeping import Kept, hosted_both
-from records import OLLAMA
-from uploading import GivenFile
+from support.fakes.records import OLLAMA
+from support.fakes.stores import SequentialIds
+from support.fakes.uploads import GivenFile
+from support.servers.hosted import Kept, hosted_both
 
 OURS = Caller("ours", "first")
 CONTENT = (b"x" * 50_000, b"y" * 50_000)

@@ -64,7 +64,7 @@ def test_limits_are_below_those_of_the_service() -> None:
 def test_long_transfers_are_not_cut() -> None:
     """No timeout counts the whole of a request; headers have 10 s, and a silent stream 300 s."""
     config = manager(EdgeSettings())
-    assert config["route_config"]["virtual_hosts"][0]["routes"][0]["route"]["timeout"] == "0s"
+    assert config["route_config"]["virtual_hosts"][0]["routes"][-1]["route"]["timeout"] == "0s"
     assert (config["request_timeout"], config["stream_idle_timeout"]) == ("0s", "300s")
     assert config["request_headers_timeout"] == "10s"
 

@@ -12,7 +12,7 @@ import pytest
 from berth.adapters.blobs.errors import translated
 from berth.adapters.blobs.folder import FileBlobs
 from berth.core.errors import StorageError
-from serving import eventually
+from support.servers.service import eventually
 
 MIB = 1024 * 1024
 BATCH = 512 * 1024

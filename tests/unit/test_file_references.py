@@ -7,10 +7,10 @@ from berth.core.ports.file_store import FileRecord
 from berth.core.routing.file_references import FileReferences
 from berth.v1.file_pb2 import File
 from berth.v1.provider_pb2 import Provider
-from fakes import FixedClock
-from memory_files import MemoryFiles
-from records import OLLAMA, OPENAI, ROOMY
-from subjects import ONLY_GROQ, OURS
+from support.fakes.files import MemoryFiles
+from support.fakes.records import OLLAMA, OPENAI, ROOMY
+from support.fakes.stores import FixedClock
+from support.fakes.subjects import ONLY_GROQ, OURS
 
 
 async def references(provider: Provider = OPENAI) -> FileReferences:

@@ -5,7 +5,7 @@ import time
 import pytest
 
 from berth.core.errors import InvalidRequestError
-from forming import form, outcome, part, read, refused
+from support.forms.parts import form, outcome, part, read, refused
 
 TOLD = 'name="file"; filename'
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from berth.core.errors import InvalidRequestError
 from berth.rpc.bodies.forms import Form
 from berth.rpc.bodies.multipart import MultipartSplitter, PartEnds
-from forming import TYPE, Read, form, outcome, part, read, refused
-from hostile_forms import Delivery, hostile_form
+from support.forms.hostile import Delivery, hostile_form
+from support.forms.parts import TYPE, Read, form, outcome, part, read, refused
 
 FILE = part('name="file"; filename="a.txt"', b"hello\r\n--edg", content_type="text/plain")
 PATH = part('name="file_path"', "港/a.txt".encode())

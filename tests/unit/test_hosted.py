@@ -23,10 +23,10 @@ from berth.v1.container_service_pb2 import (
     RetrieveContainerRequest,
 )
 from berth.v1.provider_pb2 import Provider
-from fakes import FixedClock, MemoryBlobs, MemoryStore
-from keeping import LIMITS, hosted
-from serving import eventually
-from uploading import GivenUpload, put_file
+from support.fakes.stores import FixedClock, MemoryBlobs, MemoryStore
+from support.fakes.uploads import GivenUpload, put_file
+from support.servers.hosted import LIMITS, hosted
+from support.servers.service import eventually
 
 OURS = Caller("ours", "first")
 

@@ -21,10 +21,10 @@ from berth.core.errors import (
 from berth.core.idempotency.leases import LEASE_SECONDS
 from berth.v1.container_pb2 import Container
 from berth.v1.container_service_pb2 import CreateContainerRequest, DeleteContainerRequest
-from keeping import Kept, Left
-from once import BOX, KEEP_SECONDS, KEYED, Troubled, once, records_of, upload, with_key
-from serving import eventually
-from subjects import OLLAMA, refused
+from support.fakes.idempotent import BOX, KEEP_SECONDS, KEYED, Troubled, once, records_of, upload, with_key
+from support.fakes.subjects import OLLAMA, refused
+from support.servers.hosted import Kept, Left
+from support.servers.service import eventually
 
 
 @pytest.fixture

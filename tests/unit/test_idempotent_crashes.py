@@ -14,10 +14,10 @@ from berth.core.errors import (
 from berth.core.idempotency.fingerprints import hash_of
 from berth.core.idempotency.leases import LEASE_SECONDS
 from berth.core.ports.idempotency_store import Slot
-from keeping import Kept, Left
-from once import BOX, KEYED, Died, Troubled, once, records_of
-from serving import eventually
-from subjects import refused
+from support.fakes.idempotent import BOX, KEYED, Died, Troubled, once, records_of
+from support.fakes.subjects import refused
+from support.servers.hosted import Kept, Left
+from support.servers.service import eventually
 
 
 @pytest.fixture

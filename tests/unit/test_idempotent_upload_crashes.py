@@ -16,11 +16,11 @@ from berth.core.idempotency.leases import LEASE_SECONDS
 from berth.core.ports.idempotency_store import Slot
 from berth.v1.container_file_pb2 import ContainerFile
 from berth.v1.file_pb2 import File, FileExpiresAfter
-from keeping import Kept
-from once import BOX, KEYED, READ, STORED, Died, Dying, DyingFiles, records_of
-from serving import eventually
-from subjects import OLLAMA, refused
-from uploading import GivenFile, GivenUpload, stalled
+from support.fakes.idempotent import BOX, KEYED, READ, STORED, Died, Dying, DyingFiles, records_of
+from support.fakes.subjects import OLLAMA, refused
+from support.fakes.uploads import GivenFile, GivenUpload, stalled
+from support.servers.hosted import Kept
+from support.servers.service import eventually
 
 OURS = Caller("ours", "first")
 EXPIRY = FileExpiresAfter(anchor="created_at", seconds=3600)

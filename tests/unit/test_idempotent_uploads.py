@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator
 import pytest
 
 from berth.core.caller import Caller
-from keeping import Kept, Left
-from once import BOX, KEYED, Troubled, once, upload
-from subjects import refused
-from uploading import GivenUpload
+from support.fakes.idempotent import BOX, KEYED, Troubled, once, upload
+from support.fakes.subjects import refused
+from support.fakes.uploads import GivenUpload
+from support.servers.hosted import Kept, Left
 
 
 @pytest.fixture

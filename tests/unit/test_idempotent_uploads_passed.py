@@ -14,11 +14,12 @@ from berth.core.idempotency.leases import LEASE_SECONDS
 from berth.core.ports.idempotency_store import Slot
 from berth.v1.container_service_pb2 import CreateContainerRequest
 from berth.v1.provider_pb2 import Provider
-from keeping import Kept
-from once import KEYED, READ, STORED, Died, Dying, DyingFiles, records_of
-from providing import FILE, MAIN, Passed, Provided, answer, passing
-from subjects import OURS, refused
-from uploading import GivenFile, GivenUpload, stalled
+from support.fakes.idempotent import KEYED, READ, STORED, Died, Dying, DyingFiles, records_of
+from support.fakes.subjects import OURS, refused
+from support.fakes.uploads import GivenFile, GivenUpload, stalled
+from support.providers.scripted import FILE, MAIN, Provided, answer, passing
+from support.servers.hosted import Kept
+from support.servers.passthrough import Passthrough
 
 OPENAI = Provider.PROVIDER_OPENAI
 UPLOAD = GivenUpload("cntr_1")
@@ -28,7 +29,7 @@ either = pytest.mark.parametrize("resumes", [True, False])
 
 
 @pytest.fixture
-async def passed(provider: Provided) -> AsyncIterator[Passed]:
+async def passed(provider: Provided) -> AsyncIterator[Passthrough]:
     """Open a backend that has made the container cntr_1 at the provider."""
     async with passing(provider.port, MAIN) as passed:
         await passed.backend.create_container(OURS, CreateContainerRequest(provider=OPENAI, name="box"))
@@ -37,13 +38,13 @@ async def passed(provider: Provided) -> AsyncIterator[Passed]:
         yield passed
 
 
-def process(kept: Kept, passed: Passed, name: str, *, resumes: bool, dies: str | None = None) -> IdempotentBackend:
+def process(kept: Kept, passed: Passthrough, name: str, *, resumes: bool, dies: str | None = None) -> IdempotentBackend:
     return IdempotentBackend(Dying(passed.backend, dies), records_of(kept, name), resumes=resumes)
 
 
 @either
 async def test_what_was_never_read_whole_is_sent(
-    kept: Kept, provider: Provided, passed: Passed, *, resumes: bool
+    kept: Kept, provider: Provided, passed: Passthrough, *, resumes: bool
 ) -> None:
     """A provider cannot have had all of it: nobody needs to be told that nobody can tell."""
     store, record = (
@@ -59,7 +60,7 @@ async def test_what_was_never_read_whole_is_sent(
     assert len(provider.asked) == 1
 
 
-async def test_what_may_have_been_sent_whole_is_reported(kept: Kept, provider: Provided, passed: Passed) -> None:
+async def test_what_may_have_been_sent_whole_is_reported(kept: Kept, provider: Provided, passed: Passthrough) -> None:
     """Where all of it was read the provider may have it, and may not do it once for a key: nothing is sent."""
     with pytest.raises(Died):
         await process(kept, passed, "dead", resumes=False, dies=READ).create_container_file(KEYED, UPLOAD)
@@ -70,7 +71,7 @@ async def test_what_may_have_been_sent_whole_is_reported(kept: Kept, provider: P
 
 
 async def test_what_may_have_been_sent_whole_is_sent_again_for_its_request_alone(
-    kept: Kept, provider: Provided, passed: Passed
+    kept: Kept, provider: Provided, passed: Passthrough
 ) -> None:
     """To a provider that does it once for a key: with the same key, and nothing else with it."""
     with pytest.raises(Died):
@@ -84,7 +85,7 @@ async def test_what_may_have_been_sent_whole_is_sent_again_for_its_request_alone
 
 @either
 async def test_a_process_that_only_slept_sends_no_second_one(
-    kept: Kept, provider: Provided, passed: Passed, *, resumes: bool
+    kept: Kept, provider: Provided, passed: Passthrough, *, resumes: bool
 ) -> None:
     """Should an upload go on after all when another process has its record, the provider never gets its end."""
     slow, begun, go = stalled(UPLOAD)
@@ -99,7 +100,7 @@ async def test_a_process_that_only_slept_sends_no_second_one(
 
 @either
 async def test_a_file_in_no_container_is_told_to_its_request_alone(
-    kept: Kept, provider: Provided, passed: Passed, *, resumes: bool
+    kept: Kept, provider: Provided, passed: Passthrough, *, resumes: bool
 ) -> None:
     """Its row has the mark, which other bytes, or another purpose, do not get the answer of."""
     provider.answers(answer(TENANT_FILE))

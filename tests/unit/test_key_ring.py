@@ -12,7 +12,7 @@ from berth.adapters.upstream.key_ring import KeyRing
 from berth.adapters.upstream.settings import UpstreamKey
 from berth.core.errors import RateLimitError, UpstreamError
 from berth.core.ports.metrics import Metrics
-from fakes import FixedClock
+from support.fakes.stores import FixedClock
 
 A, B = UpstreamKey("a", "secret-a"), UpstreamKey("b", "secret-b", weight=3.0)
 NARROW = UpstreamKey("narrow", "secret-n", max_in_flight=1)

@@ -5,8 +5,8 @@ import pytest
 from berth.core.auth.virtual_keys import MAX_REMEMBERED, REMEMBERED_SECONDS, RememberedKeys, VirtualKey, digest_of
 from berth.core.caller import Caller
 from berth.core.errors import PermissionDeniedError
-from fakes import FixedClock
-from memory_keys import MemoryKeys
+from support.fakes.keys import MemoryKeys
+from support.fakes.stores import FixedClock
 
 OURS = Caller("ours", "first")
 DIGEST = digest_of("sk-bf-1")

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from berth_process import refused_berth
-from certifying import Authority
+from support.certs.authority import Authority
+from support.servers.process import refused_berth
 
 ANYWHERE = "0.0.0.0:0"
 

@@ -6,7 +6,7 @@ from berth.adapters.memory.cache import ENTRY_BYTES, MemoryCache
 from berth.core.caller import Options
 from berth.core.ports.response_cache import CachedAnswer, CacheKey
 from berth.v1.provider_pb2 import Provider
-from fakes import FixedClock
+from support.fakes.stores import FixedClock
 
 OPENAI = Provider.PROVIDER_OPENAI
 

@@ -9,7 +9,7 @@ from berth.v1.container_service_pb2 import CreateContainerRequest as Request
 from berth.v1.container_service_pb2 import DomainSecret as Secret
 from berth.v1.container_service_pb2 import NetworkPolicyParam as Policy
 from berth.v1.container_service_pb2 import Skill
-from keeping import LIMITS
+from support.servers.hosted import LIMITS
 
 ALLOWLIST = NetworkPolicyType.NETWORK_POLICY_TYPE_ALLOWLIST
 DISABLED = NetworkPolicyType.NETWORK_POLICY_TYPE_DISABLED

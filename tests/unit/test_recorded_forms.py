@@ -1,6 +1,6 @@
 """Upload forms recorded from real clients, with file names that need quoting or escaping.
 
-`recorded_forms.json` has the body of each request, with a fixed boundary. An
+`support/forms/recorded.json` has the body of each request, with a fixed boundary. An
 entry with `"recorded": false` is written after the client's source code. An
 entry with `expected` is read under another name than the user's; its `note`
 says what the client does to the name.
@@ -13,9 +13,9 @@ from typing import NotRequired, TypedDict
 import pytest
 
 from berth.core.paths import clean_filename
-from forming import read
+from support.forms.parts import read
 
-RECORDED = json.loads((Path(__file__).parent.parent / "recorded_forms.json").read_text(encoding="utf-8"))
+RECORDED = json.loads((Path(__file__).parents[1] / "support/forms/recorded.json").read_text(encoding="utf-8"))
 
 NAMES = {
     "plain.txt",

@@ -15,9 +15,9 @@ from berth.core.providers import PROVIDERS, provider_name
 from berth.core.routing.router import MAX_REMEMBERED, Router
 from berth.core.routing.unsupported import UnsupportedBackend
 from berth.v1.provider_pb2 import Provider
-from fakes import FixedClock, MemoryBlobs, MemoryStore
-from keeping import hosted
-from records import container
+from support.fakes.records import container
+from support.fakes.stores import FixedClock, MemoryBlobs, MemoryStore
+from support.servers.hosted import hosted
 
 OPENAI, COHERE, GROQ = Provider.PROVIDER_OPENAI, Provider.PROVIDER_COHERE, Provider.PROVIDER_GROQ
 OLLAMA = Provider.PROVIDER_OLLAMA

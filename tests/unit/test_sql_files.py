@@ -9,7 +9,7 @@ from berth.adapters.sql.files import SqlFiles
 from berth.core.ports.file_store import FileRecord
 from berth.core.ports.pages import Pagination
 from berth.v1.file_pb2 import File
-from records import OLLAMA, ROOMY
+from support.fakes.records import OLLAMA, ROOMY
 
 
 def stored(number: int) -> FileRecord:

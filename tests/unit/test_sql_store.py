@@ -20,8 +20,8 @@ from berth.adapters.sql.pages import containers_query, files_query
 from berth.core.errors import InvalidRequestError, StorageError
 from berth.core.ports.pages import Pagination
 from berth.v1.container_service_pb2 import DomainSecret
-from fakes import FixedClock
-from records import ROOMY, container, file
+from support.fakes.records import ROOMY, container, file
+from support.fakes.stores import FixedClock
 
 
 @pytest.fixture

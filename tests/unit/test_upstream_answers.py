@@ -29,8 +29,9 @@ from berth.v1.container_service_pb2 import (
     Skill,
 )
 from berth.v1.provider_pb2 import Provider
-from providing import CONTAINER, FILE, MAIN, Behaviour, Passed, Provided, answer, passing, refuse
-from subjects import OURS, refused
+from support.fakes.subjects import OURS, refused
+from support.providers.scripted import CONTAINER, FILE, MAIN, Behaviour, Provided, answer, passing, refuse
+from support.servers.passthrough import Passthrough
 
 OPENAI = Provider.PROVIDER_OPENAI
 SECRET = "the-domain-secret"
@@ -53,7 +54,7 @@ ERROR = {"message": "No.", "type": "some_type", "param": "some_param", "code": "
 
 
 @pytest.fixture
-async def passed(provider: Provided) -> AsyncIterator[Passed]:
+async def passed(provider: Provided) -> AsyncIterator[Passthrough]:
     """Open a backend that has made the container cntr_1."""
     async with passing(provider.port, MAIN) as passed:
         await passed.backend.create_container(OURS, CreateContainerRequest(provider=OPENAI, name="box"))
@@ -80,7 +81,7 @@ async def test_everything_is_forwarded(provider: Provided) -> None:
     }
 
 
-async def test_every_field_comes_back(provider: Provided, passed: Passed) -> None:
+async def test_every_field_comes_back(provider: Provided, passed: Passthrough) -> None:
     """Whatever the provider says of a container is in the answer, numbers that are texts and labels included."""
     provider.answers(answer(CONTAINER | {"created_at": "1700000000", "last_active_at": 1.7e9, "metadata": {"n": 1}}))
     container = await passed.backend.retrieve_container(OURS, BOX)
@@ -93,7 +94,7 @@ async def test_every_field_comes_back(provider: Provided, passed: Passed) -> Non
     assert not container.extra_fields.HasField("raw_request")
 
 
-async def test_what_is_missing_stays_absent(provider: Provided, passed: Passed) -> None:
+async def test_what_is_missing_stays_absent(provider: Provided, passed: Passthrough) -> None:
     """Nulls, missing fields and a status without a name here are no errors."""
     provider.answers(answer({"id": "cntr_1", "status": "dreaming", "expires_after": None, "created_at": None}))
     container = await passed.backend.retrieve_container(OURS, BOX)
@@ -143,7 +144,7 @@ STATUSES = {
 
 @pytest.mark.parametrize(("status", "kind"), STATUSES.items())
 async def test_an_error_of_the_callers_keeps_what_it_says(
-    provider: Provided, passed: Passed, status: int, kind: type[BerthError]
+    provider: Provided, passed: Passthrough, status: int, kind: type[BerthError]
 ) -> None:
     """Message, type, param and code of a 4xx reach the caller, after one call."""
     provider.answers(refuse(status))
@@ -153,7 +154,7 @@ async def test_an_error_of_the_callers_keeps_what_it_says(
     assert len(provider.asked) == 1
 
 
-async def test_an_expired_container_is_what_it_is_everywhere(provider: Provided, passed: Passed) -> None:
+async def test_an_expired_container_is_what_it_is_everywhere(provider: Provided, passed: Passthrough) -> None:
     """The provider's words for an expired container become the error that hosted ones raise."""
     provider.answers(answer({"error": {"message": "Container is expired.", "code": None}}, status=400))
     error = await refused(passed.backend.retrieve_container(OURS, BOX))
@@ -161,7 +162,7 @@ async def test_an_expired_container_is_what_it_is_everywhere(provider: Provided,
 
 
 @pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
-async def test_a_read_is_repeated(provider: Provided, passed: Passed, status: int) -> None:
+async def test_a_read_is_repeated(provider: Provided, passed: Passthrough, status: int) -> None:
     """A read that may go well the next time is sent again, when the provider says so or after a backoff."""
     provider.answers(refuse(status, Retry_After="2"), refuse(status), answer(CONTAINER))
     await passed.backend.retrieve_container(OURS, BOX)
@@ -171,7 +172,7 @@ async def test_a_read_is_repeated(provider: Provided, passed: Passed, status: in
 
 @pytest.mark.parametrize(("status", "kind"), [(429, RateLimitError), (503, UpstreamError), (408, UpstreamTimeoutError)])
 async def test_a_read_that_keeps_failing_fails(
-    provider: Provided, passed: Passed, status: int, kind: type[BerthError]
+    provider: Provided, passed: Passthrough, status: int, kind: type[BerthError]
 ) -> None:
     """After two repetitions, or one that cannot help, the last answer is what the caller is told."""
     provider.answers(refuse(status))
@@ -179,7 +180,7 @@ async def test_a_read_that_keeps_failing_fails(
     assert (type(error), len(provider.asked)) == (kind, 1 if status == 408 else 3)
 
 
-async def test_a_long_retry_after_is_not_waited_for(provider: Provided, passed: Passed) -> None:
+async def test_a_long_retry_after_is_not_waited_for(provider: Provided, passed: Passthrough) -> None:
     """A provider that wants half a minute and more, or more than is left, is not asked again."""
     provider.answers(refuse(429, Retry_After="31"))
     error = await refused(passed.backend.retrieve_container(OURS, BOX))
@@ -224,14 +225,14 @@ async def test_an_error_does_not_echo_secrets(provider: Provided) -> None:
 
 
 @pytest.mark.parametrize("file_id", [".", "..", "a\nb", "a\x7f", "../x", "a?b=c", "a%2fb", "a;b", "a\\b", "é"])
-async def test_what_is_no_id_is_not_sent(provider: Provided, passed: Passed, file_id: str) -> None:
+async def test_what_is_no_id_is_not_sent(provider: Provided, passed: Passthrough, file_id: str) -> None:
     """Dots and control characters are refused before any call."""
     request = RetrieveContainerFileRequest(container_id="cntr_1", file_id=file_id)
     assert isinstance(await refused(passed.backend.retrieve_container_file(OURS, request)), NotFoundError)
     assert provider.asked == []
 
 
-async def test_ids_are_escaped(provider: Provided, passed: Passed) -> None:
+async def test_ids_are_escaped(provider: Provided, passed: Passthrough) -> None:
     """Whatever stands in an id, it stays one part of the path."""
     provider.answers(answer(FILE | {"id": "a:b=+,@c~"}))
     request = RetrieveContainerFileRequest(container_id="cntr_1", file_id="a:b=+,@c~")
@@ -243,7 +244,7 @@ async def test_ids_are_escaped(provider: Provided, passed: Passed) -> None:
     "container_id", ["a/b", "a?b", "a#b", "a%2fb", "a;b", "a b", "é", "a\\b", "x" * 1025, "..", ""]
 )
 async def test_an_id_that_no_path_can_carry_is_the_providers_fault(
-    provider: Provided, passed: Passed, container_id: str
+    provider: Provided, passed: Passthrough, container_id: str
 ) -> None:
     """Berth would say that it made a container, and nobody could ever come to it."""
     provider.answers(answer(CONTAINER | {"id": container_id}))
@@ -251,7 +252,7 @@ async def test_an_id_that_no_path_can_carry_is_the_providers_fault(
 
 
 @pytest.mark.parametrize("header", ["9" * 400, "1e300", "Fri, 31 Dec 9999 23:59:59 GMT"])
-async def test_a_retry_after_without_end_is_thirty_days(provider: Provided, passed: Passed, header: str) -> None:
+async def test_a_retry_after_without_end_is_thirty_days(provider: Provided, passed: Passthrough, header: str) -> None:
     """Longer than that is no answer, and in no message is there room for it."""
     provider.answers(refuse(429, Retry_After=header))
     error = await refused(passed.backend.create_container(OURS, FULL))

@@ -12,8 +12,9 @@ from berth.core.ports.backend import Content
 from berth.v1.container_file_service_pb2 import RetrieveContainerFileContentRequest
 from berth.v1.container_service_pb2 import CreateContainerRequest
 from berth.v1.provider_pb2 import Provider
-from providing import Behaviour, Passed, Provided, answer, passing
-from subjects import OURS, refused
+from support.fakes.subjects import OURS, refused
+from support.providers.scripted import Behaviour, Provided, answer, passing
+from support.servers.passthrough import Passthrough
 
 NEW = CreateContainerRequest(provider=Provider.PROVIDER_OPENAI, name="box")
 NARROW = UpstreamKey("narrow", "sk-narrow", max_in_flight=1)
@@ -21,7 +22,7 @@ TEXT = b"0123456789"
 
 
 @pytest.fixture
-async def passed(provider: Provided) -> AsyncIterator[Passed]:
+async def passed(provider: Provided) -> AsyncIterator[Passthrough]:
     """Open a backend, whose only key has room for one call, that has made the container cntr_1."""
     async with passing(provider.port, NARROW) as passed:
         await passed.backend.create_container(OURS, NEW)
@@ -29,14 +30,14 @@ async def passed(provider: Provided) -> AsyncIterator[Passed]:
         yield passed
 
 
-async def content(passed: Passed, offset: int | None = None, length: int | None = None) -> Content:
+async def content(passed: Passthrough, offset: int | None = None, length: int | None = None) -> Content:
     request = RetrieveContainerFileContentRequest(
         container_id="cntr_1", file_id="cfile_1", offset=offset, length=length
     )
     return await passed.backend.retrieve_container_file_content(OURS, request)
 
 
-async def read(passed: Passed, offset: int | None = None, length: int | None = None) -> bytes:
+async def read(passed: Passthrough, offset: int | None = None, length: int | None = None) -> bytes:
     opened = await content(passed, offset, length)
     try:
         return b"".join([chunk async for chunk in opened.chunks])
@@ -89,7 +90,7 @@ servers = pytest.mark.parametrize("server", SERVERS.values(), ids=SERVERS.keys()
     ],
 )
 async def test_a_range_is_what_was_asked_for(
-    provider: Provided, passed: Passed, server: Behaviour, span: dict[str, int], expected: bytes
+    provider: Provided, passed: Passthrough, server: Behaviour, span: dict[str, int], expected: bytes
 ) -> None:
     """Whether or not the provider gives ranges, these bytes come and no others, and the key has room again."""
     provider.answers(server)
@@ -98,7 +99,7 @@ async def test_a_range_is_what_was_asked_for(
 
 
 @servers
-async def test_beyond_the_end_is_nothing(provider: Provided, passed: Passed, server: Behaviour) -> None:
+async def test_beyond_the_end_is_nothing(provider: Provided, passed: Passthrough, server: Behaviour) -> None:
     """An offset behind the last byte is the caller's error, and names the parameter."""
     provider.answers(server)
     for _ in range(2):
@@ -106,7 +107,7 @@ async def test_beyond_the_end_is_nothing(provider: Provided, passed: Passed, ser
         assert (type(error), error.param) == (InvalidRequestError, "offset")
 
 
-async def test_a_download_is_described(provider: Provided, passed: Passed) -> None:
+async def test_a_download_is_described(provider: Provided, passed: Passthrough) -> None:
     """Type, name and length come from the provider, and say nothing that it does not say."""
     provider.answers(serving(ranges=True))
     opened = await content(passed, offset=2)
@@ -118,7 +119,7 @@ async def test_a_download_is_described(provider: Provided, passed: Passed) -> No
     opened.close()
 
 
-async def test_a_download_without_a_name_is_a_file(provider: Provided, passed: Passed) -> None:
+async def test_a_download_without_a_name_is_a_file(provider: Provided, passed: Passthrough) -> None:
     """A name that is missing, or cannot be one, is no reason to fail."""
     for header in ('attachment; filename="a\tb"', "nonsense;;=", ""):
         provider.answers(answer(TEXT, Content_Disposition=header))
@@ -128,7 +129,7 @@ async def test_a_download_without_a_name_is_a_file(provider: Provided, passed: P
 
 
 @pytest.mark.parametrize("kind", ["text", "text/html\tx", "é/é", "a/" + "b" * 255])
-async def test_a_type_that_is_none_is_that_of_any_file(provider: Provided, passed: Passed, kind: str) -> None:
+async def test_a_type_that_is_none_is_that_of_any_file(provider: Provided, passed: Passthrough, kind: str) -> None:
     """What the provider calls a type stands in a header of the answer: anything else would break it."""
 
     async def respond(_: web.Request) -> web.StreamResponse:
@@ -141,7 +142,7 @@ async def test_a_type_that_is_none_is_that_of_any_file(provider: Provided, passe
 
 
 @pytest.mark.parametrize("header", ["Content-Range", "x-content-length"])
-async def test_no_number_is_too_long_to_be_read(provider: Provided, passed: Passed, header: str) -> None:
+async def test_no_number_is_too_long_to_be_read(provider: Provided, passed: Passthrough, header: str) -> None:
     """A size of five thousand digits is none, and no error of ours."""
     digits = "1" * 5000
     provider.answers(answer(TEXT, status=206, **{header: f"bytes 3-4/{digits}" if "R" in header else digits}))
@@ -149,14 +150,14 @@ async def test_no_number_is_too_long_to_be_read(provider: Provided, passed: Pass
     assert isinstance(error, UpstreamError)
 
 
-async def test_another_range_than_asked_for_is_refused(provider: Provided, passed: Passed) -> None:
+async def test_another_range_than_asked_for_is_refused(provider: Provided, passed: Passthrough) -> None:
     """Bytes that are not known to be the right ones are not handed on."""
     provider.answers(answer(TEXT, status=206, Content_Range="bytes 0-9/10"))
     error = await refused(read(passed, offset=3))
     assert (type(error), error.message) == (UpstreamError, "openai answered with another range than was asked for.")
 
 
-async def test_a_download_that_is_cut_off_is_an_error(provider: Provided, passed: Passed) -> None:
+async def test_a_download_that_is_cut_off_is_an_error(provider: Provided, passed: Passthrough) -> None:
     """Fewer bytes than were promised never pass for the whole file."""
 
     async def respond(request: web.Request) -> web.StreamResponse:
@@ -172,7 +173,7 @@ async def test_a_download_that_is_cut_off_is_an_error(provider: Provided, passed
     assert (type(error), error.code) == (UpstreamError, "provider_connection_failed")
 
 
-async def test_a_download_that_nobody_wants_any_more_is_ended(provider: Provided, passed: Passed) -> None:
+async def test_a_download_that_nobody_wants_any_more_is_ended(provider: Provided, passed: Passthrough) -> None:
     """Closing what was opened ends the call, also before the first byte was read, and the key has room again."""
     left = asyncio.Event()
 

@@ -15,9 +15,9 @@ from berth.core.errors import (
 )
 from berth.v1.container_service_pb2 import CreateContainerRequest, ListContainersRequest, RetrieveContainerRequest
 from berth.v1.provider_pb2 import Provider
-from fakes import MemoryStore
-from providing import CONTAINER, MAIN, Provided, answer, passing, providing, refuse
-from subjects import OURS, THEIRS, refused
+from support.fakes.stores import MemoryStore
+from support.fakes.subjects import OURS, THEIRS, refused
+from support.providers.scripted import CONTAINER, MAIN, Provided, answer, passing, providing, refuse
 
 OTHER = UpstreamKey("other", "sk-other-secret")
 DIRECT = Caller("direct-1", "direct", direct_key="sk-own-secret")

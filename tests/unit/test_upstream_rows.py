@@ -15,9 +15,10 @@ from berth.v1.container_service_pb2 import (
     RetrieveContainerRequest,
 )
 from berth.v1.provider_pb2 import Provider
-from fakes import MemoryStore
-from providing import CONTAINER, FILE, MAIN, Passed, Provided, answer, passing, refuse
-from subjects import OURS, refused
+from support.fakes.stores import MemoryStore
+from support.fakes.subjects import OURS, refused
+from support.providers.scripted import CONTAINER, FILE, MAIN, Provided, answer, passing, refuse
+from support.servers.passthrough import Passthrough
 
 OPENAI = Provider.PROVIDER_OPENAI
 NEW = CreateContainerRequest(provider=OPENAI, name="box")
@@ -25,7 +26,7 @@ BOX = RetrieveContainerRequest(container_id="cntr_1")
 
 
 @pytest.fixture
-async def passed(provider: Provided) -> AsyncIterator[Passed]:
+async def passed(provider: Provided) -> AsyncIterator[Passthrough]:
     """Open a backend that has made the container cntr_1."""
     async with passing(provider.port, MAIN) as passed:
         await passed.backend.create_container(OURS, NEW)
@@ -33,7 +34,7 @@ async def passed(provider: Provided) -> AsyncIterator[Passed]:
         yield passed
 
 
-async def test_the_row_follows_the_answers(provider: Provided, passed: Passed) -> None:
+async def test_the_row_follows_the_answers(provider: Provided, passed: Passthrough) -> None:
     """What a list says is what the provider said last, and what the clock has made of it since."""
     provider.answers(answer(CONTAINER | {"last_active_at": 1_700_000_060}))
     await passed.backend.retrieve_container(OURS, BOX)
@@ -45,7 +46,7 @@ async def test_the_row_follows_the_answers(provider: Provided, passed: Passed) -
     assert container.status == CONTAINER_STATUS_EXPIRED
 
 
-async def test_using_a_file_uses_its_container(provider: Provided, passed: Passed) -> None:
+async def test_using_a_file_uses_its_container(provider: Provided, passed: Passthrough) -> None:
     """An answer about a file, a minute later, moves the container's last activity."""
     provider.answers(answer(FILE))
     passed.clock.advance(60)
@@ -55,7 +56,7 @@ async def test_using_a_file_uses_its_container(provider: Provided, passed: Passe
     assert (await passed.store.get_container("ours", "cntr_1")).container.last_active_at == 1_700_000_060
 
 
-async def test_files_are_listed_by_the_provider(provider: Provided, passed: Passed) -> None:
+async def test_files_are_listed_by_the_provider(provider: Provided, passed: Passthrough) -> None:
     """A page of files is asked for as the caller wants it, and comes back whole."""
     provider.answers(answer({"object": "list", "data": [FILE], "has_more": True, "first_id": None}))
     request = ListContainerFilesRequest(container_id="cntr_1", limit=5, after="a&b", order="asc")
@@ -64,7 +65,7 @@ async def test_files_are_listed_by_the_provider(provider: Provided, passed: Pass
     assert (page.first_id, page.last_id, page.has_more, len(page.data)) == ("cfile_1", "cfile_1", True, 1)
 
 
-async def test_a_deleted_container_is_gone_here_too(provider: Provided, passed: Passed) -> None:
+async def test_a_deleted_container_is_gone_here_too(provider: Provided, passed: Passthrough) -> None:
     """A delete removes the row, whether or not the answer has a body."""
     provider.answers(answer(b"", status=204))
     response = await passed.backend.delete_container(OURS, DeleteContainerRequest(container_id="cntr_1"))
@@ -73,7 +74,7 @@ async def test_a_deleted_container_is_gone_here_too(provider: Provided, passed: 
     assert len(provider.asked) == 1
 
 
-async def test_a_container_that_is_gone_there_is_gone_here(provider: Provided, passed: Passed) -> None:
+async def test_a_container_that_is_gone_there_is_gone_here(provider: Provided, passed: Passthrough) -> None:
     """A delete that finds nothing is a 404, and the row goes all the same."""
     provider.answers(refuse(404))
     for _ in range(2):
@@ -82,14 +83,14 @@ async def test_a_container_that_is_gone_there_is_gone_here(provider: Provided, p
     assert len(provider.asked) == 1
 
 
-async def test_a_repeated_delete_that_finds_nothing_has_deleted(provider: Provided, passed: Passed) -> None:
+async def test_a_repeated_delete_that_finds_nothing_has_deleted(provider: Provided, passed: Passthrough) -> None:
     """Where the first attempt failed on the way back, the 404 to the second is success."""
     provider.answers(refuse(502), refuse(404))
     response = await passed.backend.delete_container(OURS, DeleteContainerRequest(container_id="cntr_1"))
     assert response.deleted
 
 
-async def test_a_delete_that_does_not_delete_is_an_error(provider: Provided, passed: Passed) -> None:
+async def test_a_delete_that_does_not_delete_is_an_error(provider: Provided, passed: Passthrough) -> None:
     """An answer that says deleted: false keeps the row."""
     provider.answers(answer({"id": "cntr_1", "deleted": False}))
     error = await refused(passed.backend.delete_container(OURS, DeleteContainerRequest(container_id="cntr_1")))

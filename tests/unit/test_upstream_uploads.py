@@ -13,17 +13,18 @@ from berth.core.errors import InvalidRequestError, NotFoundError, RateLimitError
 from berth.v1.additional_field_pb2 import AdditionalField
 from berth.v1.container_service_pb2 import CreateContainerRequest, RetrieveContainerRequest
 from berth.v1.provider_pb2 import Provider
-from providing import FILE, Behaviour, Passed, Provided, answer, passing, refuse
-from serving import eventually
-from subjects import OURS, refused
-from uploading import GivenUpload
+from support.fakes.subjects import OURS, refused
+from support.fakes.uploads import GivenUpload
+from support.providers.scripted import FILE, Behaviour, Provided, answer, passing, refuse
+from support.servers.passthrough import Passthrough
+from support.servers.service import eventually
 
 NEW = CreateContainerRequest(provider=Provider.PROVIDER_OPENAI, name="box")
 NARROW = UpstreamKey("narrow", "sk-narrow", max_in_flight=1)
 
 
 @pytest.fixture
-async def passed(provider: Provided) -> AsyncIterator[Passed]:
+async def passed(provider: Provided) -> AsyncIterator[Passthrough]:
     """Open a backend, whose only key has room for one call, that has made the container cntr_1."""
     async with passing(provider.port, NARROW) as passed:
         await passed.backend.create_container(OURS, NEW)
@@ -31,7 +32,7 @@ async def passed(provider: Provided) -> AsyncIterator[Passed]:
         yield passed
 
 
-async def test_an_upload_keeps_its_name_type_and_place(provider: Provided, passed: Passed) -> None:
+async def test_an_upload_keeps_its_name_type_and_place(provider: Provided, passed: Passthrough) -> None:
     """The file arrives with the caller's own name, content type and path, and its answer is the file."""
     provider.answers(answer(FILE))
     upload = GivenUpload("cntr_1", filename='ä "b".txt', content_type="text/x-a", file_path="sub/a.txt")
@@ -44,14 +45,14 @@ async def test_an_upload_keeps_its_name_type_and_place(provider: Provided, passe
 
 
 @pytest.mark.parametrize("name", ["100%22.txt", "a%0d.txt", "=?utf-8?Q?a?=", 'a\\".txt', "100%.txt", "a\\"])
-async def test_a_name_that_looks_escaped_is_kept(provider: Provided, passed: Passed, name: str) -> None:
+async def test_a_name_that_looks_escaped_is_kept(provider: Provided, passed: Passthrough, name: str) -> None:
     """What some read as the escape of another character is said again in a notation that has no doubt."""
     provider.answers(answer(FILE))
     await passed.backend.create_container_file(OURS, GivenUpload("cntr_1", filename=name))
     assert provider.asked[0].form["file"][0] == name
 
 
-async def test_unknown_fields_may_be_repeated(provider: Provided, passed: Passed) -> None:
+async def test_unknown_fields_may_be_repeated(provider: Provided, passed: Passthrough) -> None:
     """A list in a form is a field that is there several times: each goes on, before the file and behind it."""
 
     def tag(name: str) -> AdditionalField:
@@ -66,7 +67,7 @@ async def test_unknown_fields_may_be_repeated(provider: Provided, passed: Passed
 
 
 @pytest.mark.parametrize("name", ["a\r\nb", "a\0b", "\x7f"])
-async def test_a_field_has_no_control_characters(provider: Provided, passed: Passed, name: str) -> None:
+async def test_a_field_has_no_control_characters(provider: Provided, passed: Passthrough, name: str) -> None:
     """In the headers of a form a line's end would be one."""
     fields = [AdditionalField(path=[name], value=Value(string_value="x"))]
     error = await refused(passed.backend.create_container_file(OURS, GivenUpload("cntr_1", additional_fields=fields)))
@@ -74,7 +75,7 @@ async def test_a_field_has_no_control_characters(provider: Provided, passed: Pas
     assert provider.asked == []
 
 
-async def test_a_path_may_come_behind_the_file(provider: Provided, passed: Passed) -> None:
+async def test_a_path_may_come_behind_the_file(provider: Provided, passed: Passthrough) -> None:
     """A path that is known only when the file has been read is forwarded all the same."""
     provider.answers(answer(FILE))
     upload = GivenUpload("cntr_1")
@@ -84,7 +85,7 @@ async def test_a_path_may_come_behind_the_file(provider: Provided, passed: Passe
     assert provider.asked[0].form["file"][2] == b"hello"
 
 
-async def test_a_file_can_be_copied_by_its_id(provider: Provided, passed: Passed) -> None:
+async def test_a_file_can_be_copied_by_its_id(provider: Provided, passed: Passthrough) -> None:
     """An upload that names an existing file is JSON, with the path where there is one."""
     provider.answers(answer(FILE))
     await passed.backend.create_container_file(OURS, GivenUpload("cntr_1", file_id="file-1"))
@@ -93,7 +94,7 @@ async def test_a_file_can_be_copied_by_its_id(provider: Provided, passed: Passed
     assert bodies == [{"file_id": "file-1"}, {"file_id": "file-1", "file_path": "a"}]
 
 
-async def test_an_upload_is_sent_once(provider: Provided, passed: Passed) -> None:
+async def test_an_upload_is_sent_once(provider: Provided, passed: Passthrough) -> None:
     """A provider that fails is not sent the file again."""
     provider.answers(refuse(503))
     await refused(passed.backend.create_container_file(OURS, GivenUpload("cntr_1")))
@@ -108,7 +109,7 @@ class BrokenUpload(GivenUpload):
         raise InvalidRequestError("The form is cut off.", param="body")
 
 
-async def test_an_upload_that_breaks_off_is_never_whole(provider: Provided, passed: Passed) -> None:
+async def test_an_upload_that_breaks_off_is_never_whole(provider: Provided, passed: Passthrough) -> None:
     """The caller gets its own error, and the provider a broken body."""
     outcomes = list[str]()
 
@@ -138,7 +139,7 @@ class EndlessUpload(GivenUpload):
             await asyncio.sleep(0)
 
 
-async def test_a_refusal_ends_an_upload(provider: Provided, passed: Passed) -> None:
+async def test_a_refusal_ends_an_upload(provider: Provided, passed: Passthrough) -> None:
     """A provider that refuses before it has the whole file is believed at once."""
     respond = refuse(404, "Container not found.")
     respond.reads_nothing = True  # type: ignore[attr-defined] # a mark for the provider
@@ -148,7 +149,7 @@ async def test_a_refusal_ends_an_upload(provider: Provided, passed: Passed) -> N
     assert (type(error), error.message) == (NotFoundError, "Container not found.")
 
 
-async def test_a_good_answer_before_the_end_is_a_lie(provider: Provided, passed: Passed) -> None:
+async def test_a_good_answer_before_the_end_is_a_lie(provider: Provided, passed: Passthrough) -> None:
     """A provider that has not read the file cannot have stored it."""
     respond = answer(FILE)
     respond.reads_nothing = True  # type: ignore[attr-defined] # a mark for the provider
@@ -197,7 +198,7 @@ async def test_a_slow_caller_is_not_the_providers_fault(provider: Provided) -> N
     assert provider.asked[-1].form["file"][2] == b"hello"
 
 
-async def test_a_caller_who_goes_away_ends_the_call(provider: Provided, passed: Passed) -> None:
+async def test_a_caller_who_goes_away_ends_the_call(provider: Provided, passed: Passthrough) -> None:
     """Cancelling ends the upstream call at once, and the key has room again."""
     arrived, left = asyncio.Event(), asyncio.Event()
     provider.answers(hanging(arrived, left))

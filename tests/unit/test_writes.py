@@ -2,7 +2,7 @@
 
 from berth.core.caching.write_tracker import Writes, place_of
 from berth.core.errors import UpstreamError
-from fakes import FixedClock
+from support.fakes.stores import FixedClock
 
 PLACES = [place_of("ours", f"cntr_{number}") for number in range(5)]
 

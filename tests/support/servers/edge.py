@@ -8,7 +8,6 @@ from typing import Any
 
 import structlog
 
-from background import in_background
 from berth.adapters.prometheus.metrics import PrometheusMetrics
 from berth.adapters.upstream.account import UpstreamAccount
 from berth.adapters.upstream.containers import PassthroughBackend
@@ -40,10 +39,11 @@ from berth.v1 import file_service_pb2
 from berth.v1.container_file_pb2 import ContainerFile
 from berth.v1.container_pb2 import Container
 from berth.v1.provider_pb2 import Provider
-from fakes import FixedClock, MemoryStore
-from keeping import Kept
-from memory_files import MemoryFiles
-from serving import MAX_JSON_BYTES, unhurried
+from support.fakes.files import MemoryFiles
+from support.fakes.stores import FixedClock, MemoryStore
+from support.servers.background import in_background
+from support.servers.hosted import Kept
+from support.servers.service import MAX_JSON_BYTES, unhurried
 
 PASSED = (Provider.PROVIDER_OLLAMA, Provider.PROVIDER_GROQ)
 HOSTED = Provider.PROVIDER_OLLAMA

@@ -17,9 +17,9 @@ from berth.v1.container_pb2 import Container
 from berth.v1.container_service_pb2 import CreateContainerRequest
 from berth.v1.file_pb2 import File
 from berth.v1.provider_pb2 import Provider
-from fakes import SequentialIds
-from keeping import Kept
-from uploading import GivenUpload
+from support.fakes.stores import SequentialIds
+from support.fakes.uploads import GivenUpload
+from support.servers.hosted import Kept
 
 Stored = TypeVar("Stored", ContainerFile, File)
 READ, STORED = "when it was read", "when it was stored"

@@ -14,7 +14,7 @@ import grpc
 from google.api.httpbody_pb2 import HttpBody
 
 from berth.v1.file_service_pb2_grpc import FileServiceServicer, add_FileServiceServicer_to_server
-from running import START_SECONDS, command, environment
+from support.servers.berth import START_SECONDS, command, environment
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ class StandIn(containers_grpc.ContainerServiceServicer, files_grpc.ContainerFile
 
     def __init__(self) -> None:
         self.calls: list[Mapping[str, Any]] = []
-        self.holding, self.release_blobs = asyncio.Event(), asyncio.Event()
+        self.holding, self.resume = asyncio.Event(), asyncio.Event()
 
     async def CreateContainer(self, request: Any, context: Context) -> container_pb2.Container:
         """Answer with the length of the name."""
@@ -61,10 +61,10 @@ class StandIn(containers_grpc.ContainerServiceServicer, files_grpc.ContainerFile
         return containers.ListContainersResponse(object="list", data=data, first_id=str(request.limit))
 
     async def RetrieveContainer(self, request: Any, context: Context) -> container_pb2.Container:
-        """Answer with the id that arrived, but with `do-hold` only when `release_blobs` is set."""
+        """Answer with the id that arrived, but with `do-hold` only when `resume` is set."""
         if "do-hold" in await self.obey(context):
             self.holding.set()
-            await self.release_blobs.wait()
+            await self.resume.wait()
         return container_pb2.Container(id=request.container_id)
 
     async def CreateContainerFile(self, requests: Any, context: Context) -> container_file_pb2.ContainerFile:

@@ -2,8 +2,8 @@
 
 from itertools import count
 
-from misbehaving import Behaviour, Exchange, answer
-from provider_faults import CONTAINER, WRONG_KEY
+from support.providers.faults import CONTAINER, WRONG_KEY
+from support.providers.raw import Behaviour, Exchange, answer
 
 WRONG = "sk-wrong"
 """The key that it does not know."""

@@ -8,7 +8,7 @@ import json
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from misbehaving import Behaviour, answer, cut, drip, flood, hang, head, reset, stream
+from support.providers.raw import Behaviour, answer, cut, drip, flood, hang, head, reset, stream
 
 PATIENCE_SECONDS = 5.0
 """For a call with all its tries and the waits between them."""

@@ -5,7 +5,7 @@ from itertools import pairwise
 from random import Random
 from typing import NamedTuple
 
-from client_forms import Sent, client_forms
+from support.forms.clients import Sent, client_forms
 
 ATOMS = [
     *(b"--edge", b"--edge--", b"\r\n--edge\r\n", b"\r\n--edge--\r\n", b"--edge \t\r\n", b"----", b"\r\n\r\n"),

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 import aiohttp
 from aiohttp import web
 
-from chaining import UPSTREAM_KEY
+from support.servers.chain import UPSTREAM_KEY
 
 AZURE_KEY = "azure-key-of-the-gateway"
 _CONTAINERS = "/openai/v1/containers"

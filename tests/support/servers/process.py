@@ -9,7 +9,7 @@ from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any, cast
 
-from running import START_SECONDS, STOP_SECONDS, command, environment
+from support.servers.berth import START_SECONDS, STOP_SECONDS, command, environment
 
 
 class BerthProcess:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from running import MAX_FILE_BYTES, SETTINGS, Berth, running
+from support.servers.berth import MAX_FILE_BYTES, SETTINGS, Berth, running
 
 UPSTREAM_KEY = "sk-bf-of-the-gateway"
 UPSTREAM_SETTINGS = {

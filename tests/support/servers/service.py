@@ -44,8 +44,8 @@ from berth.v1.container_file_service_pb2_grpc import ContainerFileServiceStub
 from berth.v1.container_service_pb2_grpc import ContainerServiceStub
 from berth.v1.error_pb2 import ErrorReply
 from berth.v1.provider_pb2 import Provider
-from fakes import FixedClock, MemoryStore
-from memory_files import MemoryFiles
+from support.fakes.files import MemoryFiles
+from support.fakes.stores import FixedClock, MemoryStore
 
 if TYPE_CHECKING:  # these two exist for type checkers alone
     from berth.v1.container_file_service_pb2_grpc import ContainerFileServiceAsyncStub

@@ -10,7 +10,7 @@ from berth.core.ports.container_store import ID_TAKEN, Quotas
 from berth.core.ports.file_store import FileRecord
 from berth.core.ports.pages import Page, Pagination
 from berth.v1.provider_pb2 import Provider
-from fakes import Row, page_of, shortened
+from support.fakes.stores import Row, page_of, shortened
 
 
 class MemoryFiles:

@@ -20,8 +20,8 @@ from berth.core.ports.blob_store import BlobStore
 from berth.core.ports.container_store import ContainerStore, Quotas
 from berth.core.ports.file_store import FileStore
 from berth.core.routing.file_ownership import FileOwnership
-from fakes import FixedClock, SequentialIds
-from memory_files import MemoryFiles
+from support.fakes.files import MemoryFiles
+from support.fakes.stores import FixedClock, SequentialIds
 
 QUOTAS = Quotas(container_bytes=250_000, tenant_bytes=600_000)
 LIMITS = HostedLimits(default_minutes=20, max_minutes=60, max_file_bytes=100_000, quotas=QUOTAS)

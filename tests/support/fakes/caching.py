@@ -13,8 +13,8 @@ from berth.v1.container_file_service_pb2 import RetrieveContainerFileRequest
 from berth.v1.container_pb2 import Container
 from berth.v1.container_service_pb2 import RetrieveContainerRequest
 from berth.v1.provider_pb2 import Provider
-from counting import CountingBackend
-from fakes import FixedClock, SequentialIds
+from support.fakes.counting import CountingBackend
+from support.fakes.stores import FixedClock, SequentialIds
 
 DEFAULT_TTL_SECONDS = 300
 OPENAI = Provider.PROVIDER_OPENAI

@@ -25,8 +25,8 @@ from berth.v1.container_service_pb2 import (
 )
 from berth.v1.extra_fields_pb2 import ExtraFields
 from berth.v1.provider_pb2 import Provider
-from fakes import FixedClock
-from uploading import GivenUpload
+from support.fakes.stores import FixedClock
+from support.fakes.uploads import GivenUpload
 
 Answer = TypeVar("Answer", Container, ContainerFile)
 

@@ -1,26 +1,14 @@
 """A provider on a loopback socket: it answers what it is told to, and keeps what it was asked."""
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-import structlog
 from aiohttp import web
-from structlog.testing import LogCapture
 
-from berth.adapters.prometheus.metrics import PrometheusMetrics
-from berth.adapters.upstream.account import UpstreamAccount
-from berth.adapters.upstream.containers import PassthroughBackend
-from berth.adapters.upstream.settings import OPENAI, UpstreamKey, UpstreamSettings
-from berth.core.background import BackgroundTasks
-from berth.core.ports.container_store import ContainerStore
-from berth.core.ports.metrics import Metrics
-from berth.core.routing.file_references import FileReferences
-from berth.v1.provider_pb2 import Provider
-from fakes import FixedClock, MemoryStore
-from memory_files import MemoryFiles
+from berth.adapters.upstream.settings import UpstreamKey
+from support.servers.passthrough import Passthrough, passthrough
 
 MAIN = UpstreamKey("main", "sk-main-secret")
 CONTAINER: dict[str, object] = {
@@ -46,7 +34,7 @@ FILE: dict[str, object] = {
 
 
 @dataclass(frozen=True)
-class RequestContent:
+class ReceivedRequest:
     """A call as the provider saw it; `form` holds the parts of a form, by name: file name, type and content.
 
     `parts` are the names of all parts in their order, with their contents.
@@ -70,7 +58,7 @@ class Provided:
 
     port: int = 0
     script: list[Behaviour] = field(default_factory=list)
-    asked: list[RequestContent] = field(default_factory=list)
+    asked: list[ReceivedRequest] = field(default_factory=list)
 
     def answers(self, *script: Behaviour) -> None:
         """Say what to answer from now on."""
@@ -92,7 +80,7 @@ class Provided:
                 form[part.name or ""] = (part.filename, part.headers.get("Content-Type"), content)  # type: ignore[union-attr]
                 parts.append((part.name or "", content))  # type: ignore[union-attr]
         body = b"" if form else await request.read()
-        self.asked.append(RequestContent(request.method, request.raw_path, dict(request.headers), body, form, parts))
+        self.asked.append(ReceivedRequest(request.method, request.raw_path, dict(request.headers), body, form, parts))
 
 
 def answer(value: object = None, *, status: int = 200, **headers: str) -> Behaviour:
@@ -130,50 +118,6 @@ async def providing() -> AsyncIterator[Provided]:
         await runner.cleanup()
 
 
-@dataclass
-class Passed:
-    """A PassthroughBackend before a provider, with its store, its clock, its log and how long it slept."""
-
-    backend: PassthroughBackend
-    store: ContainerStore
-    clock: FixedClock
-    log: LogCapture
-    slept: list[float]
-
-
-@asynccontextmanager
-async def passing(
-    port: int,
-    *keys: UpstreamKey,
-    store: ContainerStore | None = None,
-    random: Callable[[], float] = lambda: 0.0,
-    metrics: Metrics | None = None,
-    provider: Provider = Provider.PROVIDER_OPENAI,
-    **settings: Any,
-) -> AsyncIterator[Passed]:
-    """Open a PassthroughBackend that sleeps in no time."""
-    clock, log, slept, kept = FixedClock(), LogCapture(), list[float](), store or MemoryStore()
-
-    async def sleep(seconds: float) -> None:
-        slept.append(seconds)
-        await asyncio.sleep(0)
-
-    plain: dict[str, Any] = {"base_url": f"http://127.0.0.1:{port}/v1", "dialect": OPENAI, "timeout_seconds": 5}
-    logger = structlog.wrap_logger(None, processors=[log])
-    account = UpstreamAccount(
-        UpstreamSettings(keys=keys, **(plain | settings)),
-        provider=provider,
-        now=clock,
-        log=logger,
-        metrics=metrics or PrometheusMetrics(),
-        random=random,
-        sleep=sleep,
-    )
-    references = FileReferences(MemoryFiles(clock), provider)
-    backend = PassthroughBackend(
-        account, store=kept, files=references, now=clock, log=logger, background=BackgroundTasks()
-    )
-    try:
-        yield Passed(backend, kept, clock, log, slept)
-    finally:
-        await account.close()
+def passing(port: int, *keys: UpstreamKey, **options: Any) -> AbstractAsyncContextManager[Passthrough]:
+    """Open a PassthroughBackend in front of the provider on `port`; see `passthrough`."""
+    return passthrough(f"http://127.0.0.1:{port}/v1", *keys, **options)

@@ -1,0 +1,1 @@
+"""What tests share: fakes, providers, servers, forms, clients, certificates, measurements."""

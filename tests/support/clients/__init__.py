@@ -1,0 +1,1 @@
+"""Clients for what ordinary ones do not send or show."""

@@ -1,0 +1,1 @@
+"""Fakes of the ports in memory, and values to fill them with."""

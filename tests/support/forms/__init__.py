@@ -1,0 +1,1 @@
+"""Multipart forms: by hand, of real clients, hostile ones."""

@@ -1,0 +1,1 @@
+"""Providers on loopback sockets that passthrough backends talk to."""
