@@ -3,27 +3,31 @@
 MAKEFLAGS += --no-print-directory
 PYTHON ?= $(shell for name in python3.11 python3.12 python3.13 python3.14 python3; do command -v $$name && break; done)
 BIN := .venv/bin
+RUNNABLE := .venv/.runnable
 READY := .venv/.ready
 
-.PHONY: help run test check bench proto format clean
+.PHONY: help run test soak check bench proto generate format wheel clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' Makefile
 
-run: $(READY) ## start Berth on 127.0.0.1: gRPC on port 50051, REST on port 8080
+run: $(RUNNABLE) ## start Berth on 127.0.0.1: gRPC on port 50051, REST on port 8080
 	@exec $(BIN)/berth up --banner
 
 test: $(READY) ## run every test, against a real Envoy
 	@$(BIN)/python -m pytest -n auto --dist worksteal --cov --cov-report=term
 
-check: $(READY) ## format, lint, types, proto rules, generated code fresh, architecture
+soak: $(READY) ## run the long forms of the fault tests, one at a time, and print their figures
+	@BERTH_SOAK=1 $(BIN)/python -m pytest -s -m soak --timeout 3600
+
+check: $(READY) ## format, lint, types, proto rules, generated code fresh, architecture, wording
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/python proto/generate.py --check
-	@$(BIN)/python -m pytest -q --no-header tests/test_architecture.py
+	@$(BIN)/python -m pytest -q --no-header tests/test_architecture.py tests/test_wording.py
 
-bench: $(READY) ## measure Berth beside an empty handler, one that counts bytes, and before a provider
+bench: $(READY) ## measure Berth beside an empty handler, one that counts bytes, and in front of a provider
 	@$(BIN)/python bench/retrieve_file.py
 	@$(BIN)/python bench/uploads.py
 	@$(BIN)/python bench/passthrough.py
@@ -32,21 +36,36 @@ bench: $(READY) ## measure Berth beside an empty handler, one that counts bytes,
 proto: $(READY) ## generate service/berth/v1 from proto/
 	@$(BIN)/python proto/generate.py
 
+generate: proto ## generate everything that is generated: stubs, Envoy configurations, documents
+	@$(BIN)/python envoy/generate.py
+	@$(BIN)/python docs/generate.py
+
 format: $(READY) ## format the code
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
+wheel: $(RUNNABLE) ## build the wheel of berth-containers into dist/
+	@$(BIN)/python -m pip wheel --disable-pip-version-check -q --no-deps -w dist .
+
 clean: ## remove the environment and all caches, but not .berth
 	rm -rf .venv .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache
 
-# .ready is made last, and only by an installation that succeeded: one that was interrupted is done again.
-$(READY): pyproject.toml constraints.txt
+# A stamp is made last, and only by an installation that succeeded: an interrupted one is done again.
+define install
+@{ $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '$(1)' 2>&1 && touch $@; } \
+	| tee .venv/install.log \
+	| awk '/^(Collecting|Installing|Successfully)/ {print "  " substr($$0, 1, 100); fflush()}' >&2
+@test -f $@ || { cat .venv/install.log >&2; exit 1; }
+endef
+
+$(RUNNABLE): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "Berth needs Python 3.11 or newer, and there is none on PATH" >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Berth needs Python 3.11 or newer; this is " + sys.version.split()[0])'
-	@echo "berth: making .venv and installing into it (about a minute, once)" >&2
-	@rm -f $(READY)
+	@echo "berth: installing into .venv (once)" >&2
+	@rm -f $@ $(READY)
 	@$(PYTHON) -m venv .venv
-	@{ $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[dev]' 2>&1 && touch $(READY); } \
-		| tee .venv/install.log \
-		| awk '/^(Collecting|Installing|Successfully)/ {print "  " substr($$0, 1, 100); fflush()}' >&2
-	@test -f $(READY) || { cat .venv/install.log >&2; exit 1; }
+	$(call install,.)
+
+$(READY): $(RUNNABLE)
+	@echo "berth: installing the development tools into .venv (once)" >&2
+	$(call install,.[dev])

@@ -1,7 +1,7 @@
-"""The ceiling: a grpc.aio server that answers with ready messages, behind the same Envoy.
+"""The upper bound for Berth's speed: a minimal grpc.aio server behind the same Envoy.
 
-No interceptor, no store, no log: what is left is what Berth stands on. Of an
-upload it counts the bytes. Prints the same line as `berth up` when it is ready, and runs until it is terminated.
+It returns prepared messages and counts the bytes of uploads, without interceptors, store and log. It prints the same
+ready line as `berth up` and runs until it is terminated.
 """
 
 import asyncio
@@ -30,12 +30,12 @@ from berth.v1.provider_pb2 import Provider
 
 
 class Ceiling(ContainerFileServiceServicer):
-    """Answers one method, the same for every file."""
+    """Implements one method, which returns the same metadata for every file."""
 
     async def RetrieveContainerFile(  # noqa: N802 - the contract's name
         self, request: RetrieveContainerFileRequest, _: object
     ) -> ContainerFile:
-        """Return a file of the size that Berth's answer has."""
+        """Return a message as large as Berth's."""
         return ContainerFile(
             id=request.file_id,
             object="container.file",
@@ -49,10 +49,10 @@ class Ceiling(ContainerFileServiceServicer):
 
 
 class CountingCeiling(FileServiceServicer):
-    """Counts the bytes of uploads, and keeps none."""
+    """Counts the bytes of uploads and discards them."""
 
     async def CreateFile(self, requests: AsyncIterator[CreateFileRequest], _: object) -> File:  # noqa: N802 - the contract's name
-        """Return how many bytes there were."""
+        """Return a file with the number of bytes that were received."""
         counted = 0
         async for request in requests:
             counted += len(request.body.data)
@@ -60,10 +60,10 @@ class CountingCeiling(FileServiceServicer):
 
 
 async def main(folder: Path) -> None:
-    """Serve, with what Envoy needs in `folder`."""
+    """Serve; `folder` is for Envoy's files."""
     server = grpc.aio.server(options=OPTIONS)
-    add_ContainerFileServiceServicer_to_server(Ceiling(), server)  # type: ignore[abstract] # the others are not asked
-    add_FileServiceServicer_to_server(CountingCeiling(), server)  # type: ignore[abstract] # the others are not asked
+    add_ContainerFileServiceServicer_to_server(Ceiling(), server)  # type: ignore[abstract] # other methods are not called
+    add_FileServiceServicer_to_server(CountingCeiling(), server)  # type: ignore[abstract] # other methods are not called
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     settings = EdgeSettings(rest_port=0, grpc_port=port)

@@ -1,7 +1,7 @@
-"""What Berth adds to retrieving a container that a provider keeps: direct, over gRPC, and over REST through Envoy.
+"""Measures the latency that Berth adds to retrieving a passthrough container.
 
-All three ways are measured in turn, several rounds of each: one call after the
-other for the latency, and 16 connections at once for the rate.
+Three paths are compared: directly from the provider, through Berth over gRPC, and through Berth over REST with Envoy.
+They are measured in turn, in several rounds: sequential calls for the latency, 16 concurrent connections for the rate.
 """
 
 import asyncio
@@ -28,20 +28,20 @@ CALLS = 200
 ROUNDS = 5
 KEY = "sk-bf-bench"
 
-Ask = Callable[[], Awaitable[None]]
-Way = Callable[[], Awaitable[tuple[Ask, Callable[[], Awaitable[None]]]]]
+Call = Callable[[], Awaitable[None]]
+Connect = Callable[[], Awaitable[tuple[Call, Callable[[], Awaitable[None]]]]]
 
 
-def rest_way(address: str, path: str) -> Way:
-    """Return how to open a connection over HTTP, which asks, and is closed."""
+def rest_connect(address: str, path: str) -> Connect:
+    """Return a function that opens an HTTP connection and returns functions to send a request and to close it."""
     where = urlsplit(f"http://{address}")
-    question = f"GET {path} HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer {KEY}\r\n\r\n".encode()
+    request = f"GET {path} HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer {KEY}\r\n\r\n".encode()
 
-    async def connect() -> tuple[Ask, Callable[[], Awaitable[None]]]:
+    async def connect() -> tuple[Call, Callable[[], Awaitable[None]]]:
         reader, writer = await asyncio.open_connection(where.hostname, where.port)
 
-        async def ask() -> None:
-            writer.write(question)
+        async def call() -> None:
+            writer.write(request)
             head = await reader.readuntil(b"\r\n\r\n")
             assert head.startswith(b"HTTP/1.1 200"), head
             await reader.readexactly(int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0]))
@@ -50,49 +50,49 @@ def rest_way(address: str, path: str) -> Way:
             writer.close()
             await writer.wait_closed()
 
-        return ask, close
+        return call, close
 
     return connect
 
 
-def grpc_way(address: str, container_id: str) -> Way:
-    """Return how to open a channel, which asks, and is closed."""
+def grpc_connect(address: str, container_id: str) -> Connect:
+    """Return a function that opens a gRPC channel and returns functions to send a request and to close it."""
 
-    async def connect() -> tuple[Ask, Callable[[], Awaitable[None]]]:
+    async def connect() -> tuple[Call, Callable[[], Awaitable[None]]]:
         channel = grpc.aio.insecure_channel(address, options=[("grpc.use_local_subchannel_pool", 1)])
         stub = ContainerServiceStub(channel)
         request, metadata = RetrieveContainerRequest(container_id=container_id), (("x-bf-vk", KEY),)
 
-        async def ask() -> None:
+        async def call() -> None:
             await stub.RetrieveContainer(request, metadata=metadata)
 
-        return ask, channel.close
+        return call, channel.close
 
     return connect
 
 
-async def median_milliseconds(way: Way) -> float:
-    """Return the median latency of calls that follow each other."""
-    ask, close = await way()
+async def median_milliseconds(connect_to: Connect) -> float:
+    """Return the median latency of sequential calls."""
+    call, close = await connect_to()
     latencies = []
     for _ in range(CALLS):
         began = time.perf_counter()
-        await ask()
+        await call()
         latencies.append(time.perf_counter() - began)
     await close()
     return statistics.median(latencies) * 1000
 
 
-async def calls_per_second(way: Way) -> float:
-    """Return the rate of 16 connections at once."""
-    connections = [await way() for _ in range(CONNECTIONS)]
+async def calls_per_second(connect_to: Connect) -> float:
+    """Return the rate of CONNECTIONS concurrent connections."""
+    connections = [await connect_to() for _ in range(CONNECTIONS)]
 
-    async def work(ask: Ask) -> None:
+    async def work(call: Call) -> None:
         for _ in range(CALLS):
-            await ask()
+            await call()
 
     began = time.perf_counter()
-    await asyncio.gather(*(work(ask) for ask, _ in connections))
+    await asyncio.gather(*(work(call) for call, _ in connections))
     seconds = time.perf_counter() - began
     for _, close in connections:
         await close()
@@ -100,31 +100,31 @@ async def calls_per_second(way: Way) -> float:
 
 
 async def compare(upstream: str, ready: dict[str, str]) -> None:
-    """Measure the three ways in turn and print the table."""
+    """Measure the three paths in turn and print the table."""
     async with grpc.aio.insecure_channel(ready["grpc"]) as channel:
         container = await ContainerServiceStub(channel).CreateContainer(
             CreateContainerRequest(provider=Provider.PROVIDER_OPENAI, name="bench"), metadata=(("x-bf-vk", KEY),)
         )
-    ways = {
-        "direct": rest_way(upstream, f"/v1/containers/{container.id}"),
-        "Berth, gRPC": grpc_way(ready["grpc"], container.id),
-        "Berth, REST": rest_way(urlsplit(ready["rest"]).netloc, f"/v1/containers/{container.id}"),
+    paths = {
+        "direct": rest_connect(upstream, f"/v1/containers/{container.id}"),
+        "Berth, gRPC": grpc_connect(ready["grpc"], container.id),
+        "Berth, REST": rest_connect(urlsplit(ready["rest"]).netloc, f"/v1/containers/{container.id}"),
     }
-    latencies: dict[str, list[float]] = {name: [] for name in ways}
-    rates: dict[str, list[float]] = {name: [] for name in ways}
+    latencies: dict[str, list[float]] = {name: [] for name in paths}
+    rates: dict[str, list[float]] = {name: [] for name in paths}
     for _ in range(ROUNDS):
-        for name, way in ways.items():
-            latencies[name].append(await median_milliseconds(way))
-            rates[name].append(await calls_per_second(way))
+        for name, connect_to in paths.items():
+            latencies[name].append(await median_milliseconds(connect_to))
+            rates[name].append(await calls_per_second(connect_to))
     direct = statistics.median(latencies["direct"])
     print(f"{'':14}{'median ms':>10}{'added ms':>10}{'calls/s':>10}")
-    for name in ways:
+    for name in paths:
         median = statistics.median(latencies[name])
         print(f"{name:14}{median:>10.2f}{median - direct:>10.2f}{statistics.median(rates[name]):>10.0f}")
 
 
 def free_port() -> int:
-    """Return a port that nobody listens on."""
+    """Return a free port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -132,7 +132,7 @@ def free_port() -> int:
 
 
 def main() -> None:
-    """Start a provider and a Berth before it, compare, stop both."""
+    """Start a provider and a Berth in front of it, compare, and stop both."""
     upstream = f"127.0.0.1:{free_port()}"
     settings = {
         "providers": {

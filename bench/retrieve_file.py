@@ -1,9 +1,8 @@
-"""How fast Berth retrieves a file, beside its ceiling, over REST through Envoy and over gRPC.
+"""Measures how fast Berth retrieves a file over REST and gRPC, compared with the server in ceiling.py.
 
-Both run side by side and are measured in turn, several rounds of each; what
-counts is the ratio of the medians. The load comes from this process: where it is
-the one that is short of breath, the rates hide a difference, so the processor
-time that each answer cost the servers stands beside them.
+Both servers run at the same time and are measured in turn, in several rounds; the result is the ratio of the medians.
+This process generates the load. If it is the bottleneck, the rates hide a difference; therefore the processor time per
+call of each server is printed as well.
 """
 
 import asyncio
@@ -31,7 +30,7 @@ Load = Callable[[], Awaitable[None]]
 
 
 async def make_file(target: Target) -> RetrieveContainerFileRequest:
-    """Put a small file into a new container; return the request for it."""
+    """Upload a small file to a new container; return the request that retrieves it."""
     key = (("x-bf-vk", target.key),)
     async with grpc.aio.insecure_channel(target.grpc) as channel:
         container = await ContainerServiceStub(channel).CreateContainer(
@@ -45,14 +44,14 @@ async def make_file(target: Target) -> RetrieveContainerFileRequest:
 
 
 async def over_rest(target: Target, request: RetrieveContainerFileRequest, key: str) -> None:
-    """Ask over REST, on connections that stay open."""
+    """Send the requests over REST, on persistent connections."""
     path = f"/v1/containers/{request.container_id}/files/{request.file_id}"
-    question = f"GET {path} HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer {key}\r\n\r\n".encode()
+    message = f"GET {path} HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer {key}\r\n\r\n".encode()
 
     async def connection() -> None:
         reader, writer = await asyncio.open_connection(target.rest.hostname, target.rest.port)
         for _ in range(CALLS):
-            writer.write(question)
+            writer.write(message)
             head = await reader.readuntil(b"\r\n\r\n")
             assert head.startswith(b"HTTP/1.1 200"), head
             length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
@@ -63,7 +62,7 @@ async def over_rest(target: Target, request: RetrieveContainerFileRequest, key: 
 
 
 async def over_grpc(target: Target, request: RetrieveContainerFileRequest, key: str) -> None:
-    """Ask over gRPC, straight to the service."""
+    """Send the requests over gRPC, directly to the service."""
     metadata = (("authorization", f"Bearer {key}"),)
     async with grpc.aio.insecure_channel(target.grpc) as channel:
         stub = ContainerFileServiceStub(channel)
@@ -75,8 +74,8 @@ async def over_grpc(target: Target, request: RetrieveContainerFileRequest, key: 
         await asyncio.gather(*(caller() for _ in range(CONNECTIONS)))
 
 
-async def measured(target: Target, load: Load) -> dict[str, float]:
-    """Return calls per second, and microseconds of processor time per call for each part."""
+async def measure(target: Target, load: Load) -> dict[str, float]:
+    """Return the calls per second and, for each process, the processor time per call in microseconds."""
     before = {part: target.cpu_seconds(part) for part in target.parts}
     started = time.perf_counter()
     await load()
@@ -89,11 +88,11 @@ async def compare(berth: Target, ceiling: Target) -> None:
     """Measure both in turn, over REST and over gRPC, and print the table."""
     request = await make_file(berth)
     print(f"{'':8}{'':10}{'calls/s':>10}{'service µs':>12}{'envoy µs':>10}")
-    for name, ask in (("REST", over_rest), ("gRPC", over_grpc)):
+    for name, send in (("REST", over_rest), ("gRPC", over_grpc)):
         rounds: dict[str, list[dict[str, float]]] = {"berth": [], "ceiling": []}
         for _ in range(ROUNDS):
             for label, target in (("berth", berth), ("ceiling", ceiling)):
-                rounds[label].append(await measured(target, partial(ask, target, request, berth.key)))
+                rounds[label].append(await measure(target, partial(send, target, request, berth.key)))
         medians = {
             label: {figure: statistics.median(r[figure] for r in results) for figure in results[0]}
             for label, results in rounds.items()
@@ -107,7 +106,7 @@ async def compare(berth: Target, ceiling: Target) -> None:
 
 
 def main() -> None:
-    """Compare both."""
+    """Compare both servers."""
     with side_by_side() as (berth, ceiling):
         asyncio.run(compare(berth, ceiling))
 

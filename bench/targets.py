@@ -1,4 +1,4 @@
-"""What the benchmarks measure: a Berth and its ceiling, side by side, as processes of their own."""
+"""Starts the servers that the benchmarks measure, Berth and the server in ceiling.py, as separate processes."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 
 class Target:
-    """A server under load: where it answers, and its processes."""
+    """A server under test: its addresses and its processes."""
 
     def __init__(self, process: "subprocess.Popen[bytes]") -> None:
         self.process = process
@@ -23,17 +23,17 @@ class Target:
         self.rest = urlsplit(ready["rest"])
         self.key: str = ready.get("virtual_key", "none")
         pid = process.pid
-        below = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        self.parts = {"service": pid, "envoy": int(below[0])}
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        self.parts = {"service": pid, "envoy": int(children[0])}
 
     def cpu_seconds(self, part: str) -> float:
-        """Return the processor time that a part has used so far."""
+        """Return the processor time that a process has used so far."""
         fields = Path(f"/proc/{self.parts[part]}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 class SideBySide(NamedTuple):
-    """The two that are compared."""
+    """The two servers that are compared."""
 
     berth: Target
     ceiling: Target
@@ -41,27 +41,27 @@ class SideBySide(NamedTuple):
 
 @contextmanager
 def side_by_side() -> Iterator[SideBySide]:
-    """Start both, and stop them in the end."""
+    """Start both servers and stop them at the end."""
     with tempfile.TemporaryDirectory() as folder:
         ceiling = [sys.executable, str(Path(__file__).with_name("ceiling.py")), f"{folder}/ceiling"]
-        with _started(folder, _berth(folder), ceiling) as targets:
+        with _start(folder, _berth_command(folder), ceiling) as targets:
             yield SideBySide(*targets)
 
 
 @contextmanager
 def berth() -> Iterator[Target]:
-    """Start a Berth, and stop it in the end."""
-    with tempfile.TemporaryDirectory() as folder, _started(folder, _berth(folder)) as (target,):
+    """Start Berth and stop it at the end."""
+    with tempfile.TemporaryDirectory() as folder, _start(folder, _berth_command(folder)) as (target,):
         yield target
 
 
-def _berth(folder: str) -> list[str]:
+def _berth_command(folder: str) -> list[str]:
     ports = ("--rest-port", "0", "--grpc-port", "0")
     return [sys.executable, "-m", "berth", "up", "--data-dir", f"{folder}/data", *ports]
 
 
 @contextmanager
-def _started(folder: str, *commands: list[str]) -> Iterator[list[Target]]:
+def _start(folder: str, *commands: list[str]) -> Iterator[list[Target]]:
     with (Path(folder) / "log").open("wb") as log:
         processes = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log) for command in commands]
         try:

@@ -1,8 +1,7 @@
-"""How fast files go up, beside a handler that only counts their bytes, and what it costs to copy them into containers.
+"""Measures the speed of uploads, compared with a handler that only counts bytes, and the cost of copying files.
 
-Both targets take the same uploads in turn, through Envoy: one at a time, and 16
-at once. What counts is the ratio of the medians. All files differ, so that none
-is stored already.
+Both servers receive the same uploads in turn, through Envoy: one at a time, and 16 concurrently. The result is the
+ratio of the medians. All files differ, because Berth stores the same content only once.
 """
 
 import asyncio
@@ -17,12 +16,12 @@ from targets import Target, side_by_side
 MEBIBYTE = 1_048_576
 ROUNDS = 5
 UPLOADS = [(1, 256 * MEBIBYTE, False), (16, 64 * MEBIBYTE, False), (16, 64 * MEBIBYTE, True)]
-"""How many at once, of how many bytes, and whether in a form."""
+"""Number of concurrent uploads, size in bytes, and whether they are forms."""
 CONTAINERS = 30
 FILES = 50
-"""As many as a container can be made of."""
+"""The largest number of files that a container can be created with."""
 _PIECE = os.urandom(256 * 1024)
-_BOUNDARY = os.urandom(16).hex()  # as long as those of SDKs: a short one takes longer to look for
+_BOUNDARY = os.urandom(16).hex()  # as long as those of SDKs; searching for a short one takes longer
 _FORM = f"multipart/form-data; boundary={_BOUNDARY}"
 _HEAD = f'--{_BOUNDARY}\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'.encode()
 _TAIL = f"\r\n--{_BOUNDARY}--\r\n".encode()
@@ -30,7 +29,7 @@ _numbers = count(1)
 
 
 async def post(target: Target, path: str, content_type: str, *, body: list[bytes]) -> dict[str, object]:
-    """Send a request on a connection of its own, and return the answer."""
+    """Send a request on a new connection and return the parsed response."""
     reader, writer = await asyncio.open_connection(target.rest.hostname, target.rest.port)
     length = sum(map(len, body))
     head = f"POST {path} HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer {target.key}\r\n"
@@ -47,7 +46,7 @@ async def post(target: Target, path: str, content_type: str, *, body: list[bytes
 
 
 async def upload(target: Target, size: int, *, as_form: bool = False) -> str:
-    """Send a file of `size` bytes like no other, in a form as SDKs do, or as it is; return its id."""
+    """Upload a unique file of at least `size` bytes, as a form like SDKs or as plain bytes; return its id."""
     own = next(_numbers).to_bytes(16)
     head, tail, content_type = (_HEAD, _TAIL, _FORM) if as_form else (b"", b"", "application/octet-stream")
     pieces = [head + own, *[_PIECE] * (size // len(_PIECE)), _PIECE[: size % len(_PIECE)], tail]
@@ -57,14 +56,14 @@ async def upload(target: Target, size: int, *, as_form: bool = False) -> str:
 
 
 async def mebibytes_per_second(target: Target, *, at_once: int, size: int, as_form: bool) -> float:
-    """Return the rate of `at_once` uploads of `size` bytes together."""
+    """Return the rate of `at_once` concurrent uploads of `size` bytes."""
     began = time.perf_counter()
     await asyncio.gather(*(upload(target, size, as_form=as_form) for _ in range(at_once)))
     return at_once * size / MEBIBYTE / (time.perf_counter() - began)
 
 
 async def compare_uploads(berth: Target, ceiling: Target) -> None:
-    """Measure both in turn, and print the table."""
+    """Measure both servers in turn and print the table."""
     print(f"{'':20}{'berth MiB/s':>14}{'counting MiB/s':>16}{'ratio':>8}")
     for at_once, size, as_form in UPLOADS:
         rates: dict[Target, list[float]] = {berth: [], ceiling: []}
@@ -77,7 +76,7 @@ async def compare_uploads(berth: Target, ceiling: Target) -> None:
 
 
 async def milliseconds_to_create(target: Target, file_ids: list[str]) -> float:
-    """Return how long it takes to make a container of files."""
+    """Return the time to create a container with these files."""
     body = json.dumps({"provider": "ollama", "name": "bench", "file_ids": file_ids}).encode()
     began = time.perf_counter()
     await post(target, "/v1/containers", "application/json", body=[body])
@@ -85,7 +84,7 @@ async def milliseconds_to_create(target: Target, file_ids: list[str]) -> float:
 
 
 async def compare_copies(berth: Target) -> None:
-    """Measure containers of large files and of small ones in turn, and print the table."""
+    """Measure containers with large and with small files in turn and print the result."""
     large = [await upload(berth, 10 * MEBIBYTE) for _ in range(FILES)]
     small = [await upload(berth, 1000) for _ in range(FILES)]
     times: dict[str, list[float]] = {"large": [], "small": []}
@@ -99,13 +98,13 @@ async def compare_copies(berth: Target) -> None:
 
 
 async def compare(berth: Target, ceiling: Target) -> None:
-    """Measure uploads, and then copies."""
+    """Measure uploads and then copies."""
     await compare_uploads(berth, ceiling)
     await compare_copies(berth)
 
 
 def main() -> None:
-    """Compare both."""
+    """Compare both servers."""
     with side_by_side() as (berth, ceiling):
         asyncio.run(compare(berth, ceiling))
 

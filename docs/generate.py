@@ -1,6 +1,6 @@
-"""Write the documents that are made from the code: the settings, as a page and as a schema.
+"""Writes the documents that are generated from the code: the settings, as a page and as a JSON schema.
 
-`tests/test_docs.py` fails when one of them is stale.
+`tests/test_docs.py` fails if one of them is stale.
 """
 
 from pathlib import Path
@@ -13,7 +13,7 @@ FOLDER = Path(__file__).resolve().parent
 
 
 def documents() -> dict[str, str]:
-    """Return the text of every file by its name."""
+    """Return the text of each file, by file name."""
     described = orjson.dumps(schema(), option=orjson.OPT_INDENT_2).decode()
     return {"configuration.md": markdown(), "berth.schema.json": f"{described}\n"}
 

@@ -1,6 +1,6 @@
-"""Write the configurations that people deploy, from the same functions that `berth up` uses.
+"""Writes the Envoy configurations for deployments, with the functions that `berth up` uses.
 
-`tests/unit/test_envoy_config.py` fails when one of them is stale.
+`tests/unit/test_envoy_config.py` fails if one of them is stale.
 """
 
 from pathlib import Path
@@ -12,7 +12,7 @@ FOLDER = Path(__file__).resolve().parent
 
 LOCAL = EdgeSettings(admin_port=9901, access_log_path="/dev/stdout")
 EDGE = EdgeSettings(
-    rest_host="0.0.0.0",  # noqa: S104 # an edge is there to be reached
+    rest_host="0.0.0.0",  # noqa: S104 - an edge accepts connections from other machines
     rest_port=8443,
     grpc_host="berth",
     admin_port=9901,
@@ -23,7 +23,7 @@ SIDECAR = EdgeSettings()
 
 
 def configurations() -> dict[str, str]:
-    """Return the text of every file by its name."""
+    """Return the text of each file, by file name."""
     documents = {
         "local.yaml": bootstrap(LOCAL),
         "edge.yaml": bootstrap(EDGE),

@@ -1,10 +1,8 @@
-"""Generate service/berth/v1 from proto/, or check that it is fresh.
+"""Generates service/berth/v1 from proto/, or checks that it is up to date.
 
-`generate.py` writes the messages, the service stubs, their types and the
-descriptor set, comments included, and copies the contract beside them, so that
-the package has it. `generate.py --check` generates into a
-temporary folder, compares, lints the contract, and looks for changes that break
-clients of the contract on the main branch (or, on main, of the commit before).
+`generate.py` writes the messages, the service stubs, their type stubs and the descriptor set with comments, and copies
+the proto files into the package. `generate.py --check` generates into a temporary folder, compares the result, lints
+the contract, and rejects changes that break clients of the main branch (or, on main, of the previous commit).
 """
 
 import filecmp
@@ -24,7 +22,7 @@ BIN = Path(sys.executable).parent
 
 
 def generate(target: Path) -> None:
-    """Write everything that is generated below `target`/berth/v1, and the contract itself beside it."""
+    """Write the generated files and copies of the proto files to `target`/berth/v1."""
     (target / PACKAGE).mkdir(parents=True, exist_ok=True)
     files = sorted(str(path.relative_to(PROTO)) for path in PROTO.rglob("*.proto"))
     services = [name for name in files if name.endswith("_service.proto")]
@@ -42,21 +40,21 @@ def generate(target: Path) -> None:
 
 
 def protoc(files: list[str], *options: str) -> None:
-    """Run protoc; the protos of google/api come from googleapis-common-protos."""
+    """Run protoc; the google/api protos come from googleapis-common-protos."""
     includes = [f"-I{PROTO}", f"-I{sysconfig.get_path('purelib')}"]
     environment = {**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
     run(sys.executable, "-m", "grpc_tools.protoc", *includes, *options, *files, env=environment)
 
 
 def run(*command: str, env: dict[str, str] | None = None) -> None:
-    """Run a command from the root of the repository; end with its status if it fails."""
+    """Run a command in the root of the repository; exit with its status if it fails."""
     status = subprocess.run(command, cwd=ROOT, env=env, check=False).returncode
     if status:
         sys.exit(status)
 
 
 def check(target: Path) -> None:
-    """End with a message unless service/berth/v1 is what `generate` writes, and the contract is sound."""
+    """Exit with an error if service/berth/v1 is stale, or the contract fails linting or breaks clients."""
     generate(target)
     fresh, kept = target / PACKAGE, ROOT / "service" / PACKAGE
     names = {path.name for folder in (fresh, kept) for path in folder.iterdir() if path.is_file()}
@@ -70,7 +68,7 @@ def check(target: Path) -> None:
 
 
 def contract_before(target: Path) -> Path | None:
-    """Return the contract as clients of main know it; None where there was none."""
+    """Return the path of the previous contract, from main or the previous commit; None if there is none."""
     on_main = git("rev-parse", "HEAD") == git("rev-parse", "main")
     contract = git("show", f"{'HEAD~1' if on_main else 'main'}:service/{PACKAGE}/{DESCRIPTOR}")
     if not contract:
@@ -81,7 +79,7 @@ def contract_before(target: Path) -> Path | None:
 
 
 def git(*arguments: str) -> bytes:
-    """Return what git prints; nothing where it fails, as in a tree without history."""
+    """Return git's output, empty if git fails, as in a tree without history."""
     return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, check=False).stdout
 
 

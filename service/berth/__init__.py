@@ -1,1 +1,1 @@
-"""Berth: the Containers API for every AI provider, as gRPC and as REST."""
+"""Berth: the Containers API for every AI provider, over gRPC and REST."""

@@ -1,13 +1,14 @@
-"""`berth`, and `python -m berth`: the same."""
+"""The entry point of both `berth` and `python -m berth`."""
 
 import os
 
 
 def main() -> None:
-    """Run the command that the arguments name."""
-    # Read when grpc is loaded. What it writes to stderr by itself is no line of a log, and stands in its errors, too.
+    """Run the command that the arguments select."""
+    # Must be set before grpc is loaded. Its own messages on stderr are not lines of the log, and its exceptions contain
+    # them as well.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-    from berth.cli import main as run  # noqa: PLC0415 - not before
+    from berth.cli import main as run  # noqa: PLC0415 - after the variable is set
 
     run()
 

@@ -1,10 +1,10 @@
-"""The commands: read the arguments, run the app, choose the exit code.
+"""The command line: reads the arguments, runs the command, and chooses the exit code.
 
-0 after a stop that was asked for, 1 where something broke or a server said no,
-2 where Berth refuses to start. On stdout stands what programs read, on stderr all else.
+Exit codes: 0 for success, including a stop by a signal; 1 if something failed or the server rejected the request; 2 if
+the arguments or the configuration cannot be used. Output for programs goes to stdout, everything else to stderr.
 
-What serves is imported only by the commands that do: it takes longer to load
-than most others take in all.
+Modules that are needed only for serving are imported inside the commands that use them, because loading them takes
+longer than most other commands run.
 """
 
 import sys
@@ -21,15 +21,15 @@ from berth.commands.containers import containers
 from berth.commands.files import files
 from berth.commands.keys import keys
 from berth.commands.options import ConfigFile, DataDir, load_config
-from berth.commands.printing import tell
+from berth.commands.printing import print_message
 from berth.commands.protos import protos
 from berth.launch.address import MAX_PORT
 from berth.launch.envoy_process import EnvoyEndedError
 from berth.launch.refusal import StartError
 
-DISTRIBUTION = "berth"
-"""The name on package indexes."""
-BROKEN = 1
+DISTRIBUTION = "berth-containers"
+"""The name of the distribution on package indexes."""
+FAILED = 1
 REFUSED = 2
 
 commands = typer.Typer(
@@ -47,7 +47,7 @@ commands.add_typer(keys, name="keys")
 commands.command()(protos)
 
 
-def _show_version(is_asked: bool) -> None:  # noqa: FBT001 - a callback of typer's
+def _show_version(is_asked: bool) -> None:  # noqa: FBT001 - a callback for typer
     if is_asked:
         typer.echo(f"berth {metadata.version(DISTRIBUTION)}")
         raise typer.Exit
@@ -55,7 +55,7 @@ def _show_version(is_asked: bool) -> None:  # noqa: FBT001 - a callback of typer
 
 RestPort = Annotated[int | None, typer.Option(min=0, max=MAX_PORT, help="REST port; 0 picks a free one.")]
 GrpcPort = Annotated[int | None, typer.Option(min=0, max=MAX_PORT, help="gRPC port; 0 picks a free one.")]
-Banner = Annotated[bool, typer.Option("--banner", help="Print the banner also where stderr is no terminal.")]
+Banner = Annotated[bool, typer.Option("--banner", help="Print the banner even if stderr is not a terminal.")]
 
 
 @commands.command()
@@ -67,7 +67,7 @@ def up(
     grpc_port: GrpcPort = None,
     show_banner: Banner = False,
 ) -> None:
-    """Serve gRPC, and REST through an Envoy of its own, in the foreground."""
+    """Serve gRPC, and REST through an Envoy that it starts, in the foreground."""
     load = partial(load_config, config, data_dir, rest_port=rest_port, grpc_port=grpc_port)
     from berth.commands.serving import serve_until_stopped  # noqa: PLC0415 - see above
 
@@ -82,7 +82,7 @@ def serve(
     grpc_port: GrpcPort = None,
     show_banner: Banner = False,
 ) -> None:
-    """Serve gRPC alone, in the foreground: for sidecars and Kubernetes."""
+    """Serve only gRPC, in the foreground, for sidecars and Kubernetes."""
     from berth.commands.serving import serve_until_stopped  # noqa: PLC0415 - see above
 
     load = partial(load_config, config, data_dir, grpc_port=grpc_port)
@@ -110,25 +110,26 @@ def envoy_config(
 def options(
     *,
     version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version, and exit.")
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    """Serve the Containers API for every AI provider, as gRPC and as REST, or use it."""
+    """Serve the Containers API for every AI provider over gRPC and REST, or call it."""
 
 
 def main() -> None:
-    """Run the command that the arguments name."""
+    """Run the command that the arguments select."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # a name may have letters that a terminal has not
+            # A name may contain characters that the terminal's encoding lacks.
+            stream.reconfigure(errors="backslashreplace")
     try:
         commands()
     except StartError as error:
-        _leave(str(error), REFUSED)
+        _exit_with(str(error), REFUSED)
     except (ClientError, EnvoyEndedError) as error:
-        _leave(str(error), BROKEN)
+        _exit_with(str(error), FAILED)
 
 
-def _leave(message: str, status: int) -> NoReturn:
-    tell(message)
+def _exit_with(message: str, status: int) -> NoReturn:
+    print_message(message)
     sys.exit(status)

@@ -98,7 +98,7 @@ def test_a_container_of_another_tenant_is_not_there(shell: Shell, container: str
         (("create", "x", "--provider", "cohere"), 1, "container_create is not supported by cohere provider"),
         (("create", "x", "--file-id", "file-nowhere"), 1, "file-nowhere"),
         (("list", "--provider", "nobody"), 2, "--provider: unknown provider 'nobody'"),
-        (("list", "--key", "sk-bf-ä"), 2, "--key: must be of visible ASCII characters"),
+        (("list", "--key", "sk-bf-ä"), 2, "--key: must consist of visible ASCII characters"),
         (("list", "--server", "nowhere"), 2, "--server: must be HOST:PORT"),
         (("list", "--server", "192.0.2.1:50051"), 2, "192.0.2.1:50051 is another machine, and nothing would be enc"),
         (("list", "--server", "berth.example:50051", "--ca", "nowhere"), 2, "--ca: cannot read nowhere"),
@@ -178,7 +178,7 @@ def test_what_is_missing_is_named_as_the_command_line_has_it(tmp_path: Path, ber
         folder = tmp_path / "elsewhere"
         folder.mkdir()
         status, _, errors = Shell(folder, {"BERTH_SERVER": berth.grpc}).run("containers", "list")
-        assert (status, errors) == (1, f"berth: {berth.grpc} wants a key: give it with --key, or in BERTH_KEY\n")
+        assert (status, errors) == (1, f"berth: {berth.grpc} requires a key: pass it with --key or BERTH_KEY\n")
         shell = Shell(folder, {"BERTH_SERVER": strict.grpc, "BERTH_KEY": KEY_A})
         status, _, errors = shell.run("containers", "create", "x")
         assert (status, errors) == (1, "berth: provider is required: give it with --provider NAME\n")

@@ -149,7 +149,7 @@ def test_a_name_of_any_bytes(shell: Shell) -> None:
     made = shell.ask("files", "upload", os.fsdecode(b"\xff\xc3\xa4.txt")).strip()
     poor = Shell(shell.folder, {**shell.variables, "PYTHONIOENCODING": "iso8859-5"})
     assert "\\ufffd\\xe4.txt" in poor.ask("files", "show", made)
-    assert shell.run("files", "show", os.fsdecode(b"\xff")) == (2, "", "berth: an argument is no UTF-8\n")
+    assert shell.run("files", "show", os.fsdecode(b"\xff")) == (2, "", "berth: an argument is not valid UTF-8\n")
 
 
 def test_what_is_there_is_not_replaced(shell: Shell, file: str) -> None:
@@ -236,7 +236,7 @@ def test_a_terminal_sees_the_progress(shell: Shell) -> None:
     [
         (("upload", "nowhere"), 1, "nowhere: No such file or directory"),
         (("upload", "."), 1, ".: Is a directory"),
-        (("upload", "-"), 2, "--name: it is needed for a file that comes from stdin"),
+        (("upload", "-"), 2, "--name: required for a file from stdin"),
         (("upload", "a.txt", "b", "--name", "x"), 2, "--name: only for one file at a time"),
         (("upload", "a.txt", "--path", "x"), 2, "--path: only files in a container have one"),
         (("upload", "a.txt", "--container", "x", "--purpose", "batch"), 2, "--purpose: files in a container have none"),

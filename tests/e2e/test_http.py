@@ -342,4 +342,4 @@ def test_a_grpc_call_is_a_post(client: httpx2.Client, method: str, kind: str) ->
     """Any other method is refused for good: a 503 would be repeated."""
     answer = client.request(method, "/v1/containers", headers={"content-type": kind})
     assert answer.status_code == 405 or answer.headers["grpc-status"] == "2"
-    assert answer.headers.get("grpc-message") == "A gRPC call is a POST."
+    assert answer.headers.get("grpc-message") == "A gRPC call must be a POST."

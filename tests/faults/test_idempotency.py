@@ -21,6 +21,7 @@ from berth.v1.container_service_pb2 import CreateContainerRequest, ListContainer
 from berth.v1.container_service_pb2_grpc import ContainerServiceStub
 from berth.v1.error_pb2 import ErrorReply
 from berth.v1.provider_pb2 import Provider
+from support.measuring.soak import soak, times
 from support.providers.faults import CONTAINER
 from support.providers.raw import Behaviour, Exchange, answer, misbehaving
 from support.servers.background import in_background
@@ -31,7 +32,7 @@ KEY = "sk-bf-once"
 AUTH = {"virtual_keys": [{"name": "once", "value": KEY, "tenant": "a"}]}
 OPENAI = Provider.PROVIDER_OPENAI
 AT_ONCE = 100
-KEYS, EACH, ROUNDS = 8, 100, 3
+KEYS, EACH, ROUNDS = 8, 100, times(3, 30)
 CREATE_SECONDS = 0.003
 UNKNOWN, RUNNING = "idempotency_outcome_unknown", "idempotency_in_progress"
 
@@ -144,6 +145,8 @@ def test_a_hundred_creates_make_one(kind: str, tmp_path: Path) -> None:
     assert len(outcomes) == 1
 
 
+@soak
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("kind", ["hosted", "provider", "berth"])
 def test_a_kill_makes_no_second_one(kind: str, tmp_path: Path) -> None:
     """A hundred creates at once for a key, and kill -9 at random: one is made, or nobody can tell; never two."""

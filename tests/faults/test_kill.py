@@ -9,6 +9,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from support.measuring.soak import soak, times
 from support.servers.berth import KEY_A, running, start
 
 SETTINGS = {
@@ -18,6 +19,13 @@ SETTINGS = {
 HEADERS = {"authorization": f"Bearer {KEY_A}"}
 
 
+@pytest.fixture(params=range(times(1, 20)))
+def repeated() -> None:
+    """Repeat a test in its long form."""
+
+
+@soak
+@pytest.mark.usefixtures("repeated")
 def test_killed_during_upload(tmp_path: Path) -> None:
     """After kill -9 in the middle of an upload and a restart there is no such file, and earlier ones are intact."""
     berth = start(tmp_path, SETTINGS)

@@ -68,7 +68,7 @@ REFUSED = [
     ),
     (
         "providers: {groq: {backend: openai, keys: [{name: a, value: b}]}}",
-        "providers: groq needs a base_url with backend 'openai': the default one is that of openai",
+        "providers: groq needs a base_url with backend 'openai'; the default is OpenAI's own",
     ),
     (
         "providers: {openai: {backend: openai, base_url: 'api.openai.com', keys: [{name: a, value: b}]}}",
@@ -80,15 +80,15 @@ REFUSED = [
     ),
     (
         "providers: {ollama: {backend: hosted, base_url: 'http://h'}}",
-        "providers.ollama.base_url: makes no sense with backend 'hosted', which calls nobody",
+        "providers.ollama.base_url: cannot be set with backend 'hosted', which calls no provider",
     ),
     (
         "providers: {ollama: {backend: hosted, timeout_seconds: 30}}",
-        "providers.ollama.timeout_seconds: makes no sense with backend 'hosted', which calls nobody",
+        "providers.ollama.timeout_seconds: cannot be set with backend 'hosted', which calls no provider",
     ),
     (
         "providers: {ollama: {backend: unsupported, keys: [{name: a, value: b}]}}",
-        "providers.ollama.keys: makes no sense with backend 'unsupported', which calls nobody",
+        "providers.ollama.keys: cannot be set with backend 'unsupported', which calls no provider",
     ),
     (
         "providers: {openai: {backend: openai, keys: [{name: a, value: 'env:NOT_SET'}]}}",
@@ -108,7 +108,7 @@ REFUSED = [
     ("auth: {virtual_keys: [{name: a, tenant: a, value: ''}]}", "auth.virtual_keys[0].value: is empty"),
     (
         "auth: {virtual_keys: [{name: a, tenant: a, value: 'sk-bf-é'}]}",
-        "auth.virtual_keys[0].value: has characters that no HTTP header carries",
+        "auth.virtual_keys[0].value: has characters that are not allowed in an HTTP header",
     ),
     (
         "auth: {virtual_keys: [{name: a, tenant: a, value: 'file:/no/such'}]}",
@@ -199,7 +199,7 @@ def test_all_problems_are_told_at_once(write: Write) -> None:
         (b"\xff\xfe\xfa", "is not YAML"),
         (b"- a\n- b\n", "is not a map of settings"),
         (b"just text", "is not a map of settings"),
-        (b"auth: {mode: none}\nauth: {}", "is not YAML: the setting 'auth' is there twice"),
+        (b"auth: {mode: none}\nauth: {}", "is not YAML: the setting 'auth' is given twice"),
     ],
 )
 def test_a_file_that_is_no_configuration_is_refused(tmp_path: Path, content: bytes, message: str) -> None:

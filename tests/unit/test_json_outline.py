@@ -7,8 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from berth.core.errors import InvalidRequestError
-from berth.rpc.bodies.json_bodies import MAX_VALUES, read_json
-from berth.rpc.bodies.json_outline import Outline
+from berth.rpc.bodies.json_bodies import MAX_VALUES, Outline, read_json
 
 MIB = 1_048_576
 

@@ -1,1 +1,1 @@
-"""The core's ports on outside libraries, one library to a module."""
+"""Implementations of the core's ports: one folder for each outside system."""

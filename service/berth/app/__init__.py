@@ -1,1 +1,1 @@
-"""The application: builds everything from the configuration, starts it, stops it in reverse order."""
+"""The composition root: builds all objects from the configuration, starts them, and closes them in reverse order."""

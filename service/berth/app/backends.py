@@ -1,4 +1,4 @@
-"""Builds the stores, the backend of each provider, and the routers that choose between them."""
+"""Builds the stores, the backend of each provider, and the routers that choose a backend."""
 
 import secrets
 import time
@@ -43,12 +43,12 @@ from berth.launch.refusal import StartError
 from berth.v1.provider_pb2 import Provider
 
 DRAIN_SECONDS = 10.0
-"""How long the stop waits for work that outlived its call."""
+"""How long a shutdown waits for background tasks that still run after their calls have ended."""
 _DIALECTS = {"openai": OPENAI, "azure": AZURE}
 
 
 class Backends(NamedTuple):
-    """The routers of containers and of files, and the sweeper of the hosted ones."""
+    """The routers for containers and for files, and the sweeper for hosted data."""
 
     containers: Router[Backend]
     files: Router[FileBackend]
@@ -56,8 +56,11 @@ class Backends(NamedTuple):
 
 
 def open_database(config: Config, stack: AsyncExitStack) -> SqlDatabase:
-    """Open the database, and close it with `stack`. StartError if that cannot be."""
-    with _refusing("store.url"):
+    """Open the database; `stack` closes it.
+
+    Raises StartError if it cannot be opened.
+    """
+    with _report_storage_errors("store.url"):
         database = SqlDatabase.open(config.store_url())
     stack.callback(database.close)
     return database
@@ -66,7 +69,10 @@ def open_database(config: Config, stack: AsyncExitStack) -> SqlDatabase:
 def build_backends(
     config: Config, stack: AsyncExitStack, *, database: SqlDatabase, log: FilteringBoundLogger, metrics: Metrics
 ) -> Backends:
-    """Open the blob store, build a backend for each provider that is configured, and close all with `stack`."""
+    """Open the blob store and build a backend for each configured provider; `stack` closes everything.
+
+    Raises StartError if the blob store cannot be opened.
+    """
     store, file_store = SqlStore(database), SqlFiles(database)
     background = BackgroundTasks()
     leases = Leases(
@@ -77,8 +83,8 @@ def build_backends(
         background=background,
     )
     blobs = _open_blobs(config, stack)
-    hosted, hosted_files = _hosted(config, store, file_store, blobs=blobs, leases=leases, log=log)
-    backends, files = _passed_through(config, stack, database=database, leases=leases, log=log, metrics=metrics)
+    hosted, hosted_files = _build_hosted(config, store, file_store, blobs=blobs, leases=leases, log=log)
+    backends, files = _build_passthrough(config, stack, database=database, leases=leases, log=log, metrics=metrics)
     stack.push_async_callback(background.drain, DRAIN_SECONDS)
     direct = frozenset(backends) if config.auth.allow_direct_keys else frozenset()
     for name, provider in PROVIDERS.items():
@@ -96,7 +102,7 @@ def build_backends(
     )
 
 
-def _passed_through(
+def _build_passthrough(
     config: Config,
     stack: AsyncExitStack,
     *,
@@ -105,14 +111,14 @@ def _passed_through(
     log: FilteringBoundLogger,
     metrics: Metrics,
 ) -> tuple[dict[Provider, Backend], dict[Provider, FileBackend]]:
-    """Return what answers for providers that keep containers and files themselves, behind cache and idempotency."""
+    """Return the passthrough backends for containers and for files, wrapped in caching and idempotency."""
     cache = MemoryCache(config.cache.max_bytes, timer=time.monotonic)
     store, file_store = SqlStore(database), SqlFiles(database)
     backends: dict[Provider, Backend] = {}
     files: dict[Provider, FileBackend] = {}
     for name, settings in config.passed_through().items():
         provider, resumes = PROVIDERS[name], settings.honours_idempotency_keys
-        account = UpstreamAccount(_upstream(settings), provider=provider, now=now, log=log, metrics=metrics)
+        account = UpstreamAccount(_upstream_settings(settings), provider=provider, now=now, log=log, metrics=metrics)
         stack.push_async_callback(account.close)
         references = FileReferences(file_store, provider)
         passthrough = PassthroughBackend(
@@ -134,7 +140,7 @@ def _passed_through(
     return backends, files
 
 
-def _upstream(settings: ProviderSettings) -> UpstreamSettings:
+def _upstream_settings(settings: ProviderSettings) -> UpstreamSettings:
     return UpstreamSettings(
         base_url=settings.url(),
         dialect=_DIALECTS[settings.backend],
@@ -153,13 +159,13 @@ def _upstream(settings: ProviderSettings) -> UpstreamSettings:
 
 
 def _open_blobs(config: Config, stack: AsyncExitStack) -> FileBlobs:
-    with _refusing("blobs.url"):
+    with _report_storage_errors("blobs.url"):
         blobs = FileBlobs.open(config.blobs_url())
     stack.callback(blobs.close)
     return blobs
 
 
-def _hosted(
+def _build_hosted(
     config: Config,
     store: SqlStore,
     file_store: SqlFiles,
@@ -168,7 +174,7 @@ def _hosted(
     leases: Leases,
     log: FilteringBoundLogger,
 ) -> tuple[Backend, FileBackend]:
-    """Return the hosted backends of containers and files, which create with an idempotency key once."""
+    """Return the hosted backends for containers and for files, wrapped in idempotency."""
     limits = HostedLimits(
         default_minutes=config.hosted.default_minutes,
         max_minutes=config.hosted.max_minutes,
@@ -196,8 +202,8 @@ def _hosted(
 
 
 @contextmanager
-def _refusing(setting: str) -> Iterator[None]:
-    """Turn a storage that cannot be opened into a refusal that names the setting."""
+def _report_storage_errors(setting: str) -> Iterator[None]:
+    """Raise StartError, naming the setting, if a storage cannot be opened."""
     try:
         yield
     except StorageError as error:
@@ -205,10 +211,10 @@ def _refusing(setting: str) -> Iterator[None]:
 
 
 def now() -> int:
-    """Return the time, in seconds since 1970."""
+    """Return the current time, in seconds since 1970-01-01 UTC."""
     return int(time.time())
 
 
 def new_id(prefix: str, digits: int) -> str:
-    """Return an id that nobody can guess: `prefix` and `digits` hexadecimal digits."""
+    """Return an unguessable id: `prefix` followed by `digits` random hexadecimal digits."""
     return prefix + secrets.token_hex(digits // 2)

@@ -1,4 +1,4 @@
-"""The part of the composition that says who may call: those of the configuration, and the stored keys."""
+"""Builds the credentials that callers are checked against, from the configuration and the stored keys."""
 
 import time
 from collections.abc import Callable, Iterable
@@ -22,8 +22,11 @@ Users = dict[tuple[str, str], Caller]
 def build_credentials(
     config: Config, database: SqlDatabase, *, first_key: str | None, now: Callable[[], int]
 ) -> Credentials:
-    """Return who is let in: configured callers, holders of stored keys and of the first one, or everybody."""
-    keys, users = _configured(config, first_key)
+    """Return the accepted credentials: configured callers, stored keys, the first key, or anonymous access.
+
+    Anonymous access exists only with `auth.mode` 'none'.
+    """
+    keys, users = _configured_callers(config, first_key)
     return Credentials(
         virtual_keys=keys,
         basic_users=users,
@@ -38,23 +41,26 @@ def build_credentials(
 def reload_credentials(
     credentials: Credentials, load: Callable[[], Config], *, first_key: str | None, log: FilteringBoundLogger
 ) -> None:
-    """Let in the callers of the configuration as it is now; keep those of before, and say why, if it cannot be used."""
+    """Replace the configured callers by those of the current configuration.
+
+    If the configuration is invalid, log why and keep the previous callers.
+    """
     try:
         config = load()
     except ConfigError as error:
-        log.error("auth.reload_failed", problems=str(error).splitlines())  # noqa: TRY400 - where it was raised says nothing
+        log.error("auth.reload_failed", problems=str(error).splitlines())  # noqa: TRY400 - a traceback adds nothing
         return
-    keys, users = _configured(config, first_key)
+    keys, users = _configured_callers(config, first_key)
     credentials.replace(virtual_keys=keys, basic_users=users, certificates=_certificates(config))
     log.info("auth.reloaded", virtual_keys=len(config.auth.virtual_keys), basic_users=len(users))
 
 
 def allowed_providers(names: Iterable[str]) -> frozenset[Provider] | None:
-    """Return the providers of a list of names; None, which is all, where a star is among them."""
+    """Return the providers with these names; None, which means all, if `*` is one of them."""
     return None if EVERY_PROVIDER in names else frozenset(PROVIDERS[name] for name in names)
 
 
-def _configured(config: Config, first_key: str | None) -> tuple[dict[str, VirtualKey], Users]:
+def _configured_callers(config: Config, first_key: str | None) -> tuple[dict[str, VirtualKey], Users]:
     keys = {settings.value.get_secret_value(): _virtual_key(settings) for settings in config.auth.virtual_keys}
     if first_key:
         keys[first_key] = VirtualKey(Caller(tenant=TENANT, name="first-key"))
@@ -87,7 +93,10 @@ def _limits(settings: VirtualKeySettings) -> Limits:
 
 
 def _direct_secret(config: Config) -> bytes | None:
-    """Return what makes tenants of callers' own keys: the configured secret, for several replicas, or the folder's."""
+    """Return the secret that derives tenants from callers' own provider keys.
+
+    It is the configured one, which several replicas share, or the one in the data folder.
+    """
     if not config.auth.allow_direct_keys or not config.passed_through():
         return None
     configured = config.auth.direct_key_secret

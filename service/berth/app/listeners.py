@@ -1,4 +1,4 @@
-"""The part of the composition that listens: gRPC, and Envoy before it, with and without TLS."""
+"""Starts the listeners: gRPC and, in front of it, Envoy, with or without TLS."""
 
 import asyncio
 import json
@@ -23,30 +23,34 @@ from berth.rpc.server import Server
 from berth.rpc.tls import server_credentials
 
 GRACE_SECONDS = 30.0
-"""How long what runs may take to finish when Berth stops: in Envoy first, then in the service."""
+"""How long running requests may take to finish during a shutdown: first in Envoy, then in the service."""
 
 
-class PrivatePlaces(NamedTuple):
-    """What the service shares with the Envoy of `berth up`, and with nobody: its socket, and the folder of secrets."""
+class PrivatePaths(NamedTuple):
+    """Paths that only the service and the Envoy of `berth up` use: the gRPC socket and the folder of TLS secrets."""
 
     socket: Path
     secrets: Path
 
 
 class Listeners:
-    """Where the service and its Envoy listen. StartError for what cannot be, or must not be without being said."""
+    """The listeners of the service and of its Envoy.
+
+    Methods raise StartError if an address or a certificate cannot be used, or if an address would serve plaintext to
+    other machines without permission.
+    """
 
     def __init__(self, config: Config, stack: AsyncExitStack, *, rest: bool, log: FilteringBoundLogger) -> None:
         self._config = config
         self._stack = stack
         self._log = log
-        _require_cover(config, rest=rest)
+        _require_encryption(config, rest=rest)
         tls = config.tls
         self._certificates = Certificates(tls.certificate, tls.key, tls.client_ca, log=log) if tls else None
-        self._private = _private_places(config.data_dir, stack) if rest else None
+        self._private = _create_private_paths(config.data_dir, stack) if rest else None
 
     def bind(self, server: Server) -> Address:
-        """Let `server` listen for callers, and for Envoy; return where for callers."""
+        """Make `server` listen for callers and, if there is one, for Envoy; return the address for callers."""
         address = self._config.listen.grpc
         address.require_free("listen.grpc")
         certificates, tls = self._certificates, self._config.tls
@@ -63,14 +67,14 @@ class Listeners:
         return bound
 
     async def watch(self) -> None:
-        """Use renewed certificates from now on."""
+        """Start to reload renewed certificates in the background."""
         if self._certificates is None:
             return
         watching = asyncio.create_task(self._certificates.watch(self._write_secrets))
-        self._stack.push_async_callback(_ended, watching)
+        self._stack.push_async_callback(_cancel, watching)
 
     def envoy(self, *, json_log: bool) -> AbstractAsyncContextManager[RunningEnvoy]:
-        """Return the Envoy that is to run before the service."""
+        """Return a context in which Envoy runs in front of the service."""
         self._config.listen.rest.require_free("listen.rest")
         if self._certificates:
             self._write_secrets(self._certificates.current)
@@ -84,22 +88,21 @@ class Listeners:
         )
 
     def _write_secrets(self, pem: Pem) -> None:
-        """Give Envoy the certificates: whole or not at all, for this user only."""
+        """Write the certificates for Envoy, each file atomically and readable by this user only."""
         if self._private is None:
             return
         client_ca = pem.client_ca.decode() if pem.client_ca else None
         for name, content in secret_files(pem.certificate.decode(), pem.key.decode(), client_ca).items():
-            _replace(self._private.secrets / name, json.dumps(content))
+            _write_private(self._private.secrets / name, json.dumps(content))
 
 
 def edge_settings(
-    config: Config, grpc: Address, *, access_log: bool = True, private: PrivatePlaces | None = None
+    config: Config, grpc: Address, *, access_log: bool = True, private: PrivatePaths | None = None
 ) -> EdgeSettings:
-    """Return what Envoy is told of the configuration; `grpc` is where the service listens.
+    """Return the settings from which Envoy's configuration is made; `grpc` is the service's address.
 
-    The Envoy of `berth up` has `private` places with a socket of the service and
-    the present certificates. People at a terminal do without `access_log`,
-    lines of JSON beside the readable ones of the service.
+    `private` is given for the Envoy of `berth up`, which uses the service's socket and the current certificates.
+    `access_log` is off on a terminal, because its lines are JSON and those of the service are not.
     """
     upstream = grpc.to_call()
     return EdgeSettings(
@@ -115,7 +118,7 @@ def edge_settings(
     )
 
 
-def _edge_tls(config: Config, private: PrivatePlaces | None) -> Tls | None:
+def _edge_tls(config: Config, private: PrivatePaths | None) -> Tls | None:
     tls = config.tls
     if tls is None:
         return None
@@ -128,28 +131,31 @@ def _edge_tls(config: Config, private: PrivatePlaces | None) -> Tls | None:
     )
 
 
-def _private_places(data_dir: Path, stack: AsyncExitStack) -> PrivatePlaces:
-    """Make both, for this user only, until `stack` closes.
+def _create_private_paths(data_dir: Path, stack: AsyncExitStack) -> PrivatePaths:
+    """Create both folders, accessible to this user only; `stack` deletes them.
 
-    The paths of sockets must be short, so the socket is not in the data folder.
-    A kill leaves a dead one behind, and secrets that the next start replaces.
+    The socket is not in the data folder, because paths of sockets must be short. If the process is killed, the folders
+    remain; the next start replaces the secrets.
     """
     folder, secrets = Path(tempfile.mkdtemp(prefix="berth-")), data_dir / "secrets"
     secrets.mkdir(mode=0o700, exist_ok=True)
     for path in (folder, secrets):
         stack.callback(shutil.rmtree, path, ignore_errors=True)
-    return PrivatePlaces(folder / "grpc", secrets)
+    return PrivatePaths(folder / "grpc", secrets)
 
 
-def _require_cover(config: Config, *, rest: bool) -> None:
-    """Refuse to speak plaintext with other machines, unless that was said aloud."""
+def _require_encryption(config: Config, *, rest: bool) -> None:
+    """Raise StartError if other machines would be served in plaintext and `listen.allow_plaintext` is off.
+
+    Also raise it if client certificates are configured and nothing checks them.
+    """
     listen = config.listen
     addresses = {"listen.grpc": listen.grpc, "listen.metrics": listen.metrics}
     if rest:
         addresses["listen.rest"] = listen.rest
     for setting, address in addresses.items():
-        covered = config.tls is not None and setting != "listen.metrics"
-        if address and not (address.is_loopback or covered or listen.allow_plaintext):
+        is_encrypted = config.tls is not None and setting != "listen.metrics"
+        if address and not (address.is_loopback or is_encrypted or listen.allow_plaintext):
             advice = "set tls, or allow it with listen.allow_plaintext: true"
             raise StartError(
                 f"{setting}: other machines could reach {address}, and nothing would be encrypted; {advice}"
@@ -159,7 +165,7 @@ def _require_cover(config: Config, *, rest: bool) -> None:
         raise StartError("auth.certificates: nothing checks them; set tls.client_ca, or listen.trust_sidecar in a mesh")
 
 
-def _replace(path: Path, text: str) -> None:
+def _write_private(path: Path, text: str) -> None:
     unfinished = path.with_suffix(".new")
     unfinished.unlink(missing_ok=True)
     with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
@@ -167,7 +173,7 @@ def _replace(path: Path, text: str) -> None:
     unfinished.replace(path)
 
 
-async def _ended(task: "asyncio.Task[None]") -> None:
+async def _cancel(task: "asyncio.Task[None]") -> None:
     task.cancel()
     with suppress(asyncio.CancelledError):
         await task

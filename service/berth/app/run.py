@@ -1,4 +1,4 @@
-"""The composition root: builds everything from the configuration, starts it, stops it in reverse order."""
+"""Runs Berth: builds all objects from the configuration, starts them, and closes them in reverse order."""
 
 import asyncio
 import signal
@@ -45,12 +45,15 @@ from berth.v1 import container_file_service_pb2, container_service_pb2, file_ser
 MAX_SKILL_LENGTH = 70_254_592
 """How long the text of an inline skill may be (OpenAI's reference)."""
 SWEEP_SECONDS = 600
-"""How long it is from one sweep to the next."""
+"""Time between two sweeps."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """What answers where, with TLS if `is_encrypted`; `virtual_key` is the folder's own first key, while in use."""
+    """The addresses of a running Berth, with TLS if `is_encrypted`.
+
+    `virtual_key` is the first key of the data folder; None if that key is not in use.
+    """
 
     grpc: Address
     rest: Address | None
@@ -60,17 +63,17 @@ class Ready:
 
     @property
     def rest_url(self) -> str | None:
-        """Where REST is."""
+        """The URL of the REST API; None if only gRPC is served."""
         return f"{'https' if self.is_encrypted else 'http'}://{self.rest}" if self.rest else None
 
 
 async def run(
     config: Config, *, rest: bool, json_log: bool, reload: Callable[[], Config], announce: Callable[[Ready], None]
 ) -> None:
-    """Serve until cancelled, then finish what runs; `announce` is called when all is ready.
+    """Serve until cancelled, then finish running requests; call `announce` once everything is ready.
 
-    On SIGHUP the callers of the configuration that `reload` returns are let in.
-    StartError if it cannot start, EnvoyEndedError if Envoy ends by itself.
+    On SIGHUP the configured callers are replaced by those of the configuration that `reload` returns. Raises StartError
+    if Berth cannot start, and EnvoyEndedError if Envoy exits by itself.
     """
     log = structlog.get_logger()
     warn(config, log)
@@ -82,57 +85,59 @@ async def run(
         database = open_database(config, stack)
         backends = build_backends(config, stack, database=database, log=log, metrics=metrics)
         credentials = build_credentials(config, database, first_key=key, now=now)
-        _on_hangup(lambda: reload_credentials(credentials, reload, first_key=key, log=log), stack)
-        attempts = LoginThrottle(free=config.auth.free_failures_per_minute, timer=time.monotonic, sleep=asyncio.sleep)
-        limiter = _limiter(config, stack, log)
-        server = _server(
+        _on_sighup(lambda: reload_credentials(credentials, reload, first_key=key, log=log), stack)
+        login_throttle = LoginThrottle(
+            free=config.auth.free_failures_per_minute, timer=time.monotonic, sleep=asyncio.sleep
+        )
+        limiter = _build_limiter(config, stack, log)
+        server = _build_server(
             config,
             backends,
             credentials,
-            attempts=attempts,
+            login_throttle=login_throttle,
             limiter=limiter,
             log=log,
             metrics=metrics,
             envoy_on_socket=rest,
         )
-        numbers = _numbers(config.listen.metrics, metrics, stack)
+        metrics_address = _serve_metrics(config.listen.metrics, metrics, stack)
         grpc = listeners.bind(server)
         await server.start()
-        _sweep_now_and_then(backends.sweeper, stack, log)
+        _sweep_periodically(backends.sweeper, stack, log)
         stack.push_async_callback(server.drain, GRACE_SECONDS)
         envoy = await stack.enter_async_context(listeners.envoy(json_log=json_log)) if rest else None
         await listeners.watch()
         stack.push_async_callback(server.resign)
         address = config.listen.rest._replace(port=envoy.port).to_call() if envoy else None
-        announce(Ready(grpc.to_call(), address, numbers, key, is_encrypted=config.tls is not None))
+        announce(Ready(grpc.to_call(), address, metrics_address, key, is_encrypted=config.tls is not None))
         await (envoy.watch() if envoy else asyncio.Event().wait())
 
 
 def warn(config: Config, log: FilteringBoundLogger) -> None:
-    """Log a warning for a setting that opens a door."""
+    """Log a warning if authentication is off."""
     if config.auth.mode == "none":
         log.warning("auth.off", reason="auth.mode is none: everybody who reaches Berth may do everything")
 
 
-def _numbers(address: Address | None, metrics: PrometheusMetrics, stack: AsyncExitStack) -> Address | None:
-    """Serve the metrics where that is asked for, until `stack` closes; return where."""
+def _serve_metrics(address: Address | None, metrics: PrometheusMetrics, stack: AsyncExitStack) -> Address | None:
+    """Serve the metrics on `address`, if it is set, until `stack` closes; return the address that is listened on."""
     if address is None:
         return None
     address.require_free("listen.metrics")
     return address._replace(port=stack.enter_context(metrics.served(address.host, address.port))).to_call()
 
 
-def _on_hangup(act: Callable[[], None], stack: AsyncExitStack) -> None:
+def _on_sighup(act: Callable[[], None], stack: AsyncExitStack) -> None:
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGHUP, act)
     stack.callback(loop.remove_signal_handler, signal.SIGHUP)
 
 
-def _limiter(config: Config, stack: AsyncExitStack, log: FilteringBoundLogger) -> Limiter:
-    """Return what counts: the server that all replicas share, where one is set, or this process."""
+def _build_limiter(config: Config, stack: AsyncExitStack, log: FilteringBoundLogger) -> Limiter:
+    """Return the limiter: on the server that all replicas share, if one is configured, or in this process."""
     if config.limits.url is None:
         return MemoryLimits()
-    from berth.adapters.valkey.limits import ValkeyLimits  # noqa: PLC0415 - its client costs 10 MiB of memory
+    from berth.adapters.valkey.limits import ValkeyLimits  # noqa: PLC0415 - its client takes 10 MiB of memory
 
     open_when_away = config.limits.when_unavailable == "open"
     shared = ValkeyLimits(config.limits.url.get_secret_value(), open_when_away=open_when_away, log=log)
@@ -140,8 +145,8 @@ def _limiter(config: Config, stack: AsyncExitStack, log: FilteringBoundLogger) -
     return shared
 
 
-def _sweep_now_and_then(sweeper: Sweeper, stack: AsyncExitStack, log: FilteringBoundLogger) -> None:
-    """Sweep at once, and again and again until `stack` closes. One that fails is told of, and the next one comes."""
+def _sweep_periodically(sweeper: Sweeper, stack: AsyncExitStack, log: FilteringBoundLogger) -> None:
+    """Sweep at once and then every SWEEP_SECONDS until `stack` closes; a failed sweep is logged."""
 
     async def sweep() -> None:
         while True:
@@ -158,22 +163,26 @@ def _sweep_now_and_then(sweeper: Sweeper, stack: AsyncExitStack, log: FilteringB
 
 
 def build_json_bodies(max_bytes: int, *, passes_skills: bool) -> JsonBodies:
-    """Return what reads JSON bodies. Where a provider may get skills whole, a create has room for one."""
+    """Return the reader of JSON bodies.
+
+    With `passes_skills` the body of CreateContainer may be larger by one inline skill, which passthrough providers
+    accept.
+    """
     contract = load_contract()
     file = json_bodies(contract)
-    pool = DescriptorPool()  # of its own: reflection shows what is in the default one
-    for one in (*contract.file, file):
-        pool.Add(one)
+    pool = DescriptorPool()  # not the default pool, which reflection shows to callers
+    for described in (*contract.file, file):
+        pool.Add(described)
     service = pool.FindServiceByName(f"{file.package}.{file.service[0].name}")
     return JsonBodies(service, max_bytes, {"CreateContainer": MAX_SKILL_LENGTH} if passes_skills else {})
 
 
-def _server(
+def _build_server(
     config: Config,
     backends: Backends,
     credentials: Credentials,
     *,
-    attempts: LoginThrottle,
+    login_throttle: LoginThrottle,
     limiter: Limiter,
     log: FilteringBoundLogger,
     metrics: Metrics,
@@ -195,7 +204,7 @@ def _server(
             request_interceptor(log, metrics, new_request_id=lambda: new_id("req_", 32), trust=trust),
             errors_interceptor(log),
             audit_interceptor(log),
-            auth_interceptor(credentials, attempts),
+            auth_interceptor(credentials, login_throttle),
             limits_interceptor(Gate(limiter)),
         ],
     )

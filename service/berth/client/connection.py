@@ -1,4 +1,4 @@
-"""A connection to a server: calls go out with the key, and errors come back in words for people."""
+"""A gRPC connection to a server that sends the key with each call and raises errors with readable messages."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,19 +18,19 @@ from berth.v1.file_service_pb2 import CreateFileRequest
 from berth.v1.file_service_pb2_grpc import FileServiceStub
 
 ANSWER_SECONDS = 120.0
-"""How long an answer may take that is no transfer: longer than a server asks a provider, all attempts included."""
+"""Timeout of a call that transfers no file: longer than a server waits for a provider, retries included."""
 _DETAILS = "grpc-status-details-bin"
 _OPTIONS = (
     ("grpc.max_receive_message_length", 24 * 1024 * 1024),
-    # A server that vanished without a word is noticed, also in the middle of a transfer.
+    # Detects a server that has disappeared, also during a transfer.
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 20_000),
-    # What was sent once is not sent again behind the back of who asked for it.
+    # gRPC must not repeat requests by itself.
     ("grpc.enable_retries", 0),
 )
 
 Metadata = Sequence[tuple[str, str | bytes]]
-Question = TypeVar("Question")
+Request = TypeVar("Request")
 Answer = TypeVar("Answer")
 Part = TypeVar("Part", CreateContainerFileRequest, CreateFileRequest)
 
@@ -38,9 +38,8 @@ Part = TypeVar("Part", CreateContainerFileRequest, CreateFileRequest)
 class Connection:
     """The services of a server.
 
-    Its methods raise RefusedError where the server says no, and ClientError
-    where no other call would fare better: without an answer, or with a key
-    that the server does not know.
+    Methods raise RefusedError if the server rejects the request, KeyRequiredError if it requires a key and none was
+    sent, and ClientError if other calls would fail as well: the server does not answer or does not accept the key.
     """
 
     def __init__(self, channel: grpc.Channel, server: Server) -> None:
@@ -50,17 +49,17 @@ class Connection:
         self._endpoint = server.endpoint
         self._metadata = (("authorization", f"Bearer {server.key}"),) if server.key else ()
 
-    def ask(self, method: "grpc.UnaryUnaryMultiCallable[Question, Answer]", request: Question) -> Answer:
+    def ask(self, method: "grpc.UnaryUnaryMultiCallable[Request, Answer]", request: Request) -> Answer:
         """Return the answer to a request."""
-        with self._errors_in_words():
+        with self._translate_errors():
             return method(request, ANSWER_SECONDS, self._metadata)
 
     def send(
         self, method: "grpc.StreamUnaryMultiCallable[Part, Answer]", first: Part, pieces: Iterator[bytes]
     ) -> Answer:
-        """Send `first`, and the pieces of a file behind it; return the answer.
+        """Send `first` and then the pieces of a file; return the answer.
 
-        An OSError while the pieces are read breaks the upload off, and is raised.
+        An OSError while reading the pieces aborts the upload and is raised.
         """
         failures: list[OSError] = []
 
@@ -74,40 +73,40 @@ class Connection:
                 raise
 
         try:
-            with self._errors_in_words():
+            with self._translate_errors():
                 return method(requests(), None, self._metadata)
         except ClientError:
             if failures:
                 raise failures[0] from None
             raise
 
-    def receive(self, method: "grpc.UnaryStreamMultiCallable[Question, HttpBody]", request: Question) -> Download:
-        """Return what the server sends, once its first message is there."""
-        with self._errors_in_words():
+    def receive(self, method: "grpc.UnaryStreamMultiCallable[Request, HttpBody]", request: Request) -> Download:
+        """Return the download once its first message has arrived."""
+        with self._translate_errors():
             call = method(request, None, self._metadata)
             first = next(call)
             headers = {name: value for name, value in call.initial_metadata() if isinstance(value, str)}
 
         def pieces() -> Iterator[bytes]:
             yield first.data
-            with self._errors_in_words():
+            with self._translate_errors():
                 for message in call:
                     yield message.data
 
         return Download(headers, pieces())
 
     @contextmanager
-    def _errors_in_words(self) -> Iterator[None]:
+    def _translate_errors(self) -> Iterator[None]:
         try:
             yield
         except grpc.RpcError as error:
             details = dict(cast("Metadata", error.trailing_metadata() or ())).get(_DETAILS)
             if isinstance(details, bytes):
-                raise self._refused(error.details() or error.code().name, error.code(), details) from None
+                raise self._rejection(error.details() or error.code().name, error.code(), details) from None
             raise ClientError(f"no answer from {self._endpoint}: {_reason(error)}") from None
 
-    def _refused(self, text: str, status: grpc.StatusCode, details: bytes) -> ClientError:
-        """Return the error for a server's no, with what its `details` say."""
+    def _rejection(self, text: str, status: grpc.StatusCode, details: bytes) -> ClientError:
+        """Return the error for a request that the server rejected, with the facts from its `details`."""
         if status is grpc.StatusCode.UNAUTHENTICATED:
             return ClientError(text) if self._metadata else KeyRequiredError(text)
         error = ErrorReply.FromString(details).error
@@ -116,13 +115,13 @@ class Connection:
 
 @contextmanager
 def connected(server: Server) -> Iterator[Connection]:
-    """Connect to `server` for as long as the context lasts; what still runs at its end is broken off."""
+    """Connect to `server` while the context lasts; calls that still run at its end are cancelled."""
     with _channel(server) as channel:
         yield Connection(channel, server)
 
 
 def _channel(server: Server) -> grpc.Channel:
-    # A proxy of the environment is another machine.
+    # A proxy from the environment would be another machine, so it is not used for loopback addresses.
     options: Sequence[tuple[str, int]] = (*_OPTIONS, ("grpc.enable_http_proxy", int(not server.endpoint.is_loopback)))
     target = f"dns:///{server.endpoint}"
     if server.roots is None:
@@ -131,7 +130,7 @@ def _channel(server: Server) -> grpc.Channel:
 
 
 def _reason(error: grpc.RpcError) -> str:
-    """Return the end of what grpc says, which tells most: "Connection refused"."""
+    """Return the last part of gRPC's message, which is the most specific one, such as "Connection refused"."""
     if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
         return f"it took longer than {ANSWER_SECONDS:.0f} seconds"
     return (error.details() or "").removesuffix(": OK").rpartition(": ")[2].rstrip("]") or error.code().name

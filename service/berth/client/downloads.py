@@ -1,4 +1,4 @@
-"""What a server sends of a file: its name, its size, and its bytes, which are checked on the way."""
+"""A file that is downloaded from a server: its name, its size and its bytes, which are verified."""
 
 import hashlib
 from collections.abc import Iterator, Mapping
@@ -15,7 +15,10 @@ from berth.client.errors import ClientError
 
 
 class Download:
-    """A file on its way. `size` and `sha256` are None where the server does not tell them."""
+    """A download in progress.
+
+    `filename`, `size` (bytes) and `sha256` (hexadecimal) are None if the server does not send them.
+    """
 
     def __init__(self, headers: Mapping[str, str], pieces: Iterator[bytes]) -> None:
         self.filename = _filename(headers.get("content-disposition"))
@@ -25,22 +28,22 @@ class Download:
         self._pieces = pieces
 
     def pieces(self) -> Iterator[bytes]:
-        """Yield the bytes. ClientError at their end if they are not those that the server speaks of."""
+        """Yield the bytes; raise ClientError at the end if their size or SHA-256 differs from the server's."""
         digest, count = hashlib.sha256(), 0
         for piece in self._pieces:
             digest.update(piece)
             count += len(piece)
             yield piece
         if self.size is not None and count != self.size:
-            raise ClientError(f"the download is damaged: {count} bytes came of {self.size}")
+            raise ClientError(f"the download is damaged: {count} of {self.size} bytes were received")
         if self.sha256 is not None and digest.hexdigest() != self.sha256:
-            raise ClientError("the download is damaged: its SHA-256 is not the one that the server tells")
+            raise ClientError("the download is damaged: its SHA-256 differs from the one that the server sent")
 
 
 def _filename(disposition: str | None) -> str | None:
-    """Return the name in the header, the exact one where it is given twice; None if there is none."""
-    with catch_warnings():  # aiohttp warns of a header that it cannot read
+    """Return the file name in the header, None if there is none; `filename*` takes precedence over `filename`."""
+    with catch_warnings():  # aiohttp warns about a header that it cannot parse
         simplefilter("ignore", BadContentDispositionHeader)
         simplefilter("ignore", BadContentDispositionParam)
-        _, told = parse_content_disposition(disposition)
-    return content_disposition_filename(told)
+        _, parameters = parse_content_disposition(disposition)
+    return content_disposition_filename(parameters)

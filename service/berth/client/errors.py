@@ -1,12 +1,12 @@
-"""Why something that somebody asked for was not done."""
+"""The errors of commands that call a server or read and write local files."""
 
 
 class ClientError(Exception):
-    """What was asked for was not done. The text is for people, without secrets."""
+    """A command failed. The message is for people and contains no secrets."""
 
 
 class RefusedError(ClientError):
-    """The server said no; the text is the server's own, and so are `param`, the parameter at fault, and `code`."""
+    """The server rejected the request; the message, `param` (the parameter at fault) and `code` are the server's."""
 
     def __init__(self, text: str, *, param: str = "", code: str = "") -> None:
         super().__init__(text)
@@ -15,8 +15,8 @@ class RefusedError(ClientError):
 
 
 class KeyRequiredError(ClientError):
-    """The server wants a key, and none was shown."""
+    """The server requires a key, and none was sent."""
 
 
 class LocalFileError(ClientError):
-    """A file of this machine could not be read or written; the text names it."""
+    """A local file could not be read or written; the message names it."""

@@ -1,17 +1,17 @@
-"""Lists of any length, page by page."""
+"""Reads lists of any length, page by page."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Generic, Protocol, TypeVar
 
 PAGE = 100
-"""The most that every list gives at a time."""
+"""The largest page that every list operation allows."""
 
 Item = TypeVar("Item")
 Item_co = TypeVar("Item_co", covariant=True)
 
 
 class Page(Protocol[Item_co]):
-    """A page of a list, as every list of the contract has it."""
+    """A page of a list, as all list responses of the contract have it."""
 
     @property
     def data(self) -> Sequence[Item_co]:
@@ -19,7 +19,7 @@ class Page(Protocol[Item_co]):
 
     @property
     def last_id(self) -> str:
-        """Where the next page begins."""
+        """The id after which the next page begins."""
 
     @property
     def has_more(self) -> bool:
@@ -27,9 +27,10 @@ class Page(Protocol[Item_co]):
 
 
 class Listing(Generic[Item]):
-    """The first `limit` items, all of them for None; `has_more` says afterwards whether there are others.
+    """The first `limit` items of a list, or all if `limit` is None.
 
-    `fetch` is asked for a number of items and the id behind which they begin.
+    `fetch` takes the size of the page and the id after which it begins. `has_more` says, after the iteration, whether
+    the list has further items.
     """
 
     def __init__(self, fetch: Callable[[int, str | None], Page[Item]], limit: int | None) -> None:
@@ -38,7 +39,7 @@ class Listing(Generic[Item]):
         self.has_more = False
 
     def __iter__(self) -> Iterator[Item]:
-        """Yield the items, asking for the next page when it is needed."""
+        """Yield the items; fetch the next page when it is needed."""
         after: str | None = None
         while self._left is None or self._left > 0:
             page = self._fetch(PAGE if self._left is None else min(PAGE, self._left), after)

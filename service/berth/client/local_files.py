@@ -1,4 +1,4 @@
-"""Files of this machine: those that are sent, and the places where downloads come to lie."""
+"""Opens local files for uploads and writes downloads to local files."""
 
 import os
 import secrets
@@ -14,32 +14,32 @@ from berth.client.text import is_plain
 PIECE_BYTES = 256 * 1024
 STDIO = "-"
 MAX_NAME_BYTES = 255
-"""What file systems allow a name to be."""
+"""The longest file name that common file systems allow."""
 _MISLEADING_FIRST = ".-"
-"""A dot would hide the file, and a dash makes an option of it."""
+"""A leading dot hides a file; a leading dash makes its name look like an option."""
 
 
 class Source(NamedTuple):
-    """A file that is to be sent; `size` is None where nobody knows it before the end."""
+    """A file to upload; `size` (bytes) is None if it is unknown before the end, as for a pipe."""
 
     size: int | None
     pieces: Iterator[bytes]
 
 
 def source_of(path: str) -> Source:
-    """Open a file, or stdin for `-`. OSError if that cannot be."""
-    # Without a buffer, whose lock a thread would hold that still reads when the program ends.
+    """Open a file, or stdin for `-`; raise OSError if that fails."""
+    # Unbuffered: a buffer has a lock, which a thread that is still reading would hold when the program ends.
     opened = 0 if path == STDIO else path
-    file = open(opened, "rb", buffering=0, closefd=path != STDIO)  # noqa: SIM115 - closed behind the last piece
+    file = open(opened, "rb", buffering=0, closefd=path != STDIO)  # noqa: SIM115 - closed after the last piece
     status = os.fstat(file.fileno())
     return Source(status.st_size if stat.S_ISREG(status.st_mode) else None, _pieces(file))
 
 
 def safe_name(name: str) -> str:
-    """Return the name that a file of somebody else's gets here: one of a plain file in the same folder.
+    """Return a safe local name for a file that was named by someone else.
 
-    Folders are dropped, be they of POSIX or of Windows; what cannot be seen, or
-    would hide the file, becomes an underscore. Empty if nothing is left.
+    Folders are dropped, with `/` or backslashes; invisible characters, and a leading dot or dash, become underscores.
+    The result is empty if nothing remains.
     """
     last = name.replace("\\", "/").rpartition("/")[2]
     plain = "".join(letter if is_plain(letter) else "_" for letter in last)
@@ -52,41 +52,40 @@ def safe_name(name: str) -> str:
 
 @contextmanager
 def landing(target: Path, *, force: bool) -> Iterator[BinaryIO]:
-    """Give a file that becomes `target` when the context ends well, and of which nothing stays when it does not.
+    """Open a temporary file that becomes `target` if the context succeeds and is deleted if it fails.
 
-    ClientError if something is there already: `force` lets a file be replaced,
-    and nothing else.
+    Raises ClientError if `target` exists, unless `force` is set and it is a regular file.
     """
-    _require_place(target, force=force)
+    _require_writable(target, force=force)
     unfinished = target.with_name(f".berth-{secrets.token_hex(8)}.part")
     try:
         with unfinished.open("xb") as file:
             yield file
         if not force:
-            _record(target)
+            _reserve(target)
         unfinished.replace(target)
     except BaseException:
         unfinished.unlink(missing_ok=True)
         raise
 
 
-def _require_place(target: Path, *, force: bool) -> None:
+def _require_writable(target: Path, *, force: bool) -> None:
     if force and os.path.lexists(target) and not target.is_file():
-        raise ClientError(f"{target}: is there already, and no plain file")
+        raise ClientError(f"{target}: exists already and is not a regular file")
     if not force and os.path.lexists(target):
-        raise _taken(target)
+        raise _exists_error(target)
 
 
-def _record(target: Path) -> None:
-    """Make sure that what is replaced is our own: somebody else may have come since."""
+def _reserve(target: Path) -> None:
+    """Create `target` exclusively, in case another process has created it since the first check."""
     try:
         target.open("xb").close()
     except FileExistsError:
-        raise _taken(target) from None
+        raise _exists_error(target) from None
 
 
-def _taken(target: Path) -> ClientError:
-    return ClientError(f"{target}: is there already; --force replaces it, --output names another place")
+def _exists_error(target: Path) -> ClientError:
+    return ClientError(f"{target}: exists already; use --force to replace it, or --output to choose another path")
 
 
 def _pieces(file: BinaryIO) -> Iterator[bytes]:

@@ -1,1 +1,1 @@
-"""The commands that are more than a start: one module for each group, and the options that all take."""
+"""The commands of the command line: one module per group, the shared options, and the output."""

@@ -1,4 +1,4 @@
-"""`berth config`: the settings described, and a configuration checked before Berth is started with it."""
+"""`berth config`: prints the schema of the settings and checks a configuration."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import orjson
 import typer
 
 from berth.commands.options import ConfigFile, DataDir, load_config
-from berth.commands.printing import tell
+from berth.commands.printing import print_message
 from berth.config.reference import schema as schema_of_settings
 
 config = typer.Typer(help="Describe and check the configuration.", no_args_is_help=True)
@@ -20,6 +20,6 @@ def schema() -> None:
 
 @config.command()
 def check(*, config: ConfigFile = None, data_dir: DataDir = None) -> None:
-    """Read the configuration as `up` and `serve` would, and say what is wrong with it."""
+    """Read the configuration as `up` and `serve` do, and report all problems."""
     load_config(config, data_dir)
-    tell(f"{config or Path('the environment')}: every setting can be used")
+    print_message(f"{config or Path('the environment')}: every setting can be used")

@@ -1,6 +1,6 @@
-"""`berth containers`: containers for people, over gRPC.
+"""`berth containers`: manages containers over gRPC.
 
-An id that a command makes stands alone on stdout.
+Commands that create something print only its id on stdout.
 """
 
 from typing import Annotated, Literal
@@ -24,7 +24,7 @@ Status = Literal["running", "expired"]
 _STATUSES = {None: None, "running": CONTAINER_STATUS_RUNNING, "expired": CONTAINER_STATUS_EXPIRED}
 COLUMNS = ("id", "provider", "status", "expires_after", "created_at", "last_active_at", "name")
 
-containers = typer.Typer(help="Make, list, show and delete the containers of a running Berth.", no_args_is_help=True)
+containers = typer.Typer(help="Create, list, show and delete the containers of a running Berth.", no_args_is_help=True)
 
 
 @containers.command("list")
@@ -33,13 +33,13 @@ def list_containers(
     connection: Connection,
     *,
     provider: ProviderName = None,
-    name: Annotated[str | None, typer.Option(help="Only containers of exactly this name.")] = None,
-    status: Annotated[Status | None, typer.Option(help="Only containers that are running, or expired.")] = None,
+    name: Annotated[str | None, typer.Option(help="Only containers with exactly this name.")] = None,
+    status: Annotated[Status | None, typer.Option(help="Only containers with this status.")] = None,
     limit: Limit = 20,
     everything: Everything = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show containers, the newest first."""
+    """List containers, newest first."""
     wanted = provider_of(provider)
 
     def fetch(size: int, after: str | None) -> ListContainersResponse:
@@ -55,14 +55,14 @@ def list_containers(
 @remote
 def create(
     connection: Connection,
-    name: Annotated[str, typer.Argument(metavar="NAME", help="What the container is called.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The container's name.")],
     *,
     provider: ProviderName = None,
-    minutes: Annotated[int | None, typer.Option(min=1, help="After how many idle minutes it expires.")] = None,
+    minutes: Annotated[int | None, typer.Option(min=1, help="The idle minutes after which it expires.")] = None,
     memory_limit: Annotated[str | None, typer.Option(metavar="SIZE", help="1g, 4g, 16g or 64g.")] = None,
     file_id: Annotated[list[str] | None, typer.Option(metavar="ID", help="A file to copy into it; repeatable.")] = None,
 ) -> None:
-    """Make a container and print its id."""
+    """Create a container and print its id."""
     request = CreateContainerRequest(
         provider=provider_of(provider),
         name=name,
@@ -81,7 +81,7 @@ def show(
     *,
     as_json: AsJson = False,
 ) -> None:
-    """Show all that is known of a container."""
+    """Show all fields of a container."""
     request = RetrieveContainerRequest(container_id=container_id)
     print_item(connection.ask(connection.containers.RetrieveContainer, request), as_json=as_json)
 
@@ -92,7 +92,7 @@ def delete(
     connection: Connection,
     container_ids: Annotated[list[str], typer.Argument(metavar="ID", help="The containers' ids.")],
 ) -> None:
-    """Delete containers with all files in them."""
+    """Delete containers and the files in them."""
 
     def act(container_id: str) -> None:
         connection.ask(connection.containers.DeleteContainer, DeleteContainerRequest(container_id=container_id))

@@ -1,4 +1,4 @@
-"""Containers and files as commands show them: in words for people, as REST has them for programs."""
+"""Prints containers and files: as tables for people, or as the JSON of the REST API for programs."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Annotated, Any
@@ -11,19 +11,19 @@ from rich.filesize import decimal
 from berth.client.errors import LocalFileError, RefusedError
 from berth.client.listing import Listing
 from berth.client.text import shown
-from berth.commands.moments import time_text
-from berth.commands.printing import print_json, print_table, tell
+from berth.commands.moments import format_time
+from berth.commands.printing import print_json, print_message, print_table
 from berth.rest.json_view import JsonView
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print a line of JSON for each, as REST has it.")]
-Limit = Annotated[int, typer.Option(min=1, metavar="N", help="How many to show at most.")]
-Everything = Annotated[bool, typer.Option("--all", help="Show all there are.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print each item as a line of JSON, as in the REST API.")]
+Limit = Annotated[int, typer.Option(min=1, metavar="N", help="The largest number of items to show.")]
+Everything = Annotated[bool, typer.Option("--all", help="Show all items.")]
 
 REFUSED = 1
 
 
 def print_listing(listing: Listing[Any], columns: Sequence[str], *, as_json: bool) -> None:
-    """Print these columns of all items, or all of each as a line of JSON."""
+    """Print a table with these columns, or all fields of each item as a line of JSON."""
     view = JsonView()
     items = map(view.of, listing)
     if as_json:
@@ -33,11 +33,11 @@ def print_listing(listing: Listing[Any], columns: Sequence[str], *, as_json: boo
     rows = ([_text(name, item.get(name)) for name in columns] for item in items)
     print_table([[_heading(name) for name in columns], *rows], less_important=_LESS_IMPORTANT)
     if listing.has_more:
-        tell("there are more; --all shows them")
+        print_message("there are more; --all shows them")
 
 
 def print_item(message: Message, *, as_json: bool) -> None:
-    """Print a line for each field, or all as a line of JSON."""
+    """Print a line for each field, or all fields as a line of JSON."""
     item = JsonView().of(message)
     if as_json:
         print_json(item)
@@ -47,32 +47,33 @@ def print_item(message: Message, *, as_json: bool) -> None:
 
 
 def for_each(names: Iterable[str], act: Callable[[str], object], *, named: bool = False) -> None:
-    """Do something with each; where one is refused, or cannot be read, say so and go on, and exit with 1 in the end.
+    """Call `act` for each name; print errors and go on, and exit with 1 at the end if there were any.
 
-    `named` has a refusal, which need not name what was refused, begin with the name.
+    Handles only RefusedError and LocalFileError. With `named`, the message of a RefusedError begins with the name,
+    because the server's message need not contain it.
     """
     has_failed = False
     for name in names:
         try:
             act(name)
         except LocalFileError as error:
-            tell(str(error))
+            print_message(str(error))
             has_failed = True
         except RefusedError as error:
-            tell(f"{shown(name)}: {explained(error)}" if named else explained(error))
+            print_message(f"{shown(name)}: {explain(error)}" if named else explain(error))
             has_failed = True
     if has_failed:
         raise typer.Exit(REFUSED)
 
 
-def explained(error: RefusedError) -> str:
-    """Return what a server said, and with which option a parameter is given that it misses."""
+def explain(error: RefusedError) -> str:
+    """Return the server's message and, if a required parameter is missing, the option that sets it."""
     option = _OPTIONS.get(error.param) if error.code == "missing_required_parameter" else None
     return f"{error}: give it with {option}" if option else str(error)
 
 
 _LESS_IMPORTANT = ("LAST ACTIVE", "EXPIRES AFTER", "EXPIRES", "PURPOSE", "CREATED", "PROVIDER", "STATUS")
-"""What a narrow terminal does without, the least important first."""
+"""Columns that are left out on a narrow terminal, the least important first."""
 _OPTIONS = {"provider": "--provider NAME"}
 _INTERNAL = {"object", "extra_fields"}
 
@@ -82,9 +83,9 @@ def _heading(name: str) -> str:
 
 
 def _text(name: str, value: Any) -> Any:
-    """Return the value of a field in words."""
+    """Return the value of a field as it is shown to people."""
     if name.endswith("_at"):
-        return time_text(value)
+        return format_time(value)
     if name == "bytes":
         return decimal(value)
     if name == "expires_after" and value:

@@ -1,7 +1,6 @@
-"""`berth keys`: the virtual keys that are made, seen and ended while Berth runs, or while it does not.
+"""`berth keys`: creates, lists, rotates and revokes stored virtual keys, whether Berth is running or not.
 
-A new key stands alone on stdout, once and never again; what happened is told
-on stderr, as an event of the audit trail.
+A new key is printed alone on stdout and cannot be printed again. Each change is logged to stderr as an audit event.
 """
 
 import asyncio
@@ -19,7 +18,7 @@ import typer
 from berth.adapters.sql.database import SqlDatabase
 from berth.adapters.sql.keys import SqlKeys
 from berth.app.credentials import allowed_providers
-from berth.commands.moments import moment, seconds, time_text
+from berth.commands.moments import format_time, parse_duration, parse_time
 from berth.commands.options import ConfigFile, DataDir, load_config
 from berth.commands.printing import print_json, print_table
 from berth.config import Config
@@ -37,7 +36,7 @@ DIGITS = 48
 _MAX_NAME = 256
 _HEADINGS = ("NAME", "TENANT", "PROVIDERS", "REQUESTS/MIN", "IN FLIGHT", "CREATED", "EXPIRES", "STATE")
 
-keys = typer.Typer(help="Make, list, revoke and rotate virtual keys.", no_args_is_help=True)
+keys = typer.Typer(help="Create, list, revoke and rotate virtual keys.", no_args_is_help=True)
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The key's name.")]
 
@@ -45,21 +44,27 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="The key's name.")]
 @keys.command()
 def create(
     *,
-    name: Annotated[str, typer.Option(help="What the key is called in lists and logs.")],
-    tenant: Annotated[str, typer.Option(help="Whose containers it sees.")],
-    provider: Annotated[list[str] | None, typer.Option(help="A provider it may use; all if none is named.")] = None,
-    requests_per_minute: Annotated[int | None, typer.Option(min=1, help="How many calls it may make.")] = None,
-    max_in_flight: Annotated[int | None, typer.Option(min=1, help="How many calls may run at a time.")] = None,
-    expires: Annotated[str | None, typer.Option(metavar="WHEN", help="A time, or a duration such as 90d.")] = None,
+    name: Annotated[str, typer.Option(help="The key's name in lists and logs.")],
+    tenant: Annotated[str, typer.Option(help="The tenant that the key belongs to.")],
+    provider: Annotated[
+        list[str] | None, typer.Option(help="A provider that the key may use; repeatable; by default all.")
+    ] = None,
+    requests_per_minute: Annotated[
+        int | None, typer.Option(min=1, help="The largest number of calls per minute.")
+    ] = None,
+    max_in_flight: Annotated[int | None, typer.Option(min=1, help="The largest number of concurrent calls.")] = None,
+    expires: Annotated[
+        str | None, typer.Option(metavar="WHEN", help="When it expires: a time, or a duration such as 90d.")
+    ] = None,
     config: ConfigFile = None,
     data_dir: DataDir = None,
 ) -> None:
-    """Make a key and print it, once."""
+    """Create a key and print it, once."""
     loaded, now = load_config(config, data_dir), int(time.time())
-    _check_name(name, "--name", loaded)
-    _check_name(tenant, "--tenant")
+    _require_name(name, "--name", loaded)
+    _require_name(tenant, "--tenant")
     caller = Caller(tenant, name, _providers(provider), limits=Limits(requests_per_minute, max_in_flight))
-    key = VirtualKey(caller, expires_at=None if expires is None else moment(expires, now, option="--expires"))
+    key = VirtualKey(caller, expires_at=None if expires is None else parse_time(expires, now, option="--expires"))
     value = _new_value()
     _change(loaded, lambda stored: stored.add(key, digest_of(value), now=now), "key.created", name=name, tenant=tenant)
     typer.echo(value)
@@ -72,9 +77,9 @@ def list_keys(
     config: ConfigFile = None,
     data_dir: DataDir = None,
 ) -> None:
-    """Show the stored keys, without their values, which nobody knows."""
-    with _stored(load_config(config, data_dir)) as stored:
-        rows = [_shown(entry, int(time.time())) for entry in asyncio.run(_entries(stored))]
+    """List the stored keys, without their values, which are not stored."""
+    with _open_keys(load_config(config, data_dir)) as stored:
+        rows = [_row(entry, int(time.time())) for entry in asyncio.run(_entries(stored))]
     if as_json:
         for row in rows:
             print_json(row)
@@ -84,7 +89,7 @@ def list_keys(
 
 @keys.command()
 def revoke(name: Name, *, config: ConfigFile = None, data_dir: DataDir = None) -> None:
-    """End a key for good, within seconds."""
+    """Revoke a key permanently, within seconds."""
     now = int(time.time())
     _change(load_config(config, data_dir), lambda stored: stored.revoke(name, now=now), "key.revoked", name=name)
 
@@ -93,13 +98,13 @@ def revoke(name: Name, *, config: ConfigFile = None, data_dir: DataDir = None) -
 def rotate(
     name: Name,
     *,
-    overlap: Annotated[str, typer.Option(metavar="DURATION", help="How long the old key works beside it.")] = "24h",
+    overlap: Annotated[str, typer.Option(metavar="DURATION", help="How long the old value keeps working.")] = "24h",
     config: ConfigFile = None,
     data_dir: DataDir = None,
 ) -> None:
-    """Make a new value for a key and print it, once; the old one works for a while yet."""
+    """Create a new value for a key and print it, once; the old value works for a while longer."""
     now, value = int(time.time()), _new_value()
-    until = now + seconds(overlap, "--overlap")
+    until = now + parse_duration(overlap, "--overlap")
     _change(
         load_config(config, data_dir),
         lambda stored: stored.rotate(name, digest_of(value), now=now, old_until=until),
@@ -115,20 +120,20 @@ async def _entries(stored: SqlKeys) -> Sequence[KeyEntry]:
 
 
 def _change(config: Config, change: Callable[[SqlKeys], Awaitable[None]], event: str, **facts: Any) -> None:
-    """Make a change and leave a trace of it: who did what, and nothing secret."""
+    """Apply a change and log it as an audit event with the local user's name and `facts`, without secrets."""
     configure_logging(json=not sys.stderr.isatty())
 
     async def run(stored: SqlKeys) -> None:
         await change(stored)
 
-    with _stored(config) as stored:
+    with _open_keys(config) as stored:
         asyncio.run(run(stored))
     structlog.get_logger().info(event, audit=True, who=getpass.getuser(), **facts)
 
 
 @contextmanager
-def _stored(config: Config) -> Iterator[SqlKeys]:
-    """Open the store of the configuration. StartError for whatever goes wrong with it."""
+def _open_keys(config: Config) -> Iterator[SqlKeys]:
+    """Open the configured key store; raise StartError for its errors."""
     config.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
         database = SqlDatabase.open(config.store_url())
@@ -140,7 +145,7 @@ def _stored(config: Config) -> Iterator[SqlKeys]:
         raise StartError(error.message) from error
 
 
-def _check_name(value: str, option: str, config: Config | None = None) -> None:
+def _require_name(value: str, option: str, config: Config | None = None) -> None:
     if not value or len(value) > _MAX_NAME or not value.isprintable():
         raise StartError(f"{option}: must be a text of 1 to {_MAX_NAME} printable characters")
     if config and value in {key.name for key in config.auth.virtual_keys}:
@@ -159,7 +164,7 @@ def _new_value() -> str:
     return VIRTUAL_KEY_PREFIX + secrets.token_hex(DIGITS // 2)
 
 
-def _shown(entry: KeyEntry, now: int) -> dict[str, Any]:
+def _row(entry: KeyEntry, now: int) -> dict[str, Any]:
     caller, limits, expires_at = entry.key.caller, entry.key.caller.limits, entry.key.expires_at
     expired = expires_at is not None and now >= expires_at
     return {
@@ -168,7 +173,7 @@ def _shown(entry: KeyEntry, now: int) -> dict[str, Any]:
         "providers": ["*"] if caller.providers is None else sorted(map(provider_name, caller.providers)),
         "requests_per_minute": limits.requests_per_minute,
         "max_in_flight": limits.max_in_flight,
-        "created": time_text(entry.created_at),
-        "expires": time_text(expires_at),
+        "created": format_time(entry.created_at),
+        "expires": format_time(expires_at),
         "state": "revoked" if entry.revoked_at else "expired" if expired else "active",
     }

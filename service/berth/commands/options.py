@@ -1,4 +1,4 @@
-"""The options that every command takes, and the configuration that they lead to."""
+"""The options that select the configuration, shared by most commands."""
 
 import os
 from pathlib import Path
@@ -12,11 +12,16 @@ ConfigFile = Annotated[
     Path | None,
     typer.Option("--config", metavar="FILE", envvar="BERTH_CONFIG", help="The YAML file with the settings."),
 ]
-DataDir = Annotated[Path | None, typer.Option(metavar="FOLDER", help="Where Berth keeps its data; above `data_dir`.")]
+DataDir = Annotated[
+    Path | None, typer.Option(metavar="FOLDER", help="The folder for Berth's data; overrides `data_dir`.")
+]
 
 
 def load_config(
     config: Path | None, data_dir: Path | None, *, rest_port: int | None = None, grpc_port: int | None = None
 ) -> Config:
-    """Read the configuration with what the command line says above it. ConfigError with all problems at once."""
+    """Read the configuration; arguments of the command line override it.
+
+    Raises ConfigError, which lists all problems.
+    """
     return load(config, os.environ, data_dir=data_dir, rest_port=rest_port, grpc_port=grpc_port)

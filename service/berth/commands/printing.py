@@ -1,7 +1,6 @@
-"""What commands print: tables for people, lines of JSON for programs, and what went wrong.
+"""Prints the output of commands: tables for people, lines of JSON for programs, and messages.
 
-Names in tables are somebody's texts. What a terminal would obey is shown, and
-not sent.
+Names in tables are untrusted text: control characters are escaped, so that a terminal does not interpret them.
 """
 
 import shutil
@@ -15,9 +14,9 @@ from rich.cells import cell_len, set_cell_size
 
 from berth.client.text import shown
 
-_BETWEEN = "  "
-_LEAST_LAST = 12
-"""How many letters of the last column are shown at least before another column goes."""
+_GAP = "  "
+_MIN_LAST_WIDTH = 12
+"""The smallest width of the last column, in characters; below it another column is left out instead."""
 
 
 def print_json(row: Mapping[str, Any]) -> None:
@@ -26,10 +25,9 @@ def print_json(row: Mapping[str, Any]) -> None:
 
 
 def print_table(rows: Iterable[Sequence[Any]], *, less_important: Sequence[str] = ()) -> None:
-    """Print rows, the headings first, each column as wide as it must be.
+    """Print rows, headings first, with columns as wide as their content.
 
-    A terminal that is too narrow gets fewer columns: those named as
-    `less_important`, in that order, are left out, and then the last one is cut.
+    On a narrow terminal the columns in `less_important` are left out, in that order, and then lines are cut.
     """
     table = [[_cell(value) for value in row] for row in rows]
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
@@ -37,11 +35,11 @@ def print_table(rows: Iterable[Sequence[Any]], *, less_important: Sequence[str] 
     for line in _lines(table):
         typer.echo(line if width is None or cell_len(line) <= width else f"{set_cell_size(line, width - 1)}…")
     if left_out:
-        tell(f"the terminal is too narrow for {', '.join(left_out)}; --json shows all")
+        print_message(f"the terminal is too narrow for {', '.join(left_out)}; --json shows all")
 
 
-def tell(message: str) -> None:
-    """Say on stderr what is wrong, or worth knowing."""
+def print_message(message: str) -> None:
+    """Print an error or a notice on stderr."""
     for line in message.splitlines():
         typer.echo(f"berth: {shown(line)}", err=True)
 
@@ -54,7 +52,7 @@ def _leave_out(table: list[list[str]], width: int, candidates: Iterable[str]) ->
     """Remove columns from `table` until it fits; return their headings."""
     left_out = []
     for heading in candidates:
-        if _least_width(table) <= width:
+        if _min_width(table) <= width:
             break
         if heading not in table[0]:
             continue
@@ -65,13 +63,13 @@ def _leave_out(table: list[list[str]], width: int, candidates: Iterable[str]) ->
     return left_out
 
 
-def _least_width(table: Sequence[Sequence[str]]) -> int:
-    """Return how wide a terminal must be for all columns, the last of them cut."""
+def _min_width(table: Sequence[Sequence[str]]) -> int:
+    """Return the smallest width that shows all columns, the last one cut to its smallest width."""
     *widths, last = [max(map(cell_len, column)) for column in zip(*table, strict=True)]
-    return sum(width + len(_BETWEEN) for width in widths) + min(last, _LEAST_LAST)
+    return sum(width + len(_GAP) for width in widths) + min(last, _MIN_LAST_WIDTH)
 
 
 def _lines(rows: Sequence[Sequence[str]]) -> Iterator[str]:
     widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
-        yield _BETWEEN.join(set_cell_size(text, width) for text, width in zip(row, widths, strict=True)).rstrip()
+        yield _GAP.join(set_cell_size(text, width) for text, width in zip(row, widths, strict=True)).rstrip()

@@ -1,4 +1,4 @@
-"""A progress bar on stderr, where somebody looks at it."""
+"""Shows a progress bar on stderr, if that is a terminal."""
 
 import sys
 from collections.abc import Iterator
@@ -11,10 +11,12 @@ from berth.client.text import shown
 
 
 @contextmanager
-def watched(pieces: Iterator[bytes], *, name: str, size: int | None, silent: bool = False) -> Iterator[Iterator[bytes]]:
-    """Give the same pieces, and show while they are taken how many bytes of `size` have gone by.
+def show_progress(
+    pieces: Iterator[bytes], *, name: str, size: int | None, silent: bool = False
+) -> Iterator[Iterator[bytes]]:
+    """Return an iterator over the same pieces that shows how many bytes of `size` have been read.
 
-    Nothing is shown where stderr is no terminal, and nothing stays behind.
+    The bar is shown only if stderr is a terminal and `silent` is false, and is erased at the end.
     """
     with Progress(
         TextColumn("{task.description}", markup=False),
@@ -30,9 +32,9 @@ def watched(pieces: Iterator[bytes], *, name: str, size: int | None, silent: boo
     ) as progress:
         task = progress.add_task(shown(name), total=size)
 
-        def passing() -> Iterator[bytes]:
+        def counted() -> Iterator[bytes]:
             for piece in pieces:
                 yield piece
                 progress.advance(task, len(piece))
 
-        yield passing()
+        yield counted()

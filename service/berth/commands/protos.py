@@ -1,4 +1,4 @@
-"""`berth protos`: the contract, for those who generate stubs in other languages."""
+"""`berth protos`: writes the proto files of the contract, for generating stubs in other languages."""
 
 from collections.abc import Iterator
 from importlib import resources
@@ -10,12 +10,12 @@ import typer
 from berth.client.errors import LocalFileError
 from berth.rest.view import load_contract
 
-_WITH_EVERY_COMPILER = "google/protobuf/"
-"""The protos that each protoc, and buf, brings along."""
+_INCLUDED_WITH_COMPILERS = "google/protobuf/"
+"""The protos that are included with protoc and buf."""
 
 
-def protos(folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where to put them.")]) -> None:
-    """Write the contract's proto files, and those that they import, into a folder."""
+def protos(folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="The folder to write to.")]) -> None:
+    """Write the contract's proto files, and the files that they import, to a folder."""
     for name, text in _files():
         target = folder / name
         try:
@@ -27,8 +27,8 @@ def protos(folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where 
 
 
 def _files() -> Iterator[tuple[str, str]]:
-    """Yield the name of each file below an import path, and its text."""
+    """Yield the import path and the text of each file."""
     for file in load_contract().file:
-        if not file.name.startswith(_WITH_EVERY_COMPILER):
+        if not file.name.startswith(_INCLUDED_WITH_COMPILERS):
             package, _, name = file.name.rpartition("/")
             yield file.name, resources.files(package.replace("/", ".")).joinpath(name).read_text(encoding="utf-8")

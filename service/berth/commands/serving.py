@@ -1,4 +1,4 @@
-"""`berth up` and `berth serve`: the app in the foreground, what it prints when it is ready, and how it is stopped."""
+"""`berth up` and `berth serve`: runs Berth in the foreground, prints the ready line, and handles signals."""
 
 import asyncio
 import json
@@ -14,13 +14,14 @@ from berth.launch.banner import banner
 from berth.telemetry.logging import configure_logging
 
 INTERRUPTED = 1
-"""How the process ends when a second signal does not let it finish."""
+"""The exit code if a second signal stops the process before running requests are finished."""
 
 
 def serve_until_stopped(load: Callable[[], Config], *, rest: bool, show_banner: bool) -> None:
-    """Serve with the configuration that `load` reads, until a signal comes; print the ready line, and maybe the banner.
+    """Serve with the configuration that `load` returns until a signal stops it; print the ready line once it is ready.
 
-    StartError if it cannot start, EnvoyEndedError if Envoy ends by itself.
+    The banner is printed if `show_banner` is set or stderr is a terminal. Raises StartError if Berth cannot start, and
+    EnvoyEndedError if Envoy exits by itself.
     """
     config = load()
     for_people = sys.stderr.isatty()
@@ -30,14 +31,14 @@ def serve_until_stopped(load: Callable[[], Config], *, rest: bool, show_banner: 
         if show_banner or for_people:
             sys.stderr.write(_banner(ready, config))
             sys.stderr.flush()
-        print(_ready_line(ready), flush=True)  # noqa: T201 - what programs wait for
+        print(_ready_line(ready), flush=True)  # noqa: T201 - programs wait for this line
 
     serving = run(config, rest=rest, json_log=not for_people, reload=load, announce=announce)
     asyncio.run(_until_signalled(serving))
 
 
 async def _until_signalled(serving: Coroutine[Any, Any, None]) -> None:
-    """Run `serving` until SIGTERM or SIGINT, which let it finish what runs; the second one ends the process at once."""
+    """Run `serving` until SIGTERM or SIGINT, then let it finish; exit immediately on a second signal."""
     task = asyncio.create_task(serving)
 
     def stop() -> None:

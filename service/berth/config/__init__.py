@@ -1,7 +1,7 @@
-"""The configuration: one frozen value, read once at the start.
+"""The configuration: an immutable value, read from a file and the environment.
 
-The only reader of the file and the environment, and imported by `app.py` and
-`cli.py` only: everyone else is given values.
+Only this package reads the file and the environment. Only `app` and the commands import it; other packages are given
+values.
 """
 
 from berth.config.loading import load

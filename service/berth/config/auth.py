@@ -1,4 +1,4 @@
-"""The settings of who may call: keys, users, and what each stands for."""
+"""The settings for authentication: keys, users, certificates, and the permissions of each."""
 
 from typing import Literal
 
@@ -13,105 +13,106 @@ from berth.config.values import (
     ProviderNameOrAll,
     Secret,
     VirtualKeySecret,
-    refused,
+    invalid,
 )
 
 
 class OperationLimits(Section):
-    """How much of one kind of operations a key may do."""
+    """Limits of a key for one kind of operation."""
 
     requests_per_minute: Count | None = None
-    """How many calls of the kind in any 60 seconds."""
+    """The largest number of calls of this kind in any 60 seconds; unlimited unless set."""
     max_in_flight: Count | None = None
-    """How many calls of the kind at a time."""
+    """The largest number of concurrent calls of this kind; unlimited unless set."""
 
 
 class VirtualKey(Section):
-    """A key of Berth's own, and what it stands for."""
+    """A virtual key, and what callers with it may do."""
 
     name: Name
     """The key's name, for the log and for limits."""
     value: VirtualKeySecret
-    """The key itself; it begins with `sk-bf-`."""
+    """The key itself; it must begin with `sk-bf-`."""
     tenant: Name
-    """Whose containers and files its calls see."""
+    """The tenant to which the key gives access."""
     providers: tuple[ProviderNameOrAll, ...] = (EVERY_PROVIDER,)
-    """The providers it may use; `*` is all."""
+    """The providers that the key may use; `*` means all."""
     requests_per_minute: Count | None = None
-    """How many calls in any 60 seconds; any number unless set."""
+    """The largest number of calls in any 60 seconds; unlimited unless set."""
     max_in_flight: Count | None = None
-    """How many calls at a time; any number unless set."""
+    """The largest number of concurrent calls; unlimited unless set."""
     operations: dict[Literal["read", "write", "content"], OperationLimits] = Field(default_factory=dict)
-    """Further limits for kinds of operations; `content` is downloads."""
+    """Additional limits per kind of operation: `read`, `write`, or `content` (downloads)."""
     active: bool = True
-    """Whether it may be used."""
+    """Whether the key may be used."""
     expires: AwareDatetime | None = None
-    """Until when it may be used, such as `2030-01-01T00:00:00Z`; for ever unless set."""
+    """When the key expires, such as `2030-01-01T00:00:00Z`; never unless set."""
 
 
 class BasicUser(Section):
-    """A user and password, and what they stand for."""
+    """A user with a password, for HTTP Basic authentication."""
 
     name: BasicName
     """The user's name."""
     password: Secret
     """The user's password."""
     tenant: Name
-    """Whose containers and files the user's calls see."""
+    """The tenant to which the user has access."""
     providers: tuple[ProviderNameOrAll, ...] = (EVERY_PROVIDER,)
-    """The providers that the user may use; `*` is all."""
+    """The providers that the user may use; `*` means all."""
 
 
 class ClientCertificate(Section):
-    """A name in callers' certificates, and what its holder stands for."""
+    """A name in client certificates, and what callers with such a certificate may do."""
 
     san: Name
-    """An alternative name in the certificate: a DNS name, or a URI such as a SPIFFE id."""
+    """A subject alternative name in the certificate: a DNS name, or a URI such as a SPIFFE id."""
     name: Name
-    """What its holder is called in the log."""
+    """The caller's name in the log."""
     tenant: Name
-    """Whose containers and files the holder's calls see."""
+    """The tenant to which the caller has access."""
     providers: tuple[ProviderNameOrAll, ...] = (EVERY_PROVIDER,)
-    """The providers that the holder may use; `*` is all."""
+    """The providers that the caller may use; `*` means all."""
 
 
 class Auth(Section):
-    """Who may call. The mode `none` lets everybody in, and is warned about at every start."""
+    """Authentication: which callers are accepted."""
 
     mode: Literal["keys", "none"] = "keys"
-    """`keys` asks for a credential; `none` lets everybody in, as one tenant, and warns at every start."""
+    """`keys` requires a credential; `none` accepts every caller, as one tenant, and logs a warning at every start."""
     allow_direct_keys: bool = True
-    """Whether callers may bring their own key of a passthrough provider."""
+    """Whether callers may send their own key of a passthrough provider."""
     direct_key_secret: Secret | None = None
-    """Turns callers' own keys into tenants; the same for all replicas. Made in `data_dir` unless set."""
+    """The secret that derives tenants from callers' own provider keys; must be the same for all replicas. Generated in
+    `data_dir` unless set."""
     free_failures_per_minute: Count = 60
-    """How many wrong credentials from one address are refused at once; each further one waits."""
+    """How many failed logins per minute from one address are answered without delay; further ones are delayed."""
     virtual_keys: tuple[VirtualKey, ...] = ()
-    """Berth's own keys. A first one is made where no caller is configured."""
+    """Virtual keys. If no caller is configured, a first key is generated."""
     basic_users: tuple[BasicUser, ...] = ()
-    """Users with passwords."""
+    """Users with passwords, for HTTP Basic authentication."""
     certificates: tuple[ClientCertificate, ...] = ()
-    """Names in client certificates."""
+    """Names in client certificates, and the tenants that they belong to."""
 
     @field_validator("certificates")
     @classmethod
-    def _certificates_differ(cls, certificates: tuple[ClientCertificate, ...]) -> tuple[ClientCertificate, ...]:
+    def _require_unique_sans(cls, certificates: tuple[ClientCertificate, ...]) -> tuple[ClientCertificate, ...]:
         require_unique([certificate.san for certificate in certificates], "san")
         return certificates
 
     @field_validator("virtual_keys")
     @classmethod
-    def _keys_differ(cls, keys: tuple[VirtualKey, ...]) -> tuple[VirtualKey, ...]:
+    def _require_unique_keys(cls, keys: tuple[VirtualKey, ...]) -> tuple[VirtualKey, ...]:
         require_unique([key.name for key in keys], "name")
         by_value: dict[str, str] = {}
         for key in keys:
             other = by_value.setdefault(key.value.get_secret_value(), key.name)
             if other != key.name:
-                raise refused(f"'{other}' and '{key.name}' have the same value")
+                raise invalid(f"'{other}' and '{key.name}' have the same value")
         return keys
 
     @field_validator("basic_users")
     @classmethod
-    def _users_differ(cls, users: tuple[BasicUser, ...]) -> tuple[BasicUser, ...]:
+    def _require_unique_users(cls, users: tuple[BasicUser, ...]) -> tuple[BasicUser, ...]:
         require_unique([user.name for user in users], "name")
         return users

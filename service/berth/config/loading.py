@@ -1,4 +1,4 @@
-"""Reading the configuration: file, environment and arguments, the later above the earlier."""
+"""Reads the configuration from the file, the environment and the command line; later sources override earlier ones."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -6,8 +6,8 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from berth.config.model import Config
-from berth.config.problems import sentences
-from berth.config.sources import ConfigError, SettingPath, Settings, merged, read_environment, read_file
+from berth.config.problems import describe_problems
+from berth.config.sources import ConfigError, SettingPath, Settings, merge, read_environment, read_file
 from berth.launch.address import Address
 
 
@@ -19,27 +19,27 @@ def load(
     grpc_port: int | None = None,
     rest_port: int | None = None,
 ) -> Config:
-    """Read `path`, if there is one, and `environ`; the other arguments come from the command line.
+    """Read the file at `path`, if given, and `environ`; the other arguments are options of the command line.
 
-    ConfigError with all problems at once.
+    Raises ConfigError, which lists all problems.
     """
     settings, origins = read_environment(environ)
-    settings = merged(read_file(path) if path else {}, settings)
+    settings = merge(read_file(path) if path else {}, settings)
     if data_dir is not None:
         settings["data_dir"] = str(data_dir)
-    config = _validated(settings, environ, origins)
+    config = _validate(settings, environ, origins)
     ports = {"grpc": grpc_port, "rest": rest_port}
     if all(port is None for port in ports.values()):
         return config
-    # A port alone has no host: that of the configured address stays.
+    # The option sets only the port; the host of the configured address is kept.
     listen: Settings = {
         name: str(Address(getattr(config.listen, name).host, port)) for name, port in ports.items() if port is not None
     }
-    return _validated(merged(settings, {"listen": listen}), environ, {})
+    return _validate(merge(settings, {"listen": listen}), environ, {})
 
 
-def _validated(settings: Settings, environ: Mapping[str, str], origins: Mapping[SettingPath, str]) -> Config:
+def _validate(settings: Settings, environ: Mapping[str, str], origins: Mapping[SettingPath, str]) -> Config:
     try:
         return Config.model_validate(settings, context=environ)
     except ValidationError as error:
-        raise ConfigError("\n".join(sentences(error, model=Config, origins=origins))) from None
+        raise ConfigError("\n".join(describe_problems(error, model=Config, origins=origins))) from None

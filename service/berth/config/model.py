@@ -1,4 +1,4 @@
-"""Every setting, with its default, its bounds and what it must agree with."""
+"""All settings, with their defaults, bounds and mutual constraints."""
 
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
@@ -23,116 +23,115 @@ from berth.config.values import (
     Retries,
     Seconds,
     StoreUrl,
-    refused,
+    invalid,
 )
 from berth.launch.address import Address
 
 MIN_JSON_BYTES, MAX_JSON_BYTES = 65_536, 1_073_741_824
 OPENAI_URL = "https://api.openai.com/v1"
-# They keep containers of their own, so nobody who names them is given a hosted one unasked.
+# These providers have containers of their own, so they are hosted only if that is configured.
 PASSTHROUGH_BACKENDS = frozenset({"openai", "azure"})
 
 T = TypeVar("T")
 
 
 class Listen(Section):
-    """Where to listen."""
+    """The addresses to listen on."""
 
     grpc: ListenAddress = Address("127.0.0.1", 50051)
-    """Where gRPC listens; port 0 picks a free one."""
+    """The gRPC address; port 0 picks a free port."""
     rest: Annotated[ListenAddress, Field(validate_default=True)] = Address("127.0.0.1", 8080)
-    """Where Envoy listens, for REST, gRPC and gRPC-Web; port 0 picks a free one."""
+    """Envoy's address, for REST, gRPC and gRPC-Web; port 0 picks a free port."""
     metrics: ListenAddress | None = None
-    """Where Prometheus collects the metrics, over plain HTTP; nowhere unless set."""
+    """The address that serves Prometheus metrics over plain HTTP; metrics are off unless set."""
     max_json_bytes: Annotated[int, Field(ge=MIN_JSON_BYTES, le=MAX_JSON_BYTES), Number] = 1_048_576
-    """How large a JSON body may be. Where a provider is passed through, a create may have 70254592 bytes more, for an
-    inline skill."""
+    """The largest JSON body. If there is a passthrough provider, creating a container allows 70254592 bytes more, for
+    an inline skill."""
     allow_plaintext: bool = False
-    """Whether other machines may be spoken with without TLS."""
+    """Whether other machines may connect without TLS."""
     trust_sidecar: bool = False
-    """Whether callers on this machine, such as the sidecar of a mesh, are believed what they say of client
-    certificates."""
+    """Whether callers on this machine, such as the sidecar of a mesh, are trusted to report client certificates in
+    `x-forwarded-client-cert`."""
     trusted_hops: Annotated[int, Field(ge=0, le=16), Number] = 0
-    """How many balancers in front of Berth are believed what they say, in `x-forwarded-for`, of where a request comes
-    from."""
+    """How many load balancers in front of Berth are trusted to report the caller's address in `x-forwarded-for`."""
 
     @field_validator("rest")
     @classmethod
-    def _differs_from_grpc(cls, rest: Address, info: ValidationInfo) -> Address:
+    def _require_different_address(cls, rest: Address, info: ValidationInfo) -> Address:
         if rest.port and rest == info.data.get("grpc"):
-            raise refused("must not be the address of listen.grpc")
+            raise invalid("must not be the address of listen.grpc")
         return rest
 
 
 class Tls(Section):
-    """The certificate that both listeners show, and the authorities of callers' certificates, if those count."""
+    """The certificate of both listeners, and the authorities for client certificates."""
 
     certificate: Path
-    """The certificate chain (PEM) of both listeners. A renewed one is used without a restart."""
+    """The certificate chain (PEM) of both listeners. A renewed file is used without a restart."""
     key: Path
-    """The key (PEM) of the certificate."""
+    """The private key (PEM) of the certificate."""
     client_ca: Path | None = None
-    """The authorities (PEM) that client certificates are checked with; none are asked for unless set."""
+    """The authorities (PEM) that client certificates are verified with; they are not requested unless set."""
     require_client_certificate: bool = True
-    """With `client_ca`: whether a client certificate is required."""
+    """Whether a client certificate is required; applies only with `client_ca`."""
 
 
 class Store(Section):
-    """Where the rows of hosted containers are."""
+    """The database."""
 
     url: StoreUrl | None = None
-    """Where the rows are: `sqlite:///PATH`; `<data_dir>/berth.db` unless set."""
+    """The database: `sqlite:///PATH`; `<data_dir>/berth.db` unless set."""
 
 
 class Blobs(Section):
-    """Where the bytes of hosted files are."""
+    """The blob store, which holds file content."""
 
     url: BlobsUrl | None = None
-    """Where file content is: `file:///PATH`; `<data_dir>/blobs` unless set."""
+    """The folder for file content: `file:///PATH`; `<data_dir>/blobs` unless set."""
 
 
 class UpstreamKey(Section):
-    """A key of Berth's own at a provider. Of several, each is used as often as its weight says."""
+    """A key of Berth at a provider. Several keys are chosen by weight."""
 
     name: Name
-    """The key's name, in the log and in rows. Containers belong to the name, not to the value."""
+    """The key's name, in the log and in the database. Containers belong to the name, not to the value."""
     value: HeaderSecret
     """The key itself."""
     weight: Annotated[float, Field(gt=0, le=1_000_000)] = 1.0
-    """How often the key is chosen for a new container, beside the others' weights."""
+    """How often the key is chosen for new containers, relative to the weights of the other keys."""
     max_in_flight: Count | None = None
-    """How many calls may run with the key at a time; any number unless set."""
+    """The largest number of concurrent calls with the key; unlimited unless set."""
 
 
 class ProviderSettings(Section):
-    """Who keeps a provider's containers, and how to reach it."""
+    """How a provider's containers are served, and how to reach the provider."""
 
     backend: Literal["hosted", "unsupported", "openai", "azure"]
-    """Who keeps the containers. `hosted`: Berth; `openai`, `azure`: a provider with that API (passthrough);
-    `unsupported`: nobody, and every operation is refused. `openai` and `azure` are not configured unless set, every
-    other provider is hosted."""
+    """Where the containers are kept. `hosted`: in Berth; `openai`, `azure`: at a provider with that API (passthrough);
+    `unsupported`: nowhere, every operation is rejected. The providers `openai` and `azure` are not configured unless
+    set; every other provider is hosted unless set."""
     base_url: Annotated[BaseUrl | None, Field(validate_default=True)] = None
-    """Where a passthrough provider answers; OpenAI's own address unless set."""
+    """The URL of a passthrough provider. Required, unless the provider is `openai` with backend `openai`."""
     keys: Annotated[tuple[UpstreamKey, ...] | None, Field(validate_default=True)] = None
-    """Berth's own keys of the provider."""
+    """Berth's keys at the provider; at least one for a passthrough provider."""
     timeout_seconds: Seconds = 30.0
-    """How long a request to the provider may take, all tries included."""
+    """The timeout of a request to the provider, retries included."""
     max_retries: Retries = 2
-    """How often a request to the provider is repeated at most."""
+    """The largest number of retries of a request to the provider."""
     extra_headers: dict[str, HeaderSecret] = Field(default_factory=dict)
-    """Headers that go with every request to the provider; the values may be secrets."""
+    """Headers that are added to every request to the provider; the values may be secrets."""
     proxy: BaseUrl | None = None
-    """The HTTP proxy on the way to the provider."""
+    """The HTTP proxy for requests to the provider."""
     ca_file: Path | None = None
-    """The authorities (PEM) that the provider is trusted by, beside the system's own."""
+    """Authorities (PEM) that the provider's certificate is verified with, in addition to those of the system."""
     api_version: Name | None = None
-    """Azure's `api-version`, where it is wanted."""
+    """Azure's `api-version`, if the provider requires it."""
     cache_seconds: Count | None = None
-    """For how long the provider's answers are cached for every caller, asked or not; not cached unless set."""
+    """How long responses to retrievals are cached for all callers; unless set, only for callers that ask for it."""
     honours_idempotency_keys: bool = False
-    """Whether the provider does a request with an idempotency key once, as another Berth does."""
+    """Whether the provider processes a request with an `Idempotency-Key` only once, as another Berth does."""
     unknown_fields: Literal["forward", "refuse"] = "forward"
-    """What becomes of fields that Berth does not know: `forward` sends them on, `refuse` answers 400."""
+    """How fields that Berth does not know are handled: `forward` sends them to the provider, `refuse` answers 400."""
 
     @field_validator(
         "base_url",
@@ -148,112 +147,114 @@ class ProviderSettings(Section):
         "unknown_fields",
     )
     @classmethod
-    def _fits_the_backend(cls, value: T, info: ValidationInfo) -> T:
+    def _require_passthrough(cls, value: T, info: ValidationInfo) -> T:
         backend = info.data.get("backend")
         if value is not None and backend in {"hosted", "unsupported"}:
-            raise refused(f"makes no sense with backend '{backend}', which calls nobody")
+            raise invalid(f"cannot be set with backend '{backend}', which calls no provider")
         return value
 
     def url(self) -> str:
-        """Return where the provider answers; only for one that is passed through."""
+        """Return the URL of a passthrough provider."""
         return self.base_url or OPENAI_URL
 
     @field_validator("base_url")
     @classmethod
-    def _says_where(cls, url: str | None, info: ValidationInfo) -> str | None:
+    def _require_base_url(cls, url: str | None, info: ValidationInfo) -> str | None:
         backend = info.data.get("backend")
         if backend == "azure" and url is None:
-            raise refused("is needed by backend 'azure', such as https://NAME.openai.azure.com")
+            raise invalid("is needed by backend 'azure', such as https://NAME.openai.azure.com")
         return OPENAI_URL if backend == "openai" and url is None else url
 
     @field_validator("keys")
     @classmethod
-    def _has_keys(cls, keys: tuple[UpstreamKey, ...] | None, info: ValidationInfo) -> tuple[UpstreamKey, ...] | None:
+    def _require_keys(
+        cls, keys: tuple[UpstreamKey, ...] | None, info: ValidationInfo
+    ) -> tuple[UpstreamKey, ...] | None:
         backend = info.data.get("backend")
         if not keys and backend in {"openai", "azure"}:
-            raise refused(f"at least one is needed by backend '{backend}', such as {{name: main, value: 'env:NAME'}}")
+            raise invalid(f"at least one is needed by backend '{backend}', such as {{name: main, value: 'env:NAME'}}")
         require_unique([key.name for key in keys or ()], "name")
         return keys
 
 
 class Hosted(Section):
-    """The life and the limits of hosted containers."""
+    """The expiry and the limits of hosted containers and files."""
 
     max_minutes: Count = 43_200
     """The largest `expires_after.minutes` of a container."""
     default_minutes: Annotated[Count, Field(validate_default=True)] = 20
-    """After how many idle minutes a container expires if its creator does not say."""
+    """The idle minutes after which a container expires if the request does not set `expires_after`."""
     retention_hours: Count = 24
-    """How long an expired container is kept."""
+    """How long an expired container is kept before it is deleted."""
     max_file_bytes: Bytes = 536_870_912
     """The largest file; at most 4294967295."""
     max_container_bytes: Bytes = 4_294_967_296
-    """How many bytes the files of a container may have together."""
+    """The largest total size of the files in a container."""
     max_tenant_bytes: Bytes = 2_500_000_000_000
-    """How many bytes the files of a tenant may have together, in containers and outside."""
+    """The largest total size of a tenant's files, inside and outside of containers."""
 
     @field_validator("default_minutes")
     @classmethod
-    def _within_the_maximum(cls, minutes: int, info: ValidationInfo) -> int:
+    def _require_at_most_maximum(cls, minutes: int, info: ValidationInfo) -> int:
         maximum = info.data.get("max_minutes")
         if maximum is not None and minutes > maximum:
-            raise refused(f"must be at most {maximum}, which is hosted.max_minutes")
+            raise invalid(f"must be at most {maximum}, which is hosted.max_minutes")
         return minutes
 
     @field_validator("max_file_bytes")
     @classmethod
-    def _fits_json(cls, size: int) -> int:
+    def _require_32_bits(cls, size: int) -> int:
         if size > MAX_FILE_BYTES:
-            raise refused(f"must be at most {MAX_FILE_BYTES}: JSON carries sizes as 32-bit numbers")
+            raise invalid(f"must be at most {MAX_FILE_BYTES}: JSON carries sizes as 32-bit numbers")
         return size
 
 
 class Idempotency(Section):
-    """For how long the outcomes of requests with a key are kept."""
+    """How idempotency keys are kept."""
 
     hours: Annotated[int, Field(ge=1, le=8760), Number] = 24
     """How long the outcome of a request with an idempotency key is kept."""
 
 
 class Cache(Section):
-    """What is kept of providers' answers: how much, and for how long unless somebody says otherwise."""
+    """The response cache for passthrough providers."""
 
     max_bytes: Bytes = 67_108_864
-    """How many bytes of providers' answers are cached in memory."""
+    """The size of the response cache in memory."""
     seconds: Count = 300
-    """For how long, unless the caller or the provider's setting says."""
+    """How long a response is cached, unless the caller or the provider's `cache_seconds` sets it."""
 
 
 class Limiting(Section):
-    """Where limits are counted, and what happens while that is away."""
+    """Where the limits of keys are counted, and what happens if that server is unavailable."""
 
     url: LimitsUrl | None = None
-    """The Valkey or Redis that counts for all replicas (`valkey://HOST:6379/0`, `redis://…`, with an `s` for TLS); each
-    process counts for itself unless set."""
+    """The Valkey or Redis server that counts for all replicas: `valkey://HOST:6379/0` or `redis://…`, with TLS
+    `valkeys://…` or `rediss://…`. Each process counts by itself unless set."""
     when_unavailable: Literal["open", "closed"] = "open"
-    """While that server is away: `open` lets calls through, `closed` refuses those of keys with limits."""
+    """If that server is unavailable: `open` allows calls, `closed` rejects the calls of keys with limits."""
 
 
 class Cors(Section):
-    """The web pages whose scripts may call; none unless said."""
+    """Cross-origin requests from browsers."""
 
     origins: tuple[Origin, ...] = ()
-    """The web pages whose scripts may call, such as `https://app.example.com`, or `*`."""
+    """The origins from which scripts in browsers may call, such as `https://app.example.com`, or `*` for all."""
 
 
 class Config(Section):
-    """All settings. Relative paths start at the working directory."""
+    """All settings. Relative paths are relative to the working directory."""
 
     listen: Listen = Listen()
     tls: Tls | None = None
     data_dir: Path = Path(".berth")
-    """The folder of the embedded stores and of the first key; one Berth at a time."""
+    """The folder for the database, file content and generated secrets; only one Berth can use it at a time."""
     store: Store = Store()
     blobs: Blobs = Blobs()
     default_provider: ProviderName | None = None
-    """The provider of a container that is created without one."""
+    """The provider of containers and files that are created without naming one."""
     providers: dict[ProviderName, ProviderSettings] = Field(default_factory=dict)
-    """Who keeps a provider's containers, by the provider's name."""
+    """The settings of providers, by name."""
     auth: Auth = Auth()
     hosted: Hosted = Hosted()
     idempotency: Idempotency = Idempotency()
@@ -263,31 +264,30 @@ class Config(Section):
 
     @field_validator("providers")
     @classmethod
-    def _say_where(cls, providers: dict[str, ProviderSettings]) -> dict[str, ProviderSettings]:
+    def _require_base_urls(cls, providers: dict[str, ProviderSettings]) -> dict[str, ProviderSettings]:
         for name, settings in providers.items():
             if settings.backend == "openai" and name != "openai" and "base_url" not in settings.model_fields_set:
-                raise refused(f"{name} needs a base_url with backend 'openai': the default one is that of openai")
+                raise invalid(f"{name} needs a base_url with backend 'openai'; the default is OpenAI's own")
         return providers
 
     def store_url(self) -> str:
-        """Return the URL of the store, a file in the data folder unless set otherwise."""
+        """Return the URL of the database, by default a file in the data folder."""
         return self.store.url or f"sqlite:///{self.data_dir / 'berth.db'}"
 
     def blobs_url(self) -> str:
-        """Return the URL of the blob store, a folder in the data folder unless set otherwise."""
+        """Return the URL of the blob store, by default a folder in the data folder."""
         return self.blobs.url or (self.data_dir.absolute() / "blobs").as_uri()
 
     def backend_of(self, provider: str) -> str | None:
-        """Return the backend of the provider of that short name; None if nothing says how to reach it."""
+        """Return the backend of the provider with this short name; None if the provider is not configured."""
         if provider in self.providers:
             return self.providers[provider].backend
         return None if provider in PASSTHROUGH_BACKENDS else "hosted"
 
     def passed_through(self) -> dict[str, ProviderSettings]:
-        """Return the providers that keep containers of their own, by short name.
+        """Return the settings of the passthrough providers, by short name.
 
-        OpenAI's is there also where nothing is said of it, without keys: for
-        callers who bring one of their own.
+        OpenAI is included, without keys, even if it is not configured, for callers who send their own key.
         """
         named = {
             name: settings for name, settings in self.providers.items() if settings.backend in PASSTHROUGH_BACKENDS

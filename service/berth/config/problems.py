@@ -1,4 +1,4 @@
-"""What is wrong with a configuration, in words: a sentence for each problem, beginning with the setting's name."""
+"""Describes the problems of a configuration, one line each, beginning with the name of the setting."""
 
 from collections.abc import Mapping
 from inspect import isclass
@@ -10,9 +10,9 @@ from pydantic_core import ErrorDetails
 from berth.config.sources import SettingPath
 from berth.core.validation import did_you_mean
 
-# By the type of pydantic's error; a type that is not here keeps pydantic's own words.
-_SENTENCES = {
-    "refused": "{reason}",
+# By pydantic's error type. For other types pydantic's own message is used.
+_MESSAGES = {
+    "invalid": "{reason}",
     "missing": "is missing",
     "string_type": "must be text",
     "string_too_short": "is empty",
@@ -40,22 +40,24 @@ _SENTENCES = {
 }
 
 
-def sentences(error: ValidationError, *, model: type[BaseModel], origins: Mapping[SettingPath, str]) -> list[str]:
-    """Return a sentence for each problem; `origins` tells which variable of the environment set what."""
-    return [_sentence(detail, model, origins) for detail in error.errors()]
+def describe_problems(
+    error: ValidationError, *, model: type[BaseModel], origins: Mapping[SettingPath, str]
+) -> list[str]:
+    """Return a line for each problem; `origins` maps settings to the environment variables that set them."""
+    return [_describe(detail, model, origins) for detail in error.errors()]
 
 
-def _sentence(detail: ErrorDetails, model: type[BaseModel], origins: Mapping[SettingPath, str]) -> str:
+def _describe(detail: ErrorDetails, model: type[BaseModel], origins: Mapping[SettingPath, str]) -> str:
     path = tuple(part for part in detail["loc"] if part != "[key]")
     source = _source(path, origins)
     if detail["type"] == "extra_forbidden":
-        return f"unknown setting '{_written(path)}'{source}{_hint(path, model)}"
-    reason = _SENTENCES.get(detail["type"], detail["msg"]).format(**detail.get("ctx", {}))
-    return f"{_written(path)}{source}: {reason}"
+        return f"unknown setting '{_format(path)}'{source}{_hint(path, model)}"
+    reason = _MESSAGES.get(detail["type"], detail["msg"]).format(**detail.get("ctx", {}))
+    return f"{_format(path)}{source}: {reason}"
 
 
-def _written(path: SettingPath) -> str:
-    """Return a path as people write it: `auth.virtual_keys[0].name`."""
+def _format(path: SettingPath) -> str:
+    """Return a path in the notation `auth.virtual_keys[0].name`."""
     parts = [f"[{part}]" if isinstance(part, int) else f".{part}" for part in path]
     return "".join(parts).removeprefix(".")
 
@@ -68,10 +70,10 @@ def _source(path: SettingPath, origins: Mapping[SettingPath, str]) -> str:
 
 
 def _hint(path: SettingPath, model: type[BaseModel]) -> str:
-    """Return the hint for an unknown setting: the nearest one of the same section, with its whole path."""
+    """Return a hint for an unknown setting: the full path of the most similar setting in the same section."""
     known = list(_section(path[:-1], model).model_fields)
-    written = {_written((*path[:-1], name)): name for name in known}
-    return did_you_mean(_written(path), list(written))
+    formatted = {_format((*path[:-1], name)): name for name in known}
+    return did_you_mean(_format(path), list(formatted))
 
 
 def _section(path: SettingPath, model: type[BaseModel]) -> type[BaseModel]:

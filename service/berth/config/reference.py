@@ -1,6 +1,6 @@
-"""The settings described: as a JSON schema for editors, and as a page for people.
+"""Describes the settings: as a JSON schema for editors and as a Markdown page for people.
 
-Both are made from the settings' own types, defaults and docstrings.
+Both are generated from the types, defaults and docstrings of the settings.
 """
 
 from collections.abc import Iterator, Mapping
@@ -18,15 +18,16 @@ SCHEMA_URL = "https://json-schema.org/draft/2020-12/schema"
 _INTRODUCTION = """\
 # Configuration
 
-Generated from the settings themselves by `python docs/generate.py`.
+Generated from the code of the settings by `python docs/generate.py`.
 
-One YAML file, given as `--config FILE` or `BERTH_CONFIG`. Each setting is also an environment variable, which wins:
-`listen.rest` is `BERTH_LISTEN__REST`; lists and maps are written as JSON. A secret may be `env:NAME` or `file:PATH`. An
-unknown or half-set value stops the start and names itself.
+The configuration is one YAML file, given as `--config FILE` or `BERTH_CONFIG`. Each setting can also be given as an
+environment variable, which overrides the file: `listen.rest` is `BERTH_LISTEN__REST`; lists and maps are written as
+JSON. A secret can be `env:NAME` or `file:PATH`. If a setting is unknown, invalid or incomplete, Berth does not start
+and names the setting.
 
-`berth config check` reads the configuration and says what is wrong with it. `berth config schema` prints a JSON schema,
-which is also in [berth.schema.json](berth.schema.json): with
-`# yaml-language-server: $schema=docs/berth.schema.json` in the first line of the file, editors complete and check it.
+`berth config check` reads the configuration and reports all problems. `berth config schema` prints a JSON schema, which
+is also in [berth.schema.json](berth.schema.json): with `# yaml-language-server: $schema=docs/berth.schema.json` as the
+first line of the file, editors complete and check it.
 """
 
 
@@ -40,19 +41,19 @@ def schema() -> Json:
 def markdown() -> str:
     """Return the page that describes every setting."""
     rows = [f"| `{path}` | {default} | {text} |" for path, default, text in _rows(schema())]
-    return "\n".join([_INTRODUCTION, "| setting | default | what it is |", "|---|---|---|", *rows, ""])
+    return "\n".join([_INTRODUCTION, "| setting | default | description |", "|---|---|---|", *rows, ""])
 
 
 class _Schema(GenerateJsonSchema):
-    """Writes defaults as they are written in the file."""
+    """Writes defaults in the notation of the configuration file."""
 
     def encode_default(self, dft: Any) -> Any:
-        """Return a default as JSON; an address as the text that people write."""
+        """Return a default as JSON; addresses become text."""
         return str(dft) if isinstance(dft, Address) else super().encode_default(dft)
 
 
 def _rows(whole: Json) -> Iterator[tuple[str, str, str]]:
-    """Yield the path, the default and the description of every setting that has none below it."""
+    """Yield the path, the default and the description of every setting that is not a section."""
     waiting: list[tuple[str, Json]] = [("", whole)]
     while waiting:
         path, section = waiting.pop(0)
@@ -69,7 +70,7 @@ def _rows(whole: Json) -> Iterator[tuple[str, str, str]]:
 
 
 def _inner(setting: Json, whole: Json) -> tuple[Json | None, str]:
-    """Return the section that a setting is or holds, and how its place in there is written."""
+    """Return the section that a setting is or contains, and its path's suffix: `[]` for lists, `.<name>` for maps."""
     for candidate in (setting, *setting.get("anyOf", ())):
         if "$ref" in candidate:
             return whole["$defs"][candidate["$ref"].rpartition("/")[2]], ""
@@ -93,7 +94,7 @@ def _text(setting: Json) -> str:
 
 
 def _without_titles(value: Any) -> Any:
-    """Return a schema without the titles that repeat the names."""
+    """Return a schema without titles, which only repeat the names."""
     if isinstance(value, dict):
         return {
             name: _without_titles(one) for name, one in value.items() if name != "title" or not isinstance(one, str)

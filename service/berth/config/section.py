@@ -1,20 +1,20 @@
-"""What every part of the configuration has in common."""
+"""The base class of all sections of the configuration."""
 
 from collections.abc import Sequence
 
 from pydantic import BaseModel, ConfigDict
 
-from berth.config.values import refused
+from berth.config.values import invalid
 
 
 class Section(BaseModel):
-    """A map of settings: frozen, and without room for one that does not exist."""
+    """A map of settings; immutable, and unknown settings are rejected."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, use_attribute_docstrings=True)
 
 
 def require_unique(names: Sequence[str], what: str) -> None:
-    """Refuse a list in which two items have the same `what`."""
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise refused(f"the {what} '{twice[0]}' is used twice")
+    """Raise an error if a name occurs twice; `what` says in the message what the names are."""
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise invalid(f"the {what} '{repeated[0]}' is used twice")

@@ -1,8 +1,7 @@
-"""Where settings come from: one YAML file, and above it the environment.
+"""Reads settings from the YAML file and from the environment.
 
-A variable is the setting's path in capitals behind `BERTH_`, its parts joined
-by two underscores: BERTH_LISTEN__REST. Its value is text, or JSON where the
-setting is a list or a map. An empty variable counts as not set.
+The variable of a setting is `BERTH_` and the setting's path in capitals, joined by two underscores: BERTH_LISTEN__REST.
+Its value is text, or JSON if the setting is a list or a map. An empty variable counts as not set.
 """
 
 import re
@@ -15,10 +14,10 @@ import yaml
 from berth.launch.refusal import StartError
 
 PREFIX = "BERTH_"
-NO_SETTINGS = {"BERTH_CONFIG", "BERTH_SERVER", "BERTH_KEY", "BERTH_CA"}
-"""Variables that are options of commands."""
+OPTION_VARIABLES = {"BERTH_CONFIG", "BERTH_SERVER", "BERTH_KEY", "BERTH_CA"}
+"""Variables that set options of commands, not settings."""
 _SEPARATOR = "__"
-# Kubernetes tells every pod of a namespace where its services are; for one called "berth" in variables like these.
+# Kubernetes sets such variables in every pod of a namespace that has a service named "berth".
 _SERVICE_LINK = re.compile(r"BERTH(_\w+)?_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?)")
 
 Settings = dict[str, object]
@@ -26,22 +25,22 @@ SettingPath = tuple[str | int, ...]
 
 
 class ConfigError(StartError):
-    """The configuration cannot be used. One line for each problem, naming the setting."""
+    """The configuration is invalid. The message has one line for each problem, which names the setting."""
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML without the surprise that the second of two equal keys wins."""
+    """A YAML loader that rejects repeated keys, of which PyYAML would use the last one."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, object]:  # noqa: FBT001, FBT002 - PyYAML's
         names = [key.value for key, _ in node.value]
         for name in names:
             if names.count(name) > 1:
-                raise yaml.YAMLError(f"the setting '{name}' is there twice")
+                raise yaml.YAMLError(f"the setting '{name}' is given twice")
         return super().construct_mapping(node, deep)
 
 
 def read_file(path: Path) -> Settings:
-    """Read a YAML file; a setting that is null counts as not set. ConfigError if it is not there or not a map."""
+    """Read a YAML file; raise ConfigError if it cannot be read or is not a map. A null setting counts as not set."""
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 - a SafeLoader
     except OSError as error:
@@ -54,29 +53,29 @@ def read_file(path: Path) -> Settings:
 
 
 def read_environment(environ: Mapping[str, str]) -> tuple[Settings, dict[SettingPath, str]]:
-    """Read the variables; return the settings, and which variable set which path."""
+    """Return the settings in the environment, and the variable that set each path."""
     settings: Settings = {}
     origins: dict[SettingPath, str] = {}
     for variable, text in sorted(environ.items()):
         if _is_setting(variable, text):
             path = variable.removeprefix(PREFIX).lower().split(_SEPARATOR)
-            settings = merged(settings, _nested(path, _value(text)))
+            settings = merge(settings, _nested(path, _value(text)))
             origins[tuple(path)] = variable
     return settings, origins
 
 
-def merged(below: Settings, above: Settings) -> Settings:
-    """Return both, map by map; where they differ, `above` wins."""
+def merge(below: Settings, above: Settings) -> Settings:
+    """Merge two nested maps; values of `above` override values of `below`."""
     result = dict(below)
     for name, value in above.items():
-        under = result.get(name)
-        result[name] = merged(under, value) if isinstance(under, dict) and isinstance(value, dict) else value
+        previous = result.get(name)
+        result[name] = merge(previous, value) if isinstance(previous, dict) and isinstance(value, dict) else value
     return result
 
 
 def _is_setting(variable: str, text: str) -> bool:
-    is_ours = variable.startswith(PREFIX) and variable not in NO_SETTINGS
-    return is_ours and bool(text) and not _is_service_link(variable, text)
+    is_candidate = variable.startswith(PREFIX) and variable not in OPTION_VARIABLES
+    return is_candidate and bool(text) and not _is_service_link(variable, text)
 
 
 def _is_service_link(variable: str, text: str) -> bool:

@@ -1,7 +1,6 @@
-"""The kinds of values that settings have: read strictly, refused in plain words.
+"""The types of settings, with strict validation and readable error messages.
 
-Raises PydanticCustomError, whose text follows the name of the setting in the
-message that people read.
+Validators raise PydanticCustomError; people see its message after the name of the setting.
 """
 
 from collections.abc import Mapping
@@ -29,31 +28,31 @@ from berth.launch.address import Address
 
 EVERY_PROVIDER = "*"
 MAX_INT32 = 2_147_483_647
-# JSON carries sizes of files as 32-bit numbers: see rest/view.py.
+# File sizes are 32-bit numbers in JSON: see rest/view.py.
 MAX_FILE_BYTES = 4_294_967_295
 
 
-def refused(reason: str) -> PydanticCustomError:
-    """Return the error for a value that cannot be; `reason` follows the name of the setting."""
-    return PydanticCustomError("refused", "{reason}", {"reason": reason})
+def invalid(reason: str) -> PydanticCustomError:
+    """Return the error for an invalid value; `reason` follows the name of the setting in the message."""
+    return PydanticCustomError("invalid", "{reason}", {"reason": reason})
 
 
 def _address(value: object) -> Address:
     try:
         return Address.parse(str(value))
     except ValueError:
-        raise refused(f"must be an IP address and a port, such as 127.0.0.1:8080, not '{value}'") from None
+        raise invalid(f"must be an IP address and a port, such as 127.0.0.1:8080, not '{value}'") from None
 
 
-def _no_boolean(value: object) -> object:
+def _reject_boolean(value: object) -> object:
     if isinstance(value, bool):
-        raise refused("must be a number")
+        raise invalid("must be a number")
     return value
 
 
 def _provider(name: str) -> str:
     if name not in PROVIDERS:
-        raise refused(f"unknown provider '{name}'{did_you_mean(name, PROVIDERS)}")
+        raise invalid(f"unknown provider '{name}'{did_you_mean(name, PROVIDERS)}")
     return name
 
 
@@ -61,68 +60,68 @@ def _provider_or_all(name: str) -> str:
     return name if name == EVERY_PROVIDER else _provider(name)
 
 
-def _resolved(value: object, info: ValidationInfo) -> object:
-    """Return what `env:NAME` or `file:PATH` stands for, anything else as it is."""
+def _resolve(value: object, info: ValidationInfo) -> object:
+    """Return the value that `env:NAME` or `file:PATH` refers to; return any other value unchanged."""
     if not isinstance(value, str):
         return value
     source, _, name = value.partition(":")
     if source == "env":
         return _variable(name, info.context or {})
-    return _content(name) if source == "file" else value
+    return _read(name) if source == "file" else value
 
 
 def _variable(name: str, environ: Mapping[str, str]) -> str:
     if name not in environ:
-        raise refused(f"the environment variable {name} is not set")
+        raise invalid(f"the environment variable {name} is not set")
     return environ[name]
 
 
-def _content(path: str) -> str:
+def _read(path: str) -> str:
     try:
         return Path(path).read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text"
-        raise refused(f"cannot read the file {path}: {reason}") from None
+        raise invalid(f"cannot read the file {path}: {reason}") from None
 
 
 def _header_safe(secret: SecretStr) -> SecretStr:
     value = secret.get_secret_value()
     if not value:
-        raise refused("is empty")
+        raise invalid("is empty")
     if not value.isascii() or not value.isprintable() or " " in value:
-        raise refused("has characters that no HTTP header carries")
+        raise invalid("has characters that are not allowed in an HTTP header")
     return secret
 
 
 def _virtual_key(secret: SecretStr) -> SecretStr:
     if not secret.get_secret_value().startswith(VIRTUAL_KEY_PREFIX):
-        raise refused(f"must begin with '{VIRTUAL_KEY_PREFIX}'")
+        raise invalid(f"must begin with '{VIRTUAL_KEY_PREFIX}'")
     return secret
 
 
 def _not_empty(secret: SecretStr) -> SecretStr:
     if not secret.get_secret_value():
-        raise refused("is empty")
+        raise invalid("is empty")
     return secret
 
 
 def _basic_name(name: str) -> str:
     if ":" in name:
-        raise refused("must not contain ':', which ends the name in a Basic credential")
+        raise invalid("must not contain ':', which ends the name in a Basic credential")
     return name
 
 
 def _base_url(url: str) -> str:
     parts = urlsplit(url)
     if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment or parts.username:
-        raise refused("must be an http:// or https:// URL without user, query and fragment")
+        raise invalid("must be an http:// or https:// URL without user, query and fragment")
     return url.rstrip("/")
 
 
 def _origin(origin: str) -> str:
     parts = urlsplit(origin)
     if origin != "*" and (not parts.hostname or origin != f"{parts.scheme}://{parts.netloc}"):
-        raise refused(f"must be '*' or an origin such as https://app.example.com, not '{origin}'")
+        raise invalid(f"must be '*' or an origin such as https://app.example.com, not '{origin}'")
     return origin
 
 
@@ -133,30 +132,30 @@ def _limits_url(url: SecretStr) -> SecretStr:
     except ValueError:
         is_good = False
     if not is_good:
-        raise refused("must be a URL such as valkey://HOST:6379/0, or with redis, rediss or valkeys")
+        raise invalid("must be a URL such as valkey://HOST:6379/0, or with redis, rediss or valkeys")
     return url
 
 
 def _store_url(url: str) -> str:
     if url.startswith("postgres"):
-        raise refused("PostgreSQL is not supported yet; use sqlite:///PATH")
+        raise invalid("PostgreSQL is not supported yet; use sqlite:///PATH")
     path = url.removeprefix("sqlite:///")
     if path in {url, "", ":memory:"}:
-        raise refused("must be sqlite:///PATH, the path of a file")
+        raise invalid("must be sqlite:///PATH, the path of a file")
     return url
 
 
 def _blobs_url(url: str) -> str:
     scheme = urlsplit(url).scheme
     if scheme in {"s3", "gs", "az"}:
-        raise refused(f"{scheme}:// is not supported yet; use file:///PATH")
+        raise invalid(f"{scheme}:// is not supported yet; use file:///PATH")
     if not url.startswith("file:///"):
-        raise refused("must be file:///PATH, the absolute path of a folder")
+        raise invalid("must be file:///PATH, the absolute path of a folder")
     return url
 
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=r"^[^\x00-\x1f\x7f]*$")]
-Number = BeforeValidator(_no_boolean)
+Number = BeforeValidator(_reject_boolean)
 Count = Annotated[int, Field(ge=1, le=MAX_INT32), Number]
 Bytes = Annotated[int, Field(ge=1), Number]
 Seconds = Annotated[float, Field(gt=0, le=3600), Number]
@@ -168,8 +167,8 @@ ProviderNameOrAll = Annotated[
     str, AfterValidator(_provider_or_all), WithJsonSchema({"type": "string", "enum": [EVERY_PROVIDER, *PROVIDERS]})
 ]
 BasicName = Annotated[Name, AfterValidator(_basic_name)]
-Secret = Annotated[SecretStr, BeforeValidator(_resolved), AfterValidator(_not_empty)]
-HeaderSecret = Annotated[SecretStr, BeforeValidator(_resolved), AfterValidator(_header_safe)]
+Secret = Annotated[SecretStr, BeforeValidator(_resolve), AfterValidator(_not_empty)]
+HeaderSecret = Annotated[SecretStr, BeforeValidator(_resolve), AfterValidator(_header_safe)]
 LimitsUrl = Annotated[Secret, AfterValidator(_limits_url)]
 VirtualKeySecret = Annotated[HeaderSecret, AfterValidator(_virtual_key)]
 BaseUrl = Annotated[str, AfterValidator(_base_url)]

@@ -1,1 +1,1 @@
-"""The rules. Knows berth.v1's messages; no grpc, no HTTP client, no SQL."""
+"""The rules of the service: they use the messages of berth.v1, but no gRPC, HTTP client or SQL."""

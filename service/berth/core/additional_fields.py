@@ -1,7 +1,7 @@
-"""Fields of a request that the contract does not know.
+"""Validation of request fields that the contract does not define.
 
-A provider that keeps the container itself gets them as they are. Elsewhere they
-would be dropped without a word, so they are refused.
+A passthrough backend can forward them to the provider unchanged. Where they cannot be forwarded
+they are rejected, because they would otherwise be dropped silently.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -15,33 +15,33 @@ from berth.v1.additional_field_pb2 import AdditionalField
 ADDITIONAL = "additional_fields"
 CONTAINER_FILE_FIELDS = ("file", "file_path", "file_id", "provider")
 FILE_FIELDS = ("file", "purpose", "provider", "expires_after[anchor]", "expires_after[seconds]")
-"""What a form, or a JSON body, may say of a file, in a container and in none."""
+"""The form or JSON fields of a file of the Files API; CONTAINER_FILE_FIELDS are those of a container file."""
 _MAX_PLACE_LENGTH = 256
 
 
 def refuse_additional(fields: Sequence[AdditionalField], request: Any) -> None:
-    """Raise InvalidRequestError for the first of the `fields` that came with `request`, if there are any.
+    """Raise InvalidRequestError for the first of `fields`, the additional fields of `request`, if there are any.
 
-    `unknown_parameter`, with the nearest name that is known there, or
-    `invalid_value` for an unknown value of a known field.
+    The code is `unknown_parameter`, with a similar known name as a suggestion, or `invalid_value`
+    for an unknown value of a known field.
     """
     if fields:
-        raise _refusal(fields[0], request.DESCRIPTOR)
+        raise _unknown_field_error(fields[0], request.DESCRIPTOR)
 
 
 def refuse_unknown(fields: Sequence[AdditionalField], *, known: Iterable[str]) -> None:
     """Raise InvalidRequestError (`unknown_parameter`) for the first of `fields`, if there are any.
 
-    It names the nearest of the `known` names.
+    The message suggests a similar name out of `known`, if there is one.
     """
     if fields:
         raise unknown_parameter(place_of(fields[0].path), known)
 
 
 def refuse_known(fields: Sequence[AdditionalField], request: Any) -> None:
-    """Raise InvalidRequestError for the first of `fields` that `request` has a field of its own for.
+    """Raise InvalidRequestError for the first of `fields` that is a defined field of `request`.
 
-    It would go to the provider past all checks of that field.
+    Such a field would reach the provider without the validation of the defined field.
     """
     for field in fields:
         if _is_known(field, request.DESCRIPTOR):
@@ -49,9 +49,9 @@ def refuse_known(fields: Sequence[AdditionalField], request: Any) -> None:
 
 
 def refuse_known_names(fields: Sequence[AdditionalField], *, known: Collection[str]) -> None:
-    """Raise InvalidRequestError for the first of `fields` that would be one of the `known` ones in a form.
+    """Raise InvalidRequestError for the first of `fields` that has one of the `known` names in a form.
 
-    `file_id[]` and `file_id[0]` are `file_id` to some.
+    Some form parsers read `file_id[]` and `file_id[0]` as `file_id`, so these are rejected too.
     """
     for field in fields:
         name = form_name(field.path)
@@ -60,21 +60,21 @@ def refuse_known_names(fields: Sequence[AdditionalField], *, known: Collection[s
 
 
 def form_name(path: Sequence[str]) -> str:
-    """Return what a field is called in a form: `a[b]` is inside another."""
+    """Return the name of a field in a form: `a[b]` is the field `b` inside `a`."""
     return "".join(f"[{step}]" if index else step for index, step in enumerate(path))
 
 
 def place_of(path: Sequence[str], descriptor: Any = None) -> str:
-    """Return the place of a field in a JSON body as errors name it, such as `skills[0].color`.
+    """Return the position of a field in a JSON body as error messages show it, such as `skills[0].color`.
 
-    `descriptor` is that of the message that the body fills, where there is one.
+    `descriptor` describes the message that the body is parsed into, if there is one.
     """
     steps = (f"[{step}]" if is_index else f".{shown(step)}" for step, _, is_index in _walk(path, descriptor))
     return "".join(steps).removeprefix(".")[:_MAX_PLACE_LENGTH]
 
 
 def _walk(path: Sequence[str], descriptor: Any) -> Iterator[tuple[str, Any, bool]]:
-    """Yield each step of `path` with the field that it leads to or into, None for none, and whether it is an index."""
+    """Yield each step of `path`, the message field that it belongs to or None, and whether it is a list index."""
     field, in_list = None, False
     for step in path:
         is_index = in_list and step.isdecimal()
@@ -90,28 +90,31 @@ def _is_map(field: Any) -> bool:
 
 
 def _is_known(field: AdditionalField, descriptor: Any) -> bool:
-    """Tell whether the contract has a field at the place of `field`, or a value around it that has no other fields."""
-    around = None
+    """Return whether the contract defines a field at the path of `field`, or a scalar or map that contains it.
+
+    A text that is not a value of the field's enum counts as unknown.
+    """
+    parent = None
     for _, known, _ in _walk(field.path, descriptor):
         if known is None:
-            return around is not None and (around.message_type is None or _is_map(around))
-        around = known
-    enum = None if around is None else around.enum_type
+            return parent is not None and (parent.message_type is None or _is_map(parent))
+        parent = known
+    enum = None if parent is None else parent.enum_type
     is_text = field.value.WhichOneof("kind") == "string_value"
     return enum is None or not is_text or field.value.string_value in short_names(enum)
 
 
 def _not_additional(place: str) -> InvalidRequestError:
-    return invalid(place or ADDITIONAL, "there is a field for it, so it cannot be an additional one")
+    return invalid(place or ADDITIONAL, "this is a known field and cannot be sent as an additional field")
 
 
-def _refusal(field: AdditionalField, descriptor: Any) -> InvalidRequestError:
-    place, around = place_of(field.path, descriptor), descriptor
+def _unknown_field_error(field: AdditionalField, descriptor: Any) -> InvalidRequestError:
+    place, parent = place_of(field.path, descriptor), descriptor
     for _, known, is_index in _walk(field.path, descriptor):
         if known is not None and known.enum_type is not None:
             return unexpected(field.value.string_value, place, choices=short_names(known.enum_type))
         if not is_index and known is None:
             break
-        around = None if known is None else known.message_type
-    names = around.fields_by_name if around else {}
+        parent = None if known is None else known.message_type
+    names = parent.fields_by_name if parent else {}
     return unknown_parameter(place, [name for name in names if name != ADDITIONAL])

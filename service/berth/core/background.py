@@ -1,4 +1,4 @@
-"""Runs work to completion even if the caller is cancelled: a row that is written, a blob that is removed."""
+"""Runs work to completion even if the caller is cancelled, such as writing a row or deleting a blob."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -10,13 +10,13 @@ T = TypeVar("T")
 
 
 class BackgroundTasks:
-    """Tasks that outlive the call that started them, until the application drains them at its stop."""
+    """Tasks that continue after their caller is cancelled; the application drains them when it stops."""
 
     def __init__(self) -> None:
-        self._running: set[asyncio.Task[Any]] = set()  # the event loop itself holds tasks only weakly
+        self._running: set[asyncio.Task[Any]] = set()  # the event loop keeps only weak references
 
     async def finish(self, work: Coroutine[Any, Any, T]) -> T:
-        """Await `work`, which continues to its end even if the caller is cancelled."""
+        """Await `work`, which runs to completion even if the caller is cancelled."""
         task = asyncio.ensure_future(work)
         self._running.add(task)
         task.add_done_callback(self._running.discard)
@@ -33,8 +33,8 @@ class BackgroundTasks:
 
 
 def _report_bugs(task: asyncio.Task[Any]) -> None:
-    """Report how a task failed that no caller awaits any more, if it is a bug."""
+    """Report the exception of a task that no caller awaits any more to the event loop, unless it is a BerthError."""
     error = None if task.cancelled() else task.exception()
     if error is not None and not isinstance(error, BerthError):
-        message = "A task failed after its caller had left"
+        message = "A background task failed after its caller was cancelled"
         task.get_loop().call_exception_handler({"message": message, "exception": error, "task": task})

@@ -1,4 +1,4 @@
-"""Who is calling, and what they ask for beside the operation itself."""
+"""The caller of a request: its tenant, allowed providers, limits and request options."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -10,13 +10,12 @@ from berth.v1.provider_pb2 import PROVIDER_UNSPECIFIED, Provider
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What a caller asks for in headers.
+    """Options that a caller sets in headers.
 
-    `organization` and `project` are for the provider; `raw_request` and
-    `raw_response` ask for what went there and came back; `cache_key` puts the
-    answer into the cache, and `cache_ttl_seconds` says for how long, unless
-    `cache_store` is False. A create with an `idempotency_key` is done once;
-    `attempt` marks what it makes, and is for Berth to set.
+    `organization` and `project` are passed to the provider. `raw_request` and `raw_response` ask
+    for a copy of the provider's request and response in the answer. `cache_key` caches the answer,
+    for `cache_ttl_seconds`, unless `cache_store` is False. A create with an `idempotency_key` is
+    done once. `attempt` marks the resource that it creates; Berth sets it, not the caller.
     """
 
     organization: str | None = None
@@ -35,9 +34,9 @@ NO_OPTIONS = Options()
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How much a key may do; None for no limit.
+    """The limits of a key; None means no limit.
 
-    `operations` are further limits for kinds of operations: "read", "write", "content".
+    `operations` has further limits for kinds of operations: "read", "write", "content".
     """
 
     requests_per_minute: int | None = None
@@ -50,12 +49,11 @@ NO_LIMITS = Limits()
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """A tenant, and the providers it may use; `providers` None means all.
+    """A tenant and the providers that it may use; `providers` None means all.
 
-    `name` is that of the key or user, for logs and for counting what is limited;
-    it is never a secret.
-    `direct_key` is: the caller's own key of a provider, which goes upstream as
-    it is and nowhere else.
+    `name` is the name of the key or user, for logs and for counting against limits. It is never a
+    secret. `direct_key` is a secret: the caller's own key of a provider, which is sent unchanged to
+    the provider and nowhere else.
     """
 
     tenant: str
@@ -66,9 +64,10 @@ class Caller:
     limits: Limits = NO_LIMITS
 
     def require_match(self, provider: Provider, *, named: Provider, not_found: Callable[[], BerthError]) -> None:
-        """Check the `provider` of a resource: it is the one that the request named, if any, and may be used.
+        """Check that the caller may access a resource of `provider`, and that no other provider was `named`.
 
-        Raises `not_found()` or PermissionDeniedError.
+        Raise `not_found()` if another provider was named, PermissionDeniedError if the caller may
+        not use `provider`.
         """
         if named not in (provider, PROVIDER_UNSPECIFIED):
             raise not_found()

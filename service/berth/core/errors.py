@@ -1,23 +1,22 @@
 """The errors that the core and its adapters raise.
 
-Each says what went wrong in words for the caller. Which status, HTTP code and
-default type an error has is not said here but in the table of `rpc.status`.
+Messages are written for the caller. The table in `rpc.status` maps each error to its gRPC status,
+HTTP status and default type.
 """
 
 DAMAGED = "file_damaged"
-"""The code of the error of bytes that are not what was stored."""
+"""The error code for stored content that is damaged."""
 
 
 class BerthError(Exception):
-    """Something that the caller is told about.
+    """An error that is reported to the caller.
 
-    `message` is one sentence for people, without secrets; `param` names the
-    parameter at fault; `code` is for programs; `provider` is the short name of
-    the provider where only the thrower knows it; `kind` is the error's type
-    where a provider gave it one of its own; `reason` says to gRPC callers what
-    happened where there is no code; `is_final` tells clients not to
-    send the request again by themselves: it may have been done; `is_replayed`
-    says that it is the outcome of an earlier request with the same key.
+    `message` is one sentence for people, without secrets; `param` names the invalid parameter;
+    `code` is for programs; `provider` is the short name of the provider, set where only the raising
+    code knows it; `kind` is the error's type, if a provider returned its own; `reason` is the
+    reason for gRPC callers where there is no code. `is_final` asks clients not to retry
+    automatically: the request may have been executed, or would fail again. `is_replayed` says that
+    the error is the stored outcome of an earlier request with the same idempotency key.
     """
 
     def __init__(
@@ -42,24 +41,24 @@ class BerthError(Exception):
         self.is_replayed = False
 
     def __str__(self) -> str:
-        """Return the message, with what was added to it since."""
+        """Return the message, including what was added to it after construction."""
         return self.message
 
 
 class InvalidRequestError(BerthError):
-    """A field is missing, malformed, too large, or refers to nothing."""
+    """A field is missing, malformed or too large, or refers to something that does not exist."""
 
 
 class UnsupportedMediaTypeError(InvalidRequestError):
-    """The body is of a type that the operation does not read."""
+    """The operation does not accept the media type of the body."""
 
 
 class PreconditionFailedError(BerthError):
-    """What the caller made its request depend on is not so."""
+    """A precondition of the request, such as If-Match, does not hold."""
 
 
 class RangeNotSatisfiableError(BerthError):
-    """The range that was asked for has no byte of the file, which has `size` bytes, None where nobody knows."""
+    """The requested range contains no byte of the file; `size` is the file's size in bytes, None if unknown."""
 
     def __init__(self, size: int | None) -> None:
         known = "" if size is None else f", which has {size} bytes"
@@ -68,14 +67,14 @@ class RangeNotSatisfiableError(BerthError):
 
 
 class UnsupportedOperationError(BerthError):
-    """The provider does not have this operation."""
+    """The provider does not support this operation."""
 
     def __init__(self, request_type: str, provider: str) -> None:
         super().__init__(f"{request_type} is not supported by {provider} provider", provider=provider)
 
 
 class ProviderNotConfiguredError(BerthError):
-    """The provider is known, but nothing says how to reach it."""
+    """The provider is known but not configured."""
 
 
 class ContainerExpiredError(BerthError):
@@ -86,23 +85,23 @@ class ContainerExpiredError(BerthError):
 
 
 class AuthenticationError(BerthError):
-    """Nobody known is calling. `code` says what is wrong with the credential."""
+    """The caller could not be authenticated. `code` says what is wrong with the credential."""
 
     def __init__(self, message: str, *, code: str, kind: str | None = None) -> None:
         super().__init__(message, code=code, kind=kind)
 
 
 class PermissionDeniedError(BerthError):
-    """The caller is known and may not do this. `code` says why."""
+    """The caller is authenticated but not allowed to do this. `code` says why."""
 
     def __init__(self, message: str, *, code: str, provider: str | None = None, kind: str | None = None) -> None:
         super().__init__(message, code=code, provider=provider, kind=kind)
 
 
 class NotFoundError(BerthError):
-    """What was asked for is absent, or another tenant's: both look the same.
+    """The resource does not exist or belongs to another tenant; callers cannot tell the difference.
 
-    `reason` says to gRPC callers what it was, such as "container_not_found".
+    `reason` says to gRPC callers what was not found, such as "container_not_found".
     """
 
     def __init__(
@@ -119,39 +118,39 @@ class NotFoundError(BerthError):
 
 
 class IdempotencyConflictError(BerthError):
-    """A request with the same idempotency key is still running."""
+    """A request with the same idempotency key is still running, or its outcome is unknown."""
 
 
 class RateLimitError(BerthError):
-    """A limit of the caller's, here or at the provider, is used up."""
+    """A limit of the caller is exhausted, in Berth or at the provider."""
 
     def __init__(self, message: str, *, code: str, retry_after_seconds: int, kind: str | None = None) -> None:
         super().__init__(message, code=code, retry_after_seconds=retry_after_seconds, kind=kind)
 
 
 class UpstreamError(BerthError):
-    """The provider failed, could not be reached, or refused the configured keys."""
+    """The provider failed, could not be reached, or rejected the configured keys."""
 
 
 class StorageError(UpstreamError):
-    """The service's own store or blob store failed."""
+    """Berth's own storage failed, such as the database or the blob store."""
 
 
 class UpstreamTimeoutError(BerthError):
-    """The provider, or the caller's own deadline, ran out of time."""
+    """The provider did not answer in time, or the caller's own deadline passed."""
 
 
 def file_damaged() -> StorageError:
-    """Return the error of bytes that are not what was stored; asking again does not mend them."""
-    error = StorageError("The file is damaged: it is not what was stored.", code=DAMAGED)
+    """Return the error for damaged content; it is final, because a retry would fail again."""
+    error = StorageError("The file is damaged: its content differs from what was stored.", code=DAMAGED)
     error.is_final = True
     return error
 
 
 def not_configured(provider: str) -> ProviderNotConfiguredError:
-    """Return the error for a provider, by its short name, that the configuration says nothing about."""
+    """Return the error for a provider, given by its short name, that is not configured."""
     message = (
         f"Provider '{provider}' is not configured. Set providers.{provider}.keys to use your account there, "
-        f"or 'providers.{provider}: {{backend: hosted}}' to have Berth keep its containers."
+        f"or 'providers.{provider}: {{backend: hosted}}' to have Berth host its containers."
     )
     return ProviderNotConfiguredError(message, param="provider", provider=provider)

@@ -1,7 +1,6 @@
-"""How long a hosted container lives.
+"""The lifetime and the status of containers.
 
-Expiry is not an event but a fact about the clock: it is computed wherever it
-matters, and nothing has to run for it to happen.
+Expiry is computed from the clock wherever it matters; no job has to run for a container to expire.
 """
 
 from berth.core.validation import check_choice, check_integer, missing
@@ -22,7 +21,7 @@ _ALIVE = frozenset({CONTAINER_STATUS_RUNNING, CONTAINER_STATUS_ACTIVE})
 
 
 def checked_expiry(given: ExpiresAfter | None, *, default_minutes: int, max_minutes: int) -> ExpiresAfter:
-    """Return when a new container expires. InvalidRequestError for an anchor or minutes that cannot be."""
+    """Return the expiry of a new container. InvalidRequestError for an invalid anchor or number of minutes."""
     if given is None:
         return ExpiresAfter(anchor=ANCHOR, minutes=default_minutes)
     if not given.anchor:
@@ -35,12 +34,12 @@ def checked_expiry(given: ExpiresAfter | None, *, default_minutes: int, max_minu
 
 
 def last_second(last_active_at: int, minutes: int) -> int:
-    """Return the last second, since 1970, in which a container is running if nothing touches it."""
+    """Return the last second, since 1970, in which a container is running if it is not used again."""
     return last_active_at + minutes * SECONDS_PER_MINUTE
 
 
 def expires_at(container: Container) -> int:
-    """Return the last second of a container; see `last_second`."""
+    """Return the last second in which `container` is running; see `last_second`."""
     return last_second(container.last_active_at, container.expires_after.minutes)
 
 
@@ -54,11 +53,11 @@ def status_at(now: int, *, expires_at: int) -> ContainerStatus:
 def current_status(
     stored: ContainerStatus | None, *, is_hosted: bool, last_active_at: int, minutes: int, now: int
 ) -> ContainerStatus:
-    """Return the status of a container at `now`; CONTAINER_STATUS_UNSPECIFIED where nobody knows it.
+    """Return the status of a container at `now`, or CONTAINER_STATUS_UNSPECIFIED if it is unknown.
 
-    That of a hosted one is the clock's to tell. A provider's keeps what the
-    provider said last, unless the clock says that it must have expired since:
-    it was idle for too long, as far as the provider says how long that is.
+    The status of a hosted container depends only on the clock. A passthrough container keeps the
+    status that its provider reported last, unless it must have expired since then according to the
+    idle time that the provider reported.
     """
     at_most = last_second(last_active_at, minutes)
     if is_hosted:
@@ -69,13 +68,16 @@ def current_status(
 
 
 def has_status(current: ContainerStatus, wanted: ContainerStatus) -> bool:
-    """Tell whether a container of the status `current` is to be listed among those that are `wanted`.
+    """Return whether a container with the status `current` matches a filter for `wanted`.
 
-    "active" is a word of some providers for "running".
+    Some providers report "active" for a running container.
     """
     return current in _ALIVE if wanted == CONTAINER_STATUS_RUNNING else current == wanted
 
 
 def is_worth_writing(now: int, last_active_at: int, minutes: int) -> bool:
-    """Tell whether the row of a container should say that it is used: a sixtieth of its idle time late at most."""
+    """Return whether the last activity in a container's row is so old that it should be updated.
+
+    The row is late by at most a sixtieth of the container's idle time, and by at most 60 s.
+    """
     return now - last_active_at >= min(minutes, MAX_LATE_SECONDS)

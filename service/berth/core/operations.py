@@ -1,6 +1,6 @@
-"""The operations of the contract: their names in answers, their scopes, kinds and audit events.
+"""The operations of the contract: their names in answers, scopes, kinds and audit events.
 
-A method that is not in the table has no scope and is refused for everybody.
+A method that is not in the table has no scope and is rejected for every caller.
 """
 
 import re
@@ -12,27 +12,27 @@ Kind = Literal["read", "write", "content"]
 
 
 class Scope(Enum):
-    """What a request may touch, and so what is checked before its handler runs."""
+    """The resources that a request may touch; they are checked before its handler runs."""
 
     NEW_CONTAINER = "new container"
-    """A container to be created, for the provider that is named or the default one."""
+    """A container to be created, for the named provider or the default one."""
     ALL_CONTAINERS = "all containers"
-    """The caller's containers, of the provider that is named or of all."""
+    """The caller's containers, of the named provider or of all providers."""
     NEW_FILE = "new file"
-    """A file to be created, for the provider that is named, maybe only in its form, or the default one."""
+    """A file to be created, for the named provider or the default one; the form alone may name the provider."""
     ALL_FILES = "all files"
-    """The caller's files, of the provider that is named or of all."""
+    """The caller's files, of the named provider or of all providers."""
     FILE = "file"
-    """The file with the id `file_id`, which must be the caller's, and of the provider that is named, if any."""
+    """The file with the id `file_id`; it must belong to the caller, and to the named provider if there is one."""
     CONTAINER = "container"
-    """The container with the id `container_id`, which must be the caller's, and of the provider named, if any."""
+    """The container with the id `container_id`; it must belong to the caller, and to the named provider if any."""
 
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """A method: its name in answers, logs and headers, its scope, and the kind by which it is limited.
+    """A method: its name in answers, logs and headers, its scope, and the kind that limits apply to.
 
-    `audit_event` is what the audit trail says about it if it changes anything.
+    `audit_event` is the event that it causes in the audit trail, None if it changes nothing.
     """
 
     request_type: str
@@ -61,4 +61,4 @@ OPERATIONS = {
 REQUEST_TYPES = {
     re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower(): operation.request_type for name, operation in OPERATIONS.items()
 }
-"""The names in answers by the methods of backends: `create_container` is `container_create`."""
+"""The names in answers by backend method: `create_container` has the name `container_create`."""

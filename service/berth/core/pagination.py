@@ -1,4 +1,4 @@
-"""The parameters that every list takes, and what every page says."""
+"""Pagination: the parameters of list requests and the fields of list responses."""
 
 from collections.abc import Sequence
 from typing import Any, Protocol, TypeVar
@@ -14,18 +14,18 @@ ListResponse = TypeVar("ListResponse", bound=Any)
 
 
 class ListRequest(Protocol):
-    """What the requests of all lists have in common."""
+    """The fields that all list requests share."""
 
     limit: int
     after: str
     order: str
 
     def HasField(self, field_name: str, /) -> bool:  # noqa: N802 - protobuf's own name
-        """Tell whether an optional field was given."""
+        """Return whether an optional field was set."""
 
 
 def read_pagination(request: ListRequest, *, default: int = DEFAULT_LIMIT, maximum: int = MAX_LIMIT) -> Pagination:
-    """Return the page that is asked for. InvalidRequestError for a limit or an order that cannot be."""
+    """Return the requested page. InvalidRequestError for an invalid limit or order."""
     limit = request.limit if request.HasField("limit") else default
     return Pagination(
         limit=check_integer(limit, "limit", minimum=1, maximum=maximum),
@@ -35,7 +35,7 @@ def read_pagination(request: ListRequest, *, default: int = DEFAULT_LIMIT, maxim
 
 
 def page_of(kind: type[ListResponse], items: Sequence[Any], *, has_more: bool) -> ListResponse:
-    """Return the list response of a `kind` that holds `items`, with the ids of the first and the last one."""
+    """Return the list response of the type `kind` with `items` and the ids of the first and the last one."""
     response: ListResponse = kind(object="list", data=items, has_more=has_more)
     if items:
         response.first_id, response.last_id = items[0].id, items[-1].id

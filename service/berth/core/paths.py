@@ -1,8 +1,7 @@
-"""Where a file lies inside a container.
+"""The paths of files inside a container.
 
-Paths are of POSIX: absolute, below /mnt/data, in normal form. They are names
-in the store, never paths of the machine that the service runs on; the rules
-keep them safe to lay out in a sandbox.
+Paths are absolute, normalised POSIX paths below /mnt/data. They are names in the store, never paths
+on the machine that the service runs on; the rules make them safe to create in a sandbox.
 """
 
 import re
@@ -13,21 +12,21 @@ from berth.core.validation import check_length, invalid
 ROOT = "/mnt/data"
 MAX_PATH_BYTES = 1024
 MAX_PART_BYTES = 255
-"""What file systems allow a single name to be."""
+"""The maximum length of a single name in common file systems."""
 UNIQUE_DIGITS = 32
 MAX_FILENAME_BYTES = MAX_PART_BYTES - UNIQUE_DIGITS - 1
-"""The 222 bytes that remain for a file's own name behind the unique digits and the dash."""
+"""The 222 bytes that remain for the file's own name after the unique digits and the dash."""
 DEFAULT_FILENAME = "file"
 _WINDOWS_PATH = re.compile(r"[A-Za-z]:\\|\\\\")
-"""How a path of Windows begins; elsewhere a backslash is a character like any other."""
+"""The start of a Windows path; in any other name a backslash is an ordinary character."""
 
 
 def container_path(file_path: str | None, filename: str, *, unique: str) -> str:
-    """Return where a file goes: `file_path` if it is given, or else a place of its own.
+    """Return the path of a file: the normalised `file_path`, or a unique path if it is None.
 
-    `filename` has passed `clean_filename`; `unique` is 32 hexadecimal digits.
-    InvalidRequestError for a `file_path` that leaves /mnt/data, has `..`,
-    control characters or a name of more than 255 bytes in it, or names no file.
+    `filename` must come from `clean_filename`; `unique` is 32 hexadecimal digits.
+    InvalidRequestError for a `file_path` that is not below /mnt/data, contains `..`, control
+    characters or a name of more than 255 bytes, or does not name a file.
     """
     if file_path is None:
         return f"{ROOT}/{unique}-{filename}"
@@ -43,10 +42,10 @@ def container_path(file_path: str | None, filename: str, *, unique: str) -> str:
 
 
 def clean_filename(filename: str | None) -> str:
-    """Return a file's own name without the folders that some clients send before it.
+    """Return a file's own name without the folders that some clients put before it.
 
-    "file" if there is none. InvalidRequestError for a name with control
-    characters or of more than 222 bytes.
+    The name is "file" if there is none. InvalidRequestError for a name with control characters or
+    of more than 222 bytes.
     """
     name = filename or ""
     if _WINDOWS_PATH.match(name):
@@ -68,12 +67,12 @@ def _parts_below_root(path: str) -> list[str]:
 
 
 def _check_bytes(text: str, param: str, *, maximum: int) -> None:
-    # Half of a pair is no UTF-8; that it is refused is the business of _check_characters.
+    # An unpaired surrogate has no UTF-8 encoding; _check_characters rejects it.
     length = len(text.encode(errors="surrogatepass"))
     check_length(length, param, maximum=maximum, what="string", unit="length in bytes")
 
 
 def _check_characters(text: str, param: str) -> None:
-    # Cc: control; Cs: half of a pair, which is no character.
+    # Cc: control characters; Cs: unpaired surrogates.
     if any(unicodedata.category(character) in {"Cc", "Cs"} for character in text):
         raise invalid(param, "control characters are not allowed")

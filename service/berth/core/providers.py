@@ -1,7 +1,7 @@
 """The 23 providers and their short names.
 
-A short name is the enum value without its prefix, in lower case: what JSON,
-the configuration, logs and headers carry.
+A short name is the enum value in lower case without its prefix, as used in JSON, the configuration,
+logs and headers.
 """
 
 from typing import cast
@@ -19,19 +19,19 @@ PROVIDER_NAMES: dict[Provider, str] = {value: name for name, value in PROVIDERS.
 
 
 def parse_provider(name: str) -> Provider:
-    """Return the provider of a short name. InvalidRequestError, which names the nearest one, if there is none."""
+    """Return the provider with a short name. InvalidRequestError, which suggests the nearest name, if there is none."""
     if name not in PROVIDERS:
         raise unknown_provider(name)
     return PROVIDERS[name]
 
 
 def unknown_provider(name: str) -> InvalidRequestError:
-    """Return the error for what is no provider's short name."""
+    """Return the error for a text that is not the short name of a provider."""
     error = invalid("provider", f"there is no provider '{shown(name)}'")
     error.message = error.message.removesuffix(".") + did_you_mean(name, PROVIDERS, always=True)
     return error
 
 
 def provider_name(provider: Provider) -> str:
-    """Return the short name of `provider`; KeyError for one that is not in the contract."""
+    """Return the short name of `provider`. KeyError if the contract does not define the provider."""
     return PROVIDER_NAMES[provider]

@@ -1,29 +1,32 @@
-"""The rules that single fields of a request obey.
+"""Validation rules for single fields of a request.
 
-Each check returns what it was given or raises InvalidRequestError, in the
-words that OpenAI's own API uses, with the parameter and a code.
+A failed check raises InvalidRequestError with the parameter and a code, in the wording of OpenAI's
+own API.
 """
 
 import re
 import unicodedata
 from collections.abc import Collection, Iterable
 from difflib import get_close_matches
+from typing import TypeVar
 
 from berth.core.errors import InvalidRequestError, NotFoundError
+
+T = TypeVar("T")
 
 MAX_MEDIA_TYPE_LENGTH = 255
 _MEDIA_TYPE = re.compile(r"[\w.+-]+/[\w.+-]+(\s*;[\x20-\x7e]*)?", re.ASCII)
 _MAX_SHOWN = 64
-"""The length of the longest id there is."""
+"""The length of the longest id."""
 
 
 def missing(param: str) -> InvalidRequestError:
-    """Return the error for a required parameter that was not given."""
+    """Return the error for a required parameter that is missing."""
     return InvalidRequestError(f"{param} is required", param=param, code="missing_required_parameter")
 
 
 def invalid(param: str, reason: str) -> InvalidRequestError:
-    """Return the error for a parameter whose value cannot be."""
+    """Return the error for a parameter with an invalid value."""
     return InvalidRequestError(f"Invalid '{param}': {reason}.", param=param, code="invalid_value")
 
 
@@ -49,7 +52,7 @@ def check_text(value: str, param: str, *, maximum: int) -> str:
 
 
 def check_length(length: int, param: str, *, maximum: int, what: str, unit: str) -> None:
-    """Check a `length`, of a `what` in `unit`, against its maximum."""
+    """Check that the `length` of a `what`, measured in `unit`, is at most `maximum`."""
     if length > maximum:
         message = (
             f"Invalid '{param}': {what} too long. Expected a maximum {unit} of {maximum}, but got {length} instead."
@@ -58,7 +61,7 @@ def check_length(length: int, param: str, *, maximum: int, what: str, unit: str)
 
 
 def is_media_type(value: str) -> bool:
-    """Tell whether `value` is a media type that an answer can carry, with or without parameters."""
+    """Return whether `value` is a media type that a response can carry, with or without parameters."""
     return len(value) <= MAX_MEDIA_TYPE_LENGTH and _MEDIA_TYPE.fullmatch(value) is not None
 
 
@@ -76,39 +79,49 @@ def unexpected(value: str, param: str, *, choices: Collection[str]) -> InvalidRe
 
 
 def unknown_parameter(name: str, known: Iterable[str] = ()) -> InvalidRequestError:
-    """Return the error for a parameter that is not among those `known`; it names the nearest one."""
+    """Return the error for an unknown parameter; it suggests a similar name out of `known`, if there is one."""
     hint = did_you_mean(name.rpartition(".")[2], known)
     return InvalidRequestError(f"Unknown parameter: '{name}'{hint or '.'}", param=name, code="unknown_parameter")
 
 
 def did_you_mean(name: str, known: Iterable[str], *, always: bool = False) -> str:
-    """Return the hint for a misspelt `name`: the nearest of those `known`, if it is near or one is `always` named."""
+    """Return a suggestion for a misspelt `name`: the nearest of the `known` names, or "" if none is similar.
+
+    With `always` the nearest name is suggested even if it is not similar.
+    """
     near = get_close_matches(name[:_MAX_SHOWN].lower(), list(known), n=1, cutoff=0.0 if always else 0.6)
     return f"; did you mean '{near[0]}'?" if near else ""
 
 
 def shown(value: object) -> str:
-    """Return `value` as it may stand in a message: valid Unicode, and shortened where it is long."""
+    """Return `value` in a form for messages: valid Unicode, and shortened if it is long."""
     text = str(value)[: _MAX_SHOWN + 1].encode(errors="backslashreplace").decode()
     return text if len(text) <= _MAX_SHOWN else f"{text[: _MAX_SHOWN - 3]}..."
 
 
 def container_not_found(container_id: str) -> NotFoundError:
-    """Return the error of a container that is absent, or another tenant's."""
+    """Return the error for a container that does not exist or belongs to another tenant."""
     return NotFoundError(f"Container {shown(container_id)} not found.", reason="container_not_found")
 
 
 def container_file_not_found(container_id: str, file_id: str) -> NotFoundError:
-    """Return the error of a container file that is absent, or in a container of another tenant."""
+    """Return the error for a container file that does not exist or is in a container of another tenant."""
     message = f"File {shown(file_id)} not found on container {shown(container_id)}."
     return NotFoundError(message, reason="container_file_not_found")
 
 
 def file_not_found(file_id: str) -> NotFoundError:
-    """Return the error of a file, in no container, that is absent, or another tenant's."""
+    """Return the error for a file of the Files API that does not exist or belongs to another tenant."""
     return NotFoundError(f"File {shown(file_id)} not found.", reason="file_not_found")
 
 
 def unknown_file(file_id: str, param: str) -> InvalidRequestError:
-    """Return the error for an id of a file to copy that the caller has no file of."""
+    """Return the error for the id of a file to copy that is not one of the caller's files."""
     return invalid(param, f"no file with the id '{file_id[:64]}'")
+
+
+def require_same(name: str, before: T | None, given: T) -> T:
+    """Return the `given` value of a field. InvalidRequestError if the field already has a different value."""
+    if before not in (None, given):
+        raise invalid(name, "it is given twice, with different values")
+    return given

@@ -1,1 +1,1 @@
-"""What starting on a machine takes: addresses, the data folder and its first key, Envoy's process, words for people."""
+"""What Berth needs to start on a machine: addresses, data folder, secrets, certificates, Envoy's process, banner."""

@@ -8,7 +8,7 @@ from berth.launch.refusal import StartError
 
 MAX_PORT = 65535
 _LOCALHOST = "127.0.0.1"
-_ANYWHERE = {"0.0.0.0": _LOCALHOST, "::": "::1"}  # noqa: S104 - what to call, not what to bind
+_ANYWHERE = {"0.0.0.0": _LOCALHOST, "::": "::1"}  # noqa: S104 - replaced in addresses to call, not bound
 
 
 class Address(NamedTuple):
@@ -19,7 +19,7 @@ class Address(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> "Address":
-        """Read `IP:PORT`, `[IP]:PORT` or `localhost:PORT`. ValueError for anything else."""
+        """Parse `IP:PORT`, `[IP]:PORT` or `localhost:PORT`; raise ValueError for anything else."""
         host, _, port = text.rpartition(":")
         if not port.isascii() or not port.isdigit() or int(port) > MAX_PORT:
             raise ValueError(text)
@@ -30,23 +30,23 @@ class Address(NamedTuple):
         return cls(_LOCALHOST if host == "localhost" else f"{ip_address(host)}", int(port))
 
     def __str__(self) -> str:
-        """Return `IP:PORT`, the IP in brackets if it has colons."""
+        """Return `IP:PORT`, with brackets around an IPv6 address."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     @property
     def is_loopback(self) -> bool:
-        """Whether only this machine can reach it."""
+        """Whether only this machine can reach the address."""
         return ip_address(self.host).is_loopback
 
     def to_call(self) -> "Address":
-        """Return the address for a caller on this machine: loopback in place of "every address"."""
+        """Return the address for a caller on this machine: loopback in place of the wildcard address."""
         return self._replace(host=_ANYWHERE.get(self.host, self.host))
 
     def require_free(self, setting: str) -> None:
-        """Raise StartError, naming `setting`, if nothing could listen here now."""
+        """Raise StartError, naming `setting`, if the address cannot be listened on."""
         family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
         with socket.socket(family, socket.SOCK_STREAM) as probe:
-            # As servers do: what is left of a closed connection is no reason to refuse.
+            # As servers do: connections in TIME_WAIT do not block the port.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind(self)

@@ -1,4 +1,4 @@
-"""What a person reads when Berth is ready."""
+"""The banner that people see when Berth is ready."""
 
 _TEXT = """
   Berth is ready.
@@ -7,13 +7,13 @@ _TEXT = """
     gRPC   {grpc}
     key    {key}
 
-  Make a container:
+  Create a container:
 
     curl {rest}/v1/containers{header} \\
       -H 'Content-Type: application/json' \\
       -d '{{"provider": "ollama", "name": "my-container"}}'
 
-  Put a file into it, with the id that you got for ID:
+  Upload a file into it, with the returned id in place of ID:
 
     curl {rest}/v1/containers/ID/files{header} \\
       -F file=@README.md
@@ -31,10 +31,9 @@ _TEXT_WITHOUT_REST = """
 
 
 def banner(*, grpc: str, rest: str | None, virtual_key: str | None, is_open: bool) -> str:
-    """Return both addresses, how to call, and how to stop.
+    """Return the banner: the addresses, the key, example requests, and how to stop.
 
-    Without `virtual_key` the callers are those of the configuration; `is_open`
-    says that nobody needs a key.
+    `virtual_key` is None if callers are configured or authentication is off; `is_open` says that it is off.
     """
     key = virtual_key or ("none is needed" if is_open else "one of your configuration")
     header = "" if is_open else f" \\\n      -H 'Authorization: Bearer {virtual_key or 'sk-bf-…'}'"

@@ -1,7 +1,7 @@
-"""The certificate that Berth shows, its key, and the authorities that callers' certificates are checked with.
+"""The server's TLS certificate and key, and the authorities for client certificates.
 
-The files are looked at every second. What was renewed is used from the next
-handshake on, without a restart; what cannot be used is not, and the log says so.
+The files are checked for changes every second. Renewed files are used from the next handshake on, without a restart. If
+they are invalid, the previous ones stay in use, and an error is logged.
 """
 
 import asyncio
@@ -14,12 +14,12 @@ from structlog.typing import FilteringBoundLogger
 
 from berth.launch.refusal import StartError
 
-LOOK_SECONDS = 1.0
+CHECK_SECONDS = 1.0
 Stamp = tuple[tuple[int, int, int], ...]
 
 
 class Pem(NamedTuple):
-    """What stands in the files; `client_ca` is None where callers need no certificate."""
+    """The content of the files; `client_ca` is None if client certificates are not requested."""
 
     certificate: bytes
     key: bytes
@@ -27,26 +27,29 @@ class Pem(NamedTuple):
 
 
 class Certificates:
-    """The files, and `current`, what is used of them. StartError, naming the setting, if they cannot be used."""
+    """The certificate files and `current`, the content that is in use.
+
+    The constructor raises StartError, naming the setting, if the files cannot be used.
+    """
 
     def __init__(self, certificate: Path, key: Path, client_ca: Path | None, *, log: FilteringBoundLogger) -> None:
         self._certificate = certificate
         self._key = key
         self._client_ca = client_ca
         self._log = log
-        self._stamp = self._stamped()
+        self._stamp = self._current_stamp()
         self.current = self._read()
 
     async def watch(self, changed: Callable[[Pem], None]) -> None:
-        """Look at the files for ever, and call `changed` with what was renewed."""
+        """Check the files periodically until cancelled, and call `changed` with renewed content."""
         while True:
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(CHECK_SECONDS)
             if self.refresh():
                 changed(self.current)
 
     def refresh(self) -> bool:
-        """Use what is in the files now, if it can be used, and tell whether that is something new."""
-        stamp = self._stamped()
+        """Reload the files if they have changed and are valid; return whether the content is new."""
+        stamp = self._current_stamp()
         if stamp == self._stamp:
             return False
         self._stamp = stamp
@@ -63,14 +66,14 @@ class Certificates:
     def _read(self) -> Pem:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         pem = Pem(
-            _content(self._certificate, "tls.certificate"),
-            _content(self._key, "tls.key"),
-            _content(self._client_ca, "tls.client_ca") if self._client_ca else None,
+            _read_file(self._certificate, "tls.certificate"),
+            _read_file(self._key, "tls.key"),
+            _read_file(self._client_ca, "tls.client_ca") if self._client_ca else None,
         )
         try:
             context.load_cert_chain(self._certificate, self._key, password=_no_password)
         except (OSError, ValueError) as error:
-            reason = "they do not fit, are no PEM, or need a password"
+            reason = "they do not match, are not PEM, or need a password"
             raise StartError(f"tls.key: cannot use {self._key} with {self._certificate}: {reason}") from error
         try:
             context.load_verify_locations(cadata=(pem.client_ca or b"").decode("ascii") or None, cafile=self._client_ca)
@@ -79,8 +82,8 @@ class Certificates:
                 raise StartError(f"tls.client_ca: {self._client_ca} holds no certificates in PEM") from error
         return pem
 
-    def _stamped(self) -> Stamp:
-        """Return what changes when a file, or where a link to it leads, does."""
+    def _current_stamp(self) -> Stamp:
+        """Return a value that changes when a file, or the target of a link to it, changes."""
         return tuple(_stamp(path) for path in (self._certificate, self._key, self._client_ca) if path)
 
 
@@ -88,7 +91,7 @@ def _no_password() -> str:
     raise ValueError("keys with a password are not supported")
 
 
-def _content(path: Path, setting: str) -> bytes:
+def _read_file(path: Path, setting: str) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:

@@ -1,9 +1,8 @@
-"""Become another program that the kernel kills when its parent dies.
+"""Becomes another program, which the kernel kills when its parent dies.
 
-`python child_process.py PARENT PROGRAM ARGUMENT…` is run as a file of its own, before
-anything of Berth is imported: in a process that forks and then sets this up
-for its child, other threads could hold locks that the child waits for forever.
-Linux only; elsewhere the program starts without this.
+It is run as a script, `python child_process.py PARENT PROGRAM ARGUMENT…`, that imports nothing from Berth: setting this
+up between fork and exec in a process with several threads can deadlock. Works on Linux only; on other systems the
+program starts without it.
 """
 
 import ctypes
@@ -15,13 +14,13 @@ _PR_SET_PDEATHSIG = 1
 
 
 def main(parent: int, program: str, *arguments: str) -> None:
-    """Tie this process to its `parent` and become `program`."""
+    """Make the kernel kill this process when `parent` (a process id) dies, and become `program`."""
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        # A parent that died before the call sends no signal any more.
+        # A parent that died before this call causes no signal.
         if os.getppid() != parent:
             sys.exit(1)
-    os.execv(program, [program, *arguments])  # noqa: S606 - the whole point
+    os.execv(program, [program, *arguments])  # noqa: S606 - the purpose of this script
 
 
 if __name__ == "__main__":

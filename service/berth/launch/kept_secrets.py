@@ -1,8 +1,7 @@
-"""The secrets that a data folder makes for itself at the first start, and keeps.
+"""The secrets that are generated in the data folder at the first start.
 
-The first key is the virtual key of a Berth whose configuration has no callers,
-so that there is no open mode and nothing to set up. The direct secret turns
-callers' own keys of providers into tenants.
+The first key is the virtual key of a Berth without configured callers, so that a new installation needs no set-up and
+is not open to everyone. The direct secret derives tenants from callers' own provider keys.
 """
 
 import os
@@ -19,34 +18,34 @@ DIGITS = 48
 
 
 def first_key(folder: Path) -> str:
-    """Return the key that is kept in `folder`, making one if there is none. StartError if that cannot be."""
-    key = _kept(folder / FIRST_KEY, VIRTUAL_KEY_PREFIX + secrets.token_hex(DIGITS // 2))
+    """Return the first key in `folder`, and create it if there is none; raise StartError if that fails."""
+    key = _read_or_create(folder / FIRST_KEY, VIRTUAL_KEY_PREFIX + secrets.token_hex(DIGITS // 2))
     if not key.startswith(VIRTUAL_KEY_PREFIX):
         raise StartError(f"data_dir: {folder / FIRST_KEY} holds no virtual key; delete it to have a new one made")
     return key
 
 
-def kept_key(folder: Path) -> str | None:
-    """Return the first key that is kept in `folder`, None if there is none. StartError if it cannot be read."""
+def read_first_key(folder: Path) -> str | None:
+    """Return the first key in `folder`, None if there is none; raise StartError if it cannot be read."""
     return first_key(folder) if (folder / FIRST_KEY).exists() else None
 
 
 def direct_secret(folder: Path) -> str:
-    """Return the secret that is kept in `folder`, making one if there is none. StartError if that cannot be."""
-    return _kept(folder / DIRECT_SECRET, secrets.token_hex(DIGITS // 2))
+    """Return the direct secret in `folder`, and create it if there is none; raise StartError if that fails."""
+    return _read_or_create(folder / DIRECT_SECRET, secrets.token_hex(DIGITS // 2))
 
 
-def _kept(path: Path, new: str) -> str:
+def _read_or_create(path: Path, new: str) -> str:
     try:
         if not path.exists():
             _write(path, new)
         return path.read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise StartError(f"data_dir: cannot keep a secret in {path}: {error}") from error
+        raise StartError(f"data_dir: cannot store a secret in {path}: {error}") from error
 
 
 def _write(path: Path, text: str) -> None:
-    """Write the file whole or not at all, for its owner only."""
+    """Write the file atomically, readable by its owner only."""
     unfinished = path.with_suffix(".new")
     unfinished.unlink(missing_ok=True)
     with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:

@@ -1,8 +1,8 @@
-"""Why Berth does not start: what people read instead of a traceback."""
+"""The error that is shown to people instead of a traceback."""
 
 
 class StartError(Exception):
-    """Something in the configuration or the surroundings forbids the start.
+    """Berth, or a command, cannot start because of its configuration, its arguments or its environment.
 
-    The text is for people, one line for each problem, without secrets.
+    The message is for people; it has one line for each problem and contains no secrets.
     """

@@ -1,1 +1,1 @@
-"""What JSON needs and gRPC does not: Envoy's view of the contract."""
+"""The REST interface: Envoy's view of the contract, and the configuration of Envoy."""

@@ -1,10 +1,10 @@
-"""Derive the service through which JSON bodies reach Berth unread.
+"""Derive the internal service that brings JSON bodies to Berth unparsed.
 
-Envoy turns a JSON body into a message before anybody is authenticated, and drops
-what it does not know. So in the REST view each operation with a JSON body is
-bound to a method of an internal service instead: it has the same name and the
-same answer, and its request is a stream of the body's own bytes. Both sides
-derive it from the contract, Envoy's view and the service that reads the bodies.
+Envoy turns a JSON body into a message before the caller is authenticated, and drops unknown fields.
+So in the REST view, each operation with a JSON body is bound to a method of an internal service
+instead. That method has the same name and the same response; its request is a stream of the raw
+bytes of the body. Envoy's view and the service that reads the bodies both derive it from the
+contract.
 """
 
 from collections.abc import Iterator
@@ -24,16 +24,16 @@ PACKAGE = "berth.rest"
 SERVICE = "JsonBodies"
 BODY = "body"
 QUERY = ("provider",)
-"""What may stand in the query of an operation with a JSON body."""
+"""The parameters that the query of an operation with a JSON body may have."""
 _WHOLE_BODY = "*"
 
 
 def json_bodies(contract: FileDescriptorSet) -> FileDescriptorProto:
-    """Return the file with the internal service: a method for each operation of `contract` with a JSON body."""
+    """Return the file of the internal service: a method for each operation of `contract` with a JSON body."""
     file = FileDescriptorProto(name="berth/rest/bodies.proto", package=PACKAGE, syntax="proto3")
     service = file.service.add(name=SERVICE)
-    homes = {annotations_pb2.DESCRIPTOR.name, httpbody_pb2.DESCRIPTOR.name}
-    for method, home in _with_json_bodies(contract):
+    imports = {annotations_pb2.DESCRIPTOR.name, httpbody_pb2.DESCRIPTOR.name}
+    for method, file_name in _with_json_bodies(contract):
         rule = method.options.Extensions[http]
         file.message_type.append(_request(method.name, [*_path_parameters(rule), *QUERY]))
         bound = service.method.add(
@@ -44,24 +44,26 @@ def json_bodies(contract: FileDescriptorSet) -> FileDescriptorProto:
         )
         bound.options.Extensions[http].CopyFrom(rule)
         bound.options.Extensions[http].body = BODY
-        homes.add(home)
-    file.dependency.extend(sorted(homes))
+        imports.add(file_name)
+    file.dependency.extend(sorted(imports))
     return file
 
 
 def has_json_body(method: MethodDescriptorProto) -> bool:
-    """Tell whether the body of a method's REST request is JSON that becomes the whole message."""
+    """Return whether the body of a method's REST request is JSON that becomes the whole message."""
     return method.options.HasExtension(http) and method.options.Extensions[http].body == _WHOLE_BODY
 
 
 def _with_json_bodies(contract: FileDescriptorSet) -> Iterator[tuple[MethodDescriptorProto, str]]:
-    """Yield each method with a JSON body, and the file that its answer is in."""
-    homes = {f".{file.package}.{message.name}": file.name for file in contract.file for message in file.message_type}
+    """Yield each method with a JSON body, and the name of the file that defines its response."""
+    file_names = {
+        f".{file.package}.{message.name}": file.name for file in contract.file for message in file.message_type
+    }
     for file in contract.file:
         for service in file.service:
             for method in service.method:
                 if has_json_body(method):
-                    yield method, homes[method.output_type]
+                    yield method, file_names[method.output_type]
 
 
 def _path_parameters(rule: HttpRule) -> list[str]:

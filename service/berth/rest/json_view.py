@@ -1,7 +1,7 @@
-"""Messages as the JSON that REST callers get, for programs that have the message already.
+"""Convert messages to the JSON that REST callers get, for programs that already have the message.
 
-Envoy reads the bytes of the contract with the descriptor of the REST view;
-here the same is done in Python.
+Envoy reads the bytes of the contract with the descriptor of the REST view; this module does the
+same in Python.
 """
 
 from typing import Any
@@ -15,7 +15,7 @@ from berth.rest.view import load_contract, rest_view
 
 
 class JsonView:
-    """The REST view of the contract."""
+    """Converts messages by the REST view of the contract."""
 
     def __init__(self) -> None:
         self._pool = DescriptorPool()
@@ -24,9 +24,9 @@ class JsonView:
 
     def of(self, message: Message) -> dict[str, Any]:
         """Return a message of the contract as REST callers see it."""
-        seen = GetMessageClass(self._pool.FindMessageTypeByName(message.DESCRIPTOR.full_name))
+        view_class = GetMessageClass(self._pool.FindMessageTypeByName(message.DESCRIPTOR.full_name))
         return MessageToDict(
-            seen.FromString(message.SerializeToString()),
+            view_class.FromString(message.SerializeToString()),
             preserving_proto_field_name=True,
             always_print_fields_with_no_presence=True,
         )

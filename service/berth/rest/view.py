@@ -1,11 +1,10 @@
-"""Derive the REST view: the descriptor that lets Envoy speak our JSON.
+"""Derive the REST view: the descriptor with which Envoy reads and writes our JSON.
 
-Envoy's transcoder needs a descriptor that is wire-compatible with the
-contract, not the contract itself. So the contract keeps `int64`, prefixed enum
-values and the standard google.rpc.Status, and the view, the same bytes read
-with other eyes, has what JSON needs. It costs nothing at run time.
+Envoy's transcoder needs a descriptor that is wire-compatible with the contract, not the contract
+itself. So the contract keeps `int64`, prefixed enum values and the standard google.rpc.Status, and
+the view describes the same bytes in the way that JSON needs. This costs nothing at run time.
 
-How Envoy is told to use the view is left to `rest.envoy`.
+`rest.envoy` makes Envoy use the view.
 """
 
 import re
@@ -34,13 +33,13 @@ _CANONICAL = "/v1/"
 _ERROR_REPLY = "berth.v1.ErrorReply"
 _UINT32_MAX = 4_294_967_295
 _HTTP_BODY = httpbody_pb2.DESCRIPTOR.name
-_NO_FIELD = 20_000
-"""A number that the contract has no field for."""
-_TEXT_OF_ENUM = 10_000
-"""What is added to the number of an enum field where the view has it as a text."""
-_MAXIMUM: Any = options_pb2.maximum  # which its stub does not call an extension
+_UNUSED_NUMBER = 20_000
+"""A field number that the contract does not use."""
+_ENUM_TEXT_OFFSET = 10_000
+"""Added to the number of an enum field that is a string in the view."""
+_MAXIMUM: Any = options_pb2.maximum  # its stub does not declare it as an extension
 
-# sint64 and the fixed ones are written differently from a uint32, and cannot be read as one.
+# sint64 and the fixed types are encoded differently from uint32, and cannot be read as one.
 _VARINTS = {FieldDescriptorProto.TYPE_INT64, FieldDescriptorProto.TYPE_UINT64}
 _OTHER_64_BIT = {
     FieldDescriptorProto.TYPE_SINT64,
@@ -50,50 +49,50 @@ _OTHER_64_BIT = {
 
 
 class ViewError(Exception):
-    """The contract holds something that the REST view cannot carry."""
+    """The contract has something that the REST view cannot express."""
 
 
 def load_contract() -> FileDescriptorSet:
-    """Return the contract with its imports and comments, as it ships with the package."""
+    """Return the contract with its imports and comments, as shipped with the package."""
     return FileDescriptorSet.FromString(resources.files("berth.v1").joinpath("contract.binpb").read_bytes())
 
 
 def rest_view(contract: FileDescriptorSet) -> FileDescriptorSet:
-    """Return the view of `contract`; ViewError names what it cannot carry."""
+    """Return the view of `contract`. ViewError names what the view cannot express."""
     view = FileDescriptorSet()
     view.CopyFrom(contract)
     view.file.append(json_bodies(contract))
     ours = [file for file in view.file if f"{file.package}.".startswith("berth.")]
     for file in view.file:
         file.ClearField("source_code_info")
-    _stream_bodies_that_mean_nothing(ours)
+    _stream_unused_bodies(ours)
     for file in ours:
         _unbind_json_bodies(file)
         _narrow_integers(file)
         _add_aliases(file)
     _hide_bodies(view)
     _limit_queries(ours)
-    _refuse_repetition(ours)
+    _reject_repeated_values(ours)
     _shorten_enum_values(ours)
     _replace_status(view)
     return FileDescriptorSet(file=_dependencies_first(view.file))
 
 
 def _unbind_json_bodies(file: FileDescriptorProto) -> None:
-    """Take the REST path from each method whose JSON body comes through `rest.bodies` instead."""
+    """Remove the REST path of each method with a JSON body, which is bound in `rest.bodies` instead."""
     for service in file.service:
         for method in service.method:
             if has_json_body(method):
                 method.options.ClearExtension(http)
 
 
-def _stream_bodies_that_mean_nothing(files: Sequence[FileDescriptorProto]) -> None:
+def _stream_unused_bodies(files: Sequence[FileDescriptorProto]) -> None:
     """Bind the body of a request that has none, such as a GET, to a field that the contract does not have.
 
-    Otherwise Envoy reads it as JSON: it collects the body before anybody is
-    authenticated, and its fields win over those of the path. As a stream of bytes
-    it goes on to the service, which takes the first message, without a body the
-    only one, and never sees the field.
+    Otherwise Envoy reads the body as JSON: it collects the body before the caller is authenticated,
+    and its fields override those of the path. As a stream of bytes, the body goes to the service.
+    The service takes the first message, which is the only one if there is no body, and never sees
+    the field.
     """
     bodiless = set()
     for method in chain.from_iterable(service.method for file in files for service in file.service):
@@ -106,7 +105,7 @@ def _stream_bodies_that_mean_nothing(files: Sequence[FileDescriptorProto]) -> No
             if scope in bodiless:
                 message.field.add(
                     name=BODY,
-                    number=_NO_FIELD,
+                    number=_UNUSED_NUMBER,
                     type=FieldDescriptorProto.TYPE_MESSAGE,
                     type_name=f".{httpbody_pb2.HttpBody.DESCRIPTOR.full_name}",
                     label=FieldDescriptorProto.LABEL_OPTIONAL,
@@ -116,7 +115,7 @@ def _stream_bodies_that_mean_nothing(files: Sequence[FileDescriptorProto]) -> No
 
 
 def _hide_bodies(view: FileDescriptorSet) -> None:
-    """Take all fields from HttpBody, whose bytes Envoy writes by itself: no query can set any of them."""
+    """Remove all fields from HttpBody, so that no query can set them. Envoy writes its bytes without them."""
     for file in view.file:
         for scope, message in _messages(file):
             if scope == httpbody_pb2.HttpBody.DESCRIPTOR.full_name:
@@ -125,11 +124,11 @@ def _hide_bodies(view: FileDescriptorSet) -> None:
 
 
 def _limit_queries(files: Iterable[FileDescriptorProto]) -> None:
-    """Take from requests what no query can carry, and let the service read the names of enum values.
+    """Remove from requests what no query can carry, and let the service read the names of enum values.
 
-    Envoy would also take the number of a value for its name. As a text, under a
-    number that the contract has no field for, it is checked by Envoy for being
-    there once; what it says the service reads from the query itself.
+    Envoy would also accept the number of an enum value. So such a field is a string in the view,
+    with a number that the contract does not use: Envoy only checks that it is given once, and the
+    service reads its value from the query itself.
     """
     for message in _requests(files):
         kept = [field for field in message.field if not _is_list_of_messages(field)]
@@ -139,7 +138,7 @@ def _limit_queries(files: Iterable[FileDescriptorProto]) -> None:
             if field.type == FieldDescriptorProto.TYPE_ENUM:
                 field.type = FieldDescriptorProto.TYPE_STRING
                 field.ClearField("type_name")
-                field.number += _TEXT_OF_ENUM
+                field.number += _ENUM_TEXT_OFFSET
 
 
 def _is_list_of_messages(field: FieldDescriptorProto) -> bool:
@@ -147,7 +146,7 @@ def _is_list_of_messages(field: FieldDescriptorProto) -> bool:
 
 
 def _requests(files: Iterable[FileDescriptorProto]) -> Iterator[DescriptorProto]:
-    """Yield the request of each method that REST callers reach."""
+    """Yield the request of each method that REST callers can reach."""
     files = list(files)
     methods = chain.from_iterable(service.method for file in files for service in file.service)
     requests = {method.input_type.removeprefix(".") for method in methods if method.options.HasExtension(http)}
@@ -159,8 +158,8 @@ def _requests(files: Iterable[FileDescriptorProto]) -> Iterator[DescriptorProto]
 def _narrow_integers(file: FileDescriptorProto) -> None:
     """Turn 64-bit integers into uint32, so that JSON carries them as numbers.
 
-    The two are the same varint up to 4 294 967 295: sizes end at 4 GiB and
-    times in 2106. A negative number would be misread, too: there is none.
+    Both have the same varint up to 4 294 967 295, which limits sizes to 4 GiB and times to the year
+    2106. A negative number would be misread, but the contract has none.
     """
     for scope, message in _messages(file):
         for field in message.field:
@@ -179,12 +178,12 @@ def _check_maximum(field: FieldDescriptorProto, name: str) -> None:
         raise ViewError(f"{name}: its maximum {maximum} is above {_UINT32_MAX}")
 
 
-def _refuse_repetition(files: Iterable[FileDescriptorProto]) -> None:
-    """Make the fields of requests optional, which they are on the wire anyway.
+def _reject_repeated_values(files: Iterable[FileDescriptorProto]) -> None:
+    """Make the fields of requests optional, which changes nothing on the wire.
 
-    Envoy takes the last of two values of a plain field, be they in the path, the
-    query or the body: `?container_id=` would reach another container than the
-    path says. The second value of an optional one it refuses.
+    Of two values of a plain field, in the path, the query or the body, Envoy takes the last:
+    `?container_id=` would reach another container than the path says. It rejects a second value of
+    an optional field.
     """
     for message in _requests(files):
         for field in message.field:
@@ -202,9 +201,8 @@ def _make_optional(field: FieldDescriptorProto, message: DescriptorProto) -> Non
 def _shorten_enum_values(files: Iterable[FileDescriptorProto]) -> None:
     """Rename PROVIDER_OPENAI to openai, and so on.
 
-    The names of enum values stand beside the enum, not inside it: two enums of
-    one package must not come to share one. So the zero values, which JSON never
-    shows, keep their prefix.
+    The name of an enum value belongs to the scope around the enum, so two enums of one package must
+    not share a name. Zero values, which JSON never shows, therefore keep their prefix.
     """
     taken: dict[str, str] = {}
     for scope, enum in chain.from_iterable(map(_enums, files)):
@@ -221,25 +219,25 @@ def _short_name(enum: EnumDescriptorProto, name: str, *, scope: str) -> str:
     prefix = f"{words.upper()}_"
     short = name.removeprefix(prefix).lower()
     if not name.startswith(prefix) or not short.isidentifier():
-        raise ViewError(f"{scope}.{name}: a value of {enum.name} must be {prefix} and a name")
+        raise ViewError(f"{scope}.{name}: a value of {enum.name} must begin with {prefix}, followed by a name")
     return name.lower() if short == "unspecified" else short
 
 
 def _replace_status(view: FileDescriptorSet) -> None:
     """Give google.rpc.Status the fields of the error reply, and no others.
 
-    Envoy prints the status of a failed call by this message. The service writes
-    the standard status and the error reply one behind the other: here the one
-    disappears among the unknown fields and the other is the answer's body.
+    Envoy prints the status of a failed call by this message. The service writes the standard status
+    and then the error reply into the same bytes: the fields of the first are unknown here and are
+    dropped, the second becomes the body of the response.
     """
-    home, reply = _find(view, _ERROR_REPLY)
+    reply_file, reply = _find(view, _ERROR_REPLY)
     name = status_pb2.DESCRIPTOR.name
     status = next((file for file in view.file if file.name == name), None) or view.file.add()
     status.Clear()
     status_pb2.DESCRIPTOR.CopyToProto(status)
     status.message_type[0].CopyFrom(reply)
     status.message_type[0].name = status_pb2.Status.DESCRIPTOR.name
-    status.dependency[:] = [home.name, *home.dependency]
+    status.dependency[:] = [reply_file.name, *reply_file.dependency]
 
 
 def _find(view: FileDescriptorSet, name: str) -> tuple[FileDescriptorProto, DescriptorProto]:
@@ -251,7 +249,7 @@ def _find(view: FileDescriptorSet, name: str) -> tuple[FileDescriptorProto, Desc
 
 
 def _add_aliases(file: FileDescriptorProto) -> None:
-    """Bind every path below /v1/ to its aliases, too."""
+    """Bind the aliases of every path below /v1/, too."""
     for service in file.service:
         for method in service.method:
             if method.options.HasExtension(http):
@@ -270,7 +268,7 @@ def _aliases(rule: HttpRule) -> Iterator[HttpRule]:
 
 
 def methods_by_path(view: FileDescriptorSet) -> dict[str, set[str]]:
-    """Return the HTTP methods of each path template of a view; where there is GET there is HEAD."""
+    """Return the HTTP methods of each path template of a view. A path with GET also has HEAD."""
     methods: dict[str, set[str]] = {}
     for file in view.file:
         for method in chain.from_iterable(service.method for service in file.service):
@@ -283,7 +281,7 @@ def methods_by_path(view: FileDescriptorSet) -> dict[str, set[str]]:
 
 
 def _dependencies_first(files: Iterable[FileDescriptorProto]) -> list[FileDescriptorProto]:
-    """Order the files as Envoy needs them: each behind those that it imports."""
+    """Order the files as Envoy needs them: each after those that it imports."""
     waiting = {file.name: file for file in files}
     ordered: list[FileDescriptorProto] = []
 
@@ -299,7 +297,7 @@ def _dependencies_first(files: Iterable[FileDescriptorProto]) -> list[FileDescri
 
 
 def _messages(file: FileDescriptorProto) -> Iterator[tuple[str, DescriptorProto]]:
-    """Yield every message, nested ones too, with its full name."""
+    """Yield every message, including nested ones, with its full name."""
     waiting = [(f"{file.package}.{message.name}", message) for message in reversed(file.message_type)]
     while waiting:
         scope, message = waiting.pop()

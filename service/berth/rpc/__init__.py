@@ -1,1 +1,1 @@
-"""The gRPC side: the only package that knows grpc."""
+"""The gRPC server. Only this package and `client` import grpc."""

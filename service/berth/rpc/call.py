@@ -1,4 +1,4 @@
-"""One call: what handlers and interceptors know of it, and how it ends."""
+"""The `Call` object: what handlers and interceptors know about a call, and how it ends."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -21,21 +21,21 @@ from berth.rpc.status import REPLAYED, Refusal
 from berth.v1.provider_pb2 import PROVIDER_UNSPECIFIED, Provider
 
 HTTP_STATUS = "x-berth-status"
-"""Asks Envoy for an HTTP status that gRPC has no word for."""
+"""The metadata that asks Envoy for an HTTP status that no gRPC status maps to."""
 Context = grpc.aio.ServicerContext[Any, Any]
 Headers = list[tuple[str, str]]
 T = TypeVar("T")
 
 
 class Method(NamedTuple):
-    """A method of the contract: its name on the wire, and what is known of it."""
+    """A method of the contract: its path on the wire and its operation."""
 
     path: str
     operation: Operation
 
     @property
     def request_type(self) -> str:
-        """Its name in answers, logs and headers."""
+        """The operation's name in responses, logs and headers."""
         return self.operation.request_type
 
 
@@ -47,9 +47,9 @@ class NamesProvider(Protocol):
 
 @dataclass(slots=True)
 class Admitted:
-    """What admission decided: the backend that may answer, and the container that the request names.
+    """The result of admission: the backend that answers the request, and the container that the request names.
 
-    `choose_provider` is set for a new file whose form may name the provider.
+    `choose_provider` is set only for a new file, because its form may name the provider.
     """
 
     containers: Backend | None = None
@@ -62,8 +62,8 @@ class Admitted:
 class Outcome:
     """How a call ended.
 
-    `status` is that of gRPC; `has_begun` says that a part of a streamed answer was
-    sent; `upstream_milliseconds` is how long a provider took, if one was asked.
+    `status` is the gRPC status. `has_begun` is True once part of a streamed response was sent.
+    `upstream_milliseconds` is the time that a provider took, None if no provider was asked.
     """
 
     status: str = "CANCELLED"
@@ -73,11 +73,11 @@ class Outcome:
 
 
 class Call:
-    """A call that is being answered.
+    """A gRPC call in progress.
 
-    `head` and `trust` are set by the request interceptor, `identity` by auth, `quota`
-    by limits and `admitted` by admission. `provider` is the provider in play, as far
-    as it is known.
+    The request interceptor sets `head` and `trust`, auth sets `identity`, limits set `quota`, and
+    admission sets `admitted`. `provider` is the provider that the call is about, as far as it is
+    known.
     """
 
     __slots__ = (
@@ -109,7 +109,7 @@ class Call:
 
     @property
     def caller(self) -> Caller:
-        """Who is calling; known to every handler, since auth comes before it."""
+        """The authenticated caller. It is known to every handler, because auth runs before handlers."""
         if self.identity is None:
             raise RuntimeError("a handler ran before auth")
         return self.identity
@@ -120,106 +120,111 @@ class Call:
         return source_of(self.context.peer(), self.head.forwarded, trust=self.trust)
 
     def certificate_names(self) -> list[str]:
-        """Return the alternative names in the caller's certificate; none if there is no certificate."""
+        """Return the alternative names in the caller's certificate; empty without a certificate."""
         peer, handshake = self.context.peer(), self.context.auth_context()
         forwarded = self.head.forwarded.get(FORWARDED_CERTIFICATE)
         return certificate_names(peer, handshake, forwarded, trust=self.trust)
 
     @property
     def containers(self) -> Backend:
-        """The backend that answers; known to every handler, since admission comes before it."""
-        return _known(self.admitted.containers)
+        """The backend that answers. It is known to every handler, because admission runs before handlers."""
+        return _require_admitted(self.admitted.containers)
 
     @property
     def files(self) -> FileBackend:
-        """The backend of files that answers; known to every handler, once a new file has its provider."""
-        return _known(self.admitted.files)
+        """The file backend that answers. For a new file it is known once the provider is chosen."""
+        return _require_admitted(self.admitted.files)
 
     def choose_provider(self, named: Provider) -> None:
-        """Choose the backend of a new file for the provider `named` in its form, or the default one.
+        """Choose the backend of a new file: that of the provider `named` in its form, or of the default provider.
 
-        Raises what Router.backend raises.
+        Raises what Router.provider_for_new and Router.backend raise.
         """
-        _known(self.admitted.choose_provider)(named)
+        _require_admitted(self.admitted.choose_provider)(named)
 
     @property
     def provider_name(self) -> str | None:
-        """The short name of the provider in play; None if none is, or it is no provider."""
+        """The short name of `provider`; None if it is unspecified or unknown."""
         return PROVIDER_NAMES.get(self.provider)
 
     def provider_of(self, request: NamesProvider) -> Provider:
-        """Return the provider that `request` names; where it names none, the path's own becomes it."""
+        """Return the provider that `request` names, or else the default provider of the path.
+
+        The provider is also stored in the request and in the call.
+        """
         request.provider = self.provider = request.provider or self.head.default_provider
         return self.provider
 
     def headers(self) -> Headers:
-        """Return the headers that every answer carries."""
-        return [("x-request-id", self.head.request_id), *self._facts()]
+        """Return the headers that every response carries."""
+        return [("x-request-id", self.head.request_id), *self._info_headers()]
 
     def attach_headers(self) -> None:
-        """Send the headers of a unary answer along with it.
+        """Attach the headers to a unary response.
 
-        Metadata before the answer would cost a quarter more time, and metadata
-        behind it never gets past Envoy's transcoder: REST callers get their
-        headers from the status message, which Envoy takes apart (see
-        rest/answers.lua) after it has put the request id on by itself.
+        Metadata ahead of the response would cost a quarter more time, and Envoy's transcoder drops
+        metadata after it. So REST callers get their headers through the status message, which Envoy
+        turns into headers (see rest/envoy/answers.lua). Envoy adds the request id itself.
         """
         if self.head.is_rest:
-            self.context.set_details(";".join(f"{name}={value}" for name, value in self._facts()))
+            self.context.set_details(";".join(f"{name}={value}" for name, value in self._info_headers()))
         else:
             self.context.set_trailing_metadata(self.headers())
 
-    def _facts(self) -> Headers:
-        facts = [("x-bifrost-request-type", self.method.request_type)]
+    def _info_headers(self) -> Headers:
+        headers = [("x-bifrost-request-type", self.method.request_type)]
         if self.provider_name:
-            facts.append(("x-bifrost-provider", self.provider_name))
+            headers.append(("x-bifrost-provider", self.provider_name))
         if self.outcome.upstream_milliseconds is not None:
-            facts.append(("x-bifrost-upstream-latency-ms", str(self.outcome.upstream_milliseconds)))
+            headers.append(("x-bifrost-upstream-latency-ms", str(self.outcome.upstream_milliseconds)))
         if self.outcome.is_replayed:
-            facts.append(REPLAYED)
+            headers.append(REPLAYED)
         if self.quota is not None:
-            facts += _left(self.quota)
-        return facts
+            headers += _quota_headers(self.quota)
+        return headers
 
     def set_quota(self, quota: Quota) -> None:
-        """Tell the caller in every answer what is left of its requests."""
+        """Report the caller's remaining quota in every response."""
         self.quota = quota
 
     async def read(self) -> bytes | None:
-        """Return the next request of a stream as it came; None at its end. It costs less than the stream itself."""
+        """Return the next raw request of a stream, or None at its end.
+
+        This costs less than iterating over the stream.
+        """
         message = await self.context.read()
         return None if message is grpc.aio.EOF else message
 
     async def require_whole(self) -> None:
-        """Make sure, behind the last request, that the caller ended the stream; cancelled if not.
+        """Check, after the last request, that the caller ended the stream; raise CancelledError if it was cut off.
 
-        A stream that broke off reads in grpc.aio like one that has ended, and a
-        moment passes until the call is cancelled for it. Sending waits for that
-        moment; so the headers, which are due anyway, are sent here. What is read
-        once the call is settled, by somebody who was told to stop, is nothing.
+        In grpc.aio, a stream that was cut off first looks like one that has ended; a moment later
+        the call is cancelled. Sending something waits for that moment, so the initial headers,
+        which are due anyway, are sent here. After `settle` this always raises CancelledError,
+        because the reader was already asked to stop.
         """
         if self._is_settled:
             raise asyncio.CancelledError
         self._sending = asyncio.ensure_future(self.context.send_initial_metadata(self.headers()))
-        self._sending.add_done_callback(_look_at)
+        self._sending.add_done_callback(_retrieve_exception)
         await asyncio.shield(self._sending)
 
     async def settle(self) -> None:
-        """Let no headers be on their way when the call ends: grpc.aio would then lose the end of it.
+        """Wait until pending headers are sent: grpc.aio loses the end of a call that ends before that.
 
-        The requests may be read by another task than the one that answers, which
-        may have an answer before all is read.
+        Requests may be read in a different task than the one that answers, and the response may be
+        ready before all requests are read.
         """
         self._is_settled = True
         if self._sending is not None:
             await asyncio.wait([self._sending])
 
     async def send_headers(self, headers: Headers) -> None:
-        """Send the headers of a streamed answer, before its first message."""
+        """Send the headers of a streamed response, before its first message."""
         await self.context.send_initial_metadata([*self.headers(), *headers])
 
     async def write(self, message: Message) -> None:
-        """Send the next message of a streamed answer."""
+        """Send the next message of a streamed response."""
         self.outcome.has_begun = True
         await self.context.write(message)
 
@@ -231,26 +236,26 @@ class Call:
         if self.head.is_rest and refused.http_override is not None:
             trailers.append((HTTP_STATUS, str(refused.http_override)))
         if self.outcome.has_begun and self.head.is_rest:
-            # Too late for an error over REST: Envoy would end the answer as if it were whole. HTTP/2 forbids this
-            # header, so Envoy breaks the answer off instead, and the client sees that it is not.
+            # Too late for an error over REST: Envoy would end the response as if it were complete. HTTP/2 forbids
+            # this header, so Envoy aborts the response instead, and the client sees that it is incomplete.
             trailers.append(("connection", "close"))
         await self.context.abort(refused.status, refused.message, trailing_metadata=tuple(trailers))
 
 
-def _known(value: T | None) -> T:
+def _require_admitted(value: T | None) -> T:
     if value is None:
         raise RuntimeError("a handler ran before admission")
     return value
 
 
-def _look_at(sending: "asyncio.Future[None]") -> None:
-    """Look at how sending ended: to a caller that is gone it fails, which nobody has to be told."""
+def _retrieve_exception(sending: "asyncio.Future[None]") -> None:
+    """Retrieve the exception of a failed send, which is expected if the caller has disconnected."""
     if not sending.cancelled():
         sending.exception()
 
 
-def _left(quota: Quota) -> Headers:
-    """Return what is left of a caller's requests, in the headers of OpenAI."""
+def _quota_headers(quota: Quota) -> Headers:
+    """Return the caller's remaining quota in the headers that OpenAI uses."""
     return [
         ("x-ratelimit-limit-requests", str(quota.limit)),
         ("x-ratelimit-remaining-requests", str(quota.remaining)),
@@ -259,7 +264,7 @@ def _left(quota: Quota) -> Headers:
 
 
 Handler = Callable[[Any, Call], Awaitable[Any]]
-"""Answers a call: from its request, or requests, to its response, or None once responses are written."""
+"""Answers a call: takes its request or requests, returns its response, or None after it wrote responses itself."""
 
 Interceptor = Callable[[Handler], Handler]
-"""Wraps what a method does."""
+"""Wraps a handler in another handler."""

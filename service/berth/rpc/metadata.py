@@ -1,4 +1,4 @@
-"""What the metadata of a request say: who calls, from where, over what, and what beside the operation is asked for."""
+"""Read the metadata of a request: its id, credentials, options, source and, over REST, path and conditions."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -16,11 +16,11 @@ _OPENAI_PATHS = "/openai/"
 
 @dataclass(slots=True)
 class Head:
-    """What the metadata of a call say.
+    """The parsed metadata of a call.
 
-    `forwarded` are headers of proxies; `default_provider` is the one that the path
-    implies. The rest is set for REST requests only: `conditions` are the headers
-    that `bodies.conditions` reads.
+    `forwarded` holds headers of proxies; `default_provider` is the one that the path implies. The
+    fields after it are for REST requests only; `conditions` are the headers that
+    `bodies.conditions` reads.
     """
 
     request_id: str = ""
@@ -37,7 +37,7 @@ class Head:
 
 
 def read_metadata(metadata: Iterable[tuple[str, str | bytes]]) -> Head:
-    """Return what `metadata` say; binary values are ignored."""
+    """Return the parsed `metadata`; binary values are ignored."""
     head = Head()
     for name, value in metadata:
         read = _READERS.get(name)
@@ -59,7 +59,7 @@ def _read_condition(head: Head, name: str, value: str) -> None:
 
 
 def _read_request_id(head: Head, _: str, value: str) -> None:
-    # Anything else cannot be sent back: grpc would drop the whole answer for it.
+    # Anything else cannot be sent back: grpc would drop the whole response because of it.
     if value.isascii() and value.isprintable():
         head.request_id = value[:MAX_REQUEST_ID_LENGTH]
 
@@ -90,7 +90,7 @@ _READERS: dict[str, Callable[[Head, str, str], None]] = {
     **dict.fromkeys(conditions.HEADERS, _read_condition),
     **dict.fromkeys((CLIENT, FORWARDED_FOR, FORWARDED_CERTIFICATE), _read_origin),
     "x-request-id": _read_request_id,
-    "x-envoy-original-path": _read_path,  # the path of a REST request, as it was sent
-    "x-berth-content-length": _read_length,  # the length of a REST body, which the transcoder takes away
+    "x-envoy-original-path": _read_path,  # the path of a REST request, as the caller sent it
+    "x-berth-content-length": _read_length,  # the length of a REST body, which the transcoder removes
     "x-berth-head": _read_head,
 }

@@ -1,4 +1,4 @@
-"""From the contract's services to what grpc.aio calls: one wrapped function per method."""
+"""Turn the contract's services into grpc handlers: one wrapped function per method."""
 
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from typing import Any
@@ -15,17 +15,17 @@ from berth.rpc.interceptors.admission import Admission
 from berth.rpc.rest_request import check_path, read_query
 
 Services = Mapping[ServiceDescriptor, object]
-"""The contract's services, each with what has its methods."""
+"""The contract's services, each with the object that has its methods."""
 
 
 def service_handler(
     service: ServiceDescriptor, handlers: object, *, admit: Admission, interceptors: Sequence[Interceptor]
 ) -> grpc.GenericRpcHandler:
-    """Return what a server serves `service` with: the methods of `handlers`, behind `admit`, inside `interceptors`."""
+    """Return the grpc handler of `service`: its `handlers`, wrapped in admission and in `interceptors`."""
     methods = {
         method.name: method_handler(
             method,
-            _parsing(getattr(handlers, method.name), method, admit),
+            _with_parsing(getattr(handlers, method.name), method, admit),
             interceptors,
         )
         for method in service.methods
@@ -36,10 +36,10 @@ def service_handler(
 def method_handler(
     descriptor: MethodDescriptor, handler: Handler, interceptors: Sequence[Interceptor]
 ) -> "grpc.RpcMethodHandler[Any, Any]":
-    """Return what a server serves a method of the contract with.
+    """Return the grpc handler of a method of the contract.
 
-    Requests are always taken as a stream, which is the same on the wire: grpc would
-    read a single one, of any size, before it is known who sends it.
+    Requests are always taken as a stream, which is the same on the wire: grpc would read a single
+    request, of any size, before the caller is known.
     """
     path = f"/{descriptor.containing_service.full_name}/{descriptor.name}"
     method = Method(path, OPERATIONS.get(descriptor.name, Operation(descriptor.name, scope=None)))
@@ -55,11 +55,11 @@ def method_handler(
     return serve(handle, response_serializer=GetMessageClass(descriptor.output_type).SerializeToString)
 
 
-def _parsing(handler: Handler, descriptor: MethodDescriptor, admit: Admission) -> Handler:
-    """Read, parse and admit requests on the innermost step, not in grpc.
+def _with_parsing(handler: Handler, descriptor: MethodDescriptor, admit: Admission) -> Handler:
+    """Return a handler that reads, parses and admits requests before `handler` gets them.
 
-    There a malformed one would end as INTERNAL without any details. Of a stream, the first
-    request is what is admitted.
+    This happens inside all interceptors and not in grpc, which would end a malformed request with
+    INTERNAL and no details. Of a stream, only the first request is admitted.
     """
     message_class = GetMessageClass(descriptor.input_type)
 
@@ -69,7 +69,7 @@ def _parsing(handler: Handler, descriptor: MethodDescriptor, admit: Admission) -
         await admit(message, call)
         return await handler(message, call)
 
-    async def parsed(call: Call) -> AsyncIterator[Message]:
+    async def parse_stream(call: Call) -> AsyncIterator[Message]:
         is_admitted = False
         while (request := await call.read()) is not None:
             message = parse_message(message_class, request)
@@ -82,7 +82,7 @@ def _parsing(handler: Handler, descriptor: MethodDescriptor, admit: Admission) -
 
     async def parse_each(_: object, call: Call) -> Any:
         try:
-            return await handler(parsed(call), call)
+            return await handler(parse_stream(call), call)
         finally:
             await call.settle()
 
@@ -90,7 +90,7 @@ def _parsing(handler: Handler, descriptor: MethodDescriptor, admit: Admission) -
 
 
 def parse_message(message_class: type[Message], request: bytes | None) -> Message:
-    """Return the message in `request`. InvalidRequestError if it is none, or if none came."""
+    """Return the message in `request`. InvalidRequestError if it is malformed or missing."""
     if request is None:
         raise InvalidRequestError("The call has no request message.", code="malformed_request")
     try:
@@ -101,9 +101,9 @@ def parse_message(message_class: type[Message], request: bytes | None) -> Messag
 
 
 def complete(message: Message, call: Call, *, parameters: Collection[str] | None = None) -> None:
-    """Check the path and query of a REST request, and add to `message` what Envoy leaves in the query.
+    """Check the path and query of a REST request, and set what Envoy leaves in the query in `message`.
 
-    `parameters` are those that the query may have, None for all fields of `message`.
+    `parameters` are those that the query may have; None allows all fields of `message`.
     """
     if call.head.is_rest:
         check_path(call.head.path)

@@ -1,4 +1,4 @@
-"""The headers in which callers ask for something beside the operation itself."""
+"""Read the headers in which callers set options of a request."""
 
 from collections.abc import Mapping
 
@@ -37,13 +37,16 @@ _UNITS = {"s": 1, "m": 60, "h": 3600}
 
 
 def read_options(headers: Mapping[str, str]) -> Options:
-    """Return what `headers`, of the names in HEADERS, ask for. InvalidRequestError for one that cannot be."""
+    """Return the options in `headers`. InvalidRequestError for an invalid value.
+
+    The keys of `headers` are names in HEADERS.
+    """
     if not headers:
         return NO_OPTIONS
     if headers.get(CONTENT_ENCODING, "identity").lower() != "identity":
-        raise invalid("Content-Encoding", "a body is taken as it is, so send it uncompressed")
+        raise invalid("Content-Encoding", "compressed bodies are not supported, send the body uncompressed")
     if headers.get(CACHE_TYPE, "direct") != "direct":
-        raise invalid(CACHE_TYPE, "there is only 'direct': containers have no meaning to compare")
+        raise invalid(CACHE_TYPE, "only 'direct' is supported, there is no semantic cache")
     return Options(
         organization=_text(headers, ORGANIZATION),
         project=_text(headers, PROJECT),
@@ -70,12 +73,12 @@ def _idempotency_key(headers: Mapping[str, str]) -> str | None:
 def _flag(headers: Mapping[str, str], name: str) -> bool:
     value = headers.get(name, "false").lower()
     if value not in {"true", "false"}:
-        raise invalid(name, "it is either 'true' or 'false'")
+        raise invalid(name, "expected 'true' or 'false'")
     return value == "true"
 
 
 def _seconds(headers: Mapping[str, str], name: str) -> int | None:
-    """Read whole seconds, or a number with a unit such as "5m"."""
+    """Return a duration in seconds, given as seconds or with a unit such as "5m"; None if it is not given."""
     text = headers.get(name)
     if text is None:
         return None

@@ -1,7 +1,7 @@
-"""Server reflection, in its version 1 and in v1alpha, which tools such as grpcurl ask for one after the other.
+"""Server reflection in versions v1 and v1alpha, which tools such as grpcurl try one after the other.
 
-grpcio has v1alpha alone. The two differ in the names of their package, and not in
-a byte of any message.
+grpcio has only v1alpha. The two versions differ only in the name of their package; all messages are
+the same on the wire.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ _SERVICE = "ServerReflection"
 
 
 def enable_reflection(services: Sequence[str], server: grpc.aio.Server) -> None:
-    """Let callers of `server` ask for the descriptors of `services`, given by their full names."""
+    """Let callers of `server` query the descriptors of `services`, given by their full names."""
     _add_version_1()
     shown = (*services, f"{_V1}.{_SERVICE}", f"{_ALPHA}.{_SERVICE}")
     servicer = reflection.aio.ReflectionServicer(shown, pool=_Symbols())
@@ -34,7 +34,7 @@ def enable_reflection(services: Sequence[str], server: grpc.aio.Server) -> None:
 
 
 class _Symbols:
-    """The descriptors of this process, in which methods, fields and enum values are found by their names, too."""
+    """The descriptor pool of this process, in which methods, fields and enum values are found by name, too."""
 
     def __init__(self) -> None:
         self._pool = descriptor_pool.Default()
@@ -43,7 +43,7 @@ class _Symbols:
         return getattr(self._pool, name)
 
     def FindFileContainingSymbol(self, symbol: str) -> FileDescriptor:  # noqa: N802 - the pool's own name
-        """Return the file that a symbol is in. KeyError if there is none."""
+        """Return the file that defines `symbol`. KeyError if there is none."""
         try:
             return self._pool.FindFileContainingSymbol(symbol)
         except KeyError:
@@ -53,7 +53,7 @@ class _Symbols:
 
 
 def _add_version_1() -> None:
-    """Add the descriptor of version 1 to those of this process, made of that of v1alpha."""
+    """Add the descriptors of v1, derived from those of v1alpha, to the pool of this process."""
     file = FileDescriptorProto()
     reflection_pb2.DESCRIPTOR.CopyToProto(file)
     file.name = file.name.replace("v1alpha", "v1")

@@ -1,4 +1,4 @@
-"""What a REST request says in its path and query and Envoy leaves to the service."""
+"""Read the parts of a REST request's path and query that Envoy leaves to the service."""
 
 from collections.abc import Collection, Iterator
 from typing import Any
@@ -15,15 +15,15 @@ from berth.v1.container_pb2 import ContainerStatus
 from berth.v1.provider_pb2 import Provider
 
 _BODY = "body"
-_PASSED_OVER = frozenset({"api-version"})
-"""What Azure's SDKs add to every query."""
+_IGNORED = frozenset({"api-version"})
+"""Parameters to ignore: Azure's SDKs add this one to every query."""
 
 
 def check_path(path: str) -> None:
-    """Raise NotFoundError for a path that ends in a slash, which Envoy reads like the one without.
+    """Raise NotFoundError for a path that ends in a slash, because Envoy ignores that slash.
 
-    It would be another operation than was sent: a file without an id is none, and
-    not the folder that it would be in.
+    Without it, the path could name another operation: a file with an empty id does not exist, and
+    must not become the list of files.
     """
     if path.endswith("/"):
         message = "Unknown request URL: the path must not end in a slash."
@@ -31,18 +31,18 @@ def check_path(path: str) -> None:
 
 
 def read_query(query: str, request: Message, *, names: Collection[str] | None = None) -> None:
-    """Set the enum fields of `request` that `query` names; an empty value is none.
+    """Set the enum fields of `request` that `query` names. An empty value sets nothing.
 
-    `names` are the parameters that the operation has, None for all fields of `request`.
-    InvalidRequestError for a value that the field does not have, and for what
-    Envoy accepts: an unknown parameter, one without a value, one that is given twice.
+    `names` are the parameters that the operation has; None allows all fields of `request`.
+    InvalidRequestError for a value that the field does not have, and for what Envoy accepts: an
+    unknown parameter, a parameter without a value, and one that is given twice.
     """
     fields = request.DESCRIPTOR.fields_by_name
     known = [name for name in fields if name != _BODY] if names is None else names
     seen = set[str]()
     for parameter, value in _parameters(query):
         name = parameter.partition(".")[0]
-        if name in _PASSED_OVER:
+        if name in _IGNORED:
             continue
         if name not in known:
             raise unknown_parameter(shown(parameter), known)
@@ -57,7 +57,7 @@ def read_query(query: str, request: Message, *, names: Collection[str] | None = 
 
 
 def _parameters(query: str) -> Iterator[tuple[str, str | None]]:
-    """Yield each parameter and its value, None without an equals sign."""
+    """Yield each parameter and its value; the value is None if there is no equals sign."""
     for pair in query.split("&"):
         for parameter, value in parse_qsl(pair, keep_blank_values=True):
             yield parameter, value if "=" in pair else None

@@ -1,4 +1,4 @@
-"""The grpc.aio server: its limits, its services, health and reflection, and how it stops."""
+"""The grpc.aio server: its limits, services, health, reflection and shutdown."""
 
 import asyncio
 from collections.abc import Sequence
@@ -15,28 +15,28 @@ from berth.rpc.methods import Services, service_handler
 from berth.rpc.reflection import enable_reflection
 
 MAX_MESSAGE_BYTES = 24 * 1024 * 1024
-"""For one message of a request or an answer. None is read before it is known who sends it."""
+"""For one request or response message. No message is read before the caller is known."""
 MAX_METADATA_BYTES = 96 * 1024
-"""Above Envoy's 32 KiB of headers, which arrive with the path twice."""
+"""More than Envoy's 32 KiB of headers, which arrive with the path twice."""
 MAX_CONCURRENT_CALLS = 2048
-"""Above Envoy's limit on requests in flight; beyond it grpc answers RESOURCE_EXHAUSTED."""
+"""More than Envoy's limit on concurrent requests. Further calls get RESOURCE_EXHAUSTED from grpc."""
 
-FAREWELL_SECONDS = 1.0
-"""For the last answers to get out, once all calls have ended."""
+FINAL_GRACE_SECONDS = 1.0
+"""Time to send the last responses, after all calls have ended."""
 
 OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_metadata_size", MAX_METADATA_BYTES),
     ("grpc.absolute_max_metadata_size", MAX_METADATA_BYTES),
-    # Otherwise the window grows with the bandwidth, and uploads to a slow disk pile up in memory.
+    # Otherwise grpc enlarges the window with the bandwidth, and uploads to a slow disk pile up in memory.
     ("grpc.http2.bdp_probe", 0),
-    # A second process on the same port is a mistake that must show.
+    # A second process on the same port is a mistake and must fail.
     ("grpc.so_reuseport", 0),
-    # A peer that vanished without a word is noticed after 80 s, even while nothing is sent.
+    # A peer that disappeared without closing is detected after 80 s, even while nothing is sent.
     ("grpc.keepalive_time_ms", 60_000),
     ("grpc.keepalive_timeout_ms", 20_000),
-    # Clients may ping every 10 s, idle or not: meshes and long uploads do.
+    # Clients may ping every 10 s, even when idle: meshes and long uploads do.
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),
 )
@@ -45,7 +45,8 @@ OPTIONS: tuple[tuple[str, int], ...] = (
 class Server:
     """Serves services on one address, with health (overall and per service) and reflection.
 
-    `json_bodies` is what REST callers send JSON to; neither health nor reflection shows it.
+    `json_bodies` is the internal service for JSON bodies of REST callers; health and reflection do
+    not list it.
     """
 
     def __init__(
@@ -71,9 +72,9 @@ class Server:
         enable_reflection([*self._names, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name], self._server)
 
     def bind(self, address: str, credentials: grpc.ServerCredentials | None = None) -> int:
-        """Listen on `address`, "host:port" or "unix:path", with TLS if there are `credentials`, and return the port.
+        """Listen on `address`, "host:port" or "unix:path", and return the port. TLS is used with `credentials`.
 
-        A port of 0 picks a free one. OSError if it is taken.
+        A port of 0 picks a free one. OSError if the address is taken.
         """
         try:
             if credentials is not None:
@@ -83,31 +84,30 @@ class Server:
             raise OSError(f"cannot listen on {address}") from error
 
     async def start(self) -> None:
-        """Begin to answer, and say so to whoever asks for health."""
+        """Start serving, and report SERVING as the health of every service."""
         await self._server.start()
         for name in ("", *self._names):
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
 
     async def resign(self) -> None:
-        """Report NOT_SERVING and go on answering, so that calls are sent elsewhere before they are refused here."""
+        """Report NOT_SERVING but keep answering, so that calls are sent elsewhere before they are refused here."""
         await self._health.enter_graceful_shutdown()
 
     async def drain(self, grace_seconds: float) -> None:
-        """Report NOT_SERVING, take no new calls, and wait for those that run, at most `grace_seconds`.
+        """Report NOT_SERVING, take no new calls, and wait at most `grace_seconds` for running calls.
 
-        Who watches the health of the service does so for ever, and is not
-        waited for.
+        Health watches never end, so they are not waited for.
         """
         await self.resign()
         stopping = asyncio.create_task(self._server.stop(grace_seconds))
         with suppress(TimeoutError):
             await asyncio.wait_for(self._running.ended.wait(), grace_seconds)
-        await self._server.stop(FAREWELL_SECONDS)
+        await self._server.stop(FINAL_GRACE_SECONDS)
         await stopping
 
 
 class RunningCalls:
-    """Knows whether calls of the contract are running: `ended` is set while none is."""
+    """Tracks whether calls of the contract are running: `ended` is set while none is."""
 
     def __init__(self) -> None:
         self.ended = asyncio.Event()
@@ -115,7 +115,7 @@ class RunningCalls:
         self._count = 0
 
     def intercept(self, next_handler: Handler) -> Handler:
-        """Count a call for as long as it runs."""
+        """Return a handler that counts a call while it runs."""
 
         async def handler(message: Any, call: Call) -> Any:
             self._count += 1

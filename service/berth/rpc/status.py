@@ -1,8 +1,8 @@
-"""Core error → what callers see: the table, and the bytes that carry it.
+"""Map core errors to what callers see: the table of statuses, and the bytes that carry an error.
 
-gRPC callers get a standard google.rpc.Status with ErrorInfo (reason = code),
-BadRequest (the parameter) and RetryInfo. REST callers get the ErrorReply that is
-written behind it into the same bytes; see proto/berth/v1/error.proto.
+gRPC callers get a standard google.rpc.Status with ErrorInfo (reason = code), BadRequest (the
+parameter) and RetryInfo. REST callers get the ErrorReply that is appended to the same bytes; see
+proto/berth/v1/error.proto.
 """
 
 from dataclasses import dataclass
@@ -42,16 +42,16 @@ DOMAIN = "berth.v1"
 CHALLENGE = ("www-authenticate", 'Bearer realm="berth"')
 """The header that says how to authenticate (RFC 9110, section 11.6.1)."""
 REPLAYED = ("idempotent-replayed", "true")
-"""The header of what an earlier request with the same idempotency key was answered."""
+"""The header of a response that repeats the answer to an earlier request with the same idempotency key."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What an error becomes: the gRPC status, the HTTP status that Envoy makes of it, type and code.
+    """What an error becomes: the gRPC status, the HTTP status, the type and the code.
 
-    `kind` None means that the type is the error's code; `code` stands where the
-    error itself has none; `own` says that the service itself failed, and not the
-    caller or a provider; `reason` is what gRPC callers are told where there is no code.
+    If `kind` is None, the type is the error's code. `code` is used if the error itself has none.
+    `own` means that the service itself failed, and not the caller or a provider. `reason` is what
+    gRPC callers get if there is no code.
     """
 
     status: StatusCode
@@ -85,7 +85,7 @@ TABLE: dict[type[BaseException], Row] = {
 }
 
 
-_OF_TRANSCODER = {
+_TRANSCODED_STATUS = {
     StatusCode.INVALID_ARGUMENT: 400,
     StatusCode.FAILED_PRECONDITION: 400,
     StatusCode.OUT_OF_RANGE: 400,
@@ -98,17 +98,16 @@ _OF_TRANSCODER = {
     StatusCode.UNAVAILABLE: 503,
     StatusCode.DEADLINE_EXCEEDED: 504,
 }
-"""The HTTP status that Envoy's transcoder makes of a status of gRPC; another one has to be asked for."""
+"""The HTTP status that Envoy's transcoder makes of a gRPC status. Any other has to be requested."""
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """An error as it goes on the wire: the status, its text, and both kinds of details.
+    """An error as it is sent: the status, its text, and both kinds of details.
 
-    `details` belong into the trailing metadata `grpc-status-details-bin`, and
-    `headers` beside them; `http` is the status that REST callers get. `unforeseen`
-    is the error itself where it is a bug,
-    for the log alone.
+    `details` is the value of the trailing metadata `grpc-status-details-bin`, and `headers` are
+    sent with it. `http` is the status that REST callers get. `unforeseen` is the error itself if it
+    is a bug, for the log only.
     """
 
     status: StatusCode
@@ -120,45 +119,45 @@ class Refusal:
 
     @property
     def http_override(self) -> int | None:
-        """The HTTP status where the transcoder would make another one of `status`."""
-        return None if self.http == _OF_TRANSCODER[self.status] else self.http
+        """The HTTP status if the transcoder would make another one of `status`, else None."""
+        return None if self.http == _TRANSCODED_STATUS[self.status] else self.http
 
 
 def refusal(error: BaseException, *, request_id: str, request_type: str, provider: str | None) -> Refusal:
-    """Return what the caller is told about `error`: nothing of it unless it is a BerthError."""
+    """Return what the caller gets for `error`: only a request id unless it is a BerthError."""
     row = next(TABLE[kind] for kind in type(error).__mro__ if kind in TABLE)
-    told = error if isinstance(error, BerthError) else BerthError(f"internal error, request id {request_id}")
-    code = told.code or (row.code if told.kind is None else None)  # a provider's own error says all there is
+    reported = error if isinstance(error, BerthError) else BerthError(f"internal error, request id {request_id}")
+    code = reported.code or (row.code if reported.kind is None else None)  # a provider's error is complete
     reply = ErrorReply(
         error=ErrorDetail(
-            message=told.message,
-            type=told.kind or row.kind or code,
-            param=_text_or_null(told.param),
+            message=reported.message,
+            type=reported.kind or row.kind or code,
+            param=_text_or_null(reported.param),
             code=_text_or_null(code),
         ),
         is_bifrost_error=row.own,
         status_code=row.http,
-        extra_fields=ErrorExtraFields(provider=told.provider or provider, request_type=request_type),
+        extra_fields=ErrorExtraFields(provider=reported.provider or provider, request_type=request_type),
     )
     standard = Status(
         code=row.status.value[0],
-        message=told.message,
-        details=_details(told, code or told.reason or row.reason or told.kind or row.kind or ""),
+        message=reported.message,
+        details=_details(reported, code or reported.reason or row.reason or reported.kind or row.kind or ""),
     )
-    # Both at once: parsers of either message skip the fields of the other.
+    # Both messages in the same bytes: parsers of either one skip the fields of the other.
     details = standard.SerializeToString() + reply.SerializeToString()
     return Refusal(
         row.status,
-        told.message,
+        reported.message,
         details,
         http=row.http,
-        headers=_headers(told),
-        unforeseen=None if told is error else error,
+        headers=_headers(reported),
+        unforeseen=None if reported is error else error,
     )
 
 
 def _headers(error: BerthError) -> tuple[tuple[str, str], ...]:
-    """Return the headers of an error: whether to send the request again, and what HTTP asks for with its status."""
+    """Return the headers of an error: whether to retry, and what HTTP requires with its status."""
     replayed = (REPLAYED,) if error.is_replayed else ()
     if isinstance(error, AuthenticationError):
         return (CHALLENGE, *replayed)
@@ -179,10 +178,10 @@ def _details(error: BerthError, reason: str) -> list[AnyMessage]:
         details.append(BadRequest(field_violations=[violation]))
     if error.retry_after_seconds is not None:
         details.append(RetryInfo(retry_delay=Duration(seconds=error.retry_after_seconds)))
-    return [_packed(detail) for detail in details]
+    return [_pack(detail) for detail in details]
 
 
-def _packed(detail: Message) -> AnyMessage:
+def _pack(detail: Message) -> AnyMessage:
     packed = AnyMessage()
     packed.Pack(detail)
     return packed

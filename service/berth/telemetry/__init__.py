@@ -1,1 +1,1 @@
-"""How Berth is observed: logging."""
+"""Sets up logging."""

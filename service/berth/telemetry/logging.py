@@ -1,7 +1,6 @@
-"""Logging: structlog on stderr, JSON for a pipe, readable for a terminal.
+"""Logging with structlog on stderr: JSON into a pipe, readable lines on a terminal.
 
-One line per call comes from the request interceptor; libraries that log through
-the standard library come out in the same form.
+The request interceptor logs one line per call. Records of the standard library's logging have the same format.
 """
 
 import logging
@@ -15,7 +14,7 @@ from structlog.typing import EventDict, Processor
 
 
 def configure_logging(*, json: bool) -> None:
-    """Send all logging to stderr: as a line of JSON per event if `json`, else for people."""
+    """Send all logging to stderr: one line of JSON per event if `json`, else readable lines."""
     described: list[Processor] = [structlog.processors.add_log_level, structlog.processors.TimeStamper("iso")]
     structlog.configure(
         processors=[*described, *_renderers(json=json, to_text=False)],
@@ -29,20 +28,23 @@ def configure_logging(*, json: bool) -> None:
     renderers = [structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_renderers(json=json, to_text=True)]
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(processors=renderers, foreign_pre_chain=described))
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
-    logging.getLogger("grpc._cython.cygrpc").addFilter(_reports_a_fault)
+    logging.getLogger("grpc._cython.cygrpc").addFilter(_is_own_error)
 
 
 CALLER_EVENTS = ("Invalid encoding", "ExecuteBatchError raised in core")
-"""What grpc logs as errors though a caller caused it: a header it cannot decode (the line shows its value, which may be
-a key), and a status that it cannot send because the caller has left."""
+"""Messages that grpc logs as errors although callers cause them: a header that it cannot decode (the message contains
+the header's value, which may be a key), and a status that it cannot send because the caller has disconnected."""
 
 
-def _reports_a_fault(record: logging.LogRecord) -> bool:
+def _is_own_error(record: logging.LogRecord) -> bool:
     return not str(record.msg).startswith(CALLER_EVENTS)
 
 
 def _renderers(*, json: bool, to_text: bool) -> list[Processor]:
-    """Return what makes a line of an event. Tracebacks never show local variables: they hold keys, bodies and files."""
+    """Return the processors that turn an event into a line.
+
+    Tracebacks never show local variables, because these contain keys, bodies and file content.
+    """
     if not json:
         return [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
     tracebacks = ExceptionDictTransformer(show_locals=False)

@@ -29,8 +29,8 @@ if _version_not_supported:
 
 class ContainerFileServiceStub:
     """ContainerFileService uploads, lists, retrieves, downloads and deletes the
-    files inside a container. The errors of ContainerService apply; the files of
-    an expired container are NOT_FOUND, and changing them is
+    files inside a container. The errors of ContainerService apply. For an
+    expired container, reads of its files are NOT_FOUND and changes are
     FAILED_PRECONDITION.
     """
 
@@ -69,18 +69,18 @@ class ContainerFileServiceStub:
 
 class ContainerFileServiceServicer:
     """ContainerFileService uploads, lists, retrieves, downloads and deletes the
-    files inside a container. The errors of ContainerService apply; the files of
-    an expired container are NOT_FOUND, and changing them is
+    files inside a container. The errors of ContainerService apply. For an
+    expired container, reads of its files are NOT_FOUND and changes are
     FAILED_PRECONDITION.
     """
 
     def CreateContainerFile(self, request_iterator, context):
-        """CreateContainerFile puts a file into a container: bytes that are sent
-        along, or an existing file by its id. The file appears when the last byte
-        is stored, whole or not at all. Calling it twice makes two files, or
-        fails when `file_path` names the place. INVALID_ARGUMENT when the file is
-        larger than the configuration allows (536 870 912 bytes unless set
-        otherwise) or no room is left in the container.
+        """CreateContainerFile creates a file in a container: from uploaded bytes, or
+        as a copy of an existing file. The file is visible once its last byte is
+        stored; a failed upload creates nothing. A second call creates a second
+        file, or fails if `file_path` is the same. INVALID_ARGUMENT if the file is
+        larger than the configuration allows (536 870 912 bytes by default) or does
+        not fit into the container.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -88,15 +88,15 @@ class ContainerFileServiceServicer:
 
     def ListContainerFiles(self, request, context):
         """ListContainerFiles returns one page of a container's files, ordered by
-        creation. It changes nothing.
+        creation. It has no side effects.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RetrieveContainerFile(self, request, context):
-        """RetrieveContainerFile returns what is known about a file. NOT_FOUND when
-        there is none of that id in that container.
+        """RetrieveContainerFile returns the metadata of a file. NOT_FOUND if the
+        container has no file with this id.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -105,16 +105,16 @@ class ContainerFileServiceServicer:
     def RetrieveContainerFileContent(self, request, context):
         """RetrieveContainerFileContent returns the bytes of a file, or a range of
         them, as a stream. The initial metadata carries `content-disposition`,
-        `etag` (the SHA-256 of the whole file) and `x-content-length` (bytes that
-        follow).
+        `etag` (the SHA-256 of the whole file) and `x-content-length` (the number
+        of bytes that follow).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DeleteContainerFile(self, request, context):
-        """DeleteContainerFile removes a file from its container. NOT_FOUND the
-        second time.
+        """DeleteContainerFile deletes a file from its container. NOT_FOUND if it does
+        not exist, or no longer.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -158,8 +158,8 @@ def add_ContainerFileServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class ContainerFileService:
     """ContainerFileService uploads, lists, retrieves, downloads and deletes the
-    files inside a container. The errors of ContainerService apply; the files of
-    an expired container are NOT_FOUND, and changing them is
+    files inside a container. The errors of ContainerService apply. For an
+    expired container, reads of its files are NOT_FOUND and changes are
     FAILED_PRECONDITION.
     """
 

@@ -30,8 +30,8 @@ GRPC_VERSION: str
 
 class ContainerFileServiceStub:
     """ContainerFileService uploads, lists, retrieves, downloads and deletes the
-    files inside a container. The errors of ContainerService apply; the files of
-    an expired container are NOT_FOUND, and changing them is
+    files inside a container. The errors of ContainerService apply. For an
+    expired container, reads of its files are NOT_FOUND and changes are
     FAILED_PRECONDITION.
     """
 
@@ -40,72 +40,72 @@ class ContainerFileServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> ContainerFileServiceAsyncStub: ...
     CreateContainerFile: _grpc.StreamUnaryMultiCallable[_container_file_service_pb2.CreateContainerFileRequest, _container_file_pb2.ContainerFile]
-    """CreateContainerFile puts a file into a container: bytes that are sent
-    along, or an existing file by its id. The file appears when the last byte
-    is stored, whole or not at all. Calling it twice makes two files, or
-    fails when `file_path` names the place. INVALID_ARGUMENT when the file is
-    larger than the configuration allows (536 870 912 bytes unless set
-    otherwise) or no room is left in the container.
+    """CreateContainerFile creates a file in a container: from uploaded bytes, or
+    as a copy of an existing file. The file is visible once its last byte is
+    stored; a failed upload creates nothing. A second call creates a second
+    file, or fails if `file_path` is the same. INVALID_ARGUMENT if the file is
+    larger than the configuration allows (536 870 912 bytes by default) or does
+    not fit into the container.
     """
     ListContainerFiles: _grpc.UnaryUnaryMultiCallable[_container_file_service_pb2.ListContainerFilesRequest, _container_file_service_pb2.ListContainerFilesResponse]
     """ListContainerFiles returns one page of a container's files, ordered by
-    creation. It changes nothing.
+    creation. It has no side effects.
     """
     RetrieveContainerFile: _grpc.UnaryUnaryMultiCallable[_container_file_service_pb2.RetrieveContainerFileRequest, _container_file_pb2.ContainerFile]
-    """RetrieveContainerFile returns what is known about a file. NOT_FOUND when
-    there is none of that id in that container.
+    """RetrieveContainerFile returns the metadata of a file. NOT_FOUND if the
+    container has no file with this id.
     """
     RetrieveContainerFileContent: _grpc.UnaryStreamMultiCallable[_container_file_service_pb2.RetrieveContainerFileContentRequest, _httpbody_pb2.HttpBody]
     """RetrieveContainerFileContent returns the bytes of a file, or a range of
     them, as a stream. The initial metadata carries `content-disposition`,
-    `etag` (the SHA-256 of the whole file) and `x-content-length` (bytes that
-    follow).
+    `etag` (the SHA-256 of the whole file) and `x-content-length` (the number
+    of bytes that follow).
     """
     DeleteContainerFile: _grpc.UnaryUnaryMultiCallable[_container_file_service_pb2.DeleteContainerFileRequest, _container_file_service_pb2.DeleteContainerFileResponse]
-    """DeleteContainerFile removes a file from its container. NOT_FOUND the
-    second time.
+    """DeleteContainerFile deletes a file from its container. NOT_FOUND if it does
+    not exist, or no longer.
     """
 
 @_typing.type_check_only
 class ContainerFileServiceAsyncStub(ContainerFileServiceStub):
     """ContainerFileService uploads, lists, retrieves, downloads and deletes the
-    files inside a container. The errors of ContainerService apply; the files of
-    an expired container are NOT_FOUND, and changing them is
+    files inside a container. The errors of ContainerService apply. For an
+    expired container, reads of its files are NOT_FOUND and changes are
     FAILED_PRECONDITION.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateContainerFile: _aio.StreamUnaryMultiCallable[_container_file_service_pb2.CreateContainerFileRequest, _container_file_pb2.ContainerFile]  # type: ignore[assignment]
-    """CreateContainerFile puts a file into a container: bytes that are sent
-    along, or an existing file by its id. The file appears when the last byte
-    is stored, whole or not at all. Calling it twice makes two files, or
-    fails when `file_path` names the place. INVALID_ARGUMENT when the file is
-    larger than the configuration allows (536 870 912 bytes unless set
-    otherwise) or no room is left in the container.
+    """CreateContainerFile creates a file in a container: from uploaded bytes, or
+    as a copy of an existing file. The file is visible once its last byte is
+    stored; a failed upload creates nothing. A second call creates a second
+    file, or fails if `file_path` is the same. INVALID_ARGUMENT if the file is
+    larger than the configuration allows (536 870 912 bytes by default) or does
+    not fit into the container.
     """
     ListContainerFiles: _aio.UnaryUnaryMultiCallable[_container_file_service_pb2.ListContainerFilesRequest, _container_file_service_pb2.ListContainerFilesResponse]  # type: ignore[assignment]
     """ListContainerFiles returns one page of a container's files, ordered by
-    creation. It changes nothing.
+    creation. It has no side effects.
     """
     RetrieveContainerFile: _aio.UnaryUnaryMultiCallable[_container_file_service_pb2.RetrieveContainerFileRequest, _container_file_pb2.ContainerFile]  # type: ignore[assignment]
-    """RetrieveContainerFile returns what is known about a file. NOT_FOUND when
-    there is none of that id in that container.
+    """RetrieveContainerFile returns the metadata of a file. NOT_FOUND if the
+    container has no file with this id.
     """
     RetrieveContainerFileContent: _aio.UnaryStreamMultiCallable[_container_file_service_pb2.RetrieveContainerFileContentRequest, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
     """RetrieveContainerFileContent returns the bytes of a file, or a range of
     them, as a stream. The initial metadata carries `content-disposition`,
-    `etag` (the SHA-256 of the whole file) and `x-content-length` (bytes that
-    follow).
+    `etag` (the SHA-256 of the whole file) and `x-content-length` (the number
+    of bytes that follow).
     """
     DeleteContainerFile: _aio.UnaryUnaryMultiCallable[_container_file_service_pb2.DeleteContainerFileRequest, _container_file_service_pb2.DeleteContainerFileResponse]  # type: ignore[assignment]
-    """DeleteContainerFile removes a file from its container. NOT_FOUND the
-    second time.
+    """DeleteContainerFile deletes a file from its container. NOT_FOUND if it does
+    not exist, or no longer.
     """
 
 class ContainerFileServiceServicer(metaclass=_abc_1.ABCMeta):
     """ContainerFileService uploads, lists, retrieves, downloads and deletes the
-    files inside a container. The errors of ContainerService apply; the files of
-    an expired container are NOT_FOUND, and changing them is
+    files inside a container. The errors of ContainerService apply. For an
+    expired container, reads of its files are NOT_FOUND and changes are
     FAILED_PRECONDITION.
     """
 
@@ -115,12 +115,12 @@ class ContainerFileServiceServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_container_file_service_pb2.CreateContainerFileRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_container_file_pb2.ContainerFile, _abc.Awaitable[_container_file_pb2.ContainerFile]]:
-        """CreateContainerFile puts a file into a container: bytes that are sent
-        along, or an existing file by its id. The file appears when the last byte
-        is stored, whole or not at all. Calling it twice makes two files, or
-        fails when `file_path` names the place. INVALID_ARGUMENT when the file is
-        larger than the configuration allows (536 870 912 bytes unless set
-        otherwise) or no room is left in the container.
+        """CreateContainerFile creates a file in a container: from uploaded bytes, or
+        as a copy of an existing file. The file is visible once its last byte is
+        stored; a failed upload creates nothing. A second call creates a second
+        file, or fails if `file_path` is the same. INVALID_ARGUMENT if the file is
+        larger than the configuration allows (536 870 912 bytes by default) or does
+        not fit into the container.
         """
 
     @_abc_1.abstractmethod
@@ -130,7 +130,7 @@ class ContainerFileServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_container_file_service_pb2.ListContainerFilesResponse, _abc.Awaitable[_container_file_service_pb2.ListContainerFilesResponse]]:
         """ListContainerFiles returns one page of a container's files, ordered by
-        creation. It changes nothing.
+        creation. It has no side effects.
         """
 
     @_abc_1.abstractmethod
@@ -139,8 +139,8 @@ class ContainerFileServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _container_file_service_pb2.RetrieveContainerFileRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_container_file_pb2.ContainerFile, _abc.Awaitable[_container_file_pb2.ContainerFile]]:
-        """RetrieveContainerFile returns what is known about a file. NOT_FOUND when
-        there is none of that id in that container.
+        """RetrieveContainerFile returns the metadata of a file. NOT_FOUND if the
+        container has no file with this id.
         """
 
     @_abc_1.abstractmethod
@@ -151,8 +151,8 @@ class ContainerFileServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_httpbody_pb2.HttpBody], _abc.AsyncIterator[_httpbody_pb2.HttpBody]]:
         """RetrieveContainerFileContent returns the bytes of a file, or a range of
         them, as a stream. The initial metadata carries `content-disposition`,
-        `etag` (the SHA-256 of the whole file) and `x-content-length` (bytes that
-        follow).
+        `etag` (the SHA-256 of the whole file) and `x-content-length` (the number
+        of bytes that follow).
         """
 
     @_abc_1.abstractmethod
@@ -161,8 +161,8 @@ class ContainerFileServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _container_file_service_pb2.DeleteContainerFileRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_container_file_service_pb2.DeleteContainerFileResponse, _abc.Awaitable[_container_file_service_pb2.DeleteContainerFileResponse]]:
-        """DeleteContainerFile removes a file from its container. NOT_FOUND the
-        second time.
+        """DeleteContainerFile deletes a file from its container. NOT_FOUND if it does
+        not exist, or no longer.
         """
 
 def add_ContainerFileServiceServicer_to_server(servicer: ContainerFileServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

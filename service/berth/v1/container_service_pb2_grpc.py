@@ -28,14 +28,14 @@ if _version_not_supported:
 
 class ContainerServiceStub:
     """ContainerService creates, lists, retrieves and deletes containers. A caller
-    sees the containers of its own tenant and no others: somebody else's is
-    NOT_FOUND, exactly like one that never was.
+    has access only to the containers of its own tenant: another tenant's
+    container is NOT_FOUND, exactly like one that never existed.
 
     Every method can fail with UNAUTHENTICATED (no credential, a wrong one, or
-    two that contradict each other), PERMISSION_DENIED (the credential may not
-    use this provider), INVALID_ARGUMENT (a malformed field, named in the
-    error) and FAILED_PRECONDITION (the provider is not configured, or does not
-    support the operation).
+    two different ones), PERMISSION_DENIED (the credential may not use this
+    provider), INVALID_ARGUMENT (a malformed field, named in the error) and
+    FAILED_PRECONDITION (the provider is not configured, or does not support the
+    operation).
     """
 
     def __init__(self, channel):
@@ -68,18 +68,19 @@ class ContainerServiceStub:
 
 class ContainerServiceServicer:
     """ContainerService creates, lists, retrieves and deletes containers. A caller
-    sees the containers of its own tenant and no others: somebody else's is
-    NOT_FOUND, exactly like one that never was.
+    has access only to the containers of its own tenant: another tenant's
+    container is NOT_FOUND, exactly like one that never existed.
 
     Every method can fail with UNAUTHENTICATED (no credential, a wrong one, or
-    two that contradict each other), PERMISSION_DENIED (the credential may not
-    use this provider), INVALID_ARGUMENT (a malformed field, named in the
-    error) and FAILED_PRECONDITION (the provider is not configured, or does not
-    support the operation).
+    two different ones), PERMISSION_DENIED (the credential may not use this
+    provider), INVALID_ARGUMENT (a malformed field, named in the error) and
+    FAILED_PRECONDITION (the provider is not configured, or does not support the
+    operation).
     """
 
     def CreateContainer(self, request, context):
-        """CreateContainer makes a new, empty container. Calling it twice makes two.
+        """CreateContainer creates a container, with copies of the files in `file_ids`.
+        A second call creates a second container.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -87,23 +88,23 @@ class ContainerServiceServicer:
 
     def ListContainers(self, request, context):
         """ListContainers returns one page of the caller's containers, expired ones
-        included, ordered by creation. It changes nothing.
+        included, ordered by creation. It has no side effects.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RetrieveContainer(self, request, context):
-        """RetrieveContainer returns one container, expired ones included. NOT_FOUND
-        when there is none of that id and, if given, that provider.
+        """RetrieveContainer returns one container, even if it is expired. NOT_FOUND if
+        there is none with this id and, if given, this provider.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DeleteContainer(self, request, context):
-        """DeleteContainer removes a container and all its files, expired ones
-        included. NOT_FOUND the second time.
+        """DeleteContainer deletes a container and all its files, even if it is
+        expired. NOT_FOUND if it does not exist, or no longer.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -142,14 +143,14 @@ def add_ContainerServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class ContainerService:
     """ContainerService creates, lists, retrieves and deletes containers. A caller
-    sees the containers of its own tenant and no others: somebody else's is
-    NOT_FOUND, exactly like one that never was.
+    has access only to the containers of its own tenant: another tenant's
+    container is NOT_FOUND, exactly like one that never existed.
 
     Every method can fail with UNAUTHENTICATED (no credential, a wrong one, or
-    two that contradict each other), PERMISSION_DENIED (the credential may not
-    use this provider), INVALID_ARGUMENT (a malformed field, named in the
-    error) and FAILED_PRECONDITION (the provider is not configured, or does not
-    support the operation).
+    two different ones), PERMISSION_DENIED (the credential may not use this
+    provider), INVALID_ARGUMENT (a malformed field, named in the error) and
+    FAILED_PRECONDITION (the provider is not configured, or does not support the
+    operation).
     """
 
     @staticmethod

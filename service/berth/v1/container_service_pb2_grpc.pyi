@@ -29,14 +29,14 @@ GRPC_VERSION: str
 
 class ContainerServiceStub:
     """ContainerService creates, lists, retrieves and deletes containers. A caller
-    sees the containers of its own tenant and no others: somebody else's is
-    NOT_FOUND, exactly like one that never was.
+    has access only to the containers of its own tenant: another tenant's
+    container is NOT_FOUND, exactly like one that never existed.
 
     Every method can fail with UNAUTHENTICATED (no credential, a wrong one, or
-    two that contradict each other), PERMISSION_DENIED (the credential may not
-    use this provider), INVALID_ARGUMENT (a malformed field, named in the
-    error) and FAILED_PRECONDITION (the provider is not configured, or does not
-    support the operation).
+    two different ones), PERMISSION_DENIED (the credential may not use this
+    provider), INVALID_ARGUMENT (a malformed field, named in the error) and
+    FAILED_PRECONDITION (the provider is not configured, or does not support the
+    operation).
     """
 
     @_typing.overload
@@ -44,59 +44,63 @@ class ContainerServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> ContainerServiceAsyncStub: ...
     CreateContainer: _grpc.UnaryUnaryMultiCallable[_container_service_pb2.CreateContainerRequest, _container_pb2.Container]
-    """CreateContainer makes a new, empty container. Calling it twice makes two."""
+    """CreateContainer creates a container, with copies of the files in `file_ids`.
+    A second call creates a second container.
+    """
     ListContainers: _grpc.UnaryUnaryMultiCallable[_container_service_pb2.ListContainersRequest, _container_service_pb2.ListContainersResponse]
     """ListContainers returns one page of the caller's containers, expired ones
-    included, ordered by creation. It changes nothing.
+    included, ordered by creation. It has no side effects.
     """
     RetrieveContainer: _grpc.UnaryUnaryMultiCallable[_container_service_pb2.RetrieveContainerRequest, _container_pb2.Container]
-    """RetrieveContainer returns one container, expired ones included. NOT_FOUND
-    when there is none of that id and, if given, that provider.
+    """RetrieveContainer returns one container, even if it is expired. NOT_FOUND if
+    there is none with this id and, if given, this provider.
     """
     DeleteContainer: _grpc.UnaryUnaryMultiCallable[_container_service_pb2.DeleteContainerRequest, _container_service_pb2.DeleteContainerResponse]
-    """DeleteContainer removes a container and all its files, expired ones
-    included. NOT_FOUND the second time.
+    """DeleteContainer deletes a container and all its files, even if it is
+    expired. NOT_FOUND if it does not exist, or no longer.
     """
 
 @_typing.type_check_only
 class ContainerServiceAsyncStub(ContainerServiceStub):
     """ContainerService creates, lists, retrieves and deletes containers. A caller
-    sees the containers of its own tenant and no others: somebody else's is
-    NOT_FOUND, exactly like one that never was.
+    has access only to the containers of its own tenant: another tenant's
+    container is NOT_FOUND, exactly like one that never existed.
 
     Every method can fail with UNAUTHENTICATED (no credential, a wrong one, or
-    two that contradict each other), PERMISSION_DENIED (the credential may not
-    use this provider), INVALID_ARGUMENT (a malformed field, named in the
-    error) and FAILED_PRECONDITION (the provider is not configured, or does not
-    support the operation).
+    two different ones), PERMISSION_DENIED (the credential may not use this
+    provider), INVALID_ARGUMENT (a malformed field, named in the error) and
+    FAILED_PRECONDITION (the provider is not configured, or does not support the
+    operation).
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateContainer: _aio.UnaryUnaryMultiCallable[_container_service_pb2.CreateContainerRequest, _container_pb2.Container]  # type: ignore[assignment]
-    """CreateContainer makes a new, empty container. Calling it twice makes two."""
+    """CreateContainer creates a container, with copies of the files in `file_ids`.
+    A second call creates a second container.
+    """
     ListContainers: _aio.UnaryUnaryMultiCallable[_container_service_pb2.ListContainersRequest, _container_service_pb2.ListContainersResponse]  # type: ignore[assignment]
     """ListContainers returns one page of the caller's containers, expired ones
-    included, ordered by creation. It changes nothing.
+    included, ordered by creation. It has no side effects.
     """
     RetrieveContainer: _aio.UnaryUnaryMultiCallable[_container_service_pb2.RetrieveContainerRequest, _container_pb2.Container]  # type: ignore[assignment]
-    """RetrieveContainer returns one container, expired ones included. NOT_FOUND
-    when there is none of that id and, if given, that provider.
+    """RetrieveContainer returns one container, even if it is expired. NOT_FOUND if
+    there is none with this id and, if given, this provider.
     """
     DeleteContainer: _aio.UnaryUnaryMultiCallable[_container_service_pb2.DeleteContainerRequest, _container_service_pb2.DeleteContainerResponse]  # type: ignore[assignment]
-    """DeleteContainer removes a container and all its files, expired ones
-    included. NOT_FOUND the second time.
+    """DeleteContainer deletes a container and all its files, even if it is
+    expired. NOT_FOUND if it does not exist, or no longer.
     """
 
 class ContainerServiceServicer(metaclass=_abc_1.ABCMeta):
     """ContainerService creates, lists, retrieves and deletes containers. A caller
-    sees the containers of its own tenant and no others: somebody else's is
-    NOT_FOUND, exactly like one that never was.
+    has access only to the containers of its own tenant: another tenant's
+    container is NOT_FOUND, exactly like one that never existed.
 
     Every method can fail with UNAUTHENTICATED (no credential, a wrong one, or
-    two that contradict each other), PERMISSION_DENIED (the credential may not
-    use this provider), INVALID_ARGUMENT (a malformed field, named in the
-    error) and FAILED_PRECONDITION (the provider is not configured, or does not
-    support the operation).
+    two different ones), PERMISSION_DENIED (the credential may not use this
+    provider), INVALID_ARGUMENT (a malformed field, named in the error) and
+    FAILED_PRECONDITION (the provider is not configured, or does not support the
+    operation).
     """
 
     @_abc_1.abstractmethod
@@ -105,7 +109,9 @@ class ContainerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _container_service_pb2.CreateContainerRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_container_pb2.Container, _abc.Awaitable[_container_pb2.Container]]:
-        """CreateContainer makes a new, empty container. Calling it twice makes two."""
+        """CreateContainer creates a container, with copies of the files in `file_ids`.
+        A second call creates a second container.
+        """
 
     @_abc_1.abstractmethod
     def ListContainers(
@@ -114,7 +120,7 @@ class ContainerServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_container_service_pb2.ListContainersResponse, _abc.Awaitable[_container_service_pb2.ListContainersResponse]]:
         """ListContainers returns one page of the caller's containers, expired ones
-        included, ordered by creation. It changes nothing.
+        included, ordered by creation. It has no side effects.
         """
 
     @_abc_1.abstractmethod
@@ -123,8 +129,8 @@ class ContainerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _container_service_pb2.RetrieveContainerRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_container_pb2.Container, _abc.Awaitable[_container_pb2.Container]]:
-        """RetrieveContainer returns one container, expired ones included. NOT_FOUND
-        when there is none of that id and, if given, that provider.
+        """RetrieveContainer returns one container, even if it is expired. NOT_FOUND if
+        there is none with this id and, if given, this provider.
         """
 
     @_abc_1.abstractmethod
@@ -133,8 +139,8 @@ class ContainerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _container_service_pb2.DeleteContainerRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_container_service_pb2.DeleteContainerResponse, _abc.Awaitable[_container_service_pb2.DeleteContainerResponse]]:
-        """DeleteContainer removes a container and all its files, expired ones
-        included. NOT_FOUND the second time.
+        """DeleteContainer deletes a container and all its files, even if it is
+        expired. NOT_FOUND if it does not exist, or no longer.
         """
 
 def add_ContainerServiceServicer_to_server(servicer: ContainerServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

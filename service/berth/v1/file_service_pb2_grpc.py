@@ -28,10 +28,10 @@ if _version_not_supported:
 
 
 class FileServiceStub:
-    """FileService keeps files outside of containers, which CreateContainer and
-    CreateContainerFile copy into them by their ids. A caller sees the files of
-    its own tenant and no others: somebody else's is NOT_FOUND, exactly like one
-    that never was. The errors of ContainerService apply.
+    """FileService stores files outside of containers. CreateContainer and
+    CreateContainerFile can copy them into containers. A caller has access only
+    to the files of its own tenant: another tenant's file is NOT_FOUND, exactly
+    like one that never existed. The errors of ContainerService apply.
     """
 
     def __init__(self, channel):
@@ -68,17 +68,17 @@ class FileServiceStub:
 
 
 class FileServiceServicer:
-    """FileService keeps files outside of containers, which CreateContainer and
-    CreateContainerFile copy into them by their ids. A caller sees the files of
-    its own tenant and no others: somebody else's is NOT_FOUND, exactly like one
-    that never was. The errors of ContainerService apply.
+    """FileService stores files outside of containers. CreateContainer and
+    CreateContainerFile can copy them into containers. A caller has access only
+    to the files of its own tenant: another tenant's file is NOT_FOUND, exactly
+    like one that never existed. The errors of ContainerService apply.
     """
 
     def CreateFile(self, request_iterator, context):
-        """CreateFile stores a file. It appears when the last byte is stored, whole
-        or not at all. Calling it twice makes two. INVALID_ARGUMENT when the file
-        is larger than the configuration allows (536 870 912 bytes unless set
-        otherwise) or the tenant holds too much already.
+        """CreateFile stores a file. The file is visible once its last byte is stored;
+        a failed upload creates nothing. A second call creates a second file.
+        INVALID_ARGUMENT if the file is larger than the configuration allows
+        (536 870 912 bytes by default) or exceeds the tenant's storage limit.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -86,15 +86,15 @@ class FileServiceServicer:
 
     def ListFiles(self, request, context):
         """ListFiles returns one page of the caller's files, ordered by creation. It
-        changes nothing.
+        has no side effects.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RetrieveFile(self, request, context):
-        """RetrieveFile returns what is known about a file. NOT_FOUND when there is
-        none of that id, or none any more.
+        """RetrieveFile returns the metadata of a file. NOT_FOUND if there is none with
+        this id, or no longer.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -102,15 +102,16 @@ class FileServiceServicer:
 
     def RetrieveFileContent(self, request, context):
         """RetrieveFileContent returns the bytes of a file, or a range of them, as a
-        stream. The initial metadata is that of RetrieveContainerFileContent.
+        stream. The initial metadata is the same as for
+        RetrieveContainerFileContent.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DeleteFile(self, request, context):
-        """DeleteFile removes a file. What was copied into containers stays there.
-        NOT_FOUND the second time.
+        """DeleteFile deletes a file. Copies in containers remain. NOT_FOUND if it does
+        not exist, or no longer.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -153,10 +154,10 @@ def add_FileServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class FileService:
-    """FileService keeps files outside of containers, which CreateContainer and
-    CreateContainerFile copy into them by their ids. A caller sees the files of
-    its own tenant and no others: somebody else's is NOT_FOUND, exactly like one
-    that never was. The errors of ContainerService apply.
+    """FileService stores files outside of containers. CreateContainer and
+    CreateContainerFile can copy them into containers. A caller has access only
+    to the files of its own tenant: another tenant's file is NOT_FOUND, exactly
+    like one that never existed. The errors of ContainerService apply.
     """
 
     @staticmethod

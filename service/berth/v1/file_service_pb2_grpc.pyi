@@ -29,10 +29,10 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class FileServiceStub:
-    """FileService keeps files outside of containers, which CreateContainer and
-    CreateContainerFile copy into them by their ids. A caller sees the files of
-    its own tenant and no others: somebody else's is NOT_FOUND, exactly like one
-    that never was. The errors of ContainerService apply.
+    """FileService stores files outside of containers. CreateContainer and
+    CreateContainerFile can copy them into containers. A caller has access only
+    to the files of its own tenant: another tenant's file is NOT_FOUND, exactly
+    like one that never existed. The errors of ContainerService apply.
     """
 
     @_typing.overload
@@ -40,65 +40,67 @@ class FileServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> FileServiceAsyncStub: ...
     CreateFile: _grpc.StreamUnaryMultiCallable[_file_service_pb2.CreateFileRequest, _file_pb2.File]
-    """CreateFile stores a file. It appears when the last byte is stored, whole
-    or not at all. Calling it twice makes two. INVALID_ARGUMENT when the file
-    is larger than the configuration allows (536 870 912 bytes unless set
-    otherwise) or the tenant holds too much already.
+    """CreateFile stores a file. The file is visible once its last byte is stored;
+    a failed upload creates nothing. A second call creates a second file.
+    INVALID_ARGUMENT if the file is larger than the configuration allows
+    (536 870 912 bytes by default) or exceeds the tenant's storage limit.
     """
     ListFiles: _grpc.UnaryUnaryMultiCallable[_file_service_pb2.ListFilesRequest, _file_service_pb2.ListFilesResponse]
     """ListFiles returns one page of the caller's files, ordered by creation. It
-    changes nothing.
+    has no side effects.
     """
     RetrieveFile: _grpc.UnaryUnaryMultiCallable[_file_service_pb2.RetrieveFileRequest, _file_pb2.File]
-    """RetrieveFile returns what is known about a file. NOT_FOUND when there is
-    none of that id, or none any more.
+    """RetrieveFile returns the metadata of a file. NOT_FOUND if there is none with
+    this id, or no longer.
     """
     RetrieveFileContent: _grpc.UnaryStreamMultiCallable[_file_service_pb2.RetrieveFileContentRequest, _httpbody_pb2.HttpBody]
     """RetrieveFileContent returns the bytes of a file, or a range of them, as a
-    stream. The initial metadata is that of RetrieveContainerFileContent.
+    stream. The initial metadata is the same as for
+    RetrieveContainerFileContent.
     """
     DeleteFile: _grpc.UnaryUnaryMultiCallable[_file_service_pb2.DeleteFileRequest, _file_service_pb2.DeleteFileResponse]
-    """DeleteFile removes a file. What was copied into containers stays there.
-    NOT_FOUND the second time.
+    """DeleteFile deletes a file. Copies in containers remain. NOT_FOUND if it does
+    not exist, or no longer.
     """
 
 @_typing.type_check_only
 class FileServiceAsyncStub(FileServiceStub):
-    """FileService keeps files outside of containers, which CreateContainer and
-    CreateContainerFile copy into them by their ids. A caller sees the files of
-    its own tenant and no others: somebody else's is NOT_FOUND, exactly like one
-    that never was. The errors of ContainerService apply.
+    """FileService stores files outside of containers. CreateContainer and
+    CreateContainerFile can copy them into containers. A caller has access only
+    to the files of its own tenant: another tenant's file is NOT_FOUND, exactly
+    like one that never existed. The errors of ContainerService apply.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateFile: _aio.StreamUnaryMultiCallable[_file_service_pb2.CreateFileRequest, _file_pb2.File]  # type: ignore[assignment]
-    """CreateFile stores a file. It appears when the last byte is stored, whole
-    or not at all. Calling it twice makes two. INVALID_ARGUMENT when the file
-    is larger than the configuration allows (536 870 912 bytes unless set
-    otherwise) or the tenant holds too much already.
+    """CreateFile stores a file. The file is visible once its last byte is stored;
+    a failed upload creates nothing. A second call creates a second file.
+    INVALID_ARGUMENT if the file is larger than the configuration allows
+    (536 870 912 bytes by default) or exceeds the tenant's storage limit.
     """
     ListFiles: _aio.UnaryUnaryMultiCallable[_file_service_pb2.ListFilesRequest, _file_service_pb2.ListFilesResponse]  # type: ignore[assignment]
     """ListFiles returns one page of the caller's files, ordered by creation. It
-    changes nothing.
+    has no side effects.
     """
     RetrieveFile: _aio.UnaryUnaryMultiCallable[_file_service_pb2.RetrieveFileRequest, _file_pb2.File]  # type: ignore[assignment]
-    """RetrieveFile returns what is known about a file. NOT_FOUND when there is
-    none of that id, or none any more.
+    """RetrieveFile returns the metadata of a file. NOT_FOUND if there is none with
+    this id, or no longer.
     """
     RetrieveFileContent: _aio.UnaryStreamMultiCallable[_file_service_pb2.RetrieveFileContentRequest, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
     """RetrieveFileContent returns the bytes of a file, or a range of them, as a
-    stream. The initial metadata is that of RetrieveContainerFileContent.
+    stream. The initial metadata is the same as for
+    RetrieveContainerFileContent.
     """
     DeleteFile: _aio.UnaryUnaryMultiCallable[_file_service_pb2.DeleteFileRequest, _file_service_pb2.DeleteFileResponse]  # type: ignore[assignment]
-    """DeleteFile removes a file. What was copied into containers stays there.
-    NOT_FOUND the second time.
+    """DeleteFile deletes a file. Copies in containers remain. NOT_FOUND if it does
+    not exist, or no longer.
     """
 
 class FileServiceServicer(metaclass=_abc_1.ABCMeta):
-    """FileService keeps files outside of containers, which CreateContainer and
-    CreateContainerFile copy into them by their ids. A caller sees the files of
-    its own tenant and no others: somebody else's is NOT_FOUND, exactly like one
-    that never was. The errors of ContainerService apply.
+    """FileService stores files outside of containers. CreateContainer and
+    CreateContainerFile can copy them into containers. A caller has access only
+    to the files of its own tenant: another tenant's file is NOT_FOUND, exactly
+    like one that never existed. The errors of ContainerService apply.
     """
 
     @_abc_1.abstractmethod
@@ -107,10 +109,10 @@ class FileServiceServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_file_service_pb2.CreateFileRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_file_pb2.File, _abc.Awaitable[_file_pb2.File]]:
-        """CreateFile stores a file. It appears when the last byte is stored, whole
-        or not at all. Calling it twice makes two. INVALID_ARGUMENT when the file
-        is larger than the configuration allows (536 870 912 bytes unless set
-        otherwise) or the tenant holds too much already.
+        """CreateFile stores a file. The file is visible once its last byte is stored;
+        a failed upload creates nothing. A second call creates a second file.
+        INVALID_ARGUMENT if the file is larger than the configuration allows
+        (536 870 912 bytes by default) or exceeds the tenant's storage limit.
         """
 
     @_abc_1.abstractmethod
@@ -120,7 +122,7 @@ class FileServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_file_service_pb2.ListFilesResponse, _abc.Awaitable[_file_service_pb2.ListFilesResponse]]:
         """ListFiles returns one page of the caller's files, ordered by creation. It
-        changes nothing.
+        has no side effects.
         """
 
     @_abc_1.abstractmethod
@@ -129,8 +131,8 @@ class FileServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _file_service_pb2.RetrieveFileRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_file_pb2.File, _abc.Awaitable[_file_pb2.File]]:
-        """RetrieveFile returns what is known about a file. NOT_FOUND when there is
-        none of that id, or none any more.
+        """RetrieveFile returns the metadata of a file. NOT_FOUND if there is none with
+        this id, or no longer.
         """
 
     @_abc_1.abstractmethod
@@ -140,7 +142,8 @@ class FileServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_httpbody_pb2.HttpBody], _abc.AsyncIterator[_httpbody_pb2.HttpBody]]:
         """RetrieveFileContent returns the bytes of a file, or a range of them, as a
-        stream. The initial metadata is that of RetrieveContainerFileContent.
+        stream. The initial metadata is the same as for
+        RetrieveContainerFileContent.
         """
 
     @_abc_1.abstractmethod
@@ -149,8 +152,8 @@ class FileServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _file_service_pb2.DeleteFileRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_file_service_pb2.DeleteFileResponse, _abc.Awaitable[_file_service_pb2.DeleteFileResponse]]:
-        """DeleteFile removes a file. What was copied into containers stays there.
-        NOT_FOUND the second time.
+        """DeleteFile deletes a file. Copies in containers remain. NOT_FOUND if it does
+        not exist, or no longer.
         """
 
 def add_FileServiceServicer_to_server(servicer: FileServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

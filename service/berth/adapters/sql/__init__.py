@@ -1,1 +1,1 @@
-"""The stores, on a relational database."""
+"""The stores for containers, files, idempotency keys and virtual keys, on SQLite."""

@@ -1,44 +1,47 @@
-"""Who holds which bytes, inside a transaction of the caller's.
+"""Counts how many files refer to each blob and how many bytes each tenant has, inside a transaction of the caller.
 
-A row of `blobs` says where some content lies and how many files have it. As
-keys are never used twice, a blob whose last holder is gone can be removed after
-the transaction, whatever is uploaded meanwhile.
+A row of `blobs` has the key of some content and the number of files that refer
+to it. Keys are never used twice, so an unreferenced blob can be deleted
+after the transaction, whatever is uploaded in the meantime.
 
-The first upload of a content that is known to be damaged brings it anew: its
-blob takes over the row and all files of the damaged one, which nobody holds
-from then on, and which the sweep removes.
+When content whose blob is known to be damaged is uploaded again, the new blob
+takes over the row and all files of the damaged one. The damaged blob is then
+unreferenced, and the sweeper deletes it.
 """
 
 import sqlite3
 from collections.abc import Iterable
 
-from berth.adapters.sql.rows import fetch_one
+from berth.adapters.sql.rows import fetch_one, fetch_value
 from berth.core.errors import InvalidRequestError, NotFoundError
 from berth.core.ports.blob_store import StoredContent
 
-_SAME = "SELECT key, damaged FROM blobs WHERE sha256 = ? AND bytes = ? ORDER BY damaged"
-SHARED = f"{_SAME} DESC"
-"""The query for what has some content already; its values are a SHA-256 and a size."""
+_FIND = "SELECT key, damaged FROM blobs WHERE sha256 = ? AND bytes = ? ORDER BY damaged"
+FIND_SHARED = f"{_FIND} DESC"
+"""The query for the blob that a new upload of some content shares or, if it is damaged, replaces.
+
+Its values are the SHA-256 and the size of the content.
+"""
 _INSERT = "INSERT INTO blobs (key, sha256, bytes, holders) VALUES (?, ?, ?, 1)"
-_HOLD = "UPDATE blobs SET holders = holders + 1 WHERE key = ?"
+_ADD_REFERENCE = "UPDATE blobs SET holders = holders + 1 WHERE key = ?"
 _RELEASE = "UPDATE blobs SET holders = holders - 1 WHERE key = ? RETURNING holders"
 _DELETE = "DELETE FROM blobs WHERE key = ?"
 _NOTE_DAMAGE = "UPDATE blobs SET damaged = damaged + 1 WHERE key = ? RETURNING damaged"
 _REPLACE = "UPDATE blobs SET key = ?, damaged = 0 WHERE key = ?"
-# They look at every file, which is worth it for what hardly ever happens; an index would cost every upload.
-_REFER_ANEW = [
+# These scan all files. That is acceptable for something so rare; an index would make every upload slower.
+_REPLACE_IN_FILES = [
     f"UPDATE {table} SET blob = ? WHERE blob = ? AND deleted_at IS NULL"  # noqa: S608 - constants
     for table in ("files", "tenant_files")
 ]
-_HELD = "SELECT bytes FROM tenants WHERE tenant = ?"
-_CHARGE = """
+_TENANT_BYTES = "SELECT bytes FROM tenants WHERE tenant = ?"
+_ADD_TENANT_BYTES = """
     INSERT INTO tenants (tenant, bytes) VALUES (?, ?) ON CONFLICT (tenant) DO UPDATE SET bytes = bytes + excluded.bytes
 """
 
 
-def hold_new(connection: sqlite3.Connection, stored: StoredContent) -> str:
-    """Hold bytes that were just stored; return the blob that has them, which is an older one if that is good."""
-    same = fetch_one(connection, SHARED, stored.sha256, stored.bytes)
+def reference_new(connection: sqlite3.Connection, stored: StoredContent) -> str:
+    """Add a reference to content that was just stored; return its blob: an older one, unless that is damaged."""
+    same = fetch_one(connection, FIND_SHARED, stored.sha256, stored.bytes)
     if same is None:
         connection.execute(_INSERT, (stored.blob, stored.sha256, stored.bytes))
         return stored.blob
@@ -46,58 +49,56 @@ def hold_new(connection: sqlite3.Connection, stored: StoredContent) -> str:
     if damaged:
         _replace(connection, blob, new=stored.blob)
         blob = stored.blob
-    connection.execute(_HOLD, (blob,))
+    connection.execute(_ADD_REFERENCE, (blob,))
     return str(blob)
 
 
-def hold(connection: sqlite3.Connection, stored: StoredContent) -> str:
-    """Hold bytes that a file had a moment ago once more; return the blob that has them now.
+def reference_existing(connection: sqlite3.Connection, stored: StoredContent) -> str:
+    """Add a reference to content that another file had a moment ago; return its current blob.
 
-    NotFoundError if their last holder let go of them.
+    NotFoundError if the content was released in the meantime.
     """
-    same = fetch_one(connection, _SAME, stored.sha256, stored.bytes)
-    if same is None:
+    blob = fetch_value(connection, _FIND, stored.sha256, stored.bytes)
+    if blob is None:
         raise NotFoundError("The file is gone: it was deleted meanwhile.")
-    connection.execute(_HOLD, (same[0],))
-    return str(same[0])
+    connection.execute(_ADD_REFERENCE, (blob,))
+    return str(blob)
 
 
 def note_damage(connection: sqlite3.Connection, blob: str) -> int:
-    """Note that a blob is damaged; return how often that was noted, 0 if nobody holds it."""
-    row = fetch_one(connection, _NOTE_DAMAGE, blob)
-    return int(row[0]) if row else 0
+    """Record that a blob is damaged; return how often that was recorded, 0 if the blob is unreferenced."""
+    return int(fetch_value(connection, _NOTE_DAMAGE, blob) or 0)
 
 
 def _replace(connection: sqlite3.Connection, blob: str, *, new: str) -> None:
-    """Give all files of a damaged blob to a new one of the same content."""
+    """Replace a damaged blob, in its row and in all files, by a new one of the same content."""
     connection.execute(_REPLACE, (new, blob))
-    for query in _REFER_ANEW:
+    for query in _REPLACE_IN_FILES:
         connection.execute(query, (new, blob))
 
 
 def release_blobs(connection: sqlite3.Connection, blobs: Iterable[str]) -> list[str]:
-    """Let go of blobs, of each as often as it is named; return those that nobody holds any more."""
+    """Remove one reference per blob in `blobs`, which may repeat; return the blobs that are now unreferenced."""
     unreferenced = []
     for blob in blobs:
-        row = fetch_one(connection, _RELEASE, blob)
-        if row is not None and row[0] <= 0:
+        holders = fetch_value(connection, _RELEASE, blob)
+        if holders is not None and holders <= 0:
             connection.execute(_DELETE, (blob,))
             unreferenced.append(blob)
     return unreferenced
 
 
 def charge(connection: sqlite3.Connection, tenant: str, size: int, *, maximum: int, param: str = "file") -> None:
-    """Count `size` bytes of the file that `param` names for a tenant.
+    """Add `size` bytes, of the file that `param` names, to the total of a tenant.
 
-    InvalidRequestError (`tenant_size_exceeded`) if that makes more than `maximum`.
+    InvalidRequestError (`tenant_size_exceeded`) if the total would exceed `maximum`.
     """
-    row = fetch_one(connection, _HELD, tenant)
-    if (row[0] if row else 0) + size > maximum:
+    if (fetch_value(connection, _TENANT_BYTES, tenant) or 0) + size > maximum:
         message = f"All files together would hold more than {maximum} bytes with this file."
         raise InvalidRequestError(message, param=param, code="tenant_size_exceeded")
     refund(connection, tenant, -size)
 
 
 def refund(connection: sqlite3.Connection, tenant: str, size: int) -> None:
-    """Take `size` bytes off what a tenant holds."""
-    connection.execute(_CHARGE, (tenant, -size))
+    """Subtract `size` bytes from the total of a tenant."""
+    connection.execute(_ADD_TENANT_BYTES, (tenant, -size))

@@ -1,14 +1,14 @@
 """SqlStore: the ContainerStore on SQLite.
 
-Tables are the business of `schema`, reading and writing at all of
-`sql_database`, rows of `sql_rows`, lists of `sql_pages`, changes of `sql_changes`.
+The tables are defined in `schema`, connections in `database`, rows in `rows`,
+the queries of lists in `pages`, and changes in `container_writes`.
 """
 
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from berth.adapters.sql.blob_references import SHARED, note_damage
+from berth.adapters.sql.blob_references import FIND_SHARED, note_damage
 from berth.adapters.sql.container_writes import (
     copy_file,
     delete_container,
@@ -32,11 +32,11 @@ from berth.v1.container_pb2 import Container, ContainerStatus
 from berth.v1.container_service_pb2 import DomainSecret
 from berth.v1.provider_pb2 import Provider
 
-_GET_CONTAINER = f"SELECT {CONTAINER_COLUMNS} FROM containers WHERE id = ? AND tenant = ? AND deleted_at IS NULL"  # noqa: S608 - constants
-# FILE_COLUMNS, and Home behind them: one query for a file, its container and their owner.
+_GET_CONTAINER = f"SELECT {CONTAINER_COLUMNS}, seq FROM containers WHERE id = ? AND tenant = ? AND deleted_at IS NULL"  # noqa: S608 - constants
+# FILE_COLUMNS, `seq` and ContainerSummary in one query, which also checks the owner.
 _GET_FILE = """
     SELECT files.id, files.path, files.bytes, files.created_at, files.source, files.filename, files.content_type,
-        files.sha256, files.blob, containers.provider, containers.last_active_at, containers.expires_minutes
+        files.sha256, files.blob, files.seq, containers.provider, containers.last_active_at, containers.expires_minutes
     FROM files JOIN containers ON containers.seq = files.container_seq
     WHERE files.id = ? AND containers.id = ? AND containers.tenant = ? AND files.deleted_at IS NULL
 """
@@ -49,7 +49,7 @@ _FILE_CURSOR = "SELECT seq FROM files WHERE id = ? AND container_seq = ?"
 class SqlStore:
     """A ContainerStore in `database`; `now` gives seconds since 1970.
 
-    A write whose caller is cancelled happens whole or not at all.
+    A write whose caller is cancelled is done completely or not at all.
     """
 
     def __init__(self, database: SqlDatabase, *, now: Callable[[], float] = time.time) -> None:
@@ -74,18 +74,18 @@ class SqlStore:
         )
 
     async def get_provider(self, tenant: str, container_id: str) -> Provider:
-        """Return whose a container is; see ContainerStore."""
-        row = self._database.one(_GET_PROVIDER, container_id, tenant)
-        if row is None:
+        """Return the provider of a container; see ContainerStore."""
+        provider = self._database.value(_GET_PROVIDER, container_id, tenant)
+        if provider is None:
             raise container_not_found(container_id)
-        return PROVIDERS[row[0]]
+        return PROVIDERS[provider]
 
     async def refresh_container(self, tenant: str, container: Container) -> None:
-        """Take over what a provider said of a container; see ContainerStore."""
+        """Store the status and last activity of a container; see ContainerStore."""
         await self._database.write(lambda connection: refresh_container(connection, tenant, container=container))
 
     async def touch_container(self, tenant: str, container_id: str) -> None:
-        """Have a container be active now; see ContainerStore."""
+        """Set the last activity of a container to now; see ContainerStore."""
         now = int(self._now())
         await self._database.write(lambda connection: touch_container(connection, tenant, container_id, now=now))
 
@@ -107,9 +107,9 @@ class SqlStore:
     ) -> Page[ContainerRecord]:
         """Return a page of containers; see ContainerStore.
 
-        A status is the clock's to tell, and no index leads to it: rows are read in
-        slices until there are enough, for one caller at a time, and other calls run
-        in between.
+        A status depends on the clock, so no index has it: to filter by it, rows are
+        read in slices until enough match. One caller does so at a time, and other
+        calls run between the slices.
         """
         seq = self._container_cursor(tenant, pagination)
         names = None if providers is None else sorted(map(provider_name, providers))
@@ -123,14 +123,14 @@ class SqlStore:
             rows: Sequence[Row] = self._database.all(query, {**values, "seq": seq, "limit": pagination.limit + 1})
         else:
             async with self._scanning:
-                rows = await self._scanned(query, values, seq, status=status, enough=pagination.limit + 1)
+                rows = await self._scan(query, values, seq, status=status, enough=pagination.limit + 1)
         page, has_more = cut(rows, pagination.limit)
         return Page([container_record(row, tenant) for row in page], has_more)
 
-    async def _scanned(
+    async def _scan(
         self, query: str, values: Mapping[str, object], seq: int, *, status: ContainerStatus, enough: int
     ) -> list[Row]:
-        """Return the first rows that have a status, `enough` of them if there are so many."""
+        """Return the first rows that have `status`: at least `enough`, or all."""
         rows: list[Row] = []
         while True:
             found = self._database.all(query, {**values, "seq": seq, "limit": SLICE})
@@ -138,8 +138,8 @@ class SqlStore:
             rows += [row for row in found if has_status(container_status(row, now), status)]
             if len(found) < SLICE or len(rows) >= enough:
                 return rows
-            seq = found[-1][-1]
-            await asyncio.sleep(0)  # all other calls have their turn
+            *_, seq = found[-1]
+            await asyncio.sleep(0)  # let other calls run
 
     async def delete_container(self, tenant: str, container_id: str) -> Sequence[str]:
         """Delete a container; see ContainerStore."""
@@ -149,7 +149,7 @@ class SqlStore:
         )
 
     async def purge(self, *, retention_seconds: int, limit: int) -> tuple[int, Sequence[str]]:
-        """Delete containers that expired long ago; see ContainerStore."""
+        """Delete containers that expired `retention_seconds` ago or earlier; see ContainerStore."""
         now = int(self._now())
         return await self._database.write(
             lambda connection: purge_containers(
@@ -165,7 +165,7 @@ class SqlStore:
         )
 
     async def copy_file(self, tenant: str, record: ContainerFileRecord, *, quotas: Quotas) -> None:
-        """Add a file whose bytes another file has; see ContainerStore."""
+        """Add a file with the content of another file; see ContainerStore."""
         now = int(self._now())
         await self._database.write(
             lambda connection: copy_file(connection, tenant, record=record, quotas=quotas, now=now)
@@ -178,16 +178,18 @@ class SqlStore:
         row = self._database.one(_GET_FILE, file_id, container_id, tenant)
         if row is None:
             raise container_file_not_found(container_id, file_id)
-        return ContainerSummary(PROVIDERS[row[9]], row[10], row[11]), file_record(row, container_id)
+        *file, provider, last_active_at, expires_minutes = row
+        return ContainerSummary(PROVIDERS[provider], last_active_at, expires_minutes), file_record(file, container_id)
 
     async def list_files(self, tenant: str, container_id: str, pagination: Pagination) -> Page[ContainerFileRecord]:
         """Return a page of files; see ContainerStore."""
-        container = self._database.one(_CONTAINER_SEQ, container_id, tenant)
-        if container is None:
+        container_seq = self._database.value(_CONTAINER_SEQ, container_id, tenant)
+        if container_seq is None:
             return Page([], has_more=False)
-        seq = self._file_cursor(container[0], pagination)
+        seq = self._file_cursor(container_seq, pagination)
         query = files_query(descending=pagination.descending)
-        rows = self._database.all(query, {"container_seq": container[0], "seq": seq, "limit": pagination.limit + 1})
+        values = {"container_seq": container_seq, "seq": seq, "limit": pagination.limit + 1}
+        rows = self._database.all(query, values)
         page, has_more = cut(rows, pagination.limit)
         return Page([file_record(row, container_id) for row in page], has_more)
 
@@ -199,26 +201,26 @@ class SqlStore:
         )
 
     async def find_blob(self, sha256: str, size: int) -> str | None:
-        """Return what a new upload would share; see BlobReferences."""
-        row = self._database.one(SHARED, sha256, size)
-        return row[0] if row else None
+        """Return the blob that a new upload would share; see BlobReferences."""
+        blob: str | None = self._database.value(FIND_SHARED, sha256, size)
+        return blob
 
     async def note_damage(self, blob: str) -> int:
-        """Note that a blob is damaged; see BlobReferences."""
+        """Record that a blob is damaged; see BlobReferences."""
         return await self._database.write(lambda connection: note_damage(connection, blob))
 
     def _container_cursor(self, tenant: str, pagination: Pagination) -> int:
         if pagination.after is None:
             return start_of_list(pagination)
-        row = self._database.one(_CONTAINER_CURSOR, pagination.after, tenant)
-        if row is None:
+        seq = self._database.value(_CONTAINER_CURSOR, pagination.after, tenant)
+        if seq is None:
             raise bad_cursor("container", pagination.after)
-        return int(row[0])
+        return int(seq)
 
     def _file_cursor(self, container_seq: int, pagination: Pagination) -> int:
         if pagination.after is None:
             return start_of_list(pagination)
-        row = self._database.one(_FILE_CURSOR, pagination.after, container_seq)
-        if row is None:
+        seq = self._database.value(_FILE_CURSOR, pagination.after, container_seq)
+        if seq is None:
             raise bad_cursor("file", pagination.after)
-        return int(row[0])
+        return int(seq)

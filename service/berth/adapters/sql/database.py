@@ -1,26 +1,26 @@
-"""The database under every Sql adapter: one SQLite file, read here, written behind SqlWriter.
+"""The SQLite database that all Sql adapters share: reads happen here, writes in SqlWriter.
 
-Point reads run on the event loop's own thread: one takes microseconds, and a
-hop to another thread many times that. Writes wait for the disk, so they run on
-a thread of their own; in WAL mode neither keeps the other waiting.
+Point reads run on the event loop's thread: a read takes microseconds, a switch
+to another thread many times that. Writes wait for the disk, so they run on a
+separate thread; in WAL mode reads and writes do not block each other.
 """
 
 import sqlite3
 from collections.abc import Mapping
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from berth.adapters.sql.connections import connect_for_reads, connect_for_writes, path_of
-from berth.adapters.sql.errors import open_error, translated
-from berth.adapters.sql.rows import Row, fetch_one
+from berth.adapters.sql.errors import open_error, translate
+from berth.adapters.sql.rows import Row, fetch_one, fetch_value
 from berth.adapters.sql.schema import migrate
 from berth.adapters.sql.writer import SqlWriter, Work
 
-_OWNER_ONLY = 0o600  # the file holds the secrets of containers
+_OWNER_ONLY = 0o600  # the file contains the secrets of containers
 T = TypeVar("T")
 
 
 class SqlDatabase:
-    """A database that is open. To be used from one event loop.
+    """An open database, for use from one event loop.
 
     Every method raises StorageError when the database fails.
     """
@@ -31,7 +31,7 @@ class SqlDatabase:
 
     @classmethod
     def open(cls, url: str) -> Self:
-        """Open the database of `url`, made and migrated where needed.
+        """Open the database of `url`; create and migrate it where needed.
 
         `sqlite:///path` is relative to the working directory, `sqlite:////path`
         is absolute. StorageError if it cannot be used.
@@ -47,12 +47,12 @@ class SqlDatabase:
             raise open_error(path, error) from error
 
     def close(self) -> None:
-        """Finish the writes that wait, and close the database."""
+        """Finish the pending writes and close the database."""
         self._reads.close()
         self._writer.close()
 
     async def write(self, work: Work[T]) -> T:
-        """Run `work` in a transaction of its own; see SqlWriter."""
+        """Run `work` as one transaction; see SqlWriter."""
         return await self._writer.write(work)
 
     def one(self, query: str, *values: object) -> Row | None:
@@ -60,7 +60,14 @@ class SqlDatabase:
         try:
             return fetch_one(self._reads, query, *values)
         except sqlite3.Error as error:
-            raise translated(error) from error
+            raise translate(error) from error
+
+    def value(self, query: str, *values: object) -> Any:
+        """Return the first column of the first row of `query`, None if there is no row."""
+        try:
+            return fetch_value(self._reads, query, *values)
+        except sqlite3.Error as error:
+            raise translate(error) from error
 
     def all(self, query: str, values: Mapping[str, object]) -> list[Row]:
         """Return all rows of `query`."""
@@ -69,4 +76,4 @@ class SqlDatabase:
         except UnicodeEncodeError:  # as in fetch_one: no row has such a text
             return []
         except sqlite3.Error as error:
-            raise translated(error) from error
+            raise translate(error) from error

@@ -1,7 +1,7 @@
-"""Errors of the database, and of a lookup in it, in words for the caller.
+"""Translates errors of the database into errors for the caller.
 
-What exactly the database said stays in the exception's cause: it may name
-paths and values, which are nothing for a caller.
+The database's own message stays in the exception's cause: it may contain
+paths and values, which callers must not see.
 """
 
 import sqlite3
@@ -11,13 +11,13 @@ from berth.core.errors import InvalidRequestError, StorageError
 from berth.core.validation import shown
 
 _CODE = "storage_unavailable"
-_PRIMARY_CODE = 0xFF  # the low byte; the rest of an extended code is detail
+_PRIMARY_CODE = 0xFF  # the low byte of an extended error code; the other bytes are detail
 _REASONS = {
     sqlite3.SQLITE_FULL: "The store's disk is full.",
     sqlite3.SQLITE_BUSY: "The store is locked by another process.",
     sqlite3.SQLITE_LOCKED: "The store is locked by another process.",
-    sqlite3.SQLITE_READONLY: "The store may not be written to.",
-    sqlite3.SQLITE_PERM: "The store may not be opened.",
+    sqlite3.SQLITE_READONLY: "The store is read-only.",
+    sqlite3.SQLITE_PERM: "Access to the store was denied.",
     sqlite3.SQLITE_CANTOPEN: "The store's database file cannot be opened.",
     sqlite3.SQLITE_CORRUPT: "The store's database file is damaged.",
     sqlite3.SQLITE_NOTADB: "The store's database file is not a database.",
@@ -25,8 +25,8 @@ _REASONS = {
 }
 
 
-def translated(error: Exception) -> Exception:
-    """Return what to tell the caller about `error`; it is its own answer unless it is of the database."""
+def translate(error: Exception) -> Exception:
+    """Return the error to raise to the caller for `error`: `error` itself if it is not one of the database."""
     if isinstance(error, sqlite3.Error):
         return StorageError(_reason(error), code=_CODE)
     if isinstance(error, UnicodeEncodeError):
@@ -35,7 +35,7 @@ def translated(error: Exception) -> Exception:
 
 
 def open_error(path: Path, error: Exception) -> StorageError:
-    """Return what to tell the operator about a database that cannot be opened."""
+    """Return the error, for the operator, of a database that cannot be opened."""
     reason = error.strerror if isinstance(error, OSError) else _reason(error)
     return StorageError(f"Cannot open the store {path}: {reason}", code=_CODE)
 
@@ -47,7 +47,7 @@ def newer_schema_error(path: Path) -> StorageError:
 
 
 def bad_url(reason: str) -> StorageError:
-    """Return the error of a URL that names no database."""
+    """Return the error of a URL that is not one of a SQLite database."""
     return StorageError(f"Cannot open the store: {reason}", code=_CODE)
 
 
@@ -57,7 +57,7 @@ def closed_error() -> StorageError:
 
 
 def is_busy(error: Exception) -> bool:
-    """Tell whether another process is in the way, for now."""
+    """Return whether the database is locked by another process."""
     return _code(error) == sqlite3.SQLITE_BUSY
 
 
@@ -70,6 +70,6 @@ def _code(error: Exception) -> int:
 
 
 def bad_cursor(resource: str, after: str) -> InvalidRequestError:
-    """Return the error of an `after` that names no `resource` in the list."""
+    """Return the error of an `after` that is not the id of a `resource` in the list."""
     message = f"Invalid 'after': no {resource} with the id '{shown(after)}'."
     return InvalidRequestError(message, param="after", code="invalid_value")

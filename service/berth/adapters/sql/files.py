@@ -1,15 +1,18 @@
-"""SqlFiles: the FileStore in the database that has the containers, so that copies are made in one transaction."""
+"""SqlFiles: the FileStore on SQLite.
+
+It shares the database of the containers, so that files are copied into them in one transaction.
+"""
 
 import asyncio
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
 
-from berth.adapters.sql.blob_references import SHARED, charge, hold_new, note_damage, refund, release_blobs
+from berth.adapters.sql.blob_references import FIND_SHARED, charge, note_damage, reference_new, refund, release_blobs
 from berth.adapters.sql.database import SqlDatabase
 from berth.adapters.sql.errors import bad_cursor
 from berth.adapters.sql.pages import SLICE, start_of_list, tenant_files_query
-from berth.adapters.sql.rows import TENANT_FILE_COLUMNS, Row, fetch_one, tenant_file, tenant_file_row
+from berth.adapters.sql.rows import TENANT_FILE_COLUMNS, Row, fetch_one, tenant_file_record, tenant_file_values
 from berth.core.errors import StorageError
 from berth.core.ports.container_store import ID_TAKEN, Quotas
 from berth.core.ports.file_store import FileRecord
@@ -19,9 +22,9 @@ from berth.core.validation import file_not_found, shown
 from berth.v1.provider_pb2 import Provider
 
 _LIVING = "deleted_at IS NULL AND (expires_at IS NULL OR expires_at > ?)"
-_MARKS = ", ".join("?" * (TENANT_FILE_COLUMNS.count(",") + 3))  # and tenant and attempt
-_INSERT = f"INSERT INTO tenant_files ({TENANT_FILE_COLUMNS}, tenant, attempt) VALUES ({_MARKS})"  # noqa: S608 - constants
-_GET = f"SELECT {TENANT_FILE_COLUMNS} FROM tenant_files WHERE id = ? AND tenant = ? AND {_LIVING}"  # noqa: S608 - constants
+_PLACEHOLDERS = ", ".join("?" * (TENANT_FILE_COLUMNS.count(",") + 3))  # including tenant and attempt
+_INSERT = f"INSERT INTO tenant_files ({TENANT_FILE_COLUMNS}, tenant, attempt) VALUES ({_PLACEHOLDERS})"  # noqa: S608 - constants
+_GET = f"SELECT {TENANT_FILE_COLUMNS}, seq FROM tenant_files WHERE id = ? AND tenant = ? AND {_LIVING}"  # noqa: S608 - constants
 _GET_PROVIDER = f"SELECT provider FROM tenant_files WHERE id = ? AND tenant = ? AND {_LIVING}"  # noqa: S608 - constants
 _IS_FOREIGN = "SELECT 1 FROM tenant_files WHERE id = ? AND tenant != ?"
 _CURSOR = "SELECT seq FROM tenant_files WHERE id = ? AND tenant = ?"
@@ -30,7 +33,7 @@ _EXPIRED = """
     SELECT seq, tenant, bytes, blob FROM tenant_files
     WHERE deleted_at IS NULL AND expires_at IS NOT NULL AND expires_at <= ? ORDER BY expires_at LIMIT ?
 """
-_IS_HELD = "SELECT 1 FROM blobs WHERE key = ?"
+_BLOB_EXISTS = "SELECT 1 FROM blobs WHERE key = ?"
 _DELETE = "UPDATE tenant_files SET deleted_at = ? WHERE seq = ?"
 
 
@@ -46,16 +49,22 @@ class SqlFiles:
         return await self._database.write(lambda connection: _insert(connection, record, quotas))
 
     async def get_provider(self, tenant: str, file_id: str) -> Provider:
-        """Return whose a file is; see FileStore."""
-        return PROVIDERS[self._one(_GET_PROVIDER, tenant, file_id)[0]]
+        """Return the provider of a file; see FileStore."""
+        provider = self._database.value(_GET_PROVIDER, file_id, tenant, int(self._now()))
+        if provider is None:
+            raise file_not_found(file_id)
+        return PROVIDERS[provider]
 
     async def get(self, tenant: str, file_id: str) -> FileRecord:
         """Return a file; see FileStore."""
-        return tenant_file(self._one(_GET, tenant, file_id), tenant)
+        row = self._database.one(_GET, file_id, tenant, int(self._now()))
+        if row is None:
+            raise file_not_found(file_id)
+        return tenant_file_record(row, tenant)
 
     async def is_foreign(self, tenant: str, file_id: str) -> bool:
-        """Return whether a file is another tenant's; see FileStore."""
-        return self._database.one(_IS_FOREIGN, file_id, tenant) is not None
+        """Return whether a file belongs to another tenant; see FileStore."""
+        return self._database.value(_IS_FOREIGN, file_id, tenant) is not None
 
     async def list(
         self,
@@ -77,13 +86,13 @@ class SqlFiles:
         records: list[FileRecord] = []
         while (missing := pagination.limit + 1 - len(records)) > 0:
             if records:
-                await asyncio.sleep(0)  # all other calls have their turn
+                await asyncio.sleep(0)  # let other calls run
             size = min(missing, SLICE)
             rows = self._database.all(query, {**values, "seq": seq, "limit": size})
-            records += [tenant_file(row, tenant) for row in rows]
+            records += [tenant_file_record(row, tenant) for row in rows]
             if len(rows) < size:
                 break
-            seq = rows[-1][-1]
+            *_, seq = rows[-1]
         return Page(records[: pagination.limit], len(records) > pagination.limit)
 
     async def delete(self, tenant: str, file_id: str) -> Sequence[str]:
@@ -92,46 +101,40 @@ class SqlFiles:
         return await self._database.write(lambda connection: _delete(connection, tenant, file_id=file_id, now=now))
 
     async def find_blob(self, sha256: str, size: int) -> str | None:
-        """Return what a new upload would share; see BlobReferences."""
-        row = self._database.one(SHARED, sha256, size)
-        return row[0] if row else None
+        """Return the blob that a new upload would share; see BlobReferences."""
+        blob: str | None = self._database.value(FIND_SHARED, sha256, size)
+        return blob
 
     async def note_damage(self, blob: str) -> int:
-        """Note that a blob is damaged; see BlobReferences."""
+        """Record that a blob is damaged; see BlobReferences."""
         return await self._database.write(lambda connection: note_damage(connection, blob))
 
     async def unreferenced(self, blobs: Sequence[str]) -> Sequence[str]:
-        """Return those that no file has; see FileStore."""
-        return [blob for blob in blobs if self._database.one(_IS_HELD, blob) is None]
+        """Return the blobs that no file refers to; see FileStore."""
+        return [blob for blob in blobs if self._database.value(_BLOB_EXISTS, blob) is None]
 
     async def purge(self, *, limit: int) -> tuple[int, Sequence[str]]:
         """Delete expired files; see FileStore."""
         now = int(self._now())
         return await self._database.write(lambda connection: _purge(connection, now=now, limit=limit))
 
-    def _one(self, query: str, tenant: str, file_id: str) -> Row:
-        row = self._database.one(query, file_id, tenant, int(self._now()))
-        if row is None:
-            raise file_not_found(file_id)
-        return row
-
     def _cursor(self, tenant: str, pagination: Pagination) -> int:
         if pagination.after is None:
             return start_of_list(pagination)
-        row = self._database.one(_CURSOR, pagination.after, tenant)
-        if row is None:
+        seq = self._database.value(_CURSOR, pagination.after, tenant)
+        if seq is None:
             raise bad_cursor("file", pagination.after)
-        return int(row[0])
+        return int(seq)
 
 
 def _insert(connection: sqlite3.Connection, record: FileRecord, quotas: Quotas) -> str:
-    """Add a file. One of a provider's has no bytes here, and none are counted."""
+    """Add a file. The content of a passthrough file is at the provider, so it does not count towards the quota."""
     blob = record.blob
     if not record.key:
         charge(connection, record.tenant, record.file.bytes, maximum=quotas.tenant_bytes)
-        blob = hold_new(connection, record.stored)
+        blob = reference_new(connection, record.stored)
     try:
-        connection.execute(_INSERT, tenant_file_row(record, blob))
+        connection.execute(_INSERT, tenant_file_values(record, blob))
     except sqlite3.IntegrityError as error:
         message = f"A file with the id '{shown(record.file.id)}' is known already."
         raise StorageError(message, code=ID_TAKEN) from error
@@ -151,7 +154,7 @@ def _purge(connection: sqlite3.Connection, *, now: int, limit: int) -> tuple[int
 
 
 def _remove(connection: sqlite3.Connection, rows: Sequence[Row], *, now: int) -> list[str]:
-    """Delete rows that were found, and return the blobs that nobody holds any more."""
+    """Mark the files in rows of _FIND or _EXPIRED as deleted, and return the blobs that are now unreferenced."""
     unreferenced: list[str] = []
     for seq, tenant, size, blob in rows:
         connection.execute(_DELETE, (now, seq))

@@ -1,16 +1,17 @@
-"""SqlIdempotency: the IdempotencyStore in the database that has what the requests make."""
+"""SqlIdempotency: the IdempotencyStore on SQLite, in the database of the resources that the requests create."""
 
 import sqlite3
 from typing import Any
 
 from berth.adapters.sql.database import SqlDatabase
-from berth.adapters.sql.rows import Row, fetch_one
+from berth.adapters.sql.rows import fetch_one
 from berth.core.ports.idempotency_store import IdempotencyRecord, Slot
 
-_COLUMNS = "operation, attempt, owner, lease_until, expires_at, fingerprint, outcome"
+_FIELDS = ("operation", "attempt", "owner", "lease_until", "expires_at", "fingerprint", "outcome")
+_COLUMNS = ", ".join(_FIELDS)
 _FIND = f"SELECT {_COLUMNS} FROM idempotency WHERE tenant = ? AND key = ?"  # noqa: S608 - constants
 _INSERT = f"INSERT OR REPLACE INTO idempotency ({_COLUMNS}, tenant, key) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - constants
-# A few at a time: what is over goes about as fast as new ones come, and no request waits for many.
+# A few at a time: expired records are deleted about as fast as new ones are added, and no request waits for many.
 _SWEEP = """
     DELETE FROM idempotency
     WHERE (tenant, key) IN (SELECT tenant, key FROM idempotency WHERE expires_at <= ? LIMIT 10)
@@ -41,50 +42,54 @@ class SqlIdempotency:
         return await self._database.write(lambda connection: _acquire(connection, slot, record=record, now=now))
 
     async def take_over(self, slot: Slot, found: IdempotencyRecord, *, owner: str, lease_until: int) -> bool:
-        """Take a lease over; see IdempotencyStore."""
-        return bool(await self._changed(_TAKE_OVER, owner, lease_until, *_own(slot, found), found.lease_until))
+        """Take over a lease; see IdempotencyStore."""
+        return bool(await self._execute(_TAKE_OVER, owner, lease_until, *_own(slot, found), found.lease_until))
 
     async def store_fingerprint(self, slot: Slot, record: IdempotencyRecord, *, fingerprint: bytes) -> bool:
         """Store a fingerprint; see IdempotencyStore."""
-        return bool(await self._changed(_STORE_FINGERPRINT, fingerprint, *_own(slot, record)))
+        return bool(await self._execute(_STORE_FINGERPRINT, fingerprint, *_own(slot, record)))
 
     async def finish(self, slot: Slot, record: IdempotencyRecord, *, outcome: bytes) -> None:
         """Store an outcome; see IdempotencyStore."""
-        await self._changed(_FINISH, outcome, *_own(slot, record))
+        await self._execute(_FINISH, outcome, *_own(slot, record))
 
     async def release(self, slot: Slot, record: IdempotencyRecord) -> None:
         """Remove a record; see IdempotencyStore."""
-        await self._changed(_RELEASE, *_own(slot, record))
+        await self._execute(_RELEASE, *_own(slot, record))
 
     async def abandon(self, slot: Slot, record: IdempotencyRecord) -> None:
         """End a lease; see IdempotencyStore."""
-        await self._changed(_ABANDON, *_own(slot, record))
+        await self._execute(_ABANDON, *_own(slot, record))
 
     async def renew(self, owner: str, *, lease_until: int) -> None:
         """Extend leases; see IdempotencyStore."""
-        await self._changed(_RENEW, lease_until, owner)
+        await self._execute(_RENEW, lease_until, owner)
 
     async def find_container(self, tenant: str, attempt: str) -> str | None:
-        """Return what an attempt has made; see IdempotencyStore."""
-        row = self._database.one(_CONTAINER, attempt, tenant)
-        return str(row[0]) if row else None
+        """Return the id of the container that an attempt created; see IdempotencyStore."""
+        container_id: str | None = self._database.value(_CONTAINER, attempt, tenant)
+        return container_id
 
     async def find_container_file(self, tenant: str, attempt: str) -> tuple[str, str] | None:
-        """Return what an attempt has made; see IdempotencyStore."""
+        """Return the ids of the container and the container file that an attempt created; see IdempotencyStore."""
         row = self._database.one(_CONTAINER_FILE, attempt, tenant)
-        return (row[0], row[1]) if row else None
+        if row is None:
+            return None
+        container_id, file_id = row
+        return container_id, file_id
 
     async def find_file(self, tenant: str, attempt: str) -> str | None:
-        """Return what an attempt has made; see IdempotencyStore."""
-        row = self._database.one(_FILE, attempt, tenant)
-        return str(row[0]) if row else None
+        """Return the id of the file that an attempt created; see IdempotencyStore."""
+        file_id: str | None = self._database.value(_FILE, attempt, tenant)
+        return file_id
 
-    async def _changed(self, query: str, *values: Any) -> int:
-        """Run a change and return how many rows it met."""
+    async def _execute(self, query: str, *values: Any) -> int:
+        """Run a statement and return how many rows it changed."""
         return await self._database.write(lambda connection: connection.execute(query, values).rowcount)
 
 
 def _own(slot: Slot, record: IdempotencyRecord) -> tuple[str, bytes, str, str]:
+    """Return the values of the condition _OWN."""
     return (*slot, record.attempt, record.owner)
 
 
@@ -92,8 +97,8 @@ def _acquire(
     connection: sqlite3.Connection, slot: Slot, *, record: IdempotencyRecord, now: int
 ) -> IdempotencyRecord | None:
     connection.execute(_SWEEP, (now,))
-    row: Row | None = fetch_one(connection, _FIND, *slot)
-    found = IdempotencyRecord(*row) if row else None
+    row = fetch_one(connection, _FIND, *slot)
+    found = IdempotencyRecord(**dict(zip(_FIELDS, row, strict=True))) if row else None
     if found is not None and not found.is_over(now):
         return found
     values = (

@@ -1,9 +1,8 @@
-"""Writes to the database: one thread, one connection, shared commits.
+"""Runs writes to the database: one thread, one connection, several writes per commit.
 
-A commit waits for the disk, so it happens on a thread of its own, and writes
-that arrive meanwhile share the next one. Each is inside a savepoint, so that
-one which fails takes back its own changes only. What is written is decided by
-the callables that are handed in.
+A commit waits for the disk, so it runs on a separate thread, and writes that
+arrive in the meantime share the next commit. Each write runs in a savepoint, so
+that one that fails rolls back only its own changes.
 """
 
 import asyncio
@@ -13,7 +12,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from berth.adapters.sql.errors import closed_error, translated
+from berth.adapters.sql.errors import closed_error, translate
 
 T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], T]
@@ -22,7 +21,7 @@ _Outcome = tuple[Any, Exception | None]
 
 
 class SqlWriter:
-    """Runs writes on `connection`, which is its own from now on, in the order they come."""
+    """Runs writes on `connection` in the order of their arrival; it owns the connection."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
@@ -32,9 +31,9 @@ class SqlWriter:
     async def write(self, work: Work[T]) -> T:
         """Run `work` in a transaction and return its result once it is durable.
 
-        An error out of `work` passes through and nothing of it is written.
+        An error raised by `work` is passed on, and its changes are rolled back.
         StorageError if the database fails. If the caller is cancelled, `work`
-        has been done whole or not at all.
+        is still done completely or not at all.
         """
         future: Future[T] = Future()
         self._waiting.append((work, future))
@@ -45,18 +44,18 @@ class SqlWriter:
         return await asyncio.wrap_future(future)
 
     def close(self) -> None:
-        """Finish the writes that wait, then close the connection."""
+        """Finish the pending writes, then close the connection."""
         self._thread.shutdown()
         self._connection.close()
 
     def _commit_waiting(self) -> None:
-        """Do everything that waits in one transaction; usually an earlier call has done it all."""
+        """Run all pending writes in one transaction. Often there are none: an earlier call has run them already."""
         jobs = [job for job in self._take_waiting() if job[1].set_running_or_notify_cancel()]
         if not jobs:
             return
         try:
             outcomes = self._transact([work for work, _ in jobs])
-        except Exception as error:  # noqa: BLE001 - whatever it is belongs to the callers
+        except Exception as error:  # noqa: BLE001 - every error is passed on to the callers
             outcomes = [(None, error)] * len(jobs)
         for (_, future), outcome in zip(jobs, outcomes, strict=True):
             _settle(future, outcome)
@@ -67,7 +66,7 @@ class SqlWriter:
     def _transact(self, works: list[Work[Any]]) -> list[_Outcome]:
         self._connection.execute("BEGIN IMMEDIATE")
         try:
-            outcomes = [self._attempt(work) for work in works]
+            outcomes = [self._run_in_savepoint(work) for work in works]
             self._connection.execute("COMMIT")
         except BaseException:
             if self._connection.in_transaction:
@@ -75,8 +74,8 @@ class SqlWriter:
             raise
         return outcomes
 
-    def _attempt(self, work: Work[Any]) -> _Outcome:
-        """Run `work` inside a savepoint. An error that ended the transaction itself is everybody's."""
+    def _run_in_savepoint(self, work: Work[Any]) -> _Outcome:
+        """Run `work` in a savepoint. An error that ended the whole transaction is raised: all its writes failed."""
         self._connection.execute("SAVEPOINT work")
         try:
             outcome: _Outcome = (work(self._connection), None)
@@ -94,7 +93,7 @@ def _settle(future: "Future[Any]", outcome: _Outcome) -> None:
     if error is None:
         future.set_result(result)
         return
-    told = translated(error)
-    if told is not error:
-        told.__cause__ = error
-    future.set_exception(told)
+    translated = translate(error)
+    if translated is not error:
+        translated.__cause__ = error
+    future.set_exception(translated)

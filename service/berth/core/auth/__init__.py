@@ -1,1 +1,1 @@
-"""Who a caller is, and how much a caller may do."""
+"""Authentication of callers, rate limits, and the throttling of failed logins."""

@@ -1,10 +1,10 @@
-"""Credentials: from what a caller sends to who it is.
+"""Credentials: finds the caller of a request from its headers and its client certificate.
 
-A virtual key comes in `x-bf-vk`, or, where it begins with `sk-bf-`, as Bearer,
-`x-api-key`, `x-goog-api-key` or `api-key`; a Basic user in `authorization`.
-Any other key in these headers is the caller's own key of a provider: beside a
-credential of ours it says nothing and is passed over, alone it is who is
-calling, where that is allowed.
+A virtual key is sent in `x-bf-vk`. If it begins with `sk-bf-`, it may also be sent as a Bearer
+token or in `x-api-key`, `x-goog-api-key` or `api-key`. A Basic user is sent in `authorization`. Any
+other key in these headers is the caller's own key of a provider (direct key). A direct key is
+ignored if the request has a credential of Berth; otherwise it identifies the caller, where direct
+keys are allowed.
 """
 
 import base64
@@ -25,24 +25,22 @@ VIRTUAL_KEY_PREFIX = "sk-bf-"
 _REQUIRED = "virtual key is required. Provide a virtual key via the x-bf-vk header."
 _NOT_FOUND = "virtual key not found. The provided virtual key does not exist or has been revoked."
 _BASIC_NOT_FOUND = "user not found, or the password is wrong."
-_CERTIFICATE_NOT_FOUND = "the certificate is valid, but nobody here has a name that is in it."
+_CERTIFICATE_NOT_FOUND = "the client certificate is valid, but none of its names is known here."
 _NO_SCHEME = "the Authorization header has a virtual key without its scheme. Send 'Authorization: Bearer sk-bf-...'."
 _CONFLICT = "the request carries two different credentials. Send one, or the same in each header."
 
-NOBODY: Mapping[str, Caller] = MappingProxyType({})
+NO_CERTIFICATES: Mapping[str, Caller] = MappingProxyType({})
 
 
 class Credentials:
-    """The virtual keys and Basic users that are let in.
+    """The virtual keys, Basic users and client certificates that are accepted.
 
-    Only digests are kept, and only digests are compared: the time that a look-up
-    takes tells nothing about a key. `virtual_keys` and `basic_users` are those of
-    the configuration; what is not among them is looked up in `stored`.
-    `certificates` are the names in certificates, DNS names and URIs, and whose
-    they are.
-    `direct_secret` is the key of the hash that makes a tenant of a caller's own
-    key of a provider; None allows no such keys. `anonymous` is who calls without
-    any credential being asked for; None asks for one. `now` gives seconds since 1970.
+    Keys and passwords are kept and compared only as digests, so the duration of a lookup reveals
+    nothing about a key. `virtual_keys` and `basic_users` come from the configuration; other virtual
+    keys are looked up in `stored`. `certificates` maps the names in client certificates, DNS names
+    and URIs, to callers. `direct_secret` is the HMAC key that derives a tenant from a direct key;
+    None allows no direct keys. `anonymous` is the caller of every request if no credential is
+    required; None requires one. `now` returns seconds since 1970.
     """
 
     def __init__(
@@ -52,7 +50,7 @@ class Credentials:
         basic_users: Mapping[tuple[str, str], Caller],
         now: Callable[[], int],
         stored: RememberedKeys | None = None,
-        certificates: Mapping[str, Caller] = NOBODY,
+        certificates: Mapping[str, Caller] = NO_CERTIFICATES,
         direct_secret: bytes | None = None,
         anonymous: Caller | None = None,
     ) -> None:
@@ -69,9 +67,9 @@ class Credentials:
         *,
         virtual_keys: Mapping[str, VirtualKey],
         basic_users: Mapping[tuple[str, str], Caller],
-        certificates: Mapping[str, Caller] = NOBODY,
+        certificates: Mapping[str, Caller] = NO_CERTIFICATES,
     ) -> None:
-        """Let in these in place of those that were configured before."""
+        """Replace the configured virtual keys, Basic users and certificates."""
         keys = {_key_digest(value): key for value, key in virtual_keys.items()}
         for (name, password), caller in basic_users.items():
             keys[_user_digest(f"{name}:{password}".encode())] = VirtualKey(caller)
@@ -81,43 +79,45 @@ class Credentials:
     async def authenticate(
         self, headers: Iterable[tuple[str, str]], *, certificate: Callable[[], Iterable[str]] = tuple
     ) -> Caller:
-        """Return who sends `headers`, pairs of a lower-case name out of HEADERS and a value.
+        """Return the caller who sends `headers`, pairs of a lower-case name in HEADERS and a value.
 
-        A credential of ours in them comes first, then what `certificate` returns,
-        the names in a certificate that was checked, then a provider's key.
+        A credential of Berth takes precedence over the names that `certificate` returns, those in a
+        verified client certificate, and these take precedence over a direct key.
 
-        AuthenticationError with the code `virtual_key_required` where there is
-        no credential, `virtual_key_not_found` or `basic_user_not_found` where
-        it is wrong, `certificate_not_found` where there is nothing but a
-        certificate of nobody known, `conflicting_credentials` where there are several;
-        PermissionDeniedError (`virtual_key_blocked`) for a key that may not be
+        AuthenticationError with the code `virtual_key_required` if there is no credential,
+        `virtual_key_not_found` or `basic_user_not_found` if it is wrong, `certificate_not_found` if
+        there is only a certificate and none of its names is known, `conflicting_credentials` if
+        there are several; PermissionDeniedError (`virtual_key_blocked`) for a key that may not be
         used; StorageError if the stored keys cannot be read.
         """
         if self._anonymous is not None:
             return self._anonymous
-        presented = {_read(name, one) for name, value in headers for one in _each(name, value)}
+        presented = {_parse(name, part) for name, value in headers for part in _split(name, value)}
         ours = {credential for credential in presented if isinstance(credential, bytes)}
         if not ours and self._certificates:
-            holder = self._holder(certificate(), is_alone=not presented)
-            if holder is not None:
-                return holder
+            caller = self._find_certificate_caller(certificate(), is_only=not presented)
+            if caller is not None:
+                return caller
         if len(ours or presented) > 1:
             raise AuthenticationError(_CONFLICT, code="conflicting_credentials")
         for credential in ours or presented:
-            return await self._caller(credential) if isinstance(credential, bytes) else self._direct(credential)
+            return await self._look_up(credential) if isinstance(credential, bytes) else self._direct_caller(credential)
         raise AuthenticationError(_REQUIRED, code="virtual_key_required")
 
-    def _holder(self, names: Iterable[str], *, is_alone: bool) -> Caller | None:
-        """Return who has a certificate with one of `names`; AuthenticationError if nobody, and it `is_alone`."""
+    def _find_certificate_caller(self, names: Iterable[str], *, is_only: bool) -> Caller | None:
+        """Return the caller with one of the certificate `names`, None if there is none.
+
+        AuthenticationError instead of None if the certificate has names and is the only credential.
+        """
         known = list(map(_canonical, names))
         for name in known:
             if name in self._certificates:
                 return self._certificates[name]
-        if known and is_alone:
+        if known and is_only:
             raise AuthenticationError(_CERTIFICATE_NOT_FOUND, code="certificate_not_found")
         return None
 
-    async def _caller(self, digest: bytes) -> Caller:
+    async def _look_up(self, digest: bytes) -> Caller:
         key = self._keys.get(digest)
         if key is None and self._stored is not None and digest.startswith(_KEY):
             key = await self._stored.find(digest.removeprefix(_KEY))
@@ -127,7 +127,7 @@ class Credentials:
             raise AuthenticationError(_BASIC_NOT_FOUND, code="basic_user_not_found")
         raise AuthenticationError(_NOT_FOUND, code="virtual_key_not_found")
 
-    def _direct(self, key: str) -> Caller:
+    def _direct_caller(self, key: str) -> Caller:
         if self._direct_secret is None or not key:
             raise AuthenticationError(_NOT_FOUND, code="virtual_key_not_found")
         digest = hmac.new(self._direct_secret, key.encode(), sha256).hexdigest()
@@ -145,28 +145,28 @@ def _user_digest(user_and_password: bytes) -> bytes:
     return _USER + sha256(user_and_password).digest()
 
 
-def _each(name: str, value: str) -> list[str]:
-    """Return the credentials in a header: proxies join an `authorization` that is sent twice with a comma."""
+def _split(name: str, value: str) -> list[str]:
+    """Return the credentials in a header: proxies join repeated `authorization` headers with a comma."""
     parts = [part.strip() for part in value.split(",")]
     several = name == "authorization" and len(parts) > 1 and all(" " in part for part in parts)
     return parts if several else [value]
 
 
-def _read(name: str, value: str) -> bytes | str:
-    """Return the digest of a credential of ours, or a provider's key as it is."""
+def _parse(name: str, value: str) -> bytes | str:
+    """Return the digest of a credential of Berth, or a provider's key unchanged."""
     if name == VIRTUAL_KEY_HEADER:
         return _key_digest(value.strip())
     if name == "authorization":
         scheme, _, value = value.partition(" ")
         if scheme.lower() == "basic":
-            return _user_digest(_decoded(value.strip()))
+            return _user_digest(_decode(value.strip()))
         if scheme.lower().startswith(VIRTUAL_KEY_PREFIX):
             raise AuthenticationError(_NO_SCHEME, code="virtual_key_not_found")
     value = value.strip()
     return _key_digest(value) if value.lower().startswith(VIRTUAL_KEY_PREFIX) else value
 
 
-def _decoded(text: str) -> bytes:
+def _decode(text: str) -> bytes:
     try:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
@@ -174,5 +174,5 @@ def _decoded(text: str) -> bytes:
 
 
 def _canonical(name: str) -> str:
-    """Return a name as it is compared: DNS names know no case, URIs do."""
+    """Return a name in the form that is compared: DNS names are case-insensitive, URIs are not."""
     return name if "://" in name else name.lower()

@@ -1,7 +1,7 @@
-"""Failed attempts to say who one is: counted, and slowed, by where they come from.
+"""Throttles failed logins by the address that they come from.
 
-Only those who are refused wait. Whoever has the right credential gets through
-at once, also from an address that somebody else guesses from.
+Only rejected requests wait. A request with a correct credential is never delayed, even if other
+requests from its address fail.
 """
 
 from collections.abc import Awaitable, Callable
@@ -11,41 +11,42 @@ from berth.core.errors import RateLimitError
 WINDOW_SECONDS = 60
 MAX_WAIT_SECONDS = 2.0
 WAIT_STEP_SECONDS = 0.05
-"""How much longer each further refusal takes."""
+"""The additional delay for each further failed login."""
 MAX_WAITING = 20
-"""Refusals that may wait at a time, from one source; one more is refused at once, and told when to come back."""
+"""The rejected requests of one source that may wait at a time; one more is rejected at once with a retry time."""
 MAX_SOURCES = 10_000
 
 
 class LoginThrottle:
-    """Counts the attempts of the last minute, in bounded memory; the first `free` of a source are answered at once.
+    """Counts failed logins per source and minute, in bounded memory.
 
-    `timer` gives seconds of any kind, `sleep` waits for a number of them.
+    The first `free` failed logins of a source in a minute are rejected without delay. `timer`
+    returns seconds from any starting point, `sleep` waits for a number of seconds.
     """
 
     def __init__(self, *, free: int, timer: Callable[[], float], sleep: Callable[[float], Awaitable[None]]) -> None:
         self._free = free
         self._timer = timer
         self._sleep = sleep
-        self._counts: dict[str, tuple[float, int]] = {}  # by source: when its minute began, and how many since
+        self._counts: dict[str, tuple[float, int]] = {}  # by source: start of its minute, failed logins since
         self._waiting: dict[str, int] = {}
 
     async def refused(self, source: str) -> None:
-        """Count an attempt of `source` that failed, and wait as long as it takes. RateLimitError if too many wait."""
-        excess = self._counted(source) - self._free
+        """Count a failed login of `source` and delay its response. RateLimitError if too many responses wait."""
+        excess = self._count(source) - self._free
         if excess <= 0:
             return
         waiting = self._waiting.get(source, 0)
         if waiting >= MAX_WAITING:
-            message = "Too many wrong credentials come from your address."
+            message = "Too many failed logins from your address."
             raise RateLimitError(message, code="rate_limited", retry_after_seconds=WINDOW_SECONDS)
         self._waiting[source] = waiting + 1
         try:
             await self._sleep(min(MAX_WAIT_SECONDS, excess * WAIT_STEP_SECONDS))
         finally:
-            self._end(source)
+            self._stop_waiting(source)
 
-    def _counted(self, source: str) -> int:
+    def _count(self, source: str) -> int:
         now = self._timer()
         began, count = self._counts.pop(source, (now, 0))
         if now - began >= WINDOW_SECONDS:
@@ -55,7 +56,7 @@ class LoginThrottle:
             del self._counts[next(iter(self._counts))]
         return count + 1
 
-    def _end(self, source: str) -> None:
+    def _stop_waiting(self, source: str) -> None:
         self._waiting[source] -= 1
         if not self._waiting[source]:
             del self._waiting[source]

@@ -1,7 +1,7 @@
-"""How much a key may do: requests per minute and calls in flight, of all operations and of each kind of them.
+"""Rate limits of keys: requests per minute and concurrent calls, in total and per kind of operation.
 
-The rules are here; where it is counted, in this process or for all replicas
-together, is the business of the Limiter.
+This module has the rules. A Limiter does the counting, in this process or for all replicas
+together.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -15,11 +15,11 @@ from berth.core.errors import RateLimitError
 
 MINUTE_SECONDS = 60
 Leave = Callable[[], Awaitable[None]]
-"""Counts a call that has ended."""
+"""Counts the end of a call."""
 
 
 class Quota(NamedTuple):
-    """What is left of a number of requests per minute, and in how many seconds the first of them is free again."""
+    """What remains of a limit of requests per minute, and the seconds until the first used one is available again."""
 
     limit: int
     remaining: int
@@ -27,53 +27,57 @@ class Quota(NamedTuple):
 
 
 class Limiter(Protocol):
-    """Counts under keys. Any method may raise StorageError (`limits_unavailable`) if what counts is away."""
+    """Counts requests and calls by key.
+
+    Any method may raise StorageError (`limits_unavailable`) if the counters cannot be reached.
+    """
 
     async def hit(self, key: str, *, per_minute: int) -> tuple[bool, Quota | None]:
-        """Count a request, unless there were `per_minute` of them in the last minute, and tell whether it was counted.
+        """Count a request, unless `per_minute` requests were counted in the last minute.
 
-        And what is left; None if nobody knows.
+        Return whether it was counted, and the remaining quota, None if it is unknown.
         """
 
     async def enter(self, key: str, *, maximum: int) -> Leave | None:
-        """Count a call that begins and return how to count its end; None if `maximum` are running."""
+        """Count the start of a call and return how to count its end; None if `maximum` calls are running."""
 
 
 class Gate:
-    """Lets calls through as long as the limits of their callers allow it."""
+    """Admits calls within the limits of their callers."""
 
     def __init__(self, limiter: Limiter) -> None:
         self._limiter = limiter
 
     @asynccontextmanager
     async def passing(self, caller: Caller, kind: str, *, tell: Callable[[Quota], None]) -> AsyncIterator[None]:
-        """Hold a call of a kind of operations within the limits; `tell` is called with what is left of its requests.
+        """Admit a call of a `kind` of operation, and count it as running until the context ends.
 
-        RateLimitError with the code `request_limited` if too many calls run,
-        `rate_limited` if there were too many in the last minute.
+        `tell` is called with the remaining quota of requests. RateLimitError with the code
+        `request_limited` if too many calls are running, `rate_limited` if there were too many
+        requests in the last minute.
         """
         async with AsyncExitStack() as running:
-            for scope, limits in _scopes(caller, kind):
-                await self._enter(scope, limits, running)
+            for counter, limits in _counters(caller, kind):
+                await self._enter(counter, limits, running)
             await self._count(caller, kind, tell)
             yield
 
-    async def _enter(self, scope: str, limits: Limits, running: AsyncExitStack) -> None:
+    async def _enter(self, counter: str, limits: Limits, running: AsyncExitStack) -> None:
         if limits.max_in_flight is None:
             return
-        leave = await self._limiter.enter(scope, maximum=limits.max_in_flight)
+        leave = await self._limiter.enter(counter, maximum=limits.max_in_flight)
         if leave is None:
             message = f"Too many calls at a time: the limit of this key is {limits.max_in_flight}."
             raise RateLimitError(message, code="request_limited", retry_after_seconds=1)
         running.push_async_callback(leave)
 
     async def _count(self, caller: Caller, kind: str, tell: Callable[[Quota], None]) -> None:
-        """Count the request in each scope; of several the one with the least left is told."""
+        """Count the request in each counter; `tell` gets the quota with the fewest remaining requests last."""
         least: Quota | None = None
-        for scope, limits in _scopes(caller, kind):
+        for counter, limits in _counters(caller, kind):
             if limits.requests_per_minute is None:
                 continue
-            is_counted, quota = await self._limiter.hit(scope, per_minute=limits.requests_per_minute)
+            is_counted, quota = await self._limiter.hit(counter, per_minute=limits.requests_per_minute)
             if quota is not None and (least is None or quota.remaining < least.remaining):
                 least = quota
                 tell(quota)
@@ -81,15 +85,15 @@ class Gate:
                 raise _too_many(limits.requests_per_minute, quota)
 
 
-def _scopes(caller: Caller, kind: str) -> Iterator[tuple[str, Limits]]:
-    """Yield what is counted together, and its limits: the kind of operations, then the key as a whole."""
+def _counters(caller: Caller, kind: str) -> Iterator[tuple[str, Limits]]:
+    """Yield each counter key and its limits: first that of the kind of operation, then that of the whole key."""
     if kind in caller.limits.operations:
         yield _key(caller.tenant, caller.name, kind), caller.limits.operations[kind]
     yield _key(caller.tenant, caller.name), caller.limits
 
 
 def _key(*parts: str) -> str:
-    """Return a key that no other parts have, whatever characters people put into names."""
+    """Return a counter key that no other parts have, whatever characters the names contain."""
     return dumps(parts)
 
 

@@ -1,8 +1,7 @@
-"""Virtual keys: what one stands for, where those are kept that people make while Berth runs, and how long one is known.
+"""Virtual keys: their callers, the store of issued keys, and a short-lived cache of lookups.
 
-A key itself is nowhere: it is compared, stored and remembered as the SHA-256 of
-it. The keys are long and random, so a digest cannot be turned back, and a
-look-up by digest takes a time that tells nothing about any key.
+A key is compared, stored and cached only as its SHA-256 digest. Keys are long and random, so a
+digest cannot be reversed, and the duration of a lookup by digest reveals nothing about any key.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,21 +13,21 @@ from berth.core.caller import Caller
 from berth.core.errors import PermissionDeniedError
 
 REMEMBERED_SECONDS = 2.0
-"""How long a look-up is believed: a change is in force everywhere soon after."""
+"""How long the result of a lookup is cached, and so how late a change can take effect."""
 MAX_REMEMBERED = 10_000
 
 
 def digest_of(key: str) -> bytes:
-    """Return what a virtual key is known by: 32 bytes."""
+    """Return the digest that identifies a virtual key: 32 bytes."""
     return sha256(key.encode()).digest()
 
 
 @dataclass(frozen=True, slots=True)
 class VirtualKey:
-    """A key that was given out: whom it stands for, and whether it may be used.
+    """An issued key: its caller, and whether it may be used.
 
-    `expires_at` is the first second, since 1970, in which it may not be used any
-    more; None for never.
+    `expires_at` is the first second, since 1970, in which it may no longer be used; None if it does
+    not expire.
     """
 
     caller: Caller
@@ -36,7 +35,7 @@ class VirtualKey:
     expires_at: int | None = None
 
     def admit(self, now: int) -> Caller:
-        """Return whom the key stands for. PermissionDeniedError (`virtual_key_blocked`) if it may not be used."""
+        """Return the caller of the key. PermissionDeniedError (`virtual_key_blocked`) if it may not be used."""
         if not self.active:
             raise PermissionDeniedError("Virtual key is inactive", code="virtual_key_blocked")
         if self.expires_at is not None and now >= self.expires_at:
@@ -46,7 +45,7 @@ class VirtualKey:
 
 @dataclass(frozen=True, slots=True)
 class KeyEntry:
-    """A stored key as people see it in a list; `revoked_at` is None while it is not revoked."""
+    """A stored key as it appears in a list; `revoked_at` is None if it is not revoked."""
 
     key: VirtualKey
     created_at: int
@@ -54,43 +53,46 @@ class KeyEntry:
 
 
 class KeyStore(Protocol):
-    """The virtual keys that are stored. Any method may raise StorageError.
+    """The stored virtual keys. Any method may raise StorageError.
 
-    Times are seconds since 1970. A write has happened, durably, when its method
-    returns, and every replica sees it.
+    Times are seconds since 1970. A write is durable and visible to every replica when its method
+    returns.
     """
 
     async def find(self, digest: bytes, *, now: int) -> VirtualKey | None:
-        """Return the key of a digest; None if there is none, it is revoked, or it was replaced and its time is up."""
+        """Return the key with a digest; None if there is none, it is revoked, or the digest is no longer valid."""
 
     async def add(self, key: VirtualKey, digest: bytes, *, now: int) -> None:
-        """Add a key; the name of a revoked one may be used again. InvalidRequestError if the name is in use."""
+        """Add a key. InvalidRequestError if the name is in use; the name of a revoked key may be used again."""
 
     async def entries(self) -> Sequence[KeyEntry]:
-        """Return all keys by name, revoked ones too."""
+        """Return all keys by name, including revoked ones."""
 
     async def revoke(self, name: str, *, now: int) -> None:
-        """End a key for good. NotFoundError if there is none in use."""
+        """Revoke a key permanently. NotFoundError if no key with this name is in use."""
 
     async def rotate(self, name: str, digest: bytes, *, now: int, old_until: int) -> None:
-        """Give a key a new digest; the old ones are good until `old_until`. NotFoundError if there is none in use."""
+        """Give a key a new digest; its old digests remain valid until `old_until`.
+
+        NotFoundError if no key with this name is in use.
+        """
 
 
 class RememberedKeys:
-    """Looks keys up in `store`, and believes what it found for REMEMBERED_SECONDS, in bounded memory.
+    """Looks up keys in `store` and caches the results for REMEMBERED_SECONDS, in bounded memory.
 
-    So calls do not wait for the store, and its cost stays flat however many
-    keys there are. `now` gives seconds since 1970, `timer` seconds of any kind.
+    Most calls therefore do not wait for the store, and the cost does not grow with the number of
+    keys. `now` returns seconds since 1970, `timer` returns seconds from any starting point.
     """
 
     def __init__(self, store: KeyStore, *, now: Callable[[], int], timer: Callable[[], float]) -> None:
         self._store = store
         self._now = now
         self._timer = timer
-        self._found: dict[bytes, tuple[float, VirtualKey | None]] = {}  # the oldest first
+        self._found: dict[bytes, tuple[float, VirtualKey | None]] = {}  # oldest first
 
     async def find(self, digest: bytes) -> VirtualKey | None:
-        """Return the key of a digest, None if it is not one. StorageError if nobody can tell."""
+        """Return the key with a digest, None if there is none. StorageError if the store cannot be read."""
         remembered = self._found.get(digest)
         if remembered is not None and self._timer() < remembered[0]:
             return remembered[1]

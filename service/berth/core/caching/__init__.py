@@ -1,1 +1,1 @@
-"""The cache before providers: what it keeps, what ends an entry, and calls that are shared."""
+"""The response cache: the backend wrapper, the tracking of writes, and single flight."""

@@ -1,15 +1,13 @@
 """The response cache: a wrapper of any Backend.
 
-Containers and files are cached when they are retrieved one by one; lists,
-content and errors never are. Where answers are kept is left to the
-ResponseCache, what was written when to `writes`.
+Single containers and container files are cached; lists, file content and errors are not. The
+ResponseCache keeps the answers, and `Writes` records when containers were last written to.
 
-An answer that comes out of the cache is what the backend would say, as far as
-writes through this object go. What it cannot know of shows after the answer's
-time at the latest: writes through another process or past Berth, a file whose
-container has expired, a `last_active_at` that has moved on. That a container
-has expired is not hidden: no answer outlives the expiry it tells of. A
-container is not touched by a hit, so hits alone do not keep it running.
+A cached answer is what the backend would return, as far as writes through this object are
+concerned. Other changes become visible when the entry expires, at the latest: writes through
+another process or without Berth, a file of an expired container, and a newer `last_active_at`. The
+expiry of a container is not hidden, because no entry outlives the expiry time in its answer. A hit
+does not touch the container, so hits alone do not keep it running.
 """
 
 from collections.abc import Awaitable, Callable
@@ -41,20 +39,19 @@ from berth.v1.provider_pb2 import Provider
 
 CACHE_ID = ("cache_", 32)
 HIT_TYPE = "direct"
-"""How an answer is found: by its key, and not by its likeness."""
+"""The hit type of an exact match of the key, as opposed to a match by similarity."""
 
 Answer = TypeVar("Answer", Container, ContainerFile)
 
 
 class CachedBackend(BackendWrapper):
-    """A Backend that answers from `cache` what `backend` has answered before, for callers who ask for it.
+    """A Backend that caches the answers of `backend` in `cache`, for callers that ask for it.
 
-    They ask with a cache key, or all do if `always`; who shares a key and the
-    tenant shares answers. An answer lives for the seconds that the caller who
-    had it stored asked for, or else `default_ttl_seconds`. Who asks that nothing
-    be stored may still be answered from the cache. `provider` is that of
-    requests that name none; `now` gives seconds since 1970; `new_id` makes an id
-    of a prefix and a number of hexadecimal digits.
+    Callers ask with a cache key; with `always` all calls use the cache. Callers with the same
+    tenant and key share answers. An answer is cached for the seconds that the caller who had it
+    stored asked for, or else for `default_ttl_seconds`. A caller who asks not to store anything may
+    still get a cached answer. `provider` is the provider of requests that name none; `now` returns
+    seconds since 1970; `new_id` returns an id made of a prefix and a number of hexadecimal digits.
     """
 
     def __init__(
@@ -79,11 +76,11 @@ class CachedBackend(BackendWrapper):
         self._misses: SingleFlight[tuple[CacheKey, int], tuple[CachedAnswer, bool]] = SingleFlight()
 
     async def retrieve_container(self, caller: Caller, request: RetrieveContainerRequest) -> Container:
-        """Return a container, from the cache if that is asked for; see Backend."""
-        ask = partial(self._backend.retrieve_container, caller, request)
-        if not self._is_asked(caller):
-            return await ask()
-        return await self._answer(Container, self._key(caller, request), ask=ask, options=caller.options)
+        """Return a container, from the cache if the caller asks for it; see Backend."""
+        retrieve = partial(self._backend.retrieve_container, caller, request)
+        if not self._uses_cache(caller):
+            return await retrieve()
+        return await self._answer(Container, self._key(caller, request), retrieve=retrieve, options=caller.options)
 
     async def delete_container(self, caller: Caller, request: DeleteContainerRequest) -> DeleteContainerResponse:
         """Delete a container and its files; see Backend."""
@@ -98,20 +95,20 @@ class CachedBackend(BackendWrapper):
             return await self._backend.create_container_file(caller, upload, before_commit=before_commit)
 
     async def retrieve_container_file(self, caller: Caller, request: RetrieveContainerFileRequest) -> ContainerFile:
-        """Return a file, from the cache if that is asked for; see Backend."""
-        ask = partial(self._backend.retrieve_container_file, caller, request)
-        if not self._is_asked(caller):
-            return await ask()
-        return await self._answer(ContainerFile, self._key(caller, request), ask=ask, options=caller.options)
+        """Return a container file, from the cache if the caller asks for it; see Backend."""
+        retrieve = partial(self._backend.retrieve_container_file, caller, request)
+        if not self._uses_cache(caller):
+            return await retrieve()
+        return await self._answer(ContainerFile, self._key(caller, request), retrieve=retrieve, options=caller.options)
 
     async def delete_container_file(
         self, caller: Caller, request: DeleteContainerFileRequest
     ) -> DeleteContainerFileResponse:
-        """Delete a file; see Backend."""
+        """Delete a container file; see Backend."""
         with self._writes.writing(place_of(caller.tenant, request.container_id)):
             return await self._backend.delete_container_file(caller, request)
 
-    def _is_asked(self, caller: Caller) -> bool:
+    def _uses_cache(self, caller: Caller) -> bool:
         return self._always or bool(caller.options.cache_key)
 
     def _key(self, caller: Caller, request: RetrieveContainerRequest | RetrieveContainerFileRequest) -> CacheKey:
@@ -135,27 +132,27 @@ class CachedBackend(BackendWrapper):
         )
 
     async def _answer(
-        self, kind: type[Answer], key: CacheKey, *, ask: Callable[[], Awaitable[Answer]], options: Options
+        self, kind: type[Answer], key: CacheKey, *, retrieve: Callable[[], Awaitable[Answer]], options: Options
     ) -> Answer:
-        """Return what the cache has under `key`, or else what `ask` returns."""
+        """Return the cached answer for `key`, or else the result of `retrieve`."""
         last_write = self._writes.last(place_of(key.tenant, key.container_id))
         if last_write is None:
-            return self._told(await ask(), key)
+            return self._with_debug(await retrieve(), key)
         found = self._cache.get(key)
         if found is not None and found.read_at >= last_write:
-            return self._told(kind.FromString(found.body), key, cache_id=found.id, hit=True)
+            return self._with_debug(kind.FromString(found.body), key, cache_id=found.id, hit=True)
         if not options.cache_store:
-            return self._told(await ask(), key)
+            return self._with_debug(await retrieve(), key)
         ttl = self._default_ttl_seconds if options.cache_ttl_seconds is None else options.cache_ttl_seconds
-        fetch = partial(self._fetch, key, ask=ask, read_at=self._writes.moment, ttl_seconds=ttl)
-        fetched, is_kept = await self._misses.join((key, last_write), fetch)
-        return self._told(kind.FromString(fetched.body), key, cache_id=fetched.id if is_kept else None)
+        fetch = partial(self._fetch, key, retrieve=retrieve, read_at=self._writes.moment, ttl_seconds=ttl)
+        fetched, is_cached = await self._misses.join((key, last_write), fetch)
+        return self._with_debug(kind.FromString(fetched.body), key, cache_id=fetched.id if is_cached else None)
 
     async def _fetch(
-        self, key: CacheKey, *, ask: Callable[[], Awaitable[Answer]], read_at: int, ttl_seconds: int
+        self, key: CacheKey, *, retrieve: Callable[[], Awaitable[Answer]], read_at: int, ttl_seconds: int
     ) -> tuple[CachedAnswer, bool]:
-        """Return what `ask` returns, and whether it is in the cache now: not if it may be out of date already."""
-        answer = await ask()
+        """Return the result of `retrieve` and whether it was cached: not if it may already be out of date."""
+        answer = await retrieve()
         cached = CachedAnswer(self._new_id(*CACHE_ID), answer.SerializeToString(), read_at)
         last_write = self._writes.last(place_of(key.tenant, key.container_id))
         if last_write is None or last_write > read_at:
@@ -163,19 +160,19 @@ class CachedBackend(BackendWrapper):
         ttl_seconds = min(ttl_seconds, _remaining_seconds(answer, self._now(), otherwise=ttl_seconds))
         return cached, self._cache.put(key, cached, ttl_seconds=ttl_seconds)
 
-    def _told(self, answer: Answer, key: CacheKey, *, cache_id: str | None = None, hit: bool = False) -> Answer:
-        """Say in `answer` what the cache did."""
+    def _with_debug(self, answer: Answer, key: CacheKey, *, cache_id: str | None = None, hit: bool = False) -> Answer:
+        """Set `cache_debug` in `answer` and return it."""
         extra = answer.extra_fields
-        told = CacheDebug(cache_hit=hit, cache_id=cache_id, requested_provider=key.named or self._provider)
+        debug = CacheDebug(cache_hit=hit, cache_id=cache_id, requested_provider=key.named or self._provider)
         if hit:
-            told.hit_type, told.provider_used = HIT_TYPE, extra.provider
+            debug.hit_type, debug.provider_used = HIT_TYPE, extra.provider
             extra.ClearField("upstream_latency")
-        extra.cache_debug.CopyFrom(told)
+        extra.cache_debug.CopyFrom(debug)
         return answer
 
 
 def _remaining_seconds(answer: Container | ContainerFile, now: int, *, otherwise: int) -> int:
-    """Return how long `answer` stays true at least; `otherwise` if it does not say."""
+    """Return how many seconds `answer` stays valid at least, or `otherwise` if it does not say."""
     if not isinstance(answer, Container) or answer.status in (CONTAINER_STATUS_EXPIRED, CONTAINER_STATUS_DELETED):
         return otherwise
     if not (answer.HasField("last_active_at") and answer.expires_after.HasField("minutes")):

@@ -1,4 +1,4 @@
-"""One call for all who want the same at the same time."""
+"""Deduplicates concurrent identical calls (single flight)."""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Hashable
@@ -9,15 +9,15 @@ T = TypeVar("T")
 
 
 class SingleFlight(Generic[K, T]):
-    """Calls that run, by what they are for. Nothing is kept of one that has ended."""
+    """Runs at most one call per key at a time; keeps nothing of a call that has ended."""
 
     def __init__(self) -> None:
-        self._running: dict[K, _SharedCall[T]] = {}
+        self._running: dict[K, _RunningCall[T]] = {}
 
     async def join(self, key: K, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """Return what the call for `key` returns, starting it unless it runs; its error is everybody's.
+        """Return the result of the running call for `key`, or start `call`; all callers get the same result or error.
 
-        Who is cancelled leaves the others waiting; the last to leave cancels the
+        If a caller is cancelled, the others keep waiting; if the last one is cancelled, so is the
         call.
         """
         shared = self._running.get(key) or self._start(key, call)
@@ -30,23 +30,23 @@ class SingleFlight(Generic[K, T]):
                 shared.task.cancel()
                 self._forget(key, shared)
 
-    def _start(self, key: K, call: Callable[[], Coroutine[Any, Any, T]]) -> "_SharedCall[T]":
+    def _start(self, key: K, call: Callable[[], Coroutine[Any, Any, T]]) -> "_RunningCall[T]":
         async def run() -> T:
             try:
                 return await call()
             finally:
-                self._forget(key, shared)  # whoever comes from now on starts anew
+                self._forget(key, shared)  # later callers start a new call
 
-        shared = self._running[key] = _SharedCall(asyncio.ensure_future(run()))
+        shared = self._running[key] = _RunningCall(asyncio.ensure_future(run()))
         return shared
 
-    def _forget(self, key: K, shared: "_SharedCall[T]") -> None:
+    def _forget(self, key: K, shared: "_RunningCall[T]") -> None:
         if self._running.get(key) is shared:
             del self._running[key]
 
 
-class _SharedCall(Generic[T]):
-    """A call, and how many wait for it."""
+class _RunningCall(Generic[T]):
+    """A running call and the number of callers that wait for it."""
 
     def __init__(self, task: asyncio.Task[T]) -> None:
         self.task = task

@@ -1,7 +1,6 @@
-"""Which containers are being written to, and which were when.
+"""Tracks writes to containers, so that the cache can tell which answers are out of date.
 
-It is what the cache knows about freshness; what to do with it is left to
-`cached`. Moments are counted in writes that have ended.
+Moments are counted in writes that have ended.
 """
 
 from collections.abc import Callable, Iterator
@@ -11,38 +10,38 @@ from typing import NewType
 from berth.core.errors import BerthError, UpstreamError, UpstreamTimeoutError
 
 MAX_REMEMBERED = 10_000
-"""Containers whose last write is remembered; of all others it is the last one that was forgotten."""
+"""Containers with a remembered last write; all others get the last write that was forgotten."""
 SETTLING_SECONDS = 60
-"""How long a write may still take effect after it ended without an answer."""
+"""How long a write that ended without an answer may still take effect."""
 
 
 Place = NewType("Place", int)
-"""A tenant's container, which need not exist. Two that fell together would only seem to be written to more often."""
+"""The hash of a tenant and a container id. Containers with the same hash only seem to be written more often."""
 
 
 def place_of(tenant: str, container_id: str) -> Place:
-    """Return the place of a container; it is small however long the id is that somebody made up."""
+    """Return the place of a container; its size does not depend on the length of the id, which callers choose."""
     return Place(hash((tenant, container_id)))
 
 
 class Writes:
-    """Remembers the writes to containers, in bounded memory; `now` gives seconds since 1970.
+    """Remembers the writes to containers, in bounded memory.
 
-    `moment` is the present one.
+    `now` returns seconds since 1970. `moment` is the current moment.
     """
 
     def __init__(self, now: Callable[[], int], *, max_remembered: int = MAX_REMEMBERED) -> None:
         self.moment = 0
         self._now = now
         self._max_remembered = max_remembered
-        self._last: dict[Place, int] = {}  # the longest ago first
+        self._last: dict[Place, int] = {}  # oldest first
         self._forgotten = 0
-        self._under_way: dict[Place, int] = {}
-        self._settled_at: dict[Place, int] = {}  # the soonest first
+        self._running: dict[Place, int] = {}
+        self._settled_at: dict[Place, int] = {}  # earliest first
 
     def last(self, place: Place) -> int | None:
         """Return the last moment at which `place` may have changed; None if it may be changing now."""
-        if place in self._under_way:
+        if place in self._running:
             return None
         if place in self._settled_at and self._now() < self._settled_at[place]:
             return None
@@ -50,25 +49,25 @@ class Writes:
 
     @contextmanager
     def writing(self, place: Place) -> Iterator[None]:
-        """Note that a write to `place` runs within.
+        """Record a write to `place` that runs inside the context.
 
-        One that is cut off, or fails in a way that does not tell whether it
-        happened, may happen yet: `place` may be changing until it has settled.
+        A write that is cancelled, or fails without saying whether it happened, may still take
+        effect, so `place` counts as changing for another SETTLING_SECONDS.
         """
-        self._under_way[place] = self._under_way.get(place, 0) + 1
+        self._running[place] = self._running.get(place, 0) + 1
         try:
             yield
         except BaseException as error:
-            if not _is_refusal(error):
-                self._doubt(place)
+            if not _is_certain_failure(error):
+                self._mark_unsettled(place)
             raise
         finally:
             self._end(place)
 
     def _end(self, place: Place) -> None:
-        self._under_way[place] -= 1
-        if not self._under_way[place]:
-            del self._under_way[place]
+        self._running[place] -= 1
+        if not self._running[place]:
+            del self._running[place]
         self._mark(place)
 
     def _mark(self, place: Place) -> None:
@@ -78,7 +77,7 @@ class Writes:
         if len(self._last) > self._max_remembered:
             self._forgotten = self._last.pop(next(iter(self._last)))
 
-    def _doubt(self, place: Place) -> None:
+    def _mark_unsettled(self, place: Place) -> None:
         now = self._now()
         self._settled_at.pop(place, None)
         self._settled_at[place] = now + SETTLING_SECONDS
@@ -86,6 +85,6 @@ class Writes:
             del self._settled_at[next(iter(self._settled_at))]
 
 
-def _is_refusal(error: BaseException) -> bool:
-    """Return whether `error` says that nothing was written."""
+def _is_certain_failure(error: BaseException) -> bool:
+    """Return whether `error` means that nothing was written."""
     return isinstance(error, BerthError) and not isinstance(error, UpstreamError | UpstreamTimeoutError)

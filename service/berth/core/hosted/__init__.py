@@ -1,1 +1,1 @@
-"""Containers and files that Berth keeps itself."""
+"""Hosted containers and files: those that Berth stores itself."""

@@ -1,4 +1,4 @@
-"""What a hosted container may be made of: the rules of CreateContainerRequest."""
+"""Validation of CreateContainerRequest for hosted containers."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ MEMORY_LIMITS = ("1g", "4g", "16g", "64g")
 
 @dataclass(frozen=True, slots=True)
 class HostedLimits:
-    """What the configuration allows hosted containers: minutes of idleness, and sizes in bytes."""
+    """The configured limits of hosted containers: idle time in minutes, sizes in bytes."""
 
     default_minutes: int
     max_minutes: int
@@ -36,8 +36,8 @@ class HostedLimits:
 def new_container(
     request: CreateContainerRequest, *, container_id: str, created_at: int, limits: HostedLimits
 ) -> Container:
-    """Return the container that `request` describes. InvalidRequestError for one that cannot be."""
-    _refuse_what_hosting_lacks(request)
+    """Return the container that `request` describes. InvalidRequestError if the request is invalid."""
+    _refuse_unsupported(request)
     check_text(request.name, "name", maximum=MAX_NAME_LENGTH)
     return Container(
         id=container_id,
@@ -52,10 +52,10 @@ def new_container(
     )
 
 
-def _refuse_what_hosting_lacks(request: CreateContainerRequest) -> None:
+def _refuse_unsupported(request: CreateContainerRequest) -> None:
     refuse_additional(request.additional_fields, request)
     if request.skills:
-        message = "skills cannot be installed into a container of this provider: Berth keeps it and runs nothing in it"
+        message = "skills are not supported for this provider: Berth hosts its containers and runs nothing in them"
         raise InvalidRequestError(message, param="skills", code="unsupported_parameter")
     check_length(len(request.file_ids), "file_ids", maximum=MAX_FILE_IDS, what="array", unit="length")
 
@@ -96,7 +96,7 @@ def _network_policy(given: NetworkPolicyParam) -> NetworkPolicy:
 def _refuse_domains(given: NetworkPolicyParam) -> None:
     for param in ("allowed_domains", "domain_secrets"):
         if getattr(given, param):
-            raise invalid(f"network_policy.{param}", "it needs the type 'allowlist'")
+            raise invalid(f"network_policy.{param}", "it is only allowed with the type 'allowlist'")
 
 
 def _check_domains(given: NetworkPolicyParam) -> None:

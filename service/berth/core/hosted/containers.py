@@ -1,9 +1,8 @@
-"""The containers that Berth keeps itself.
+"""Hosted containers: rows in a ContainerStore, content in a BlobStore.
 
-Rows are in a ContainerStore, bytes in a BlobStore. The order of writes is what
-makes a crash harmless: the blob before its row on upload, the row before its
-blobs on delete. So a row never lies; what a crash can leave is a blob without
-a row, which nobody sees.
+An upload writes the blob before its row, and a deletion deletes the row before its blobs. A crash
+can therefore leave a blob without a row, which is invisible to callers, but never a row without its
+blob.
 """
 
 from collections.abc import Callable
@@ -56,10 +55,10 @@ FileRequest = RetrieveContainerFileRequest | RetrieveContainerFileContentRequest
 
 
 class HostedBackend:
-    """A Backend on a ContainerStore and a ContentStore, for every provider that is hosted.
+    """A Backend on a ContainerStore and a ContentStore, for every hosted provider.
 
-    `now` gives seconds since 1970; `new_id` makes an id that nobody can guess
-    of a prefix and a number of hexadecimal digits.
+    `now` returns seconds since 1970; `new_id` returns an unguessable id made of a prefix and a
+    number of hexadecimal digits.
     """
 
     def __init__(
@@ -91,7 +90,7 @@ class HostedBackend:
         )
 
     async def create_container(self, caller: Caller, request: CreateContainerRequest) -> Container:
-        """Make a container, with the files to copy into it from its first moment on; see Backend."""
+        """Create a container together with the files to copy into it; see Backend."""
         container = new_container(
             request, container_id=self._new_id(*CONTAINER_ID), created_at=self._now(), limits=self._limits
         )
@@ -108,10 +107,10 @@ class HostedBackend:
                     quotas=self._limits.quotas,
                 )
             )
-        except NotFoundError:  # a file went away since it was looked up: say which
+        except NotFoundError:  # a file was deleted since the lookup: raise the error that names it
             await self._writer.copies(caller, request.file_ids, container_id=container.id)
             raise
-        return _of(self._ownership.with_status(record), record.provider)
+        return _with_provider(self._ownership.with_status(record), record.provider)
 
     async def list_containers(self, caller: Caller, request: ListContainersRequest) -> ListContainersResponse:
         """Return a page of containers; see Backend."""
@@ -120,16 +119,16 @@ class HostedBackend:
     async def retrieve_container(self, caller: Caller, request: RetrieveContainerRequest) -> Container:
         """Return a container; see Backend."""
         record = await self._ownership.container(caller, request.container_id, provider=request.provider)
-        if await self._touched(summary_of(record), caller, request.container_id):
+        if await self._touch(summary_of(record), caller, request.container_id):
             record.container.last_active_at = self._now()
-        return _of(self._ownership.with_status(record), record.provider)
+        return _with_provider(self._ownership.with_status(record), record.provider)
 
     async def delete_container(self, caller: Caller, request: DeleteContainerRequest) -> DeleteContainerResponse:
         """Delete a container and its files; see Backend."""
         record = await self._ownership.container(caller, request.container_id, provider=request.provider)
         await self._content.release(self._store.delete_container(caller.tenant, request.container_id))
         response = DeleteContainerResponse(id=request.container_id, object="container.deleted", deleted=True)
-        return _of(response, record.provider)
+        return _with_provider(response, record.provider)
 
     async def create_container_file(
         self, caller: Caller, upload: Upload, *, before_commit: BeforeCommit = nothing
@@ -137,39 +136,39 @@ class HostedBackend:
         """Store a container file; see Backend."""
         record = await self._ownership.container(caller, upload.container_id, provider=upload.provider)
         self._require_running(summary_of(record))
-        await self._touched(summary_of(record), caller, upload.container_id)  # it may be long until there is a row
+        await self._touch(summary_of(record), caller, upload.container_id)  # a long upload must not let it expire
         if upload.file_id is not None:
             file = await self._writer.copy(caller, upload, file_id=upload.file_id)
         else:
             file = await self._writer.write(caller, upload, before_commit=before_commit)
-        return _of(file, record.provider)
+        return _with_provider(file, record.provider)
 
     async def list_container_files(
         self, caller: Caller, request: ListContainerFilesRequest
     ) -> ListContainerFilesResponse:
-        """Return a page of files; see Backend."""
+        """Return a page of container files; see Backend."""
         record = await self._ownership.container(caller, request.container_id, provider=request.provider)
         self._require_files(summary_of(record), request.container_id)
-        await self._touched(summary_of(record), caller, request.container_id)
+        await self._touch(summary_of(record), caller, request.container_id)
         page = await self._store.list_files(caller.tenant, request.container_id, read_pagination(request))
         files = [stored.file for stored in page.data]
         response = page_of(ListContainerFilesResponse, files, has_more=page.has_more)
-        return _of(response, record.provider)
+        return _with_provider(response, record.provider)
 
     async def retrieve_container_file(self, caller: Caller, request: RetrieveContainerFileRequest) -> ContainerFile:
-        """Return a file; see Backend."""
-        summary, stored = await self._located(caller, request)
+        """Return a container file; see Backend."""
+        summary, stored = await self._find_file(caller, request)
         self._require_files(summary, request.container_id)
-        await self._touched(summary, caller, request.container_id)
-        return _of(stored.file, summary.provider)
+        await self._touch(summary, caller, request.container_id)
+        return _with_provider(stored.file, summary.provider)
 
     async def retrieve_container_file_content(
         self, caller: Caller, request: RetrieveContainerFileContentRequest
     ) -> Content:
-        """Open a file; see Backend."""
-        summary, stored = await self._located(caller, request)
+        """Open the content of a container file; see Backend."""
+        summary, stored = await self._find_file(caller, request)
         self._require_files(summary, request.container_id)
-        await self._touched(summary, caller, request.container_id)
+        await self._touch(summary, caller, request.container_id)
         return await self._content.open(
             stored.stored,
             request,
@@ -183,15 +182,15 @@ class HostedBackend:
     async def delete_container_file(
         self, caller: Caller, request: DeleteContainerFileRequest
     ) -> DeleteContainerFileResponse:
-        """Delete a file; see Backend."""
-        summary, _ = await self._located(caller, request)
+        """Delete a container file; see Backend."""
+        summary, _ = await self._find_file(caller, request)
         self._require_running(summary)
         await self._content.release(self._store.delete_file(caller.tenant, request.container_id, request.file_id))
         response = DeleteContainerFileResponse(id=request.file_id, object="container.file.deleted", deleted=True)
-        return _of(response, summary.provider)
+        return _with_provider(response, summary.provider)
 
-    async def _located(self, caller: Caller, request: FileRequest) -> tuple[ContainerSummary, ContainerFileRecord]:
-        """Return the caller's file and its container, of the request's provider if that is set."""
+    async def _find_file(self, caller: Caller, request: FileRequest) -> tuple[ContainerSummary, ContainerFileRecord]:
+        """Return the caller's container file and its container, of the request's provider if that is set."""
         if not request.container_id:
             raise missing("container_id")
         if not request.file_id:
@@ -204,35 +203,37 @@ class HostedBackend:
         )
         return summary, stored
 
-    async def _touched(self, summary: ContainerSummary, caller: Caller, container_id: str) -> bool:
-        """Have a running container be active now, where that is news; tell whether it is written."""
-        if self._expired(summary) or not is_worth_writing(self._now(), summary.last_active_at, summary.expires_minutes):
+    async def _touch(self, summary: ContainerSummary, caller: Caller, container_id: str) -> bool:
+        """Set the last activity of a running container to now if it is out of date; return whether it was written."""
+        if self._is_expired(summary) or not is_worth_writing(
+            self._now(), summary.last_active_at, summary.expires_minutes
+        ):
             return False
         try:
             await self._store.touch_container(caller.tenant, container_id)
-        except StorageError:  # what can be read is not kept from anybody by what cannot be written
+        except StorageError:  # a failed write must not prevent a read
             return False
         return True
 
-    def _expired(self, summary: ContainerSummary) -> bool:
+    def _is_expired(self, summary: ContainerSummary) -> bool:
         return status_at(self._now(), expires_at=summary.expires_at) == CONTAINER_STATUS_EXPIRED
 
     def _require_running(self, summary: ContainerSummary) -> None:
-        if self._expired(summary):
+        if self._is_expired(summary):
             raise ContainerExpiredError
 
     def _require_files(self, summary: ContainerSummary, container_id: str) -> None:
-        if self._expired(summary):
+        if self._is_expired(summary):
             message = f"The files of container {container_id} are gone: the container is expired."
             raise NotFoundError(message, reason="container_expired")
 
 
 def summary_of(record: ContainerRecord) -> ContainerSummary:
-    """Return what matters about a container to its files."""
+    """Return the fields of a container that matter to its files."""
     return ContainerSummary(record.provider, record.container.last_active_at, record.container.expires_after.minutes)
 
 
-def _of(answer: Answer, provider: Provider) -> Answer:
-    """Say in `answer` whose it is."""
+def _with_provider(answer: Answer, provider: Provider) -> Answer:
+    """Set the provider in `answer` and return it."""
     answer.extra_fields.provider = provider
     return answer

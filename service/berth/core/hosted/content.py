@@ -1,8 +1,8 @@
 """Stores file content and verifies its checksum on read.
 
-A blob is stored before a row refers to it. It is deleted again if the row fails or
-another blob with the same content is reused. Damage that is found on read is
-recorded, so that the next upload of the content repairs it.
+A blob is stored before a row refers to it. It is deleted again if adding the row fails or another
+blob with the same content is reused. Damage found on read is recorded, so that the next upload of
+the same content repairs it.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
@@ -28,13 +28,13 @@ class RangeRequest(Protocol):
     length: int
 
     def HasField(self, field_name: str, /) -> bool:  # noqa: N802 - protobuf's own name
-        """Tell whether an optional field was given."""
+        """Return whether an optional field was set."""
 
 
 class ContentStore:
-    """Stores bytes whole, with their digest, or not at all; at most `max_bytes` at a time.
+    """Stores the content of a file with its digest: all of it or nothing, at most `max_bytes` per file.
 
-    `report_damage` is called with the key of a blob when it is found damaged, once.
+    `report_damage` is called with the key of a blob, once, when the blob is found damaged.
     """
 
     def __init__(
@@ -53,7 +53,10 @@ class ContentStore:
         self._report_damage = report_damage
 
     async def put(self, chunks: AsyncIterator[bytes], *, before_commit: BeforeCommit) -> StoredContent:
-        """Store what `chunks` yields, after `before_commit`. InvalidRequestError (`file_too_large`) for too much."""
+        """Store what `chunks` yields, and await `before_commit` when all of it has arrived.
+
+        InvalidRequestError (`file_too_large`) for too many bytes.
+        """
         name = self._new_id("", BLOB_DIGITS)
         blob = f"{name[:2]}/{name}"  # spread over folders
         tally = _Tally(chunks, maximum=self._max_bytes, at_end=before_commit)
@@ -61,9 +64,10 @@ class ContentStore:
         return StoredContent(blob, tally.sha256, tally.bytes)
 
     async def commit(self, stored: StoredContent, add: Callable[[], Awaitable[str]], *, rows: BlobReferences) -> None:
-        """Have `add` write the row, one of `rows`, for stored content; it returns the blob that the row refers to.
+        """Add the row for stored content: `add` writes it to `rows` and returns the blob that it refers to.
 
-        This is completed even if the caller is cancelled. Deletes the stored blob if `add` fails or reuses another.
+        This is completed even if the caller is cancelled. Deletes the stored blob if `add` fails or
+        reuses another one.
         """
         await self._background.finish(self._commit(stored, add, rows))
 
@@ -77,7 +81,7 @@ class ContentStore:
                 await self._blobs.delete([stored.blob])
 
     async def release(self, deletion: Coroutine[Any, Any, Sequence[str]]) -> None:
-        """Await `deletion`, which deletes rows and returns the unreferenced blobs, and delete those.
+        """Await `deletion`, which deletes rows and returns the unreferenced blobs, and delete these blobs.
 
         This is completed even if the caller is cancelled.
         """
@@ -87,11 +91,11 @@ class ContentStore:
         await self._blobs.delete(await deletion)
 
     async def _check_same(self, stored: StoredContent, rows: BlobReferences) -> None:
-        """Record damage if the blob that already has the content is missing or too short: this one replaces it."""
+        """Record damage if the existing blob with this content is missing or too short, so that it gets replaced."""
         same = await rows.find_blob(stored.sha256, stored.bytes)
         if same is not None:
             length = min(stored.bytes, 1)
-            with suppress(NotFoundError, StorageError):  # reported when the file is read
+            with suppress(NotFoundError, StorageError):  # the error is reported when the file is read
                 async with self._recording_damage(same, rows):
                     await self._blobs.get(same, offset=stored.bytes - length, length=length)
 
@@ -106,11 +110,11 @@ class ContentStore:
         content_type: str,
         modified_at: int,
     ) -> Content:
-        """Open the range that `request` asks for of stored content, which one of `rows` refers to.
+        """Open the range that `request` asks for of stored content that one of `rows` refers to.
 
-        InvalidRequestError for a range outside of it, NotFoundError if it was deleted
-        with its file. Content that is read whole is verified: StorageError
-        (`file_damaged`), instead of its end, if it is damaged, too short or missing.
+        InvalidRequestError for a range outside of the content; NotFoundError if the content was
+        deleted with its file. Content that is read as a whole is verified: if it is damaged, too
+        short or missing, StorageError (`file_damaged`) is raised instead of yielding its end.
         """
         offset, length = _range(request, stored.bytes)
         async with self._recording_damage(stored.blob, rows):
@@ -150,7 +154,7 @@ class ContentStore:
 
 
 async def verified(chunks: AsyncIterator[bytes], digest: str) -> AsyncIterator[bytes]:
-    """Yield `chunks`, the last of them only if all have the SHA-256 `digest`."""
+    """Yield `chunks`, the last one only if all of them together have the SHA-256 digest `digest`."""
     seen, held = sha256(), b""
     async for chunk in chunks:
         seen.update(chunk)
@@ -164,7 +168,7 @@ async def verified(chunks: AsyncIterator[bytes], digest: str) -> AsyncIterator[b
 
 
 def _range(request: RangeRequest, size: int) -> tuple[int, int]:
-    """Return the offset and the length of what is asked for of `size` bytes."""
+    """Return the offset and the length of the requested range of `size` bytes."""
     offset = check_integer(request.offset, "offset", minimum=0, maximum=size)
     if not request.HasField("length"):
         return offset, size - offset
@@ -183,7 +187,7 @@ class _Tally:
 
     @property
     def sha256(self) -> str:
-        """The digest of what has passed, 64 hexadecimal digits."""
+        """The digest of the chunks so far, in 64 hexadecimal digits."""
         return self._digest.hexdigest()
 
     async def __aiter__(self) -> AsyncIterator[bytes]:

@@ -1,4 +1,4 @@
-"""How a file gets into a hosted container: its bytes first, unless another file has them, and then its row."""
+"""Writes files into hosted containers: first the content, unless another file already has it, then the row."""
 
 from collections.abc import Callable, Sequence
 
@@ -21,7 +21,7 @@ DEFAULT_CONTENT_TYPE = "application/octet-stream"
 
 
 class ContainerFileWriter:
-    """Puts files into containers: whole or not at all."""
+    """Adds files to hosted containers, completely or not at all."""
 
     def __init__(
         self,
@@ -45,18 +45,18 @@ class ContainerFileWriter:
     async def write(self, caller: Caller, upload: Upload, *, before_commit: BeforeCommit) -> ContainerFile:
         """Store the content of `upload` and then its row, marked with the caller's attempt.
 
-        InvalidRequestError for a name, path or size that cannot be, NotFoundError
-        if the container went away meanwhile.
+        InvalidRequestError for an invalid name, path or size; NotFoundError if the container was
+        deleted in the meantime.
         """
         refuse_unknown(upload.additional_fields, known=CONTAINER_FILE_FIELDS)
         file_id, unique = self._new_id(*FILE_ID), self._new_id("", UNIQUE_DIGITS)
         filename = clean_filename(upload.filename)
-        container_path(upload.file_path, filename, unique=unique)  # a bad path costs no upload
+        container_path(upload.file_path, filename, unique=unique)  # an invalid path is rejected before the upload
         stored = await self._content.put(upload.chunks(), before_commit=before_commit)
         made: list[ContainerFile] = []
 
         async def add() -> str:
-            refuse_unknown(upload.additional_fields, known=CONTAINER_FILE_FIELDS)  # of a form they may follow the file
+            refuse_unknown(upload.additional_fields, known=CONTAINER_FILE_FIELDS)  # form fields may follow the file
             file = ContainerFile(
                 id=file_id,
                 object="container.file",
@@ -77,45 +77,46 @@ class ContainerFileWriter:
         return made[0]
 
     async def copy(self, caller: Caller, upload: Upload, *, file_id: str) -> ContainerFile:
-        """Copy a file of the caller's, whose bytes stay where they are. InvalidRequestError if there is none."""
+        """Copy a file of the caller without copying its content. InvalidRequestError if there is no such file."""
         refuse_unknown(upload.additional_fields, known=CONTAINER_FILE_FIELDS)
-        origin = await self._origin(caller, file_id, "file_id")
-        copy = self._copied(origin, upload.container_id, file_path=upload.file_path, attempt=caller.options.attempt)
+        source = await self._find_source(caller, file_id, "file_id")
+        copy = self._new_copy(source, upload.container_id, file_path=upload.file_path, attempt=caller.options.attempt)
         try:
             await self._background.finish(self._store.copy_file(caller.tenant, copy, quotas=self._quotas))
         except NotFoundError:
-            await self._origin(caller, file_id, "file_id")  # it went away meanwhile, or the container did
+            await self._find_source(caller, file_id, "file_id")  # raises if the file, not the container, was deleted
             raise
         return copy.file
 
     async def copies(self, caller: Caller, file_ids: Sequence[str], *, container_id: str) -> list[ContainerFileRecord]:
-        """Return what a new container holds of the caller's files.
+        """Return the container files that a new container gets from the caller's files.
 
-        InvalidRequestError, naming the place in `file_ids`, if there is none of an id.
+        InvalidRequestError, naming the position in `file_ids`, for an id that is not one of the
+        caller's files.
         """
-        origins = [await self._origin(caller, file_id, f"file_ids[{i}]") for i, file_id in enumerate(file_ids)]
-        return [self._copied(origin, container_id) for origin in origins]
+        sources = [await self._find_source(caller, file_id, f"file_ids[{i}]") for i, file_id in enumerate(file_ids)]
+        return [self._new_copy(source, container_id) for source in sources]
 
-    async def _origin(self, caller: Caller, file_id: str, param: str) -> FileRecord:
+    async def _find_source(self, caller: Caller, file_id: str, param: str) -> FileRecord:
         try:
             found = await self._files.file(caller, file_id, provider=PROVIDER_UNSPECIFIED)
         except (NotFoundError, InvalidRequestError):
             raise unknown_file(file_id, param) from None
-        if found.key:  # a provider has its bytes
+        if found.key:  # its content is at a provider
             raise unknown_file(file_id, param)
         return found
 
-    def _copied(
-        self, origin: FileRecord, container_id: str, *, file_path: str | None = None, attempt: str | None = None
+    def _new_copy(
+        self, source: FileRecord, container_id: str, *, file_path: str | None = None, attempt: str | None = None
     ) -> ContainerFileRecord:
-        name = origin.file.filename
+        name = source.file.filename
         file = ContainerFile(
             id=self._new_id(*FILE_ID),
             object="container.file",
             container_id=container_id,
             path=container_path(file_path, name, unique=self._new_id("", UNIQUE_DIGITS)),
-            bytes=origin.file.bytes,
+            bytes=source.file.bytes,
             created_at=self._now(),
             source="user",
         )
-        return ContainerFileRecord(file, name, origin.content_type, origin.sha256, origin.blob, attempt=attempt)
+        return ContainerFileRecord(file, name, source.content_type, source.sha256, source.blob, attempt=attempt)

@@ -1,4 +1,4 @@
-"""The files, in no container, that Berth keeps itself: rows in a FileStore, bytes in a BlobStore."""
+"""Hosted files of the Files API: rows in a FileStore, content in a BlobStore."""
 
 from collections.abc import Callable
 
@@ -27,14 +27,14 @@ FILE_ID = ("file-", 24)
 PURPOSES = ("assistants", "batch", "fine-tune", "vision", "user_data", "evals")
 ANCHOR = "created_at"
 MIN_SECONDS, MAX_SECONDS = 3_600, 2_592_000
-"""An hour, and thirty days."""
+"""One hour, and thirty days."""
 
 
 class HostedFiles:
-    """A FileBackend on a FileStore and a BlobStore, for every provider that is hosted.
+    """A FileBackend on a FileStore and a ContentStore, for every hosted provider.
 
-    `now` gives seconds since 1970; `new_id` makes an id that nobody can guess
-    of a prefix and a number of hexadecimal digits.
+    `now` returns seconds since 1970; `new_id` returns an unguessable id made of a prefix and a
+    number of hexadecimal digits.
     """
 
     def __init__(
@@ -54,14 +54,14 @@ class HostedFiles:
         self._ownership = FileOwnership(store)
 
     async def create_file(self, caller: Caller, upload: FileUpload, *, before_commit: BeforeCommit = nothing) -> File:
-        """Store a file; see FileBackend. Errors that are known at once are raised before any byte is read."""
+        """Store a file; see FileBackend. Errors that are known early are raised before any byte is read."""
         filename = clean_filename(upload.filename)
         _check_early(upload)
         stored = await self._content.put(upload.chunks(), before_commit=before_commit)
         made: list[File] = []
 
         async def add() -> str:
-            file = self._file(upload, filename, size=stored.bytes)
+            file = self._new_file(upload, filename, size=stored.bytes)
             made.append(file)
             record = FileRecord(
                 file,
@@ -89,7 +89,7 @@ class HostedFiles:
         return record.file
 
     async def retrieve_file_content(self, caller: Caller, request: RetrieveFileContentRequest) -> Content:
-        """Open a file; see FileBackend."""
+        """Open the content of a file; see FileBackend."""
         record = await self._ownership.file(caller, request.file_id, provider=request.provider)
         return await self._content.open(
             record.stored,
@@ -109,7 +109,7 @@ class HostedFiles:
         response.extra_fields.provider = record.provider
         return response
 
-    def _file(self, upload: FileUpload, filename: str, *, size: int) -> File:
+    def _new_file(self, upload: FileUpload, filename: str, *, size: int) -> File:
         refuse_unknown(upload.additional_fields, known=FILE_FIELDS)
         if not upload.purpose:
             raise missing("purpose")
@@ -128,7 +128,7 @@ class HostedFiles:
 
 
 def _check_early(upload: FileUpload) -> None:
-    """Check what is known before the file: the rest may follow it."""
+    """Check the fields that are known before the file arrives; others may follow it."""
     refuse_unknown(upload.additional_fields, known=FILE_FIELDS)
     if upload.purpose is not None:
         check_choice(upload.purpose, "purpose", choices=PURPOSES)
@@ -137,7 +137,7 @@ def _check_early(upload: FileUpload) -> None:
 
 
 def checked_expiry(given: FileExpiresAfter | None) -> FileExpiresAfter | None:
-    """Return when a new file goes. InvalidRequestError for an anchor or seconds that cannot be."""
+    """Return the expiry of a new file. InvalidRequestError for an invalid anchor or number of seconds."""
     if given is None:
         return None
     if not given.anchor:

@@ -1,4 +1,4 @@
-"""What is removed by nobody's wish: what has expired, and bytes that a crash left without a row."""
+"""Removes expired containers and files, and unreferenced blobs that a crash has left."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple
@@ -8,13 +8,13 @@ from berth.core.ports.container_store import ContainerStore
 from berth.core.ports.file_store import FileStore
 
 BATCH = 100
-"""Rows that are removed in one transaction."""
+"""The rows that are removed in one transaction."""
 GRACE_SECONDS = 3_600
-"""How old bytes without a row are when they go: once an upload is whole, it gets its row within moments."""
+"""The age at which an unreferenced blob is removed; a complete upload gets its row within moments."""
 
 
 class SweepResult(NamedTuple):
-    """How many containers and files had expired, and how many blobs nobody held."""
+    """The numbers of expired containers and files, and of unreferenced blobs, that were removed."""
 
     containers: int
     files: int
@@ -22,9 +22,9 @@ class SweepResult(NamedTuple):
 
 
 class Sweeper:
-    """Sweeps stores, which more than one process may do at a time.
+    """Removes what has expired or is unreferenced; several processes may do so at the same time.
 
-    A container goes when it has been expired for `retention_seconds`.
+    A container is removed when it has been expired for `retention_seconds`.
     """
 
     def __init__(
@@ -43,25 +43,25 @@ class Sweeper:
         self._grace_seconds = grace_seconds
 
     async def sweep(self) -> SweepResult:
-        """Remove all that is to go. StorageError where a store fails; what was removed before that is removed."""
+        """Remove everything that is due. StorageError if a store fails; what was removed before stays removed."""
         containers = await self._purge(self._purge_containers)
         files = await self._purge(lambda: self._files.purge(limit=BATCH))
-        return SweepResult(containers, files, await self._unreferenced())
+        return SweepResult(containers, files, await self._remove_unreferenced())
 
     async def _purge_containers(self) -> tuple[int, Sequence[str]]:
         return await self._containers.purge(retention_seconds=self._retention_seconds, limit=BATCH)
 
-    async def _purge(self, some: Callable[[], Awaitable[tuple[int, Sequence[str]]]]) -> int:
-        """Purge some at a time until all are gone: rows before their bytes."""
+    async def _purge(self, purge_batch: Callable[[], Awaitable[tuple[int, Sequence[str]]]]) -> int:
+        """Purge batches until nothing is left: first the rows, then their blobs."""
         total = 0
         while True:
-            count, blobs = await some()
+            count, blobs = await purge_batch()
             await self._blobs.delete(blobs)
             total += count
             if count < BATCH:
                 return total
 
-    async def _unreferenced(self) -> int:
+    async def _remove_unreferenced(self) -> int:
         total = 0
         async for keys in self._blobs.older_than(self._grace_seconds):
             unreferenced = await self._files.unreferenced(keys)

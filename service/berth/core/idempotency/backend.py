@@ -1,4 +1,4 @@
-"""Wrappers of any Backend and FileBackend that do creates with an idempotency key once."""
+"""Wrappers of any Backend and FileBackend that execute creates with an idempotency key only once."""
 
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -6,8 +6,7 @@ from functools import partial
 from berth.core.caller import Caller
 from berth.core.idempotency.fingerprints import HashedFile, HashedUpload, KnownContent
 from berth.core.idempotency.leases import Leases
-from berth.core.idempotency.protocol import IdempotencyProtocol
-from berth.core.idempotency.request import KeyedCreate
+from berth.core.idempotency.protocol import IdempotencyProtocol, KeyedCreate
 from berth.core.ports.backend import Backend, BeforeCommit, Upload, nothing
 from berth.core.ports.file_backend import FileBackend, FileUpload
 from berth.core.ports.wrapper import BackendWrapper, FileBackendWrapper
@@ -21,14 +20,14 @@ from berth.v1.provider_pb2 import Provider
 
 
 class IdempotentBackend(BackendWrapper):
-    """A Backend like `backend`, whose creates with an idempotency key are done once; see IdempotencyProtocol."""
+    """Wraps `backend` and executes creates with an idempotency key once; see IdempotencyProtocol."""
 
     def __init__(self, backend: Backend, leases: Leases, *, resumes: bool) -> None:
         super().__init__(backend)
         self._protocol = IdempotencyProtocol(leases, resumes=resumes)
 
     async def create_container(self, caller: Caller, request: CreateContainerRequest) -> Container:
-        """Create a container; see Backend. With a key it is completed even if the caller is cancelled."""
+        """Create a container; see Backend. With a key, this is completed even if the caller is cancelled."""
         key = caller.options.idempotency_key
         if key is None:
             return await self._backend.create_container(caller, request)
@@ -79,7 +78,7 @@ class IdempotentBackend(BackendWrapper):
 
 
 class IdempotentFiles(FileBackendWrapper):
-    """A FileBackend like `backend`, whose creates with an idempotency key are done once; see IdempotencyProtocol."""
+    """Wraps `backend` and executes creates with an idempotency key once; see IdempotencyProtocol."""
 
     def __init__(self, backend: FileBackend, leases: Leases, *, resumes: bool) -> None:
         super().__init__(backend)

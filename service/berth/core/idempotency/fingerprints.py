@@ -1,7 +1,7 @@
-"""Fingerprints of requests: what tells one request from another that has the same idempotency key.
+"""Fingerprints of requests, which distinguish different requests with the same idempotency key.
 
-A key is stored as a hash, and a request as an HMAC under the key: without the key
-neither says anything about the request.
+A key is stored as a hash, and a request as an HMAC with the key; without the key, neither reveals
+anything about the request.
 """
 
 import hmac
@@ -19,12 +19,12 @@ U = TypeVar("U", bound=Upload | FileUpload)
 
 
 def hash_of(key: str) -> bytes:
-    """Return the hash that a caller's key is stored as."""
+    """Return the hash under which a caller's key is stored."""
     return sha256(key.encode()).digest()
 
 
 def fingerprint_of(key: str, *parts: bytes) -> bytes:
-    """Return the HMAC of the `parts` of a request under `key`."""
+    """Return the HMAC of the `parts` of a request with `key`."""
     digest = hmac.new(key.encode(), digestmod=sha256)
     for part in parts:
         digest.update(len(part).to_bytes(8))
@@ -33,17 +33,17 @@ def fingerprint_of(key: str, *parts: bytes) -> bytes:
 
 
 class RequestContent(Protocol):
-    """The content of a request, as far as its fingerprint depends on it: known at once, or read as an upload."""
+    """The content of a request that its fingerprint depends on: known at once, or read from an upload."""
 
     @property
     def is_read(self) -> bool:
         """Whether `parts` is final."""
 
     def parts(self) -> list[bytes]:
-        """Return what identifies the content; final once it is read."""
+        """Return what identifies the content; it is final once the content is read."""
 
     async def read_through(self) -> None:
-        """Read what there is to read and keep none of it."""
+        """Read all content that is left and discard it."""
 
 
 class KnownContent:
@@ -62,8 +62,8 @@ class KnownContent:
         """Read nothing more."""
 
 
-class _Hashed(Generic[U]):
-    """An upload that is `upload`, and knows what has passed of it; see Asked."""
+class _HashingUpload(Generic[U]):
+    """An upload that hashes the bytes of `upload` while they are read; see RequestContent."""
 
     def __init__(self, upload: U) -> None:
         self._upload = upload
@@ -77,17 +77,17 @@ class _Hashed(Generic[U]):
 
     @property
     def filename(self) -> str | None:
-        """The file's name as the caller sent it, if it did."""
+        """The file's name as the caller sent it, None if there is none."""
         return self._upload.filename
 
     @property
     def content_type(self) -> str | None:
-        """The file's media type as the caller sent it, if it did."""
+        """The file's media type as the caller sent it, None if there is none."""
         return self._upload.content_type
 
     @property
     def additional_fields(self) -> Sequence[AdditionalField]:
-        """What the contract has no field for."""
+        """The fields that the contract does not define."""
         return self._upload.additional_fields
 
     @property
@@ -103,7 +103,7 @@ class _Hashed(Generic[U]):
         self._has_ended = True
 
     async def read_through(self) -> None:
-        """Read all bytes and keep none."""
+        """Read all bytes and discard them."""
         async for _ in self.chunks():
             pass
 
@@ -113,49 +113,49 @@ class _Hashed(Generic[U]):
         return [*given, self._digest.digest(), *additional]
 
 
-class HashedUpload(_Hashed[Upload]):
+class HashedUpload(_HashingUpload[Upload]):
     """An Upload of a container file; see RequestContent."""
 
     @property
     def container_id(self) -> str:
-        """The container to put the file into."""
+        """The container to add the file to."""
         return self._upload.container_id
 
     @property
     def file_id(self) -> str | None:
-        """The existing file to copy, instead of bytes."""
+        """The id of an existing file to copy instead of uploading bytes, None for an upload."""
         return self._upload.file_id
 
     @property
     def file_path(self) -> str | None:
-        """Where the caller wants the file."""
+        """The path that the caller wants for the file, None if any will do."""
         return self._upload.file_path
 
     @property
     def is_read(self) -> bool:
-        """Whether all bytes were read; a copied file has none to read."""
+        """Whether all bytes were read; a copy has none to read."""
         return super().is_read or self.file_id is not None
 
     def parts(self) -> list[bytes]:
-        """Return what identifies the upload; final once it is read."""
+        """Return what identifies the upload; it is final once the content is read."""
         return self._parts(self.file_id, self.filename, self.content_type, self.file_path)
 
 
-class HashedFile(_Hashed[FileUpload]):
+class HashedFile(_HashingUpload[FileUpload]):
     """A FileUpload; see RequestContent."""
 
     @property
     def purpose(self) -> str | None:
-        """What the file is for, as the caller sent it, if it did."""
+        """The purpose of the file as the caller sent it, None if there is none."""
         return self._upload.purpose
 
     @property
     def expires_after(self) -> FileExpiresAfter | None:
-        """When the file expires, if it does."""
+        """When the file expires, None if it does not."""
         return self._upload.expires_after
 
     def parts(self) -> list[bytes]:
-        """Return what identifies the upload; final once it is read."""
+        """Return what identifies the upload; it is final once the content is read."""
         expiry = self.expires_after
         given = None if expiry is None else f"{expiry.seconds} {expiry.anchor}"
         return self._parts(self.filename, self.content_type, self.purpose, given)

@@ -1,4 +1,4 @@
-"""The leases of this process on idempotency keys, renewed while it works."""
+"""The leases of this process on idempotency keys, which are renewed while it works on them."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -16,10 +16,10 @@ T = TypeVar("T")
 
 
 class Leases:
-    """The leases of this process; they are renewed as long as there is work in progress.
+    """The leases of this process; they are renewed as long as work is in progress.
 
-    `now` gives seconds since 1970, `sleep` waits for a number of seconds,
-    `keep_seconds` is how long an outcome is kept.
+    `now` returns seconds since 1970, `sleep` waits for a number of seconds, `keep_seconds` is how
+    long an outcome is kept.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class Leases:
         self._renewing: asyncio.Task[None] | None = None
 
     def new_record(self, operation: str, fingerprint: bytes | None) -> IdempotencyRecord:
-        """Return a record that this process has the lease of, to be put into a slot."""
+        """Return a record with a lease of this process, to be stored in a slot."""
         now = self.now()
         return IdempotencyRecord(
             operation,
@@ -55,7 +55,7 @@ class Leases:
         )
 
     async def renewed_during(self, work: Awaitable[T]) -> T:
-        """Return the result of `work`, and renew the leases until it is there."""
+        """Return the result of `work`; renew the leases until it is finished."""
         self._running += 1
         if self._renewing is None:
             self._renewing = asyncio.create_task(self._renew())

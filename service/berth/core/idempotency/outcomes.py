@@ -1,4 +1,4 @@
-"""The stored outcome of a request with an idempotency key: an answer, or an error that would come again."""
+"""Stored outcomes of requests with an idempotency key: an answer or a permanent error."""
 
 from json import dumps, loads
 from typing import TypeVar
@@ -15,29 +15,29 @@ KEPT_ERRORS = (
     errors.UnsupportedOperationError,
     errors.ContainerExpiredError,
 )
-"""Permanent failures: the same request would fail again, so they are stored. All others may pass."""
+"""Permanent errors: the same request would fail again, so they are stored. Other errors may be temporary."""
 
 _ANSWER, _ERROR = b"A", b"E"
-_OF_ONE_CALL = ("latency", "upstream_latency", "raw_request", "raw_response", "cache_debug")
+_PER_CALL_FIELDS = ("latency", "upstream_latency", "raw_request", "raw_response", "cache_debug")
 Answer = TypeVar("Answer", Container, ContainerFile, File)
 
 
 def answer_outcome(answer: Container | ContainerFile | File) -> bytes:
-    """Return an answer as it is kept: without what belongs to the one call that it answered."""
+    """Return an answer in its stored form, without the fields that belong to a single call."""
     kept = type(answer).FromString(answer.SerializeToString())
-    for field in _OF_ONE_CALL:
+    for field in _PER_CALL_FIELDS:
         kept.extra_fields.ClearField(field)
     return _ANSWER + kept.SerializeToString()
 
 
 def error_outcome(error: BerthError) -> bytes:
-    """Return an error as it is kept."""
+    """Return an error in its stored form."""
     fields = {name: getattr(error, name) for name in ("message", "param", "code", "provider", "kind", "reason")}
     return _ERROR + dumps({"error": type(error).__name__, **fields}).encode()
 
 
 def replayed(outcome: bytes, kind: type[Answer]) -> Answer:
-    """Return the answer, of a `kind`, that was kept, or raise the error that was, marked as told again."""
+    """Return the stored answer, which has the type `kind`, or raise the stored error, marked as replayed."""
     if outcome.startswith(_ERROR):
         raise _error(loads(outcome[1:]))
     answer = kind.FromString(outcome[1:])
@@ -47,7 +47,7 @@ def replayed(outcome: bytes, kind: type[Answer]) -> Answer:
 
 def _error(fields: dict[str, str | None]) -> BerthError:
     kind, reason = getattr(errors, str(fields.pop("error"))), fields.pop("reason", None)
-    error: BerthError = kind.__new__(kind)  # some have constructors of their own, whose arguments are not kept
-    BerthError.__init__(error, str(fields.pop("message")), **fields)  # type: ignore[arg-type] # as they were kept
+    error: BerthError = kind.__new__(kind)  # some constructors take arguments that are not stored
+    BerthError.__init__(error, str(fields.pop("message")), **fields)  # type: ignore[arg-type] # as they were stored
     error.reason, error.is_replayed = reason, True
     return error

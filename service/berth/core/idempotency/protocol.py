@@ -1,21 +1,84 @@
 """The steps of a request with an idempotency key; the package's docstring describes the states."""
 
-from collections.abc import Coroutine
-from dataclasses import replace
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass, replace
+from typing import Generic, TypeVar
 
 from berth.core.caller import Caller
-from berth.core.errors import BerthError, IdempotencyConflictError
+from berth.core.errors import BerthError, IdempotencyConflictError, InvalidRequestError
+from berth.core.idempotency.fingerprints import RequestContent, fingerprint_of, hash_of
 from berth.core.idempotency.leases import LEASE_SECONDS, Leases
 from berth.core.idempotency.outcomes import KEPT_ERRORS, answer_outcome, error_outcome, replayed
-from berth.core.idempotency.request import KEY, Answer, KeyedCreate, key_reused
+from berth.core.ports.backend import BeforeCommit
 from berth.core.ports.idempotency_store import IdempotencyRecord, Slot
+from berth.v1.container_file_pb2 import ContainerFile
+from berth.v1.container_pb2 import Container
+from berth.v1.file_pb2 import File
+
+KEY = "Idempotency-Key"
+Answer = TypeVar("Answer", Container, ContainerFile, File)
+
+
+@dataclass(frozen=True, slots=True)
+class KeyedCreate(Generic[Answer]):
+    """A create of `caller` with the idempotency `key`; its answer has the type `kind`.
+
+    `create` executes it and awaits its second argument before the commit. `find` looks for the
+    resource that an attempt created, and returns a function that retrieves it, None if there is
+    none.
+    """
+
+    caller: Caller
+    key: str
+    operation: str
+    kind: type[Answer]
+    content: RequestContent
+    find: Callable[[str], Awaitable[Callable[[], Awaitable[Answer]] | None]]
+    create: Callable[[Caller, BeforeCommit], Awaitable[Answer]]
+
+    @property
+    def slot(self) -> Slot:
+        """The slot of its record."""
+        return Slot(self.caller.tenant, hash_of(self.key))
+
+    def fingerprint(self) -> bytes:
+        """Return what distinguishes it from other requests: its content, and the account at the provider."""
+        options = self.caller.options
+        account = (options.organization or "").encode(), (options.project or "").encode()
+        return fingerprint_of(self.key, *self.content.parts(), *account)
+
+    def require_compatible(self, found: IdempotencyRecord) -> None:
+        """Raise InvalidRequestError if `found` is the record of another request, as far as is known so far."""
+        if found.operation != self.operation or (self.content.is_read and found.fingerprint != self.fingerprint()):
+            raise key_reused()
+
+    async def require_same(self, found: IdempotencyRecord) -> None:
+        """Read the whole request. InvalidRequestError if `found` is the record of another request."""
+        await self.content.read_through()
+        self.require_compatible(found)
+
+    async def created_by(self, found: IdempotencyRecord) -> Answer | None:
+        """Return the resource that the attempt of `found` created; None if nothing has its mark.
+
+        InvalidRequestError if `found` is the record of another request.
+        """
+        retrieve = await self.find(found.attempt)
+        if retrieve is None:
+            return None
+        await self.require_same(found)
+        return await retrieve()
+
+
+def key_reused() -> InvalidRequestError:
+    """Return the error for a key that was used for another request."""
+    message = "This idempotency key was used for another request. Use a new key for each request."
+    return InvalidRequestError(message, param=KEY, code="idempotency_key_reused")
 
 
 class IdempotencyProtocol:
-    """Does a create once for each key.
+    """Executes a create once per idempotency key.
 
-    `resumes` says that an attempt without a mark can be repeated without creating
-    anything twice.
+    `resumes` says that an attempt without a mark can be repeated without creating anything twice.
     """
 
     def __init__(self, leases: Leases, *, resumes: bool) -> None:
@@ -24,11 +87,11 @@ class IdempotencyProtocol:
         self._resumes = resumes
 
     async def run_to_end(self, create: KeyedCreate[Answer]) -> Answer:
-        """Do what `run` does, to its end even if the caller is cancelled."""
+        """Do the same as `run`, and complete it even if the caller is cancelled."""
         return await self._leases.background.finish(self.run(create))
 
     async def run(self, create: KeyedCreate[Answer]) -> Answer:
-        """Return the result of `create`, or the stored result of an earlier one."""
+        """Return the result of `create`, or the stored result of an earlier request with the same key."""
         record = self._leases.new_record(create.operation, create.fingerprint() if create.content.is_read else None)
         found = await self.store.acquire(create.slot, record, now=self._leases.now())
         if found is not None:
@@ -36,14 +99,14 @@ class IdempotencyProtocol:
             if found.outcome is not None:
                 await create.require_same(found)
                 return replayed(found.outcome, create.kind)
-            record = await self._taken_over(create.slot, found)
-            answer = await self._created_before(create, record)
+            record = await self._take_over(create.slot, found)
+            answer = await self._recover(create, record)
             if answer is not None:
                 return answer
         return await self._create(create, record)
 
-    async def _taken_over(self, slot: Slot, found: IdempotencyRecord) -> IdempotencyRecord:
-        """Take the lease of a record that lapsed. IdempotencyConflictError while another process has it."""
+    async def _take_over(self, slot: Slot, found: IdempotencyRecord) -> IdempotencyRecord:
+        """Take over the lease of a record. IdempotencyConflictError while another process has it."""
         now, owner = self._leases.now(), self._leases.owner
         if found.lease_until > now:
             raise _in_progress()
@@ -52,8 +115,8 @@ class IdempotencyProtocol:
             raise _in_progress()
         return replace(found, owner=owner, lease_until=lease_until)
 
-    async def _created_before(self, create: KeyedCreate[Answer], record: IdempotencyRecord) -> Answer | None:
-        """Return and store what an earlier process has created; None if the attempt is to be made now."""
+    async def _recover(self, create: KeyedCreate[Answer], record: IdempotencyRecord) -> Answer | None:
+        """Return and store what an earlier process has created; None if the create is to be executed now."""
         try:
             answer = await self._leases.renewed_during(self._find(create, record))
         except BaseException:
@@ -66,14 +129,21 @@ class IdempotencyProtocol:
         return replayed(outcome, create.kind)
 
     async def _find(self, create: KeyedCreate[Answer], record: IdempotencyRecord) -> Answer | None:
-        """Return what the attempt created. IdempotencyConflictError if something may exist without a mark."""
+        """Return the resource that the attempt created, None if there is none.
+
+        IdempotencyConflictError if a resource may exist although no mark was found.
+        """
         answer = await create.created_by(record)
         if answer is None and not self._resumes:
             raise _outcome_unknown()
         return answer
 
     async def _store_fingerprint(self, create: KeyedCreate[Answer], record: IdempotencyRecord) -> None:
-        """Store the fingerprint, unless the record is of another request, or another process has the lease by now."""
+        """Store the fingerprint of the request.
+
+        InvalidRequestError if the record belongs to another request; IdempotencyConflictError if
+        another process has the lease by now.
+        """
         fingerprint = create.fingerprint()
         if record.fingerprint not in (None, fingerprint):
             raise key_reused()
@@ -81,7 +151,7 @@ class IdempotencyProtocol:
             raise _in_progress()
 
     async def _create(self, create: KeyedCreate[Answer], record: IdempotencyRecord) -> Answer:
-        """Do the create; store its outcome. A request that was cut off before its commit created nothing."""
+        """Execute the create and store its outcome. A request that is cut off before its commit creates nothing."""
         may_exist = create.content.is_read
 
         async def before_commit() -> None:
@@ -90,7 +160,7 @@ class IdempotencyProtocol:
             may_exist = True
 
         try:
-            answer = await self._leases.renewed_during(create.create(_marked(create.caller, record), before_commit))
+            answer = await self._leases.renewed_during(create.create(_with_mark(create.caller, record), before_commit))
         except KEPT_ERRORS as error:
             if may_exist:
                 await self._finish(create.slot, record, error_outcome(error))
@@ -108,10 +178,10 @@ class IdempotencyProtocol:
         await self._complete(self.store.finish(slot, record, outcome=outcome))
 
     async def _give_up(self, slot: Slot, record: IdempotencyRecord, *, is_known: bool) -> None:
-        """Release the key if nothing was created; otherwise let the next request find out.
+        """Release the key if nothing was created; otherwise leave it to the next request to find out.
 
-        Where an attempt can be repeated, the next request makes the same one: an
-        earlier try that broke off is part of it.
+        Where an attempt can be repeated, the next request continues the same attempt, and the
+        interrupted try is part of it.
         """
         end = self.store.release if is_known and not self._resumes else self.store.abandon
         await self._complete(end(slot, record))
@@ -120,8 +190,8 @@ class IdempotencyProtocol:
         await self._leases.background.finish(work)
 
 
-def _marked(caller: Caller, record: IdempotencyRecord) -> Caller:
-    """Return the caller whose next create carries the mark of the attempt."""
+def _with_mark(caller: Caller, record: IdempotencyRecord) -> Caller:
+    """Return the caller with the id of the attempt, which marks the resource that is created next."""
     return replace(caller, options=replace(caller.options, attempt=record.attempt))
 
 
@@ -133,7 +203,7 @@ def _in_progress() -> IdempotencyConflictError:
 def _outcome_unknown() -> IdempotencyConflictError:
     message = (
         "An earlier request with this idempotency key was interrupted, and it is not known whether the provider "
-        "did it. Look before you send it again, with a new key."
+        "executed it. Check whether the resource exists before you send the request again with a new key."
     )
     error = IdempotencyConflictError(message, param=KEY, code="idempotency_outcome_unknown")
     error.is_final = True

@@ -1,1 +1,1 @@
-"""The interfaces that the rules need and the adapters implement."""
+"""The interfaces that the core needs and the adapters implement."""

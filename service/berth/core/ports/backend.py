@@ -1,8 +1,7 @@
-"""Backend: the one port behind the handlers.
+"""Backend: the port that handlers use for containers and container files.
 
-Hosted and passthrough implement it, the cache and idempotency wrap it, the
-router picks one. One suite (`tests/contracts/test_backend.py`) runs against
-every implementation.
+Hosted and passthrough backends implement it, the cache and idempotency wrap it, and the router
+selects one. One suite (`tests/contracts/test_backend.py`) runs against every implementation.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -33,15 +32,15 @@ from berth.v1.provider_pb2 import Provider
 
 
 class Upload(Protocol):
-    """A file on its way in.
+    """An upload of a container file.
 
-    In a multipart body fields may follow the file, so `file_path` is final only
-    when `chunks` has ended; everything else is known from the start.
+    In a multipart body fields may follow the file, so `file_path` and `additional_fields` are final
+    only when `chunks` has ended; everything else is known from the start.
     """
 
     @property
     def container_id(self) -> str:
-        """The container to put the file into."""
+        """The container to add the file to."""
 
     @property
     def provider(self) -> Provider:
@@ -49,26 +48,26 @@ class Upload(Protocol):
 
     @property
     def file_id(self) -> str | None:
-        """The existing file to copy, instead of bytes."""
+        """The id of an existing file to copy instead of uploading bytes, None for an upload."""
 
     @property
     def filename(self) -> str | None:
-        """The file's name as the caller sent it, if it did."""
+        """The file's name as the caller sent it, None if there is none."""
 
     @property
     def content_type(self) -> str | None:
-        """The file's media type as the caller sent it, if it did."""
+        """The file's media type as the caller sent it, None if there is none."""
 
     @property
     def file_path(self) -> str | None:
-        """Where the caller wants the file."""
+        """The path that the caller wants for the file, None if any will do."""
 
     @property
     def additional_fields(self) -> Sequence[AdditionalField]:
-        """What the contract has no field for; of a form final only when `chunks` has ended."""
+        """The fields that the contract does not define; those of a form are final only when `chunks` has ended."""
 
     def chunks(self) -> AsyncIterator[bytes]:
-        """Yield the bytes once. InvalidRequestError where the body is malformed or cut off."""
+        """Yield the bytes once. InvalidRequestError if the body is malformed or cut off."""
 
 
 def nothing_to_close() -> None:
@@ -76,7 +75,7 @@ def nothing_to_close() -> None:
 
 
 BeforeCommit = Callable[[], Awaitable[None]]
-"""A step before a resource becomes visible; it refuses the resource by raising an error."""
+"""A step before a resource becomes visible; it prevents that by raising an error."""
 
 
 async def nothing() -> None:
@@ -85,12 +84,12 @@ async def nothing() -> None:
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """The bytes of a file on their way out: `length` of them, where that is known, from `chunks`.
+    """The content of a file for download: `chunks` yields `length` bytes, None if the length is unknown.
 
-    `provider`, `filename`, `content_type` and, of the whole file and where known,
-    `sha256` (64 hexadecimal digits), `size`, `etag` (as HTTP has it) and
-    `modified_at` (seconds since 1970) describe the file. Whoever opened it calls
-    `close` when no more of it is wanted, whether or not it was read to its end.
+    `provider`, `filename` and `content_type` describe the file; so do, for the whole file and None
+    if unknown, `sha256` (64 hexadecimal digits), `size` (bytes), `etag` (in HTTP syntax) and
+    `modified_at` (seconds since 1970). The code that opened the content calls `close` when it needs
+    no more of it, whether or not it was read to its end.
     """
 
     provider: Provider
@@ -106,36 +105,36 @@ class Content:
 
 
 class Backend(Protocol):
-    """The nine operations, for one caller at a time.
+    """The nine operations on containers and container files, for one caller at a time.
 
-    Any of them raises NotFoundError for a container or file that is not there,
-    is not the caller's, or is not of the provider that the request names;
-    InvalidRequestError for a malformed field; PermissionDeniedError for a
-    container of a provider that the caller may not use (one that the request
-    names is checked by the router); UnsupportedOperationError if the backend
-    lacks the operation; UpstreamError and UpstreamTimeoutError when
-    what it stands on fails. Answers have `extra_fields.provider` set and the
-    rest of `extra_fields` free.
+    Every operation may raise NotFoundError for a container or container file that does not exist,
+    is not the caller's, or is not of the provider that the request names; InvalidRequestError for a
+    malformed field; PermissionDeniedError for a container of a provider that the caller may not use
+    (a provider that the request names is checked by the router); UnsupportedOperationError if the
+    backend lacks the operation; UpstreamError and UpstreamTimeoutError if the provider or the
+    storage fails. Answers have `extra_fields.provider` set; the other fields of `extra_fields` are
+    not specified.
     """
 
     async def create_container(self, caller: Caller, request: CreateContainerRequest) -> Container:
-        """Make a container for `request.provider`, which is set."""
+        """Create a container for `request.provider`, which is set."""
 
     async def list_containers(self, caller: Caller, request: ListContainersRequest) -> ListContainersResponse:
         """Return a page of the caller's containers, of all providers if none is named."""
 
     async def retrieve_container(self, caller: Caller, request: RetrieveContainerRequest) -> Container:
-        """Return a container, expired ones included."""
+        """Return a container, even an expired one."""
 
     async def delete_container(self, caller: Caller, request: DeleteContainerRequest) -> DeleteContainerResponse:
-        """Delete a container and its files, expired ones included."""
+        """Delete a container and its files, even an expired one."""
 
     async def create_container_file(
         self, caller: Caller, upload: Upload, *, before_commit: BeforeCommit = nothing
     ) -> ContainerFile:
-        """Store a container file, whole or not at all. ContainerExpiredError if the container is expired.
+        """Store a container file, completely or not at all. ContainerExpiredError if the container is expired.
 
-        `before_commit` is awaited when all bytes have arrived; if it raises, nothing is stored.
+        `before_commit` is awaited when all bytes have arrived; if it raises an error, nothing is
+        stored.
         """
 
     async def list_container_files(
@@ -144,14 +143,14 @@ class Backend(Protocol):
         """Return a page of a container's files. NotFoundError if the container is expired."""
 
     async def retrieve_container_file(self, caller: Caller, request: RetrieveContainerFileRequest) -> ContainerFile:
-        """Return a file. NotFoundError if its container is expired."""
+        """Return a container file. NotFoundError if its container is expired."""
 
     async def retrieve_container_file_content(
         self, caller: Caller, request: RetrieveContainerFileContentRequest
     ) -> Content:
-        """Open a file. NotFoundError if its container is expired."""
+        """Open the content of a container file. NotFoundError if its container is expired."""
 
     async def delete_container_file(
         self, caller: Caller, request: DeleteContainerFileRequest
     ) -> DeleteContainerFileResponse:
-        """Delete a file. ContainerExpiredError if its container is expired."""
+        """Delete a container file. ContainerExpiredError if its container is expired."""

@@ -1,7 +1,7 @@
 """ContainerStore: the port for the rows of containers and container files.
 
-Every adapter passes the suites in `tests/contracts`. Besides the errors that are
-named here, any method may raise StorageError.
+Every adapter passes the suites in `tests/contracts`. Besides the errors that are named here, any
+method may raise StorageError.
 """
 
 from collections.abc import Sequence
@@ -17,12 +17,12 @@ from berth.v1.container_service_pb2 import DomainSecret
 from berth.v1.provider_pb2 import Provider
 
 ID_TAKEN = "id_taken"
-"""The code of the StorageError of a row whose id, or whose attempt, another one has already."""
+"""The code of the StorageError for a row with an id, or an attempt, that another row already has."""
 
 
 @dataclass(frozen=True, slots=True)
 class Quotas:
-    """How many bytes the files of a container, and all files of a tenant, may have together."""
+    """The maximum sizes in bytes of all files of a container together, and of all files of a tenant together."""
 
     container_bytes: int
     tenant_bytes: int
@@ -35,11 +35,11 @@ UNLIMITED = Quotas(container_bytes=2**63 - 1, tenant_bytes=2**63 - 1)
 class ContainerRecord:
     """A container as it is stored, without `extra_fields`.
 
-    `attempt` marks what a request with an idempotency key made; it is written and
-    not read back. `key` is the name of the key that a provider made the container
-    with, empty for a hosted one. In the message of a hosted one `last_active_at` and
-    `expires_after` are set, and `status` is not: the clock tells it. In that of
-    a provider's they are what the provider said last, if it did.
+    `attempt` is the attempt of a request with an idempotency key that created it; it is written but
+    not read back. `key` is the name of the provider key that created it, empty for a hosted
+    container. In the message of a hosted container `last_active_at` and `expires_after` are set,
+    and `status` is not, because it depends on the clock. In the message of a passthrough container
+    they are what the provider reported last, if it did.
     """
 
     container: Container
@@ -51,10 +51,10 @@ class ContainerRecord:
 
 @dataclass(frozen=True, slots=True)
 class ContainerFileRecord:
-    """A file as it is stored, without `extra_fields`.
+    """A container file as it is stored, without `extra_fields`.
 
-    `blob` is the key of its bytes in the BlobStore; `sha256` is their digest,
-    64 hexadecimal digits; `attempt` is as in ContainerRecord.
+    `blob` is the key of its content in the BlobStore; `sha256` is the digest of the content in 64
+    hexadecimal digits; `attempt` is as in ContainerRecord.
     """
 
     file: ContainerFile
@@ -66,14 +66,14 @@ class ContainerFileRecord:
 
     @property
     def stored(self) -> StoredContent:
-        """The file's bytes."""
+        """The content of the container file."""
         return StoredContent(self.blob, self.sha256, self.file.bytes)
 
 
 class ContainerSummary(NamedTuple):
-    """What matters about the container that a file is in.
+    """The fields of a container that matter to its files.
 
-    It is idle since `last_active_at`, in seconds since 1970, and may be for
+    It was last active at `last_active_at`, in seconds since 1970, and may be idle for
     `expires_minutes`.
     """
 
@@ -83,17 +83,17 @@ class ContainerSummary(NamedTuple):
 
     @property
     def expires_at(self) -> int:
-        """The last second in which the container is running if nothing touches it."""
+        """The last second in which the container is running if it is not used again."""
         return last_second(self.last_active_at, self.expires_minutes)
 
 
 class ContainerStore(BlobReferences, Protocol):
     """The rows of containers and of their files.
 
-    A write has happened, durably, when its method returns; if its caller is
-    cancelled it happens whole or not at all, and nobody is told which. Order
-    of creation is the order in which rows were added, also within one second.
-    An id that was never given out is merely absent, whatever is in it.
+    A write is durable when its method returns. If the caller is cancelled, the write happens
+    completely or not at all, and the caller does not learn which. The order of creation is the
+    order in which rows were added, also within one second. An id that was never issued is not
+    found, whatever characters it has.
     """
 
     async def add_container(
@@ -106,21 +106,21 @@ class ContainerStore(BlobReferences, Protocol):
     ) -> None:
         """Add a container and, as `copy_file` does, the files `copies`: all or nothing.
 
-        StorageError if there is one of its id already, which only a provider
-        can bring about, or of its attempt; and what `copy_file` raises.
+        StorageError (ID_TAKEN) if there is already a container with its id, which only a provider
+        can cause, or with its attempt; also the errors of `copy_file`.
         """
 
     async def get_provider(self, tenant: str, container_id: str) -> Provider:
-        """Return whose a container is. NotFoundError if the tenant has none of that id."""
+        """Return the provider of a container. NotFoundError if the tenant has no container with this id."""
 
     async def refresh_container(self, tenant: str, container: Container) -> None:
-        """Take over the `status` and `last_active_at` of `container`; do nothing if it is gone."""
+        """Store the `status` and `last_active_at` of `container`; do nothing if it was deleted."""
 
     async def touch_container(self, tenant: str, container_id: str) -> None:
-        """Have a container be active now; do nothing if it is gone or expired."""
+        """Set the last activity of a container to now; do nothing if it was deleted or is expired."""
 
     async def get_container(self, tenant: str, container_id: str) -> ContainerRecord:
-        """Return a container. NotFoundError if the tenant has none of that id."""
+        """Return a container. NotFoundError if the tenant has no container with this id."""
 
     async def list_containers(
         self,
@@ -131,57 +131,57 @@ class ContainerStore(BlobReferences, Protocol):
         name: str | None = None,
         status: ContainerStatus | None = None,
     ) -> Page[ContainerRecord]:
-        """Return a page of the tenant's containers: of any of `providers`, of a `name`, and of a `status`, if given.
+        """Return a page of the tenant's containers, filtered by `providers`, `name` and `status` if given.
 
-        Which status a container has at the time, `lifetime` says.
-
-        InvalidRequestError (param `after`) if the tenant never had a container
-        of the id `paging.after`; one that was deleted still marks its place.
+        The module `lifetime` defines which status a container has at the time. InvalidRequestError
+        (param `after`) if the tenant never had a container with the id `pagination.after`; a
+        deleted one still marks its position.
         """
 
     async def delete_container(self, tenant: str, container_id: str) -> Sequence[str]:
-        """Delete a container and its files' rows; return the blobs that nobody holds any more, to be removed.
+        """Delete a container and the rows of its files; return the unreferenced blobs, which are to be deleted.
 
-        NotFoundError if there is none.
+        NotFoundError if there is no such container.
         """
 
     async def purge(self, *, retention_seconds: int, limit: int) -> tuple[int, Sequence[str]]:
         """Delete at most `limit` hosted containers that expired more than `retention_seconds` ago, and their files.
 
-        Return how many there were, and the blobs that nobody holds any more.
+        Return the number of deleted containers and the unreferenced blobs.
         """
 
     async def add_file(self, tenant: str, record: ContainerFileRecord, *, quotas: Quotas) -> str:
-        """Add a file, whose bytes were just stored, to the container that `record.file.container_id` names.
+        """Add a file with newly stored content to the container `record.file.container_id`.
 
-        The container is active then. Return the blob that has its bytes: `record.blob`, or an older one of the
-        same content, and then nothing refers to `record.blob`. Where the older
-        one is noted as damaged it is the other way round: every file that had
-        it has `record.blob` from now on. StorageError if
-        there is one of its attempt already, NotFoundError if the tenant has no
-        such container, ContainerExpiredError if it is expired by now, InvalidRequestError if its path is taken (param
-        `file_path`, code `path_already_exists`), or if the container would hold
-        more than its quota (param `file`, code `container_size_exceeded`), or
-        the tenant would (`tenant_size_exceeded`).
+        This counts as activity of the container. Return the blob that the row refers to:
+        `record.blob`, or an older blob with the same content, and then `record.blob` is
+        unreferenced. If the older one is recorded as damaged, it is the other way round: all files
+        that referred to it refer to `record.blob` from now on.
+
+        StorageError (ID_TAKEN) if there is already a file with its attempt; NotFoundError if the
+        tenant has no such container; ContainerExpiredError if it is expired by now;
+        InvalidRequestError if the path is taken (param `file_path`, code `path_already_exists`), or
+        if the container would exceed its quota (param `file`, code `container_size_exceeded`), or
+        the tenant would (code `tenant_size_exceeded`).
         """
 
     async def copy_file(self, tenant: str, record: ContainerFileRecord, *, quotas: Quotas) -> None:
-        """Add a file, whose bytes another file has, by `record.sha256` and their number.
+        """Add a file with content that another file has, identified by `record.sha256` and its size.
 
-        NotFoundError if no file has them any more; else as `add_file`.
+        NotFoundError if no file has the content any more; otherwise the errors of `add_file`.
         """
 
     async def get_file(
         self, tenant: str, container_id: str, file_id: str
     ) -> tuple[ContainerSummary, ContainerFileRecord]:
-        """Return a file and its container. NotFoundError if the tenant has no such file in it."""
+        """Return a container file and its container. NotFoundError if the tenant has no such file in the container."""
 
     async def list_files(self, tenant: str, container_id: str, pagination: Pagination) -> Page[ContainerFileRecord]:
-        """Return a page of a container's files; an empty one, whatever `after` is, if there is no such container.
+        """Return a page of a container's files; it is empty, whatever `after` is, if there is no such container.
 
-        InvalidRequestError (param `after`) if the container never had a file of
-        the id `paging.after`; one that was deleted still marks its place.
+        InvalidRequestError (param `after`) if the container never had a file with the id
+        `pagination.after`; a deleted one still marks its position.
         """
 
     async def delete_file(self, tenant: str, container_id: str, file_id: str) -> Sequence[str]:
-        """Delete a file's row; return the blobs that nobody holds any more. NotFoundError if there is no such file."""
+        """Delete the row of a file; return the unreferenced blobs. NotFoundError if there is no such file."""

@@ -1,7 +1,7 @@
-"""FileBackend: the port behind the handlers of files that are in no container.
+"""FileBackend: the port that handlers use for files of the Files API.
 
-Beside Backend, and like it: hosted and passthrough implement it, idempotency
-wraps it, the router picks one.
+As with Backend, hosted and passthrough backends implement it, idempotency wraps it, and the router
+selects one.
 """
 
 from collections.abc import AsyncIterator, Sequence
@@ -23,53 +23,54 @@ from berth.v1.provider_pb2 import Provider
 
 
 class FileUpload(Protocol):
-    """A file on its way in.
+    """An upload of a file.
 
-    In a multipart body fields may follow the file, so `purpose` and
-    `expires_after` are final only when `chunks` has ended; everything else is
-    known from the start.
+    In a multipart body fields may follow the file, so `purpose`, `expires_after` and
+    `additional_fields` are final only when `chunks` has ended; everything else is known from the
+    start.
     """
 
     @property
     def provider(self) -> Provider:
-        """The provider that the file is for; set by the time a backend sees it."""
+        """The provider that the file is for; it is set when a backend gets the upload."""
 
     @property
     def purpose(self) -> str | None:
-        """What the file is for, as the caller sent it, if it did."""
+        """The purpose of the file as the caller sent it, None if there is none."""
 
     @property
     def filename(self) -> str | None:
-        """The file's name as the caller sent it, if it did."""
+        """The file's name as the caller sent it, None if there is none."""
 
     @property
     def content_type(self) -> str | None:
-        """The file's media type as the caller sent it, if it did."""
+        """The file's media type as the caller sent it, None if there is none."""
 
     @property
     def expires_after(self) -> FileExpiresAfter | None:
-        """When the file is to go by itself, if it is."""
+        """When the file expires, None if it does not."""
 
     @property
     def additional_fields(self) -> Sequence[AdditionalField]:
-        """What the contract has no field for; final only when `chunks` has ended."""
+        """The fields that the contract does not define; final only when `chunks` has ended."""
 
     def chunks(self) -> AsyncIterator[bytes]:
-        """Yield the bytes once. InvalidRequestError where the body is malformed or cut off."""
+        """Yield the bytes once. InvalidRequestError if the body is malformed or cut off."""
 
 
 class FileBackend(Protocol):
     """The five operations on files, for one caller at a time.
 
-    Any of them raises NotFoundError for a file that is not there, not any more,
-    is not the caller's, or is not of the provider that the request names; for
-    the rest of what they raise and answer see Backend.
+    Every operation may raise NotFoundError for a file that does not exist or no longer exists, is
+    not the caller's, or is not of the provider that the request names. For all other errors and for
+    the answers see Backend.
     """
 
     async def create_file(self, caller: Caller, upload: FileUpload, *, before_commit: BeforeCommit = nothing) -> File:
-        """Store a file, whole or not at all.
+        """Store a file, completely or not at all.
 
-        `before_commit` is awaited when all bytes have arrived; if it raises, nothing is stored.
+        `before_commit` is awaited when all bytes have arrived; if it raises an error, nothing is
+        stored.
         """
 
     async def list_files(self, caller: Caller, request: ListFilesRequest) -> ListFilesResponse:
@@ -79,7 +80,7 @@ class FileBackend(Protocol):
         """Return a file."""
 
     async def retrieve_file_content(self, caller: Caller, request: RetrieveFileContentRequest) -> Content:
-        """Open a file."""
+        """Open the content of a file."""
 
     async def delete_file(self, caller: Caller, request: DeleteFileRequest) -> DeleteFileResponse:
         """Delete a file."""

@@ -1,4 +1,4 @@
-"""FileStore: the port under the backends of files that are in no container."""
+"""FileStore: the port for the rows of files of the Files API."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,10 +15,9 @@ from berth.v1.provider_pb2 import Provider
 class FileRecord:
     """A file as it is stored, without `extra_fields`.
 
-    `key` is the name of the key that a provider took it with, empty for a
-    hosted one. Only a hosted one has `content_type`, `sha256` (64 hexadecimal
-    digits) and `blob`, the key of its bytes in the BlobStore. `attempt` is as in
-    ContainerRecord.
+    `key` is the name of the provider key that uploaded it, empty for a hosted file. Only a hosted
+    file has `content_type`, `sha256` (64 hexadecimal digits) and `blob`, the key of its content in
+    the BlobStore. `attempt` is as in ContainerRecord.
     """
 
     file: File
@@ -32,32 +31,32 @@ class FileRecord:
 
     @property
     def stored(self) -> StoredContent:
-        """The file's bytes."""
+        """The content of the file."""
         return StoredContent(self.blob, self.sha256, self.file.bytes)
 
 
 class FileStore(BlobReferences, Protocol):
-    """The rows of files that are in no container. What ContainerStore promises of writes and order holds here, too.
+    """The rows of files, with the same guarantees for writes and order as in ContainerStore.
 
-    A file whose `expires_at` has come is not there; its row goes with `purge`.
+    A file does not exist any more from its `expires_at` on; `purge` deletes its row.
     """
 
     async def add(self, record: FileRecord, *, quotas: Quotas) -> str:
-        """Add a file, and return the blob that has its bytes: see ContainerStore.add_file. One of a provider has none.
+        """Add a file and return the blob that its row refers to, as ContainerStore.add_file does.
 
-        StorageError if there is one of its id or attempt already,
-        InvalidRequestError (param `file`, code `tenant_size_exceeded`) if the
-        tenant would hold more than its quota.
+        A file of a passthrough backend has no blob. StorageError (ID_TAKEN) if there is already a
+        file with its id or attempt; InvalidRequestError (param `file`, code `tenant_size_exceeded`)
+        if the tenant would exceed its quota.
         """
 
     async def get_provider(self, tenant: str, file_id: str) -> Provider:
-        """Return whose a file is. NotFoundError if the tenant has none of that id."""
+        """Return the provider of a file. NotFoundError if the tenant has no file with this id."""
 
     async def get(self, tenant: str, file_id: str) -> FileRecord:
-        """Return a file. NotFoundError if the tenant has none of that id."""
+        """Return a file. NotFoundError if the tenant has no file with this id."""
 
     async def is_foreign(self, tenant: str, file_id: str) -> bool:
-        """Return whether the file is known, and another tenant's."""
+        """Return whether the file is known and belongs to another tenant."""
 
     async def list(
         self,
@@ -67,20 +66,20 @@ class FileStore(BlobReferences, Protocol):
         providers: frozenset[Provider] | None = None,
         purpose: str | None = None,
     ) -> Page[FileRecord]:
-        """Return a page of the tenant's files, of any of `providers` and of exactly `purpose` if given.
+        """Return a page of the tenant's files, filtered by `providers` and by exact `purpose` if given.
 
-        InvalidRequestError (param `after`) if the tenant never had a file of the
-        id `paging.after`; one that is gone still marks its place.
+        InvalidRequestError (param `after`) if the tenant never had a file with the id
+        `pagination.after`; one that was deleted or has expired still marks its position.
         """
 
     async def delete(self, tenant: str, file_id: str) -> Sequence[str]:
-        """Delete a file's row; return the blobs that nobody holds any more. NotFoundError if there is no such file."""
+        """Delete the row of a file; return the unreferenced blobs. NotFoundError if there is no such file."""
 
     async def unreferenced(self, blobs: Sequence[str]) -> Sequence[str]:
-        """Return those of `blobs` that no file has, in a container or outside."""
+        """Return those of `blobs` that no container file and no file refers to."""
 
     async def purge(self, *, limit: int) -> tuple[int, Sequence[str]]:
-        """Delete the rows of at most `limit` files that have expired.
+        """Delete the rows of at most `limit` expired files.
 
-        Return how many there were, and the blobs that nobody holds any more.
+        Return the number of deleted files and the unreferenced blobs.
         """

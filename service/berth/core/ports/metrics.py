@@ -1,26 +1,26 @@
-"""Metrics: the port through which what happens is counted.
+"""Metrics: the port for counting calls, cache lookups and requests to providers.
 
-Nothing that a caller can make up becomes a label: the values are few, known
-names, and never a secret, a tenant or an id.
+Label values are a small set of known names. Text from callers, secrets, tenants and ids never
+become labels.
 """
 
 from typing import Protocol
 
 
 class Metrics(Protocol):
-    """Counts. No method fails, and none waits."""
+    """Counts events. No method raises an error, and none waits."""
 
     def call_began(self) -> None:
-        """Count a call that begins."""
+        """Count the start of a call."""
 
     def call_ended(self, request_type: str, *, provider: str | None, status: str, seconds: float) -> None:
-        """Count a call that has ended with `status`, the name of a gRPC status, after `seconds`."""
+        """Count the end of a call with `status`, the name of a gRPC status, after `seconds`."""
 
     def cache_asked(self, provider: str, *, hit: bool) -> None:
-        """Count a call that asked the cache, and whether the answer was there."""
+        """Count a cache lookup, and whether it was a hit."""
 
     def try_ended(self, provider: str, *, status: int, seconds: float) -> None:
-        """Count a request to a provider: the HTTP status of its answer, 0 if none came, after `seconds`."""
+        """Count an HTTP request to a provider that took `seconds`; `status` is 0 if there was no response."""
 
     def key_put_aside(self, provider: str, *, key: str) -> None:
-        """Count that a configured key, by its name, was refused and is put aside."""
+        """Count that the configured key with the name `key` was rejected and is put aside."""

@@ -1,4 +1,4 @@
-"""Pages of a list: which one is asked for, and what it holds."""
+"""Pages of a list: which page is requested, and what it contains."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Pagination:
-    """Which page of a list: at most `limit` items behind the one with the id `after`, by creation."""
+    """The requested page of a list: at most `limit` items after the one with the id `after`, by creation."""
 
     limit: int
     after: str | None = None
@@ -17,7 +17,7 @@ class Pagination:
 
 
 class Page(NamedTuple, Generic[T]):
-    """One page, and whether anything follows it."""
+    """One page, and whether more items follow."""
 
     data: Sequence[T]
     has_more: bool

@@ -9,11 +9,11 @@ from berth.v1.provider_pb2 import Provider
 
 @dataclass(frozen=True, slots=True)
 class CacheKey:
-    """What an answer depends on: whose backend was asked for what, by whom, and how.
+    """What an answer depends on: the provider, the operation, the resource, the caller and its options.
 
-    `allowed` are the providers that the caller may use, None for all; `named` is
-    the provider that the request named. `options` are the caller's, with those
-    at their defaults that say only how to cache.
+    `allowed` are the providers that the caller may use, None for all; `named` is the provider that
+    the request named. `options` are the caller's options; those that only control the cache have
+    their default values.
     """
 
     tenant: str
@@ -27,10 +27,10 @@ class CacheKey:
 
 
 class CachedAnswer(NamedTuple):
-    """An answer as it is cached.
+    """A cached answer.
 
-    `id` names it to callers, `body` is the message, serialized, and `read_at`
-    the moment, counted in writes, at which it began to be read.
+    `id` identifies it to callers, `body` is the serialized message, and `read_at` is the moment,
+    counted in writes, at which the read began.
     """
 
     id: str
@@ -39,13 +39,14 @@ class CachedAnswer(NamedTuple):
 
 
 class ResponseCache(Protocol):
-    """Answers under keys, in bounded memory of this process. An answer may be gone at any time."""
+    """Answers by key, in bounded memory of this process. An answer may be evicted at any time."""
 
     def get(self, key: CacheKey) -> CachedAnswer | None:
-        """Return the answer that was put last, or None if its time is up or it had to make room."""
+        """Return the answer that was put last; None if there is none, it has expired or it was evicted."""
 
     def put(self, key: CacheKey, answer: CachedAnswer, *, ttl_seconds: int) -> bool:
-        """Keep an answer for `ttl_seconds`; return whether it is kept.
+        """Cache an answer for `ttl_seconds`; return whether it is cached.
 
-        One that is larger than the whole cache is not, nor one without time.
+        An answer that is larger than the whole cache is not cached, nor is one with a time to live
+        of 0 or less.
         """

@@ -1,4 +1,4 @@
-"""What wraps a Backend or a FileBackend: each operation goes on to it, unless the wrapper has something to say."""
+"""Wrappers of a Backend and a FileBackend that pass on each operation that a subclass does not override."""
 
 from berth.core.caller import Caller
 from berth.core.ports.backend import Backend, BeforeCommit, Content, Upload, nothing
@@ -33,13 +33,13 @@ from berth.v1.file_service_pb2 import (
 
 
 class BackendWrapper:
-    """A Backend that is `backend` where a subclass does not override it."""
+    """A Backend that passes each operation on to `backend` unless a subclass overrides it."""
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
 
     async def create_container(self, caller: Caller, request: CreateContainerRequest) -> Container:
-        """Make a container; see Backend."""
+        """Create a container; see Backend."""
         return await self._backend.create_container(caller, request)
 
     async def list_containers(self, caller: Caller, request: ListContainersRequest) -> ListContainersResponse:
@@ -63,28 +63,28 @@ class BackendWrapper:
     async def list_container_files(
         self, caller: Caller, request: ListContainerFilesRequest
     ) -> ListContainerFilesResponse:
-        """Return a page of files; see Backend."""
+        """Return a page of container files; see Backend."""
         return await self._backend.list_container_files(caller, request)
 
     async def retrieve_container_file(self, caller: Caller, request: RetrieveContainerFileRequest) -> ContainerFile:
-        """Return a file; see Backend."""
+        """Return a container file; see Backend."""
         return await self._backend.retrieve_container_file(caller, request)
 
     async def retrieve_container_file_content(
         self, caller: Caller, request: RetrieveContainerFileContentRequest
     ) -> Content:
-        """Open a file; see Backend."""
+        """Open the content of a container file; see Backend."""
         return await self._backend.retrieve_container_file_content(caller, request)
 
     async def delete_container_file(
         self, caller: Caller, request: DeleteContainerFileRequest
     ) -> DeleteContainerFileResponse:
-        """Delete a file; see Backend."""
+        """Delete a container file; see Backend."""
         return await self._backend.delete_container_file(caller, request)
 
 
 class FileBackendWrapper:
-    """A FileBackend that is `backend` where a subclass does not override it."""
+    """A FileBackend that passes each operation on to `backend` unless a subclass overrides it."""
 
     def __init__(self, backend: FileBackend) -> None:
         self._backend = backend
@@ -102,7 +102,7 @@ class FileBackendWrapper:
         return await self._backend.retrieve_file(caller, request)
 
     async def retrieve_file_content(self, caller: Caller, request: RetrieveFileContentRequest) -> Content:
-        """Open a file; see FileBackend."""
+        """Open the content of a file; see FileBackend."""
         return await self._backend.retrieve_file_content(caller, request)
 
     async def delete_file(self, caller: Caller, request: DeleteFileRequest) -> DeleteFileResponse:

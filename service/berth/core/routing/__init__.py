@@ -1,1 +1,1 @@
-"""Which backend a request goes to, and whether the caller may use what it names."""
+"""Selection of the backend for a request, and ownership of the resources that it names."""

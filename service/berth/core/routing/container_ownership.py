@@ -1,4 +1,4 @@
-"""What a tenant owns: finding and listing its containers, whoever keeps them."""
+"""Ownership of containers: finds and lists the containers of a tenant, hosted or passthrough."""
 
 from collections.abc import Callable
 
@@ -14,11 +14,11 @@ from berth.v1.provider_pb2 import Provider
 
 _STATUS_NAMES = {number: name for name, number in short_names(ContainerStatus.DESCRIPTOR).items()}
 STATUS_FILTERS = {status: _STATUS_NAMES[status] for status in (CONTAINER_STATUS_RUNNING, CONTAINER_STATUS_EXPIRED)}
-"""The statuses that listed containers may be asked to have, and their names."""
+"""The statuses that a list of containers can be filtered by, and their names."""
 
 
 class ContainerOwnership:
-    """The containers of all tenants, seen by one caller at a time; `now` gives seconds since 1970."""
+    """Finds the containers of one caller at a time; `now` returns seconds since 1970."""
 
     def __init__(self, store: ContainerStore, now: Callable[[], int]) -> None:
         self._store = store
@@ -27,8 +27,8 @@ class ContainerOwnership:
     async def container(self, caller: Caller, container_id: str, *, provider: Provider) -> ContainerRecord:
         """Return the caller's container, of `provider` if that is set.
 
-        InvalidRequestError for an empty id, NotFoundError if there is none,
-        PermissionDeniedError if the caller may not use its provider.
+        InvalidRequestError for an empty id; NotFoundError if there is none; PermissionDeniedError
+        if the caller may not use its provider.
         """
         if not container_id:
             raise missing("container_id")
@@ -52,7 +52,7 @@ class ContainerOwnership:
         return response
 
     def with_status(self, record: ContainerRecord) -> Container:
-        """Return a container with its provider and its status of now."""
+        """Return a container with its provider and its current status."""
         container = record.container
         status = current_status(
             container.status,
@@ -68,7 +68,7 @@ class ContainerOwnership:
 
 
 def _wanted_status(request: ListContainersRequest) -> ContainerStatus | None:
-    """Return the status that listed containers must have. InvalidRequestError for one that is no filter."""
+    """Return the status to filter by, None for all. InvalidRequestError for a status that is not a filter."""
     if not request.status:
         return None
     if request.status not in STATUS_FILTERS:

@@ -1,4 +1,4 @@
-"""What a tenant owns outside of containers: finding and listing its files, whoever keeps them."""
+"""Ownership of files: finds and lists the files of a tenant, hosted or passthrough."""
 
 from berth.core.caller import Caller
 from berth.core.pagination import page_of, read_pagination
@@ -8,11 +8,11 @@ from berth.v1.file_service_pb2 import ListFilesRequest, ListFilesResponse
 from berth.v1.provider_pb2 import Provider
 
 MAX_LIMIT = 10_000
-"""The files on a page, if nothing else is asked for, and at most."""
+"""The default and the maximum number of files on a page."""
 
 
 class FileOwnership:
-    """The files of all tenants, seen by one caller at a time."""
+    """Finds the files of one caller at a time."""
 
     def __init__(self, store: FileStore) -> None:
         self._store = store
@@ -20,8 +20,8 @@ class FileOwnership:
     async def file(self, caller: Caller, file_id: str, *, provider: Provider) -> FileRecord:
         """Return the caller's file, of `provider` if that is set.
 
-        InvalidRequestError for an empty id, NotFoundError if there is none,
-        PermissionDeniedError if the caller may not use its provider.
+        InvalidRequestError for an empty id; NotFoundError if there is none; PermissionDeniedError
+        if the caller may not use its provider.
         """
         if not file_id:
             raise missing("file_id")

@@ -1,7 +1,8 @@
-"""What is known of the ids of files that a caller wants copied at a provider.
+"""Checks the ids of files that a caller wants a provider to copy.
 
-The provider judges them, but for what it cannot know: which are another
-tenant's, and which the caller may not use. Two providers may be one account.
+The provider checks the ids itself, except for what it cannot know: which files belong to another
+tenant, and which the caller may not use. The files of all providers are checked, because two
+providers may share one account.
 """
 
 from collections.abc import Sequence
@@ -14,18 +15,18 @@ from berth.v1.provider_pb2 import Provider
 
 
 class FileReferences:
-    """Looks up ids of files in `store`, for containers of `provider`."""
+    """Looks up file ids in `store`, for containers of `provider`."""
 
     def __init__(self, store: FileStore, provider: Provider) -> None:
         self._store = store
         self._provider = provider
 
     async def key_of(self, caller: Caller, file_ids: Sequence[str], *, param: str | None = None) -> str | None:
-        """Return the name of the key that made the first of the caller's files that is known here, None if none is.
+        """Return the name of the key that uploaded the first of the caller's files that is known, None if none is.
 
-        InvalidRequestError for one that is another tenant's, as if there were
-        none: it names `param`, or the place in `file_ids`. PermissionDeniedError
-        for one of a provider that the caller may not use.
+        InvalidRequestError for a file of another tenant, as if it did not exist: the error names
+        `param`, or the position in `file_ids`. PermissionDeniedError for a file of a provider that
+        the caller may not use.
         """
         names = []
         for index, file_id in enumerate(file_ids):
@@ -40,4 +41,4 @@ class FileReferences:
         except NotFoundError:
             return None
         caller.require(found.provider)
-        return found.key if found.provider == self._provider else None  # another provider's keys are not known here
+        return found.key if found.provider == self._provider else None  # the keys of another provider are unknown here

@@ -1,4 +1,4 @@
-"""Which backend answers: (caller, provider, container or file) → Backend or FileBackend."""
+"""Selects the backend for a caller, a provider, and a container or file."""
 
 from collections.abc import Mapping
 from typing import Generic, Protocol, TypeVar
@@ -11,26 +11,26 @@ from berth.core.validation import container_not_found, file_not_found, invalid, 
 from berth.v1.provider_pb2 import PROVIDER_UNSPECIFIED, Provider
 
 MAX_REMEMBERED = 10_000
-"""Containers, or files, whose provider is remembered; of all others it is looked up."""
+"""The containers, or files, with a cached provider; that of any other one is looked up."""
 _KNOWN = frozenset(PROVIDERS.values())
 
 B_co = TypeVar("B_co", covariant=True)
 
 
 class ProviderLookup(Protocol):
-    """What knows whose things are: a ContainerStore or a FileStore."""
+    """Looks up the provider of a resource: a ContainerStore or a FileStore."""
 
     async def get_provider(self, tenant: str, resource_id: str, /) -> Provider:
-        """Return whose a thing is. NotFoundError if the tenant has none of that id."""
+        """Return the provider of a resource. NotFoundError if the tenant has no resource with this id."""
 
 
 class Router(Generic[B_co]):
-    """Picks a backend, for what a `resource` says: "container" or "file".
+    """Selects a backend for the type of resource that `resource` names: "container" or "file".
 
-    `backends` holds the providers that are configured, and `direct` those of
-    them that take a caller's own key; `store` knows whose a thing is;
-    `hosted` answers what is about the things of all providers;
-    `default_provider` is the one that a thing is made for when none is named, PROVIDER_UNSPECIFIED for no default.
+    `backends` has the configured providers, and `direct` has those of them that accept a caller's
+    own provider key. `store` looks up the provider of a resource. `hosted` answers requests about
+    the resources of all providers. `default_provider` is the provider of a new resource if the
+    request names none; PROVIDER_UNSPECIFIED means no default.
     """
 
     def __init__(
@@ -49,10 +49,10 @@ class Router(Generic[B_co]):
         self._resource = resource
         self._direct = direct
         self._default_provider = default_provider
-        self._owned: dict[tuple[str, str], Provider] = {}  # the oldest first
+        self._owned: dict[tuple[str, str], Provider] = {}  # oldest first
 
     def provider_for_new(self, named: Provider) -> Provider:
-        """Return the provider that a new thing is for. InvalidRequestError if there is none."""
+        """Return the provider of a new resource. InvalidRequestError if none is named and there is no default."""
         provider = named or self._default_provider
         if not provider:
             raise missing("provider")
@@ -61,13 +61,12 @@ class Router(Generic[B_co]):
     def backend(self, caller: Caller, provider: Provider) -> B_co:
         """Return the backend of `provider`, or the hosted one for PROVIDER_UNSPECIFIED.
 
-        InvalidRequestError for a number that is no provider,
-        PermissionDeniedError if the caller may not use it, AuthenticationError
-        if it does not take the caller's own key, ProviderNotConfiguredError if
-        nothing says how to reach it.
+        InvalidRequestError for a number that is not a provider; PermissionDeniedError if the caller
+        may not use it; AuthenticationError if it does not accept the caller's own key;
+        ProviderNotConfiguredError if it is not configured.
         """
         if not provider:
-            _require_no_direct_key(caller, "any provider")
+            _require_no_direct_key(caller, "without naming a provider")
             return self._hosted
         if provider not in _KNOWN:
             raise invalid("provider", f"there is no provider {provider}")
@@ -76,15 +75,15 @@ class Router(Generic[B_co]):
         if backend is None:
             raise not_configured(provider_name(provider))
         if provider not in self._direct:
-            _require_no_direct_key(caller, provider_name(provider))
+            _require_no_direct_key(caller, f"for the provider '{provider_name(provider)}'")
         return backend
 
     async def backend_of(self, caller: Caller, provider: Provider, *, resource_id: str) -> tuple[Provider, B_co]:
         """Return the provider of the caller's container or file, and its backend.
 
-        InvalidRequestError for an empty id, NotFoundError if the caller has no
-        such thing or it is not of `provider`, where that is set; and what
-        `backend` raises. A provider that has no containers answers by itself.
+        InvalidRequestError for an empty id; NotFoundError if the caller has no such resource, or if
+        it is not of `provider` where that is set; also the errors of `backend`. An
+        UnsupportedBackend is returned without a lookup.
         """
         named = self.backend(caller, provider)
         if provider and isinstance(named, UnsupportedBackend):
@@ -99,10 +98,10 @@ class Router(Generic[B_co]):
         return own, self.backend(caller, own)
 
     async def _look_up(self, tenant: str, resource_id: str) -> Provider:
-        """Return the provider of a tenant's thing, and remember it.
+        """Return the provider of a tenant's resource and cache it.
 
-        It never changes, and no id is used twice: what can be out of date is
-        only that there still is such a thing, and its backend looks for that.
+        The provider of a resource never changes, and ids are never reused. A cached entry is only
+        out of date if the resource was deleted, and the backend checks that.
         """
         provider = self._owned[tenant, resource_id] = await self._store.get_provider(tenant, resource_id)
         if len(self._owned) > MAX_REMEMBERED:
@@ -110,8 +109,8 @@ class Router(Generic[B_co]):
         return provider
 
 
-def _require_no_direct_key(caller: Caller, whose: str) -> None:
-    """Raise AuthenticationError for a caller with a key of a provider's, which is good for a provider by name only."""
+def _require_no_direct_key(caller: Caller, usage: str) -> None:
+    """Raise AuthenticationError if the caller has its own provider key, which cannot be used as `usage` says."""
     if caller.direct_key is not None:
-        message = f"virtual key not found. A key that is not one of ours does not work for {whose}."
+        message = f"virtual key not found. A key that is not a virtual key cannot be used {usage}."
         raise AuthenticationError(message, code="virtual_key_not_found")

@@ -1,4 +1,4 @@
-"""A provider that has no containers and no files."""
+"""The backend of providers that have no containers and no files."""
 
 from collections.abc import Callable, Coroutine
 from typing import Any, NoReturn
@@ -14,10 +14,10 @@ class UnsupportedBackend(BackendWrapper, FileBackendWrapper):
     """A Backend and FileBackend that raises UnsupportedOperationError in every operation."""
 
     def __init__(self, provider: Provider) -> None:
-        self._backend: Any = _Refusals(provider_name(provider))
+        self._backend: Any = _UnsupportedOperations(provider_name(provider))
 
 
-class _Refusals:
+class _UnsupportedOperations:
     """Has every method of a backend; each raises the error that names its operation."""
 
     def __init__(self, provider: str) -> None:

@@ -1,22 +1,22 @@
--- Finishes the answers that REST clients get. Runs behind the transcoder.
+-- Completes the responses that REST clients get. Runs after the transcoder.
 --
--- The service may ask for an HTTP status that gRPC has no word for, and say how
--- long a download is; the transcoder drops both.
+-- The service may ask for an HTTP status that no gRPC status maps to, and give
+-- the length of a download; the transcoder drops both.
 --
--- Envoy's own refusals come as the envelope, with Envoy's text for a message:
--- here they get the parameter, a code and a plainer text. A refusal of grpc's
--- own has no envelope at all: here it gets one. On success, the status message
--- of a call is a list of facts that become headers.
+-- Envoy's own errors arrive in the envelope, with Envoy's text as the message:
+-- this script adds the parameter, a code and a plainer text. Errors that grpc
+-- itself returns have no envelope: this script adds one. On success, the status
+-- message of a call is a list of pairs, name=value, that become headers.
 --
--- Texts are JSON strings already and are never unescaped: what is taken out of
--- one goes into another as it is.
+-- Texts are already JSON strings and are never unescaped: parts of one are
+-- copied unchanged into another.
 
-local BARE = '{"is_bifrost_error":false,"status_code":0}'
-local OWN = '^{"error":{"code":null,"message":"(.*)","param":null,"type":"([%w_]+)"},'
-local LONGEST_ECHO = 64
+local GRPC_ERROR = '{"is_bifrost_error":false,"status_code":0}'
+local ENVOY_ERROR = '^{"error":{"code":null,"message":"(.*)","param":null,"type":"([%w_]+)"},'
+local MAX_ECHO_LENGTH = 64
 
--- How the headers begin that a fact may become.
-local OURS = { ["x-bifrost"] = true, ["x-ratelimit"] = true, ["idempotent-replayed"] = true }
+-- Prefixes of the headers that the status message may set.
+local HEADER_PREFIXES = { ["x-bifrost"] = true, ["x-ratelimit"] = true, ["idempotent-replayed"] = true }
 
 local EXPECTED = {
   TYPE_STRING = "a string", TYPE_BOOL = "a boolean", TYPE_DOUBLE = "a number",
@@ -28,7 +28,7 @@ local BY_STATUS = {
   ["429"] = { "The service is busy.", nil, "rate_limited" },
   ["431"] = { "The headers are too large, or there are too many.", nil, "headers_too_large" },
   ["499"] = { "The request was cancelled.", nil, nil },
-  ["502"] = { "The service broke off its answer.", nil, "service_unavailable" },
+  ["502"] = { "The service aborted its response.", nil, "service_unavailable" },
   ["503"] = { "The service cannot be reached.", nil, "service_unavailable" },
   ["504"] = { "The request timed out.", nil, "request_timed_out" },
 }
@@ -38,25 +38,25 @@ local function join(path, field)
   return path .. "." .. field
 end
 
--- Map entries are counted by Envoy (metadata[0].value); their keys are not told.
-local function named(path)
+-- Envoy numbers map entries (metadata[0].value) and does not report their keys.
+local function parameter_name(path)
   return (path:gsub("^metadata%[%d+%].*", "metadata"))
 end
 
 local function invalid_type(path, expected)
   if path == "" then return "Invalid type for a parameter: expected " .. expected .. ".", nil, "invalid_type" end
-  path = named(path)
+  path = parameter_name(path)
   return "Invalid type for '" .. path .. "': expected " .. expected .. ".", path, "invalid_type"
 end
 
 local function invalid_value(path, value)
-  path = named(path)
-  local echo = value and #value <= LONGEST_ECHO and value:match('^\\"([%w%._-]*)\\"$') or value and value:match("^-?%d+$")
+  path = parameter_name(path)
+  local echo = value and #value <= MAX_ECHO_LENGTH and value:match('^\\"([%w%._-]*)\\"$') or value and value:match("^-?%d+$")
   return "Invalid value for '" .. path .. "'" .. (echo and ": '" .. echo .. "'." or "."), path, "invalid_value"
 end
 
 local function unknown(name)
-  if #name > LONGEST_ECHO then name = name:match("^[%w_.%-]*"):sub(1, LONGEST_ECHO - 3) .. "..." end
+  if #name > MAX_ECHO_LENGTH then name = name:match("^[%w_.%-]*"):sub(1, MAX_ECHO_LENGTH - 3) .. "..." end
   return "Unknown parameter: '" .. name .. "'.", name, "unknown_parameter"
 end
 
@@ -64,7 +64,7 @@ local function repeated(name)
   return "Duplicate parameter: '" .. name .. "'.", name, "duplicate_parameter"
 end
 
--- "limit: invalid value \"abc\" for type TYPE_INT32", and what else has this form.
+-- "limit: invalid value \"abc\" for type TYPE_INT32", and other messages of this form.
 local function mistyped(path, value, type)
   if type == "oneof" then return repeated(value:match("Cannot set '(.-)'") or path) end
   if value:find("^Starting an object") then return invalid_type(join(path, type), "a plain value, but got an object") end
@@ -93,7 +93,7 @@ local RULES = {
 
 local function explain(text, status)
   if BY_STATUS[status] then return unpack(BY_STATUS[status], 1, 3) end
-  text = text:gsub("\\u0022", '\\"') -- as Envoy writes a quote where a text is no UTF-8
+  text = text:gsub("\\u0022", '\\"') -- how Envoy writes a quote if a text is not UTF-8
   for _, rule in ipairs(RULES) do
     local first, second, third = text:match(rule[1])
     if first then return rule[2](first, second, third) end
@@ -119,9 +119,9 @@ local function refuse(handle, status)
   local body = handle:body()
   if not body then return end
   local text = body:getBytes(0, body:length())
-  local own = text == BARE and "internal error" or text:match(OWN)
-  -- Waiting for the body has made the old reference to the headers invalid.
-  if own then handle:headers():replace("content-length", body:setBytes(envelope(own, status))) end
+  local message = text == GRPC_ERROR and "internal error" or text:match(ENVOY_ERROR)
+  -- Waiting for the body makes the earlier reference to the headers invalid.
+  if message then handle:headers():replace("content-length", body:setBytes(envelope(message, status))) end
 end
 
 function envoy_on_response(handle)
@@ -134,10 +134,10 @@ function envoy_on_response(handle)
   status = headers:get(":status")
   local length = (status == "200" or status == "206") and headers:get("x-content-length")
   if length then headers:replace("content-length", length) end
-  local facts = status < "400" and headers:get("grpc-message")
-  if facts then
-    for name, value in facts:gmatch("([%l-]+)=([%w_.-]+)") do
-      if OURS[name:match("^%l+%-%l+")] then headers:replace(name, value) end
+  local status_message = status < "400" and headers:get("grpc-message")
+  if status_message then
+    for name, value in status_message:gmatch("([%l-]+)=([%w_.-]+)") do
+      if HEADER_PREFIXES[name:match("^%l+%-%l+")] then headers:replace(name, value) end
     end
   end
   if status >= "400" then refuse(handle, status) end

@@ -1,9 +1,8 @@
-"""Turn settings into the whole configuration of an Envoy that stands before the service.
+"""Build the whole configuration of an Envoy in front of the service.
 
-The result is a plain dict; `to_yaml` writes it for people. The filters themselves are
-in `rest.filters`, the form of Envoy's own refusals in `rest.local_replies`, a
-sidecar's configuration in `rest.istio`. Where nothing else is said, a choice
-follows Envoy's advice for proxies at the edge.
+The result is a plain dict; `to_yaml` writes it for people. `filters` has the HTTP filters,
+`local_replies` the format of Envoy's own errors, and `istio` the configuration of a sidecar. Unless
+a comment says otherwise, values follow Envoy's recommendations for edge proxies.
 """
 
 import ipaddress
@@ -26,8 +25,8 @@ Json = dict[str, Any]
 _CLUSTER = "berth"
 _LOOPBACK = "127.0.0.1"
 MAX_LOGGED = 256
-"""How many characters of what a caller sent stand in the access log."""
-# What is enough to start, watch and drain an Envoy; the rest of its admin interface, as that which stops it, is shut.
+"""How many characters of a caller's text are written to the access log."""
+# Enough to start, watch and drain Envoy. The rest of the admin interface is closed, such as the path that stops it.
 _ADMIN_PATHS = ("/ready", "/listeners", "/stats", "/drain_listeners")
 _EXPOSED_HEADERS = (
     "x-request-id",
@@ -63,25 +62,25 @@ def bootstrap(settings: EdgeSettings) -> Json:
 
 
 def _node(settings: EdgeSettings) -> Json:
-    """Return who Envoy is, which it must know where it reads secrets from a file."""
+    """Return Envoy's identity, which Envoy requires in order to read secrets from a file."""
     reads_secrets = settings.tls is not None and settings.tls.secrets_folder is not None
     return {"node": {"id": _CLUSTER, "cluster": _CLUSTER}} if reads_secrets else {}
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes a text of several lines as a block, so that a script can be read where it stands."""
+    """Writes strings of several lines as blocks, so that scripts stay readable."""
 
 
 _Dumper.add_representer(
     str,
     lambda dumper, text: dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None),
 )
-# What stands in two places is written twice: an alias is harder to follow.
-_Dumper.ignore_aliases = lambda *_: True  # type: ignore[method-assign] # PyYAML's own way to say so
+# Values that occur twice are written twice: aliases are harder to read.
+_Dumper.ignore_aliases = lambda *_: True  # type: ignore[method-assign] # how PyYAML switches aliases off
 
 
 def to_yaml(document: Json) -> str:
-    """Return `document` as YAML, in the order in which it was put together."""
+    """Return `document` as YAML, with keys in the order of the dict."""
     return yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
 
 
@@ -107,7 +106,7 @@ def _listener(settings: EdgeSettings) -> Json:
     return {
         "name": "rest",
         "address": _address(settings.rest_host, settings.rest_port),
-        # With it, a second Envoy on the same port would start without a word and take half of the connections.
+        # Otherwise a second Envoy on the same port would start without an error and take half of the connections.
         "enable_reuse_port": False,
         "per_connection_buffer_limit_bytes": UPLOAD_BUFFER_BYTES,
         "filter_chains": [chain],
@@ -124,8 +123,8 @@ def _connection_manager(settings: EdgeSettings) -> Json:
         **_hardening(settings),
         **_timeouts(),
         **_client_certificates(settings),
-        # An id that the caller gives is kept, so that it can be followed through; every answer tells it.
-        request_id_extension={"typed_config": _untouched_ids()},
+        # A request id that the caller sends is kept, so that the request can be traced; every response carries it.
+        request_id_extension={"typed_config": _request_id_config()},
         preserve_external_request_id=True,
         always_set_request_id_in_response=True,
         access_log=_access_log(settings),
@@ -136,29 +135,29 @@ def _connection_manager(settings: EdgeSettings) -> Json:
     )
 
 
-def _untouched_ids() -> Json:
-    """Keep Envoy from writing its decision about tracing into the request's id, which would change a caller's own."""
+def _request_id_config() -> Json:
+    """Keep Envoy from writing its tracing decision into the request id, which would change a caller's id."""
     return typed("envoy.extensions.request_id.uuid.v3.UuidRequestIdConfig", pack_trace_reason=False)
 
 
 def _hardening(settings: EdgeSettings) -> Json:
-    """Return how requests are cleaned before anything looks at them."""
+    """Return how requests are sanitised before anything else reads them."""
     return {
         "use_remote_address": True,
         "xff_num_trusted_hops": settings.trusted_hops,
-        # Old clients and health checks of balancers still speak it.
+        # Old clients and health checks of balancers still use HTTP/1.0.
         "http_protocol_options": {"accept_http_10": True, "default_host_for_http_10": "berth"},
         "server_header_transformation": "PASS_THROUGH",
-        # A path is judged as it was sent: an id of `..`, encoded or not, is a wrong id, and no step up to another one.
+        # A path is used as it was sent: an id of `..`, encoded or not, is a wrong id and does not lead to another path.
         "normalize_path": False,
         "merge_slashes": False,
-        # Likewise an id with a %2F in it. Forwarding it as a slash would make another path of it, redirecting would
-        # send the client there, and refusing would not be our 404.
+        # The same holds for an id with a %2F in it. As a slash it would make another path, a redirect would send the
+        # client there, and Envoy's own rejection would not be our 404.
         "path_with_escaped_slashes_action": "KEEP_UNCHANGED",
-        # Dropped and not refused: the service knows no header with an underscore, and gRPC callers may well send some.
+        # Dropped and not rejected: the service reads no header with an underscore, but gRPC callers may send some.
         "common_http_protocol_options": {"idle_timeout": "600s", "headers_with_underscores_action": "DROP_HEADER"},
         "max_request_headers_kb": MAX_REQUEST_HEADERS_KIB,
-        # One window for all streams of a connection: however many there are, a caller cannot make Envoy keep more.
+        # One window for all streams of a connection: a caller cannot make Envoy buffer more by opening more streams.
         "http2_protocol_options": {
             "max_concurrent_streams": 100,
             "initial_stream_window_size": MEBIBYTE,
@@ -168,7 +167,7 @@ def _hardening(settings: EdgeSettings) -> Json:
 
 
 def _client_certificates(settings: EdgeSettings) -> Json:
-    """Return how the service is told of a caller's certificate: by Envoy alone, whatever a caller says of itself."""
+    """Return how Envoy forwards a caller's certificate. What a caller itself says about it is discarded."""
     if settings.tls is None or settings.tls.client_ca_path is None:
         return {"forward_client_cert_details": "SANITIZE"}
     return {
@@ -178,7 +177,7 @@ def _client_certificates(settings: EdgeSettings) -> Json:
 
 
 def _timeouts() -> Json:
-    """Return what bounds waiting without cutting a long upload: headers must come soon, and bytes now and then."""
+    """Return timeouts that do not cut a long upload: headers must come soon, and bytes now and then."""
     return {"request_headers_timeout": "10s", "stream_idle_timeout": "300s", "request_timeout": "0s"}
 
 
@@ -202,7 +201,7 @@ def _access_log(settings: EdgeSettings) -> list[Json]:
     }
     log_format = {"json_format": line}
     if settings.access_log_path == "/dev/stderr":
-        # Not by its path: a second opening of a socket fails, and of a file overwrites what the service logs there.
+        # Not by its path: opening a socket again fails, and opening a file again overwrites the service's log in it.
         config = typed("envoy.extensions.access_loggers.stream.v3.StderrAccessLog", log_format=log_format)
         return [{"name": "envoy.access_loggers.stderr", "typed_config": config}]
     name = "envoy.extensions.access_loggers.file.v3.FileAccessLog"
@@ -211,7 +210,7 @@ def _access_log(settings: EdgeSettings) -> list[Json]:
 
 
 def _routes(settings: EdgeSettings) -> Json:
-    # No limit on the whole of a request: the service has its own, and a large file takes its time.
+    # No timeout for a whole request: the service has its own, and a large file takes time.
     route = {"match": {"prefix": "/"}, "route": {"cluster": _CLUSTER, "timeout": "0s"}}
     host: Json = {
         "name": "berth",
@@ -225,12 +224,12 @@ def _routes(settings: EdgeSettings) -> Json:
 
 
 def _grpc_without_post() -> Json:
-    """Refuse a gRPC call by another method than POST: the service would reset it, which reads as a passing fault."""
+    """Reject a gRPC call with another method than POST: the service's reset would look like a temporary fault."""
     headers = [
         {"name": "content-type", "string_match": {"safe_regex": {"regex": GRPC_CONTENT_TYPES}}},
         {"name": ":method", "string_match": {"exact": "POST"}, "invert_match": True},
     ]
-    body = {"inline_string": "A gRPC call is a POST."}
+    body = {"inline_string": "A gRPC call must be a POST."}
     return {"match": {"prefix": "/", "headers": headers}, "direct_response": {"status": 405, "body": body}}
 
 
@@ -240,7 +239,7 @@ def _cors(origins: tuple[str, ...]) -> Json:
         "envoy.extensions.filters.http.cors.v3.CorsPolicy",
         allow_origin_string_match=[{"exact": origin} for origin in origins],
         allow_methods="GET, HEAD, POST, DELETE",
-        # The star does not cover authorization: browsers want it named.
+        # The star does not cover authorization: browsers require it by name.
         allow_headers="authorization, *",
         expose_headers=", ".join(_EXPOSED_HEADERS),
         max_age="86400",

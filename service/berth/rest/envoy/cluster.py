@@ -1,4 +1,4 @@
-"""What bounds the way from Envoy to the service, the same at the edge and in a sidecar."""
+"""Limits between Envoy and the service, the same at the edge and in a sidecar."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ _OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 
 def cluster_limits(settings: EdgeSettings) -> Json:
-    """Return the fields of a cluster that keep memory flat and the service from being asked too much."""
+    """Return the fields of a cluster that keep memory flat and protect the service from too many requests."""
     threshold = {"max_requests": settings.max_requests, "max_pending_requests": settings.max_requests}
     return {
         "per_connection_buffer_limit_bytes": MEBIBYTE,
@@ -21,13 +21,13 @@ def cluster_limits(settings: EdgeSettings) -> Json:
 
 
 def _protocol() -> Json:
-    """Speak HTTP/2 with windows that keep a slow download from filling Envoy's memory."""
+    """Return the HTTP/2 options, with windows that keep a slow download from filling Envoy's memory."""
     options = {
         "initial_stream_window_size": MEBIBYTE,
         "initial_connection_window_size": 8 * MEBIBYTE,
-        # An invalid answer breaks its own request, and not all others on the connection. This is also how the service
-        # breaks off a download: a status would be dropped, and the client take the part for the whole. Trailing
-        # metadata of `connection: close`, which HTTP/2 forbids, make Envoy break the client's download, too.
+        # An invalid response ends only its own request, and not all others on the connection. The service also uses
+        # this to abort a download: a status would be dropped, and the client would take the part for the whole file.
+        # Trailing metadata of `connection: close`, which HTTP/2 forbids, makes Envoy abort the client's download, too.
         "override_stream_error_on_invalid_http_message": True,
     }
     return typed(_OPTIONS, explicit_http_config={"http2_protocol_options": options})

@@ -1,33 +1,33 @@
-"""What Envoy is told about its place: addresses, certificates, origins, limits.
+"""The settings of Envoy: addresses, certificates, origins and limits.
 
-These are values only. `rest.filters` and `rest.envoy` turn them into Envoy's
-configuration; `config` reads them from the file and the environment.
+These are values only. The other modules here turn them into Envoy's configuration; `config` reads
+them from the file and the environment.
 """
 
 from dataclasses import dataclass
 
 MEBIBYTE = 1_048_576
 
-# For answers: more than a page of the largest containers, less than the 24 MiB that the service may send.
+# For responses: more than a page of the largest containers, less than the 24 MiB that the service may send.
 MAX_JSON_ANSWER_BYTES = 20 * MEBIBYTE
-# The service takes 96 KiB of metadata. What Envoy adds on the way fits in between.
+# The service accepts 96 KiB of metadata, which leaves room for what Envoy adds.
 MAX_REQUEST_HEADERS_KIB = 32
-# The service itself stops at more than this: who is one too many gets Envoy's 503 and not grpc's bare one.
+# The service's own limit is higher, so that excess requests get Envoy's 503 and not grpc's bare one.
 MAX_REQUESTS = 900
 MAX_CONNECTIONS = 10_000
 MAX_HEAP_BYTES = 1024 * MEBIBYTE
-# How much of a body Envoy reads ahead of the service, and so how large the messages of an upload get, of which the
-# service holds several at a time. With 1 MiB 16 uploads at once take twice the memory, and are no faster.
+# How much of a body Envoy reads ahead of the service. This is also the size of the messages of an upload, of which the
+# service holds several at a time. With 1 MiB, 16 concurrent uploads take twice the memory and are no faster.
 UPLOAD_BUFFER_BYTES = 256 * 1024
 
 
 @dataclass(frozen=True)
 class Tls:
-    """A certificate chain and its key, and the authorities of callers' certificates: paths of PEM files.
+    """A certificate chain, its key, and the authorities of client certificates, as paths of PEM files.
 
-    Without `client_ca_path` callers are not asked for a certificate; with it they
-    are, and turned away without one if `require_client_certificate`. With
-    `secrets_folder` all of it is read from files there instead, see `rest.secrets`.
+    Without `client_ca_path`, clients are not asked for a certificate. With it they are, and with
+    `require_client_certificate` they are rejected without one. With `secrets_folder`, all of it is
+    read from files there instead, see `rest.envoy.secrets`.
     """
 
     certificate_path: str
@@ -39,12 +39,12 @@ class Tls:
 
 @dataclass(frozen=True, kw_only=True)
 class EdgeSettings:
-    """Where Envoy listens, what it stands before, and whom it lets through.
+    """Where Envoy listens, where it finds the service, and what it accepts.
 
-    The service is on the Unix socket `grpc_socket`, where that is set, and not on
-    its host and port. A port of 0 lets the system choose. The admin interface always listens on
-    127.0.0.1: it can stop Envoy, and asks nobody who he is. `trusted_hops` balancers stand in front, whose word on
-    where a request comes from is believed.
+    If `grpc_socket` is set, the service is on that Unix socket and not on its host and port. A port
+    of 0 lets the system choose. The admin interface always listens on 127.0.0.1, because it can
+    stop Envoy and does not authenticate anyone. `trusted_hops` is the number of balancers in front
+    that are believed about the source of a request.
     """
 
     rest_host: str = "127.0.0.1"

@@ -1,9 +1,8 @@
-"""The chain of HTTP filters that turns REST into gRPC, the same at the edge and in a sidecar.
+"""Build the chain of HTTP filters that turns REST into gRPC, the same at the edge and in a sidecar.
 
-On the way in the filters run in the order of the list, on the way out in the
-reverse. Native gRPC and gRPC-Web share the port: what only REST needs steps
-aside for them. The routes around the filters are left to `rest.envoy` and, in a
-sidecar, to the mesh.
+Requests pass the filters in the order of the list, responses in the reverse order. Native gRPC and
+gRPC-Web share the port and skip the filters that only REST needs. The routes around the filters are
+configured in `bootstrap` and, in a sidecar, by the mesh.
 """
 
 import base64
@@ -20,19 +19,19 @@ Json = dict[str, Any]
 _HTTP = "envoy.filters.http"
 _ORIGINALS = ("x-envoy-original-path", "x-envoy-original-method")
 _HEAD, _LENGTH, _CLIENT = "x-berth-head", "x-berth-content-length", "x-berth-client"
-"""What the service is told of a request: that it is a HEAD, how long its body is, and where it comes from."""
+"""Headers in which Envoy describes a request: that it is a HEAD, the length of its body, and its source."""
 _REQUEST_ID = "[ -~]{1,128}"
-"""A request id that is kept: printable ASCII, which gRPC can send back, and not longer than the service logs."""
+"""A request id that is kept: printable ASCII, which gRPC can send back, not longer than the service logs."""
 _GRPC_HEADERS = ("grpc-status", "grpc-message", "grpc-accept-encoding", "grpc-encoding", "grpc-status-details-bin")
 
 
 def typed(message: str, **fields: Any) -> Json:
-    """Return a configuration with the name of its message, as Envoy wants each extension's."""
+    """Return a configuration with the name of its message, which Envoy requires for each extension."""
     return {"@type": f"type.googleapis.com/{message}", **fields}
 
 
 def http_filters(settings: EdgeSettings, view: FileDescriptorSet) -> list[Json]:
-    """Return the filters in order, all but the router that ends every chain."""
+    """Return the filters in order, without the router that ends every chain."""
     return [
         _filter("cors", typed(f"{_EXTENSIONS}.cors.v3.Cors")),
         _filter("grpc_web", typed(f"{_EXTENSIONS}.grpc_web.v3.GrpcWeb")),
@@ -56,38 +55,37 @@ def _transcoder(settings: EdgeSettings, view: FileDescriptorSet) -> Json:
         f"{_EXTENSIONS}.grpc_json_transcoder.v3.GrpcJsonTranscoder",
         proto_descriptor_bin=base64.b64encode(view.SerializeToString(deterministic=True)).decode(),
         services=services(view),
-        # A false has_more and an empty data are printed: clients stop paging where they are missing.
+        # A false has_more and an empty data are printed: clients stop paginating if they are missing.
         print_options={"preserve_proto_field_names": True, "always_print_primitive_fields": True},
         convert_grpc_status=True,
-        # Otherwise both would go on to the service as plain HTTP and come back as a 503, which clients repeat.
+        # Otherwise both would reach the service as plain HTTP and come back as a 503, which clients retry.
         request_validation_options={"reject_unknown_method": True, "reject_unknown_query_parameters": True},
-        # Clients of Azure send it with everything; there is one version here.
+        # Clients of Azure send it with every request; Berth has only one version.
         ignored_query_parameters=["api-version"],
-        # A plus in a query is a space, as forms have it and every SDK writes it.
+        # A plus in a query is a space, as in forms and in what every SDK sends.
         query_param_unescape_plus=True,
         max_response_body_size=settings.max_json_answer_bytes,
-        # The path changes on the way; the route chosen for the request stays.
+        # The transcoder changes the path; the route that was chosen for the request is kept.
         match_incoming_request_route=True,
     )
 
 
 def services(view: FileDescriptorSet) -> list[str]:
-    """Return the full names of our services."""
+    """Return the full names of the services in `view`."""
     return [f"{file.package}.{service.name}" for file in view.file for service in file.service]
 
 
 def _header_mutation() -> Json:
-    """Keep the headers of gRPC on gRPC's side.
+    """Keep headers of gRPC out of REST requests and responses.
 
-    What REST callers send of them could only make grpc refuse the call before
-    it reaches a handler, as would a header in binary form that is none. Listed
-    before the transcoder, this filter sees answers behind it: the transcoder
-    still finds the status that is removed here.
+    In a REST request they could only make grpc reject the call before it reaches a handler, as
+    could a header in binary form that is malformed. This filter is listed before the transcoder, so
+    it sees responses after it: the transcoder still finds the status that is removed here.
     """
     unwanted = ({"prefix": "grpc-"}, {"suffix": "-bin"})
     removed = [{"remove_on_match": {"key_matcher": matcher}} for matcher in unwanted]
     removals = [{"remove": name} for name in _GRPC_HEADERS]
-    # The transcoder takes the length of a body away; where there is none, no header is added.
+    # The transcoder removes the length of a body. If the request has none, no header is added.
     length = {"header": {"key": _LENGTH, "value": "%REQ(content-length)%"}}
     return typed(
         f"{_EXTENSIONS}.header_mutation.v3.HeaderMutation",
@@ -100,16 +98,16 @@ def _header_mutation() -> Json:
 
 
 def _new_request_id() -> Json:
-    """Replace a request id that the service could not log or send back as it is."""
+    """Replace a request id that the service could not log or send back unchanged."""
     new_id = {"header": {"key": "x-request-id", "value": "%UNIQUE_ID%"}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
     mutations = {"request_mutations": [{"append": new_id}]}
     return typed(f"{_EXTENSIONS}.header_mutation.v3.HeaderMutation", mutations=mutations)
 
 
 def own_headers() -> list[Json]:
-    """Return the extension by which nobody but Envoy sets headers of Berth's own and of the transcoder.
+    """Return the extension that removes headers of Berth and of the transcoder which a caller has sent.
 
-    It changes a request before any filter, and before any log, sees it.
+    It changes a request before any filter or log sees it, so only Envoy can set these headers.
     """
     mutations = [{"remove": name} for name in (*_ORIGINALS, _HEAD, _LENGTH, _CLIENT)]
     name = "envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation"
@@ -117,7 +115,7 @@ def own_headers() -> list[Json]:
 
 
 def client_address() -> Json:
-    """Return the header that a route adds to a request: the address of who sent it, trusted balancers left out."""
+    """Return the header that a route adds to a request: the caller's address, without trusted balancers."""
     header = {"key": _CLIENT, "value": "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%"}
     return {"header": header, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
 
@@ -128,17 +126,17 @@ def _lua(name: str) -> Json:
 
 
 def _rest_only(name: str, config: Json) -> Json:
-    """Return a filter that native gRPC and gRPC-Web pass by."""
+    """Return a filter that native gRPC and gRPC-Web skip."""
     return _unless(_header("content-type", GRPC_CONTENT_TYPES), _filter(name, config))
 
 
 def _head_only(name: str, config: Json) -> Json:
-    """Return a filter that all but a HEAD pass by."""
+    """Return a filter that all requests but HEAD skip."""
     return _unless({"not_matcher": _header(":method", "HEAD")}, {**_filter(name, config), "name": "berth.head"})
 
 
 def _unless(predicate: Json, extension: Json) -> Json:
-    """Return a filter that requests pass by for which `predicate` holds."""
+    """Return a filter that requests skip if `predicate` holds for them."""
     skip = typed("envoy.extensions.filters.common.matcher.action.v3.SkipFilter")
     matcher = {"predicate": predicate, "on_match": {"action": {"name": "skip", "typed_config": skip}}}
     config = typed(

@@ -1,8 +1,8 @@
--- Sends a HEAD on as a GET that says so, and its answer out without a body.
+-- Forwards a HEAD as a marked GET, and returns the response without its body.
 --
--- Stands in front of all that finishes answers: what is sent are the headers of
--- the answer that a GET would get. It runs for HEAD alone, and for requests whose
--- headers Envoy could not read, so the answer must know that there was a HEAD.
+-- Listed before all filters that change responses, so that the headers are those
+-- of the response to a GET. It runs for HEAD, and for requests with headers that
+-- Envoy could not read, so the response part checks that there was a HEAD.
 
 function envoy_on_request(handle)
   handle:streamInfo():dynamicMetadata():set("berth", "head", true)
@@ -17,7 +17,7 @@ function envoy_on_response(handle)
   if body and body:length() > 0 then
     body:setBytes("")
   elseif handle:headers():get(":status") >= "400" then
-    length = nil -- that of a refusal of Envoy's own, before it got its text
+    length = nil -- the length of one of Envoy's own errors, before it got its text
     handle:headers():remove("content-length")
   end
   if length then handle:headers():replace("content-length", length) end

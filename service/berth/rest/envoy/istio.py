@@ -1,8 +1,7 @@
-"""Put the REST view into the sidecar of a mesh: an EnvoyFilter of Istio's.
+"""Put the REST view into the sidecar of a mesh, as an EnvoyFilter of Istio.
 
-The sidecar that already stands before the service's gRPC port learns to answer
-REST on that same port. Addresses, certificates, CORS and routes remain the
-mesh's; only what the mesh does not know is set here.
+The sidecar in front of the service's gRPC port then also answers REST on that port. The mesh keeps
+its addresses, certificates, CORS and routes; only what the mesh does not know is set here.
 """
 
 from typing import Any
@@ -22,7 +21,7 @@ _MANAGER = "envoy.filters.network.http_connection_manager"
 
 
 def envoy_filter(settings: EdgeSettings) -> Json:
-    """Return the EnvoyFilter for pods labelled `app: berth`, whose gRPC port is that of the settings."""
+    """Return the EnvoyFilter for pods labelled `app: berth`. The gRPC port is that of the settings."""
     port, view = settings.grpc_port, rest_view(load_contract())
     return {
         "apiVersion": "networking.istio.io/v1alpha3",
@@ -32,7 +31,7 @@ def envoy_filter(settings: EdgeSettings) -> Json:
             "workloadSelector": {"labels": {"app": "berth"}},
             "configPatches": [
                 _manager(port, view),
-                # Each goes right before the router, and so behind the one before: the order stays.
+                # Each is inserted right before the router, and so after the previous one: this keeps the order.
                 *(_http_filter(port, config) for config in http_filters(settings, view)),
                 _cluster(settings),
             ],
@@ -55,7 +54,7 @@ def _in_manager(port: int, **sub_filter: Any) -> Json:
 def _manager(port: int, view: FileDescriptorSet) -> Json:
     config = typed(
         "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
-        # The mesh's own default is to normalise: an id of `..` would be a step up to another path.
+        # By default the mesh normalises paths: an id of `..` would lead to another path.
         normalize_path=False,
         path_with_escaped_slashes_action="KEEP_UNCHANGED",
         max_request_headers_kb=MAX_REQUEST_HEADERS_KIB,

@@ -1,8 +1,8 @@
-"""The envelope around what Envoy refuses by itself.
+"""Give Envoy's own error responses the envelope of Berth's errors.
 
-Bad JSON, an unknown path, a service that is down: nobody but Envoy sees these
-requests, and its answer must be ours all the same. The form is given here; the
-parameter, the code and a plainer text are filled in by `answers.lua`.
+Only Envoy sees requests with bad JSON, an unknown path, or a service that is down, but its response
+must have our format. The format is given here; `answers.lua` fills in the parameter, the code and a
+plainer text.
 """
 
 import re
@@ -11,8 +11,8 @@ from typing import Any
 
 Json = dict[str, Any]
 
-# Exactly the types that the transcoder lets pass and gRPC-Web has. A looser match would be a way around what holds
-# for REST: a type of nobody's would skip the limits and be transcoded all the same.
+# Exactly the types that the transcoder passes on, and those of gRPC-Web. A looser match would let an invented type skip
+# the limits for REST and still be transcoded.
 GRPC_CONTENT_TYPES = r"application/grpc(\+.*|-web(-text)?(\+proto)?)?"
 
 _SERVER_ERRORS = 500
@@ -21,13 +21,13 @@ _NOT_FOUND = 404
 _METHOD_NOT_ALLOWED = 405
 _TOO_LARGE = 413
 SEGMENT = "[^/?]+"
-"""What stands for an id in a path, as a regular expression."""
+"""A regular expression for an id in a path."""
 
 
 def local_reply_config(methods: Mapping[str, Collection[str]]) -> Json:
-    """Return how Envoy words its own refusals: plainly to gRPC callers, as the envelope to all others.
+    """Return the format of Envoy's own errors: plain text for gRPC callers, the envelope for all others.
 
-    `methods` are those of each path template; with another one a path is a 405.
+    `methods` are those of each path template; another method on that path is a 405.
     """
     return {
         "mappers": [
@@ -43,7 +43,7 @@ def local_reply_config(methods: Mapping[str, Collection[str]]) -> Json:
 def _grpc() -> Json:
     """Keep the plain text for gRPC callers, who get it as the message of the status.
 
-    A REST request looks like gRPC once it is transcoded, but has an original path.
+    A REST request looks like gRPC once it is transcoded, but it has an original path.
     """
     grpc = _header("content-type", {"string_match": {"safe_regex": {"regex": GRPC_CONTENT_TYPES}}})
     transcoded = _header("x-envoy-original-path", {"present_match": True, "invert_match": True})
@@ -58,7 +58,7 @@ def _header(name: str, match: Json) -> Json:
 
 
 def _wrong_method(template: str, allowed: Collection[str]) -> Json:
-    """Make a 405 of the 404 that a known path is for the transcoder where the method is not one of its own."""
+    """Turn the transcoder's 404 into a 405 if the path is known but does not have the method."""
     reply = _rest(_NOT_FOUND, error_type="invalid_request_error", operator="EQ")
     segments = [SEGMENT if segment.startswith("{") else re.escape(segment) for segment in template.split("/")]
     path = _header(":path", {"string_match": {"safe_regex": {"regex": rf"{'/'.join(segments)}(\?.*)?"}}})
@@ -69,14 +69,14 @@ def _wrong_method(template: str, allowed: Collection[str]) -> Json:
 
 
 def _too_large() -> Json:
-    """Make a 400 of Envoy's 413, which is what the service says of a file that is too large."""
+    """Turn Envoy's 413 into a 400, which is what the service returns for a file that is too large."""
     reply = _rest(_TOO_LARGE, error_type="invalid_request_error", operator="EQ")
     return {**reply, "status_code": _CLIENT_ERRORS}
 
 
 def _rest(status: int, *, error_type: str, operator: str = "GE") -> Json:
     comparison = {"op": operator, "value": {"default_value": status, "runtime_key": "berth.local_reply"}}
-    # Envoy gives a request its id only after it has read the headers. Where these are the fault, the answer gets one.
+    # Envoy sets the request id only after it has read the headers. If these are invalid, the response gets an id here.
     request_id = {"key": "x-request-id", "value": "%UNIQUE_ID%"}
     return {
         "filter": {"status_code_filter": {"comparison": comparison}},

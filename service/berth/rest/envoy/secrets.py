@@ -1,4 +1,4 @@
-"""Certificates for Envoy, as files of secrets that it reads again when they are replaced."""
+"""Certificates for Envoy, as files of secrets that Envoy reads again when they are replaced."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ SERVER, CLIENT_CA = "server", "client_ca"
 
 
 def secret_files(certificate: str, key: str, client_ca: str | None) -> dict[str, Json]:
-    """Return the content of each file by its name; Envoy wants one secret in each. All are PEM."""
+    """Return the content of each file by its name; Envoy requires one secret per file. Arguments are PEM."""
     pair = {"certificate_chain": {"inline_string": certificate}, "private_key": {"inline_string": key}}
     files = {_name(SERVER): _file(SERVER, tls_certificate=pair)}
     if client_ca is not None:
@@ -17,7 +17,7 @@ def secret_files(certificate: str, key: str, client_ca: str | None) -> dict[str,
 
 
 def secret_from(folder: str, secret: str) -> Json:
-    """Return where Envoy finds a secret: in its file in `folder`."""
+    """Return where Envoy finds a secret: in the secret's file in `folder`."""
     source = {"path_config_source": {"path": f"{folder}/{_name(secret)}"}, "resource_api_version": "V3"}
     return {"name": secret, "sds_config": source}
 

@@ -1,1 +1,1 @@
-"""Bodies of requests: JSON."""
+"""Bodies of requests and responses: JSON, forms, uploads and downloads."""

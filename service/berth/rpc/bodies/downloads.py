@@ -1,4 +1,4 @@
-"""A download: its headers, its bytes, and over REST the part of them that HTTP asks for."""
+"""Send a download: its headers and its content, over REST also a part of it as HTTP defines."""
 
 import re
 from collections.abc import Awaitable, Callable
@@ -29,12 +29,12 @@ R = TypeVar("R", bound=RetrieveContainerFileContentRequest | RetrieveFileContent
 
 
 async def send_content(open_content: Callable[[R], Awaitable[Content]], request: R, call: Call) -> None:
-    """Write the bytes of a file, the first message with their type, also when there are none.
+    """Write the content of a file. The first message has the media type, and is sent for an empty file, too.
 
-    `open_content` opens what a request asks for. The first bytes are awaited before
-    anything is sent: what goes wrong with them can still be an error like any other.
+    `open_content` opens what a request asks for. The first bytes are read before anything is sent,
+    so that an error while reading them can still be reported like any other.
     """
-    content, part = await _Opening(open_content, request, call).opened()
+    content, part = await _ContentOpener(open_content, request, call).open()
     try:
         call.provider = content.provider
         if call.head.is_rest and is_unchanged(call.head.conditions, content):
@@ -46,17 +46,17 @@ async def send_content(open_content: Callable[[R], Awaitable[Content]], request:
 
 
 async def require_etag(open_content: Callable[[], Awaitable[Content]], call: Call) -> None:
-    """Raise PreconditionFailedError if a REST caller says which ETag a file must have, and it has another."""
+    """Raise PreconditionFailedError if a REST caller's If-Match does not match the file's ETag."""
     if call.head.is_rest and IF_MATCH in call.head.conditions:
         content = await open_content()
         content.close()
         require_match(call.head.conditions, content)
 
 
-class _Opening(Generic[R]):
-    """The opening of a file, or of the part of it that a REST caller's headers ask for.
+class _ContentOpener(Generic[R]):
+    """Opens a file, or the part of it that a REST caller's headers ask for.
 
-    What the file must be is asked before what there is at the range (RFC 9110, section 13.2.2).
+    If-Match is checked before the range (RFC 9110, section 13.2.2).
     """
 
     def __init__(self, open_content: Callable[[R], Awaitable[Content]], request: R, call: Call) -> None:
@@ -64,11 +64,11 @@ class _Opening(Generic[R]):
         self._request = request
         self._call = call
 
-    async def opened(self) -> tuple[Content, ByteRange | None]:
-        """Return what the caller gets, and which part of the file it is, None for what the request itself asks for.
+    async def open(self) -> tuple[Content, ByteRange | None]:
+        """Return the content to send and its range; the range is None unless the headers ask for one.
 
-        PreconditionFailedError for another file than the caller means,
-        RangeNotSatisfiableError for a range without any byte.
+        PreconditionFailedError if If-Match does not match, RangeNotSatisfiableError for a range
+        without any byte.
         """
         call, request = self._call, self._request
         asked = None
@@ -88,7 +88,10 @@ class _Opening(Generic[R]):
         return content, part
 
     async def _open_range(self, asked: ByteRange) -> tuple[Content, ByteRange | None]:
-        """Open a range, nothing of the file where the range has no byte; None for a range that nobody can tell."""
+        """Open a range of the file; nothing of the file if the range has no byte.
+
+        The returned range is None if the provider does not say enough to determine it.
+        """
         if asked.first is None:
             content = await self._open(self._part(0, 0))
             if content.size is None:
@@ -104,7 +107,7 @@ class _Opening(Generic[R]):
         else:
             if content.length != 0:
                 return content, None if content.length is None else asked
-            content.close()  # a provider that has nothing to send says nothing of the file
+            content.close()  # a provider that sends nothing does not describe the file either
         return await self._open(self._part(0, 0)), asked
 
     async def _open(self, request: R) -> Content:
@@ -129,7 +132,7 @@ async def _send(content: Content, part: ByteRange | None, call: Call) -> None:
     described = HttpBody(content_type=content.content_type)
     headers = content_headers(content)
     if part is not None:
-        headers += _partial(content, part)
+        headers += _range_headers(content, part)
     first = b"" if call.head.is_head else await anext(content.chunks, b"")
     await call.send_headers(headers)
     await call.write(described)
@@ -140,19 +143,19 @@ async def _send(content: Content, part: ByteRange | None, call: Call) -> None:
 
 
 async def _send_unchanged(content: Content, call: Call) -> None:
-    """Say that the caller has the file already (304), with the headers that let it go on knowing that."""
-    kept = {"etag", "last-modified"}
-    headers = [(name, value) for name, value in content_headers(content) if name in kept]
+    """Report that the caller already has the file (304), with the headers that identify it."""
+    names = {"etag", "last-modified"}
+    headers = [(name, value) for name, value in content_headers(content) if name in names]
     await call.send_headers([*headers, (HTTP_STATUS, str(HTTPStatus.NOT_MODIFIED.value))])
     await call.write(HttpBody(content_type=content.content_type))
 
 
 def content_headers(content: Content) -> Headers:
-    """Return what describes the bytes that follow, besides their type."""
+    """Return the headers that describe the content, except its type."""
     headers = [
         ("content-disposition", content_disposition(content.filename)),
         ("accept-ranges", "bytes"),
-        # The type is the uploader's word; no browser may see more in it.
+        # The type comes from the uploader, so browsers must not guess another one.
         ("x-content-type-options", "nosniff"),
     ]
     if content.length is not None:
@@ -166,7 +169,7 @@ def content_headers(content: Content) -> Headers:
     return headers
 
 
-def _partial(content: Content, part: ByteRange) -> Headers:
+def _range_headers(content: Content, part: ByteRange) -> Headers:
     """Return the headers that say which part of the file follows."""
     first, size = part.first or 0, "*" if content.size is None else content.size
     return [
@@ -178,8 +181,8 @@ def _partial(content: Content, part: ByteRange) -> Headers:
 def content_disposition(filename: str) -> str:
     """Return the header that saves a download under `filename` (RFC 6266).
 
-    A name that is not plain ASCII is given twice: readable by everything, with
-    underscores, and exactly, in the notation of RFC 8187.
+    A name that is not plain ASCII is given twice: with underscores, which every client can read, and
+    exactly, in the notation of RFC 8187.
     """
     plain = _NOT_PLAIN.sub("_", filename)
     header = f'attachment; filename="{plain}"'

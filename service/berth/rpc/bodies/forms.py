@@ -1,8 +1,7 @@
-"""A multipart form as it streams in: text fields, and one file.
+"""Read a multipart form as it arrives: text fields and one file.
 
-The grammar is that of `multipart`. Here are the rules: which part is the file,
-how long everything else may be, and that nothing is missing at the end. What
-headers say is the business of `form_headers`.
+`multipart` splits the form and `form_headers` parses headers. This module has the rules: which part
+is the file, how long everything else may be, and that nothing is missing at the end.
 """
 
 import asyncio
@@ -11,30 +10,30 @@ from time import monotonic
 
 from berth.core.errors import InvalidRequestError
 from berth.core.validation import check_length, unknown_parameter
-from berth.rpc.bodies.form_headers import PartHeaders, boundary_of, text
+from berth.rpc.bodies.form_headers import PartHeaders, boundary_of, decode_text
 from berth.rpc.bodies.multipart import Event, Headers, MultipartSplitter, PartBegins, malformed
 
 FILE = "file"
 MAX_FIELD_BYTES = 4096
 MAX_PARTS = 16
 MAX_FRAME_BYTES = 131_072
-"""Room for all that is not the file: headers and fields of all parts, and what stands before, between and behind."""
+"""Room for everything but the file: headers and fields of all parts, and what surrounds the parts."""
 _PIECE_BYTES = 65_536
 """How much is parsed at a time, while all other calls wait: about a millisecond for a hostile form."""
-_LONG_SECONDS = 0.001
-"""How long parsing may go on before other calls run."""
+_MAX_PARSING_SECONDS = 0.001
+"""How long parsing may take before other calls run."""
 
 
 Take = Callable[[str, str], None]
-"""Takes the name of a field and its text."""
+"""Receives the name of a field and its text."""
 
 
 class Form:
     """Reads a form from `bodies`.
 
-    Every field goes to `take`, as a name and its text, or to `take_late` if it
-    stands behind the file. `filename` and `content_type` are those of the
-    file's part, known once `find_file` has returned True.
+    Every field goes to `take`, as a name and its text, or to `take_late` if it follows the file.
+    `filename` and `content_type` are those of the file's part, known once `find_file` has returned
+    True.
     """
 
     def __init__(self, content_type: str, bodies: AsyncIterator[bytes], *, take: Take, take_late: Take) -> None:
@@ -52,7 +51,7 @@ class Form:
         self._pending: list[bytes] = []
 
     async def find_file(self) -> bool:
-        """Read up to the file; False if the form ends without one."""
+        """Read up to the file. Return False if the form ends without one."""
         while not self._file_seen:
             if not await self._feed():
                 return False
@@ -68,7 +67,7 @@ class Form:
             more = await self._feed()
 
     async def _feed(self) -> bool:
-        """Parse the next piece; False at the end. InvalidRequestError for what is no form."""
+        """Parse the next piece. Return False at the end; InvalidRequestError for a malformed form."""
         piece = await anext(self._pieces, None)
         if piece is None:
             if not self._splitter.has_ended:
@@ -78,7 +77,7 @@ class Form:
         for event in self._splitter.feed(piece):
             self._handle(event)
         if self._frame_bytes > MAX_FRAME_BYTES:
-            raise malformed(f"it has more than {MAX_FRAME_BYTES} bytes beside the file")
+            raise malformed(f"it has more than {MAX_FRAME_BYTES} bytes besides the file")
         return True
 
     def _handle(self, event: Event) -> None:
@@ -88,7 +87,7 @@ class Form:
             self._begin_part(event.headers)
         elif self._field is not None:
             take = self._take_late if self._file_seen else self._take
-            take(self._field, text(bytes(self._value), f"the field '{self._field[:64]}'"))
+            take(self._field, decode_text(bytes(self._value), f"the field '{self._field[:64]}'"))
 
     def _begin_part(self, headers: Headers) -> None:
         self._parts += 1
@@ -123,11 +122,11 @@ class Form:
 
 
 async def _pieces(bodies: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """Yield `bodies` in pieces, and let other calls run after those that took long."""
+    """Yield `bodies` in pieces, and let other calls run after pieces that took long."""
     async for body in bodies:
         began = monotonic()
         for start in range(0, len(body), _PIECE_BYTES):
             yield body[start : start + _PIECE_BYTES]
-            if monotonic() - began > _LONG_SECONDS:
+            if monotonic() - began > _MAX_PARSING_SECONDS:
                 await asyncio.sleep(0)
                 began = monotonic()

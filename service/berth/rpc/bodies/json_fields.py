@@ -1,9 +1,8 @@
 """Fill a message of the contract from a JSON object, by the message's descriptor.
 
-JSON has the names of the contract's fields, and for the values of an enum their
-short names in lower case. A null stands for a field that is absent. What the
-contract has no field or no value for is added to the message's
-`additional_fields`; which backend takes them is decided later.
+JSON has the names of the contract's fields, and short names in lower case for enum values. A null
+means that a field is absent. Fields and enum values that the contract does not have are added to
+the message's `additional_fields`; which backend accepts them is decided later.
 """
 
 from collections.abc import Mapping
@@ -28,26 +27,26 @@ _MAX_PLACE_LENGTH = 256
 _MAX_INT32 = 2**31 - 1
 _KINDS = ((bool, "a boolean"), (int, "an integer"), (float, "a number"), (str, "a string"), (list, "an array"))
 MAX_ADDITIONAL_FIELDS = 1000
-"""More than any provider has; each costs ten times what a known one does."""
+"""More than any provider has. Each costs ten times as much as a known field."""
 
 Path = tuple[str | int, ...]
 
 
 def fill(message: Message, value: object, *, names: frozenset[str] | None = None) -> None:
-    """Set the fields of `message` that the JSON object `value` has; only `names` are known, or all.
+    """Set the fields of `message` from the JSON object `value`. Only `names` are known, or all fields.
 
-    InvalidRequestError, naming the place, for a value of a wrong type or out of
-    range, a null inside a list or map, and a name that an object has twice.
+    InvalidRequestError, naming the place, for a value of a wrong type or out of range, a null
+    inside a list or map, and a name that an object has twice.
     """
     if not isinstance(value, dict):
         raise InvalidRequestError(f"The body must be a JSON object, but it is {_kind(value)}.", code="invalid_type")
-    filling = _Filling(message, names)
-    filling.fill(message, value, ())
-    filling.finish()
+    filler = _MessageFiller(message, names)
+    filler.fill(message, value, ())
+    filler.finish()
 
 
-class _Filling:
-    """The filling of one message, and what the contract does not know of it."""
+class _MessageFiller:
+    """Fills one message, and collects what the contract does not know."""
 
     def __init__(self, message: Message, names: frozenset[str] | None) -> None:
         self._message: Any = message
@@ -73,7 +72,7 @@ class _Filling:
 
     def _add_unknown(self, path: Path, item: object) -> None:
         if len(self._additional) == MAX_ADDITIONAL_FIELDS:
-            message = f"The body has more than {MAX_ADDITIONAL_FIELDS} fields that are not known here."
+            message = f"The body has more than {MAX_ADDITIONAL_FIELDS} unknown fields."
             raise InvalidRequestError(message, param=place_of(path), code="unknown_parameter")
         self._additional.append((path, item))
 
@@ -96,7 +95,7 @@ class _Filling:
         _check_names(pairs, path)
         for name, value in pairs.items():
             place = (*path, name)
-            target[_checked_text(name, path)] = self._scalar(value_field, _present(value, place), place)
+            target[_checked_text(name, path)] = self._scalar(value_field, _require_value(value, place), place)
 
     def _set_list(self, message: Message, field: FieldDescriptor, item: object, path: Path) -> None:
         if not isinstance(item, list):
@@ -104,14 +103,14 @@ class _Filling:
         target = getattr(message, field.name)
         for index, value in enumerate(item):
             place = (*path, index)
-            _present(value, place)
+            _require_value(value, place)
             if field.message_type is not None:
                 self.fill(target.add(), _object(value, place), place)
             else:
                 target.append(self._scalar(field, value, place))
 
     def _scalar(self, field: FieldDescriptor, item: object, path: Path) -> object:
-        """Return the value of a field that is no message; None for a value of an enum that the contract lacks."""
+        """Return the value of a field that is not a message; None for an enum value that the contract lacks."""
         if field.enum_type is not None:
             name = _string(item, path)
             number = short_names(field.enum_type).get(name)
@@ -128,13 +127,13 @@ def place_of(path: Path) -> str:
     text = ""
     for step in path:
         text += f"[{step}]" if isinstance(step, int) else f".{shown(step)}" if text else shown(step)
-    # A name may have half of a surrogate pair, which no answer can carry.
+    # A name may have an unpaired surrogate, which no response can carry.
     return text[:_MAX_PLACE_LENGTH].encode("utf-8", "backslashreplace").decode()
 
 
 @cache
 def _fields(descriptor: Descriptor) -> Mapping[str, FieldDescriptor]:
-    """Return the fields that JSON knows, by name."""
+    """Return the fields that JSON may set, by name."""
     return {field.name: field for field in descriptor.fields if field.name != ADDITIONAL}
 
 
@@ -148,9 +147,9 @@ def _object(item: object, path: Path) -> Mapping[str, object]:
     return item
 
 
-def _present(item: object, path: Path) -> object:
+def _require_value(item: object, path: Path) -> object:
     if item is None:
-        raise _wrong(path, "null is not allowed here", code="invalid_type")
+        raise _invalid_at(path, "null is not allowed here", code="invalid_type")
     return item
 
 
@@ -198,9 +197,9 @@ _READERS = {
 
 
 def _copy(item: object, value: Value, path: Path) -> None:
-    """Copy a JSON value that the contract does not know, as deep as it may be."""
+    """Copy a JSON value that the contract does not know, up to MAX_DEPTH levels deep."""
     if len(path) > MAX_DEPTH:
-        raise _wrong(path, f"it is nested deeper than {MAX_DEPTH} levels", code="invalid_json")
+        raise _invalid_at(path, f"it is nested deeper than {MAX_DEPTH} levels", code="invalid_json")
     if isinstance(item, dict):
         _check_names(item, path)
         value.struct_value.SetInParent()
@@ -228,13 +227,13 @@ def _check_names(value: Mapping[str, object], path: Path) -> None:
 
 
 def _checked_text(text: str | int, path: Path) -> str:
-    """Return `text`; InvalidRequestError for half of a surrogate pair, which no UTF-8 can carry."""
+    """Return `text`. InvalidRequestError for an unpaired surrogate, which UTF-8 cannot encode."""
     if isinstance(text, int):
         return str(text)
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise _wrong(path, "half of a surrogate pair is no character") from None
+        raise _invalid_at(path, "it has an unpaired surrogate") from None
     return text
 
 
@@ -244,14 +243,14 @@ def _refuse_type(item: object, expected: str, path: Path) -> NoReturn:
     raise InvalidRequestError(message, param=place, code="invalid_type")
 
 
-def _wrong(path: Path, reason: str, *, code: str | None = None) -> InvalidRequestError:
+def _invalid_at(path: Path, reason: str, *, code: str | None = None) -> InvalidRequestError:
     error = invalid(place_of(path), reason)
     error.code = code or error.code
     return error
 
 
 def _too_large(path: Path) -> InvalidRequestError:
-    return _wrong(path, f"expected an integer of at most {MAX_INTEGER}, or a fraction that a double can hold")
+    return _invalid_at(path, f"expected an integer of at most {MAX_INTEGER}, or a fraction that a double can hold")
 
 
 def _kind(item: object) -> str:

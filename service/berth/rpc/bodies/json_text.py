@@ -1,8 +1,8 @@
 """Parse a JSON text in linear time.
 
-The parser accepts what RFC 8259 defines. What it cannot place, because it sees a
-value before it knows where the value is, it leaves in the result for whoever walks
-through it: a name that an object has twice, a number that is too large.
+The parser accepts what RFC 8259 defines. It sees a value before it knows the place of the value. So
+errors that must name a place are only marked in the result, for the code that walks through it: a
+name that an object has twice, and a number that is too large.
 """
 
 import json
@@ -14,7 +14,7 @@ from typing import NoReturn
 from berth.core.errors import InvalidRequestError
 
 MAX_INTEGER = 2**53
-"""The largest integer that every JSON reader keeps exact (RFC 8259, section 6)."""
+"""The largest integer that every JSON parser keeps exact (RFC 8259, section 6)."""
 _MAX_DIGITS = len(str(MAX_INTEGER)) + 1
 """Room for the digits and a sign."""
 
@@ -26,9 +26,9 @@ class RepeatedNames(dict[str, object]):
 
 
 def parse_json(text: bytes) -> object:
-    """Return the value of a JSON text. InvalidRequestError (`invalid_json`) for what is none.
+    """Return the value of a JSON text. InvalidRequestError (`invalid_json`) if it is malformed.
 
-    Integers above 2^53 are infinite, as are fractions that are too large.
+    Integers above 2^53 become infinite, as do fractions that are too large.
     """
     if text.startswith(BOM_UTF8):
         raise _not_json("it begins with a byte order mark")
@@ -58,7 +58,7 @@ def _integer(digits: str) -> float:
 
 
 def _constant(name: str) -> NoReturn:
-    raise _not_json(f"{name} is no JSON value")
+    raise _not_json(f"{name} is not a JSON value")
 
 
 def _not_json(reason: str) -> InvalidRequestError:

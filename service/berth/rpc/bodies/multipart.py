@@ -1,7 +1,7 @@
 """Split a multipart body into its parts as it arrives (RFC 2046, section 5.1).
 
-What stands before the first boundary and behind the last is skipped, blanks
-behind a boundary are allowed, and a header may be folded into several lines.
+Bytes before the first boundary and after the last one are skipped, blanks after a boundary are
+allowed, and a header may be folded into several lines.
 """
 
 import re
@@ -23,17 +23,17 @@ Headers = list[tuple[bytes, bytes]]
 
 
 class PartBegins(NamedTuple):
-    """A part begins, with these headers: their names in lower case, their values unfolded."""
+    """The start of a part, with its headers: names in lower case, values unfolded."""
 
     headers: Headers
 
 
 class PartEnds(NamedTuple):
-    """The part that began last is over."""
+    """The end of the current part."""
 
 
 Event = PartBegins | bytes | PartEnds
-"""What is found in a body; bytes are those of the part that began last."""
+"""What is found in a body; bytes belong to the current part."""
 
 
 class _State(Enum):
@@ -44,17 +44,17 @@ class _State(Enum):
 
 
 class MultipartSplitter:
-    """Splits what it is fed at `boundary`, which has no control characters.
+    """Splits a body at `boundary`, which must not have control characters.
 
-    Between two pieces it keeps no more than one header line or one boundary, and
-    it looks at each byte a bounded number of times. InvalidRequestError for
-    headers that are malformed, too many or too long.
+    Between two pieces it keeps at most one header line or one boundary, and it looks at each byte a
+    bounded number of times. InvalidRequestError for headers that are malformed, too many or too
+    long.
     """
 
     def __init__(self, boundary: bytes) -> None:
         self._delimiter = _LINE_END + _DASHES + boundary
         self._boundary = _boundary_after(self._delimiter)
-        self._rest = _LINE_END  # so that the first delimiter may stand at the very beginning
+        self._rest = _LINE_END  # so that a body may begin with its first delimiter
         self._at = 0
         self._state = _State.PREAMBLE
         self._headers: Headers = []
@@ -66,7 +66,7 @@ class MultipartSplitter:
         return self._state is _State.EPILOGUE
 
     def feed(self, piece: bytes) -> Iterator[Event]:
-        """Yield what `piece` brings. All of it must be taken before the next piece is fed."""
+        """Yield the events in `piece`. All of them must be taken before the next piece is fed."""
         self._rest, self._at = self._rest[self._at :] + piece, 0
         before = None
         while before != (self._state, self._at):
@@ -79,10 +79,10 @@ class MultipartSplitter:
                 yield from self._read_content()
 
     def _read_header(self) -> Iterator[Event]:
-        """Read a line of headers, or the empty line behind them."""
+        """Read a header line, or the empty line after the headers."""
         end = self._rest.find(_LINE_END, self._at)
         if end < 0:
-            self._check_length(len(self._rest) - self._at - 1)  # the last byte may be half of the line's end
+            self._check_length(len(self._rest) - self._at - 1)  # the last byte may be the first half of the line end
             return
         line = self._rest[self._at : end]
         self._at = end + len(_LINE_END)
@@ -100,7 +100,7 @@ class MultipartSplitter:
         else:
             found = _HEADER.fullmatch(line)
             if found is None:
-                raise malformed("a part has a line among its headers that is no header")
+                raise malformed("a part has an invalid header line")
             if len(self._headers) == MAX_HEADERS:
                 raise malformed(f"a part has more than {MAX_HEADERS} headers")
             self._header_bytes = 0
@@ -109,19 +109,19 @@ class MultipartSplitter:
         self._header_bytes += len(line)
 
     def _check_length(self, length: int) -> None:
-        """Check the length of a header with all its lines, `length` of which are not counted yet."""
+        """Check the length of a header with all its lines, including `length` bytes not counted yet."""
         if self._header_bytes + length > MAX_HEADER_BYTES:
             raise malformed(f"a part has a header of more than {MAX_HEADER_BYTES} bytes")
 
     def _read_content(self) -> Iterator[Event]:
-        """Read up to the next boundary, and the boundary too if all of it has arrived."""
+        """Read up to the next boundary, and the boundary as well if it has arrived completely."""
         found = self._boundary.search(self._rest, self._at)
         if found is None:
-            yield from self._content(self._begin_of_delimiter())
+            yield from self._yield_content(self._find_delimiter_start())
             return
         if len(found[0]) - len(self._delimiter) - len(_LINE_END) > MAX_PADDING_BYTES:
-            raise malformed(f"a boundary has more than {MAX_PADDING_BYTES} blanks after it")
-        yield from self._content(found.start())
+            raise malformed(f"a boundary is followed by more than {MAX_PADDING_BYTES} blanks")
+        yield from self._yield_content(found.start())
         if found.lastgroup is None:
             return
         if self._state is _State.CONTENT:
@@ -129,30 +129,30 @@ class MultipartSplitter:
         self._at, self._state = found.end(), _State[found.lastgroup]
         self._headers, self._header_bytes = [], 0
 
-    def _content(self, end: int) -> Iterator[Event]:
-        """Yield what stands before `end`, unless it is before the first part."""
+    def _yield_content(self, end: int) -> Iterator[Event]:
+        """Yield the bytes before `end`, unless they are before the first part."""
         if self._state is _State.CONTENT and end > self._at:
             yield self._rest[self._at : end]
         self._at = max(end, self._at)
 
-    def _begin_of_delimiter(self) -> int:
-        """Return where, at the end of what has arrived, a delimiter may begin."""
+    def _find_delimiter_start(self) -> int:
+        """Return the position at the end of the received bytes at which a delimiter may begin."""
         begin = self._rest.rfind(b"\r", max(self._at, len(self._rest) - len(self._delimiter) + 1))
         return begin if begin >= 0 and self._delimiter.startswith(self._rest[begin:]) else len(self._rest)
 
 
 def _boundary_after(delimiter: bytes) -> re.Pattern[bytes]:
-    """Return the pattern of a boundary: the last one, one before headers, or one of which more is to arrive.
+    """Return the pattern of a boundary: the last one, one before headers, or an incomplete one.
 
-    A delimiter that anything else follows is content. The pattern passes over those
-    in linear time.
+    A delimiter that is followed by anything else is content. The pattern skips those in linear
+    time.
     """
-    rest_to_come = rb"\r?\Z"
+    unfinished = rb"\r?\Z"
     return re.compile(
-        re.escape(delimiter) + rb"(?:(?P<EPILOGUE>--)|-\Z|[ \t]*+(?:(?P<HEADERS>\r\n)|" + rest_to_come + rb"))"
+        re.escape(delimiter) + rb"(?:(?P<EPILOGUE>--)|-\Z|[ \t]*+(?:(?P<HEADERS>\r\n)|" + unfinished + rb"))"
     )
 
 
 def malformed(reason: str) -> InvalidRequestError:
-    """Return the error for what is no form."""
+    """Return the error for a malformed form."""
     return invalid("body", f"the multipart form is malformed: {reason}")

@@ -1,8 +1,8 @@
-"""Bodies of CreateContainerFile → uploads, and what those of CreateFile have in common with them.
+"""Read bodies of CreateContainerFile, and what they have in common with those of CreateFile.
 
-A body is a form (multipart/form-data), a JSON object, or the file itself; which
-one, the content type of the first message says. Bytes are read as they arrive:
-up to the file when the upload is opened, and the file while it is stored.
+A body is a form (multipart/form-data), a JSON object or the file itself, depending on the content
+type of the first message. Bytes are read as they arrive: up to the file when the upload is opened,
+and the file while it is stored.
 """
 
 from abc import ABC, abstractmethod
@@ -14,7 +14,7 @@ from google.protobuf.struct_pb2 import Value
 
 from berth.core.errors import InvalidRequestError
 from berth.core.providers import parse_provider
-from berth.core.validation import invalid, is_media_type, missing
+from berth.core.validation import invalid, is_media_type, missing, require_same
 from berth.rpc.bodies.forms import FILE, Form
 from berth.rpc.bodies.json_bodies import is_json, read_json
 from berth.rpc.bodies.json_fields import fill
@@ -31,7 +31,7 @@ R = TypeVar("R", CreateContainerFileRequest, CreateFileRequest)
 
 
 class StreamedBytes(ABC):
-    """What uploads have in common that are read from a stream of requests: the file, its name and its type."""
+    """The common part of uploads that are read from a stream of requests: the file, its name and its type."""
 
     def __init__(self, first: CreateContainerFileRequest | CreateFileRequest) -> None:
         self.provider: Provider = first.provider
@@ -47,27 +47,30 @@ class StreamedBytes(ABC):
         return self._chunks
 
     async def _read_body(self, bodies: AsyncIterator[bytes], *, body_type: str) -> bool:
-        """Read `bodies`, of the media type `body_type`, up to the file's first byte; False if there is no file."""
+        """Read `bodies`, of the media type `body_type`, up to the first byte of the file.
+
+        Return False if there is no file.
+        """
         if self.content_type is None and _media_type(body_type) == "multipart/form-data":
             return await self._read_form(Form(body_type, bodies, take=self._take, take_late=self._take_late))
         return await self._read_bytes(bodies, body_type)
 
     @abstractmethod
     def _take(self, name: str, value: str) -> None:
-        """Set a field that stands before the file."""
+        """Set a field that precedes the file."""
 
     @abstractmethod
     def _take_late(self, name: str, value: str) -> None:
-        """Set a field that stands behind the file."""
+        """Set a field that follows the file."""
 
     def _take_additional(self, name: str, value: str) -> None:
-        """Keep a field of a form that the contract does not know."""
+        """Add a form field that the contract does not know to the additional fields."""
         self.additional_fields.append(AdditionalField(path=[name], value=Value(string_value=value)))
 
     async def _read_form(self, form: Form) -> bool:
         has_file = await form.find_file()
         self._chunks = form.file()
-        self.filename = same("filename", self.filename, form.filename or self.filename)
+        self.filename = require_same("filename", self.filename, form.filename or self.filename)
         self.content_type = form.content_type
         return has_file
 
@@ -78,15 +81,15 @@ class StreamedBytes(ABC):
             if first:
                 self._chunks, self._has_bytes = _after(first, bodies), True
                 return True
-        return described  # an empty file is one; nothing at all is none
+        return described  # an empty body is a file if something describes it
 
     def _check_content_type(self) -> None:
         if self.content_type is not None and not is_media_type(self.content_type):
-            raise invalid("content_type", "it is no media type")
+            raise invalid("content_type", "it is not a media type")
 
 
 class StreamedUpload(StreamedBytes):
-    """An Upload (see core.backend) that is read from a stream of requests."""
+    """An Upload (see core.ports.backend) that is read from a stream of requests."""
 
     def __init__(self, first: CreateContainerFileRequest, *, max_json_bytes: int) -> None:
         super().__init__(first)
@@ -96,29 +99,29 @@ class StreamedUpload(StreamedBytes):
         self.file_id = first.file_id if first.HasField("file_id") else None
 
     async def read(self, bodies: AsyncIterator[bytes], *, body_type: str) -> None:
-        """Read `bodies`, of the media type `body_type`, up to the file's first byte."""
+        """Read `bodies`, of the media type `body_type`, up to the first byte of the file."""
         if self.content_type is None and is_json(body_type):
             has_file = await self._read_json(bodies, body_type)
         else:
             has_file = await self._read_body(bodies, body_type=body_type)
         if has_file and self.file_id is not None:
-            raise _both("file")
+            raise _mutually_exclusive("file")
         if not has_file and self.file_id is None:
             raise missing(FILE)
         if not has_file and self._describes_bytes:
-            raise _both("filename" if self.filename else "content_type")
+            raise _mutually_exclusive("filename" if self.filename else "content_type")
         self._check_content_type()
 
     async def _read_json(self, bodies: AsyncIterator[bytes], body_type: str) -> bool:
-        with _hinting_at_files():
-            said = CreateContainerFileRequest()
-            fill(said, await read_json(body_type, bodies, maximum=self._max_json_bytes), names=_JSON_FIELDS)
-            if said.provider:
-                self.provider = same("provider", self.provider or None, said.provider)
+        with _with_file_hint():
+            request = CreateContainerFileRequest()
+            fill(request, await read_json(body_type, bodies, maximum=self._max_json_bytes), names=_JSON_FIELDS)
+            if request.provider:
+                self.provider = require_same("provider", self.provider or None, request.provider)
             for name in ("file_id", "file_path"):
-                if said.HasField(name):
-                    self._take(name, getattr(said, name))
-            self.additional_fields += said.additional_fields
+                if request.HasField(name):
+                    self._take(name, getattr(request, name))
+            self.additional_fields += request.additional_fields
             if self.file_id is None:
                 raise missing(FILE)
         return False
@@ -128,27 +131,27 @@ class StreamedUpload(StreamedBytes):
         return has_file and (self.file_id is None or self._has_bytes)
 
     def _take(self, name: str, value: str) -> None:
-        """Set a field that stands in the body. InvalidRequestError if it was given otherwise before."""
+        """Set a field of the body. InvalidRequestError if it already has a different value."""
         if name == "provider":
-            self.provider = same(name, self.provider or None, parse_provider(value))
+            self.provider = require_same(name, self.provider or None, parse_provider(value))
         elif name == "file_id":
-            self.file_id = same(name, self.file_id, value)
+            self.file_id = require_same(name, self.file_id, value)
         elif name == "file_path":
-            self.file_path = same(name, self.file_path, value)
+            self.file_path = require_same(name, self.file_path, value)
         else:
             self._take_additional(name, value)
 
     def _take_late(self, name: str, value: str) -> None:
-        """Set a field that stands behind the file: too late for all that decides where the file goes to."""
+        """Set a field that follows the file. InvalidRequestError for a provider (too late) or a file_id."""
         if name == "file_id":
-            raise _both("file")
+            raise _mutually_exclusive("file")
         if name == "provider":
-            raise invalid(name, "it must stand before the file")
+            raise invalid(name, "it must come before the file")
         self._take(name, value)
 
 
 async def open_upload(requests: AsyncIterator[CreateContainerFileRequest], *, max_json_bytes: int) -> StreamedUpload:
-    """Return the upload that `requests` carry. InvalidRequestError for a body that is none."""
+    """Return the upload that `requests` carry. InvalidRequestError for an invalid body."""
     first = await anext(requests, None)
     if first is None:
         raise missing(FILE)
@@ -158,13 +161,13 @@ async def open_upload(requests: AsyncIterator[CreateContainerFileRequest], *, ma
 
 
 async def bodies_of(first: R, rest: AsyncIterator[R]) -> AsyncIterator[bytes]:
-    """Yield the bytes that requests carry. InvalidRequestError for what only the first could have said."""
-    said = {field.name: value for field, value in first.ListFields()}
+    """Yield the bytes of all requests. InvalidRequestError if a later one sets a field differently than the first."""
+    given = {field.name: value for field, value in first.ListFields()}
     yield first.body.data
     async for request in rest:
         for field, value in request.ListFields():
-            if field.name != "body" and value != said.get(field.name):
-                raise invalid(field.name, "it must stand in the first message")
+            if field.name != "body" and value != given.get(field.name):
+                raise invalid(field.name, "it must be set in the first message")
         yield request.body.data
 
 
@@ -181,8 +184,8 @@ async def _nothing() -> AsyncIterator[bytes]:
 
 
 @contextmanager
-def _hinting_at_files() -> Iterator[None]:
-    """Say in an error of a JSON body that it is the body's, and how a file is sent that is itself JSON."""
+def _with_file_hint() -> Iterator[None]:
+    """Add a hint on storing a JSON document as a file to errors of a JSON body, and set their parameter."""
     try:
         yield
     except InvalidRequestError as error:
@@ -191,17 +194,10 @@ def _hinting_at_files() -> Iterator[None]:
         raise
 
 
-def _both(other: str) -> InvalidRequestError:
+def _mutually_exclusive(other: str) -> InvalidRequestError:
     message = f"Give either a {other} or a file_id, not both."
     return InvalidRequestError(message, param="file_id", code="mutually_exclusive_parameters")
 
 
 def _media_type(content_type: str) -> str:
     return content_type.partition(";")[0].strip().lower()
-
-
-def same(name: str, before: T | None, given: T) -> T:
-    """Return what is given for a field. InvalidRequestError if it was given before, and otherwise."""
-    if before not in (None, given):
-        raise invalid(name, "it is given twice, with different values")
-    return given

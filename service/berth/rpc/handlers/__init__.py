@@ -1,1 +1,1 @@
-"""The handlers of the contract's services, one module a service."""
+"""The handlers of the contract's services, one module per service."""

@@ -19,7 +19,7 @@ from berth.v1.container_file_service_pb2 import (
 
 
 class ContainerFileHandlers:
-    """Each awaits one call of the backend that admission chose, and hands back the message."""
+    """Handles ContainerFileService. Each method calls the backend that admission chose and returns its response."""
 
     def __init__(self, *, max_json_bytes: int) -> None:
         self._max_json_bytes = max_json_bytes
@@ -27,7 +27,7 @@ class ContainerFileHandlers:
     async def CreateContainerFile(
         self, requests: AsyncIterator[CreateContainerFileRequest], call: Call
     ) -> ContainerFile:
-        """Store a file that comes as a form, as JSON, or as bytes."""
+        """Store a container file that is sent as a form, as JSON or as raw bytes."""
         upload = await open_upload(requests, max_json_bytes=self._max_json_bytes)
         return await call.containers.create_container_file(call.caller, upload)
 
@@ -36,15 +36,15 @@ class ContainerFileHandlers:
         return await call.containers.list_container_files(call.caller, request)
 
     async def RetrieveContainerFile(self, request: RetrieveContainerFileRequest, call: Call) -> ContainerFile:
-        """Return a file."""
+        """Return a container file."""
         return await call.containers.retrieve_container_file(call.caller, request)
 
     async def RetrieveContainerFileContent(self, request: RetrieveContainerFileContentRequest, call: Call) -> None:
-        """Write the bytes of a file."""
+        """Write the content of a container file."""
         await send_content(partial(call.containers.retrieve_container_file_content, call.caller), request, call)
 
     async def DeleteContainerFile(self, request: DeleteContainerFileRequest, call: Call) -> DeleteContainerFileResponse:
-        """Delete a file, over REST only if it is the one that If-Match names."""
+        """Delete a container file, over REST only if its ETag matches If-Match."""
         ask = RetrieveContainerFileContentRequest(container_id=request.container_id, file_id=request.file_id, length=0)
         await require_etag(lambda: call.containers.retrieve_container_file_content(call.caller, ask), call)
         return await call.containers.delete_container_file(call.caller, request)

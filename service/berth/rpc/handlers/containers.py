@@ -13,10 +13,10 @@ from berth.v1.container_service_pb2 import (
 
 
 class ContainerHandlers:
-    """Each awaits one call of the backend that admission chose, and hands back the message."""
+    """Handles ContainerService. Each method calls the backend that admission chose and returns its response."""
 
     async def CreateContainer(self, request: CreateContainerRequest, call: Call) -> Container:
-        """Make a container for the provider that is named, or the default one."""
+        """Create a container for the provider that the request names, or the default provider."""
         return await call.containers.create_container(call.caller, request)
 
     async def ListContainers(self, request: ListContainersRequest, call: Call) -> ListContainersResponse:

@@ -19,10 +19,10 @@ from berth.v1.file_service_pb2 import (
 
 
 class FileHandlers:
-    """Each awaits one call of the backend that admission chose, and hands back the message."""
+    """Handles FileService. Each method calls the backend that admission chose and returns its response."""
 
     async def CreateFile(self, requests: AsyncIterator[CreateFileRequest], call: Call) -> File:
-        """Store a file that comes as a form or as bytes; a form may be what names the provider."""
+        """Store a file that is sent as a form or as raw bytes. A form may name the provider."""
         upload = await open_file_upload(requests)
         call.choose_provider(upload.provider)
         upload.provider = call.provider
@@ -37,11 +37,11 @@ class FileHandlers:
         return await call.files.retrieve_file(call.caller, request)
 
     async def RetrieveFileContent(self, request: RetrieveFileContentRequest, call: Call) -> None:
-        """Write the bytes of a file."""
+        """Write the content of a file."""
         await send_content(partial(call.files.retrieve_file_content, call.caller), request, call)
 
     async def DeleteFile(self, request: DeleteFileRequest, call: Call) -> DeleteFileResponse:
-        """Delete a file, over REST only if it is the one that If-Match names."""
+        """Delete a file, over REST only if its ETag matches If-Match."""
         ask = RetrieveFileContentRequest(file_id=request.file_id, length=0)
         await require_etag(lambda: call.files.retrieve_file_content(call.caller, ask), call)
         return await call.files.delete_file(call.caller, request)

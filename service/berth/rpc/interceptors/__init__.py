@@ -1,1 +1,1 @@
-"""What every call passes before its handler, one module each."""
+"""The interceptors that run before every handler, one module each."""

@@ -1,8 +1,8 @@
-"""Decides in one place what a caller may touch.
+"""Decide in one place what a caller may access.
 
-Runs between reading a request and its handler, and gives the handler the only
-backend that it gets to see. So no handler can forget the check of ownership, and
-a method without a scope (see `core.operations`) is refused.
+Admission runs after a request is read and before its handler, and gives the handler the only
+backend that it can use. So no handler can skip the ownership check, and a method without a scope
+(see `core.operations`) is rejected.
 """
 
 from collections.abc import Awaitable, Callable
@@ -17,21 +17,21 @@ from berth.rpc.call import Call
 from berth.v1.provider_pb2 import Provider
 
 Admission = Callable[[Any, Call], Awaitable[None]]
-"""Puts the backend that may answer a request into the call, or raises the reason against it."""
+"""Stores the backend that may answer a request in the call, or raises the reason for rejecting it."""
 
 _ON_FILES = frozenset({Scope.NEW_FILE, Scope.ALL_FILES, Scope.FILE})
 
 
 def admission(containers: Router[Backend], files: Router[FileBackend]) -> Admission:
-    """Return what admits requests to the backends of two routers; it raises what the methods of Router raise.
+    """Return the function that admits requests to two routers' backends. It raises what Router's methods raise.
 
-    PermissionDeniedError (`operation_blocked`) for a method without a scope.
+    It also raises PermissionDeniedError (`operation_blocked`) for a method without a scope.
     """
 
     async def admit(request: Any, call: Call) -> None:
         scope = call.method.operation.scope
         if scope is None:
-            raise PermissionDeniedError("This operation is open to nobody.", code="operation_blocked")
+            raise PermissionDeniedError("This operation is not available.", code="operation_blocked")
         named = call.provider_of(request)
         if scope in _ON_FILES:
             await _admit_to_files(files, scope, request, call, named)
@@ -70,4 +70,4 @@ async def _admit_to_files(router: Router[FileBackend], scope: Scope, request: An
 
         admitted.choose_provider = choose_provider
         if named:
-            choose_provider(named)  # a caller who may not use it is refused before the form is read
+            choose_provider(named)  # rejects a caller without access to it before the form is read

@@ -1,6 +1,7 @@
-"""The audit trail: one event for each thing that is made, deleted or refused: who, what, where from, with what result.
+"""Write the audit trail: an event for each resource that is created or deleted and for each refused call.
 
-The events carry `audit: true`, which tells them from the rest of the log, and never a secret.
+An event says who did what, from where and with what result. Events carry `audit: true`, which
+distinguishes them from the rest of the log, and never contain a secret.
 """
 
 from typing import Any
@@ -11,11 +12,15 @@ from berth.core.errors import AuthenticationError, BerthError, PermissionDeniedE
 from berth.rpc.call import Call, Handler, Interceptor
 
 REFUSALS = (AuthenticationError, PermissionDeniedError, RateLimitError)
-"""What turns a caller away. What is not there is not among them: nobody can tell it from what is somebody else's."""
+"""The errors that are recorded as refusals.
+
+NotFoundError is not one of them: it does not show whether a resource is missing or belongs to
+another tenant.
+"""
 
 
 def audit_interceptor(log: FilteringBoundLogger) -> Interceptor:
-    """Return the interceptor that keeps the trail. It stands outside auth, so that it sees who is turned away."""
+    """Return the interceptor that writes the audit trail. It runs outside auth, so that it sees failed logins."""
     trail = log.bind(audit=True)
 
     def intercept(next_handler: Handler) -> Handler:
@@ -23,12 +28,14 @@ def audit_interceptor(log: FilteringBoundLogger) -> Interceptor:
             try:
                 response = await next_handler(message, call)
             except REFUSALS as error:
-                trail.warning("call.refused", operation=call.method.request_type, **_result(error), **_who(call))
+                trail.warning(
+                    "call.refused", operation=call.method.request_type, **_error_fields(error), **_caller_fields(call)
+                )
                 raise
             audit_event = call.method.operation.audit_event
             if audit_event is not None:
                 audit_event = "call.replayed" if response.extra_fields.idempotent_replayed else audit_event
-                trail.info(audit_event, id=response.id, **_container(call, response), **_who(call))
+                trail.info(audit_event, id=response.id, **_container_fields(call, response), **_caller_fields(call))
             return response
 
         return handler
@@ -36,18 +43,18 @@ def audit_interceptor(log: FilteringBoundLogger) -> Interceptor:
     return intercept
 
 
-def _container(call: Call, response: Any) -> dict[str, str]:
-    """Return the container that an event is about, if it is about one."""
+def _container_fields(call: Call, response: Any) -> dict[str, str]:
+    """Return the id of the container that an event is about, if there is one."""
     if call.method.request_type.startswith("container"):
         return {"container_id": call.admitted.container_id or response.id}
     return {}
 
 
-def _result(error: BerthError) -> dict[str, str | None]:
+def _error_fields(error: BerthError) -> dict[str, str | None]:
     return {"result": type(error).__name__, "code": error.code}
 
 
-def _who(call: Call) -> dict[str, str | None]:
+def _caller_fields(call: Call) -> dict[str, str | None]:
     caller = call.identity
     return {
         "tenant": caller.tenant if caller else None,

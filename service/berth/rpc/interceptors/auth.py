@@ -1,4 +1,4 @@
-"""Authenticates every call before its body is read."""
+"""Authenticate every call before its body is read."""
 
 from dataclasses import replace
 from typing import Any
@@ -10,10 +10,11 @@ from berth.rpc.call import Call, Handler, Interceptor
 from berth.rpc.options import read_options
 
 
-def auth_interceptor(credentials: Credentials, attempts: LoginThrottle) -> Interceptor:
-    """Return the interceptor that finds out who is calling, before anything of the body is read.
+def auth_interceptor(credentials: Credentials, throttle: LoginThrottle) -> Interceptor:
+    """Return the interceptor that authenticates the caller, before any part of the body is read.
 
-    Who presents what is wrong waits for the refusal, the longer the more often.
+    `throttle` delays the rejection of failed logins, longer with each further one from the same
+    source.
     """
 
     def intercept(next_handler: Handler) -> Handler:
@@ -24,7 +25,7 @@ def auth_interceptor(credentials: Credentials, attempts: LoginThrottle) -> Inter
                 )
             except AuthenticationError:
                 if call.head.credentials:
-                    await attempts.refused(call.source)
+                    await throttle.refused(call.source)
                 raise
             if call.head.options:
                 call.identity = replace(call.identity, options=read_options(call.head.options))

@@ -1,4 +1,4 @@
-"""Turns every error into a status; unforeseen ones into "internal error"."""
+"""Turn every error into a gRPC status. Unexpected errors become "internal error"."""
 
 from functools import partial
 from typing import Any
@@ -12,17 +12,17 @@ from berth.rpc.status import Refusal, refusal
 
 
 def errors_interceptor(log: FilteringBoundLogger) -> Interceptor:
-    """Return the interceptor that turns every error into a status, and what is unforeseen into "internal error".
+    """Return the interceptor that turns every error into a gRPC status.
 
-    grpc.aio sends the text of an uncaught exception to the caller, so nothing
-    may get past here but cancellation, and the AbortError that ends a call.
+    Unexpected errors become "internal error". grpc.aio sends the text of an uncaught exception to
+    the caller, so only cancellation and the AbortError that ends a call may pass.
     """
 
     def intercept(next_handler: Handler) -> Handler:
         async def handler(message: Any, call: Call) -> Any:
             try:
                 return await next_handler(message, call)
-            except Exception as error:  # noqa: BLE001 - the catch-all is a matter of security
+            except Exception as error:  # noqa: BLE001 - the catch-all is needed for security
                 if isinstance(error, BerthError) and error.provider:
                     call.provider = PROVIDERS[error.provider]
                 refused = _refusal(error, call)
@@ -38,20 +38,20 @@ def errors_interceptor(log: FilteringBoundLogger) -> Interceptor:
 
 
 def _refusal(error: Exception, call: Call) -> Refusal:
-    """Return what the caller is told; of an error whose own words cannot be sent, that there was one."""
-    told = partial(
+    """Return the refusal for `error`, or for the exception that building this refusal raised."""
+    build = partial(
         refusal,
         request_id=call.head.request_id,
         request_type=call.method.request_type,
         provider=call.provider_name,
     )
     try:
-        return told(error)
+        return build(error)
     except Exception as failure:  # noqa: BLE001 - grpc would send its text
-        return told(failure)
+        return build(failure)
 
 
 def _log_failure(log: FilteringBoundLogger, call: Call, error: StorageError) -> None:
-    """Log why the storage failed a call. What that comes from may name paths: it is for the log alone."""
+    """Log why the storage failed a call. The cause may contain paths, so it is only logged."""
     cause = None if error.__cause__ is None else f"{type(error.__cause__).__name__}: {error.__cause__}"
     log.error("storage.failed", request_id=call.head.request_id, reason=error.message, cause=cause)

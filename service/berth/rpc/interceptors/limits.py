@@ -1,4 +1,4 @@
-"""Holds callers to their limits before a body is read."""
+"""Enforce the limits of callers before a body is read."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from berth.rpc.call import Call, Handler, Interceptor
 
 
 def limits_interceptor(gate: Gate) -> Interceptor:
-    """Return the interceptor that holds callers within their limits, before anything of the body is read."""
+    """Return the interceptor that enforces the limits of callers, before any part of the body is read."""
 
     def intercept(next_handler: Handler) -> Handler:
         async def handler(message: Any, call: Call) -> Any:

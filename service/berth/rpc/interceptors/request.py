@@ -1,4 +1,4 @@
-"""The outermost interceptor: reads the metadata of a call, completes its answer, logs and counts it."""
+"""The outermost interceptor: reads the metadata of a call, completes its response, logs and counts it."""
 
 import asyncio
 from collections.abc import Callable
@@ -14,15 +14,15 @@ from berth.rpc.metadata import read_metadata
 from berth.rpc.peer import NO_TRUST, Trust
 
 DEADLINE_SLACK_SECONDS = 0.05
-"""The caller's clock may end a call this much earlier than the deadline here."""
+"""The caller's clock may end a call this much earlier than the deadline known here."""
 
 
 def request_interceptor(
     log: FilteringBoundLogger, metrics: Metrics, *, new_request_id: Callable[[], str], trust: Trust = NO_TRUST
 ) -> Interceptor:
-    """Return the interceptor that reads a call's metadata, completes its answer, and logs and counts it.
+    """Return the interceptor that reads a call's metadata, completes its response, and logs and counts it.
 
-    `trust` is who is believed about where a call comes from.
+    `trust` says which proxies are believed about the source of a call.
     """
 
     def intercept(next_handler: Handler) -> Handler:
@@ -38,7 +38,7 @@ def request_interceptor(
                     _count_cache(response, metrics)
                     _complete(response, call, milliseconds=int((perf_counter() - started) * 1000))
             except asyncio.CancelledError:
-                call.outcome.status = _reason_to_cancel(call)
+                call.outcome.status = _cancellation_status(call)
                 raise
             else:
                 call.outcome.status = "OK"
@@ -55,8 +55,8 @@ def request_interceptor(
     return intercept
 
 
-def _reason_to_cancel(call: Call) -> str:
-    """Return the status of a call that nobody waits for any more: its time was up, or the caller left."""
+def _cancellation_status(call: Call) -> str:
+    """Return the status of a cancelled call: its deadline has passed, or the caller disconnected."""
     seconds = call.context.time_remaining()
     return "CANCELLED" if seconds is None or seconds > DEADLINE_SLACK_SECONDS else "DEADLINE_EXCEEDED"
 

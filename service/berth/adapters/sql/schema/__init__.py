@@ -1,6 +1,6 @@
-"""The tables of the database, and the way from any earlier state of them to this one.
+"""Migrates the tables of the database to the current schema.
 
-`env.py` and `versions/` belong to alembic. It and SQLAlchemy cost 21 MiB of
+`env.py` and `versions/` are run by alembic. Alembic and SQLAlchemy take 21 MiB of
 memory, so they are imported only when there is something to migrate.
 """
 
@@ -8,6 +8,7 @@ import sqlite3
 from pathlib import Path
 
 from berth.adapters.sql.errors import newer_schema_error
+from berth.adapters.sql.rows import fetch_value
 
 HEAD = "0007"
 _REVISION = "SELECT version_num FROM alembic_version"
@@ -15,32 +16,32 @@ _LOCK_WAIT_SECONDS = 30.0
 
 
 def migrate(path: Path) -> None:
-    """Bring the database at `path` up to HEAD; make it if it is not there.
+    """Migrate the database at `path` to HEAD; create it if it does not exist.
 
-    Two processes may do so at once: the second one waits, and then finds
+    Two processes may do so at the same time: the second one waits, and then finds
     nothing left to do. sqlite3.Error if the database cannot be used,
-    StorageError if a newer version of the service made it.
+    StorageError if a newer version of the service has migrated it.
     """
     if current_revision(path) != HEAD:
         _upgrade(path)
 
 
 def current_revision(path: Path) -> str | None:
-    """Return the revision that the database at `path` is at, None for an empty one."""
+    """Return the revision of the database at `path`, None if the database is empty."""
     connection = sqlite3.connect(path)
     try:
-        row = connection.execute(_REVISION).fetchone()
+        revision: str | None = fetch_value(connection, _REVISION)
     except sqlite3.OperationalError as error:
         if "no such table" in str(error):
             return None
         raise
     finally:
         connection.close()
-    return str(row[0]) if row else None
+    return revision
 
 
 def _upgrade(path: Path) -> None:
-    """Run the missing migrations in one transaction, so that a crash leaves the old state."""
+    """Run the missing migrations in one transaction, so that a crash leaves the old schema."""
     from alembic import command  # noqa: PLC0415 - costly, see above
     from alembic.config import Config  # noqa: PLC0415
     from alembic.util import CommandError  # noqa: PLC0415

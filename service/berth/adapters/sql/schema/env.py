@@ -1,4 +1,4 @@
-"""What alembic runs around the migrations: it hands them the connection of `migrate`."""
+"""The environment that alembic runs the migrations in; it uses the connection of `migrate`."""
 
 from alembic import context
 

@@ -1,8 +1,7 @@
-"""Containers, their secrets and their files.
+"""Creates the tables of containers, their secrets and their files.
 
-Rows are never removed when something is deleted: `deleted_at` is set, so that
-a cursor in a list still marks its place. Lists and paths use partial indexes,
-which such rows are not in. `seq` is the order of creation.
+The rows of deleted containers and files stay, with `deleted_at` set, so that they remain valid as cursors of lists.
+Lists and paths use partial indexes, which do not contain such rows. `seq` is the order of creation.
 """
 
 import sqlalchemy as sa
@@ -12,12 +11,12 @@ revision = "0001"
 down_revision = None
 
 _LIVING = "deleted_at IS NULL"
-# An INTEGER primary key is SQLite's own row number.
+# In SQLite, an INTEGER primary key is the row id itself.
 _SEQ = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 
 def upgrade() -> None:
-    """Make the three tables and their indexes."""
+    """Create the three tables and their indexes."""
     _create_containers()
     _create_domain_secrets()
     _create_files()
@@ -81,6 +80,6 @@ def _create_files() -> None:
 
 
 def _index_living(name: str, table: str, columns: list[str], *, unique: bool = False) -> None:
-    """Index the rows that are not deleted."""
+    """Create an index of the rows that are not deleted."""
     living = sa.text(_LIVING)
     op.create_index(name, table, columns, unique=unique, sqlite_where=living, postgresql_where=living)

@@ -1,8 +1,8 @@
-"""Containers that a provider keeps: the key that they were made with, and their status as the provider told it last.
+"""Adds, for passthrough containers, the key they were created with and the last status that the provider reported.
 
-`key_name` is empty for a hosted container, and `status` is NULL. What a provider
-does not say is 0 in `last_active_at` and `expires_minutes`, and NULL in
-`memory_limit`.
+For a hosted container `key_name` is empty and `status` is NULL. Values that a
+provider does not report are 0 in `last_active_at` and `expires_minutes`, and
+NULL in `memory_limit`.
 """
 
 import sqlalchemy as sa
@@ -13,6 +13,6 @@ down_revision = "0001"
 
 
 def upgrade() -> None:
-    """Add the two columns; every container so far is a hosted one."""
+    """Add the two columns; all existing containers are hosted."""
     op.add_column("containers", sa.Column("key_name", sa.Text, nullable=False, server_default=""))
     op.add_column("containers", sa.Column("status", sa.Text))

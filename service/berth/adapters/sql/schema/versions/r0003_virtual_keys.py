@@ -1,7 +1,7 @@
-"""Virtual keys that are made while Berth runs: each with the digests that it is good under.
+"""Creates the tables of virtual keys that are added at run time, and of their digests.
 
-No key is here, only the SHA-256 of it. A rotated key has two digests until the
-time of the old one is up. `providers` is a JSON list, NULL for all.
+A key itself is not stored, only its SHA-256. A rotated key has two digests until the old one
+expires. `providers` is a JSON list, NULL for all.
 """
 
 import sqlalchemy as sa
@@ -12,7 +12,7 @@ down_revision = "0002"
 
 
 def upgrade() -> None:
-    """Make both tables."""
+    """Create both tables."""
     op.create_table(
         "virtual_keys",
         sa.Column("name", sa.Text, primary_key=True),

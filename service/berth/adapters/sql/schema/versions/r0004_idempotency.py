@@ -1,7 +1,7 @@
-"""Requests with an idempotency key, and the mark that each attempt leaves on what it makes.
+"""Creates the table of requests with an idempotency key, and marks resources with the attempt that created them.
 
-A mark is unique: two processes that work on the same attempt cannot both
-make something of it. Containers and files that were made without a key have none.
+The mark is unique, so two processes that work on the same attempt cannot both
+create a resource. Resources that were created without an idempotency key have no mark.
 """
 
 import sqlalchemy as sa
@@ -14,7 +14,7 @@ _MARKED = "attempt IS NOT NULL"
 
 
 def upgrade() -> None:
-    """Make the table and the marks."""
+    """Create the table, the columns and their indexes."""
     op.create_table(
         "idempotency",
         sa.Column("tenant", sa.Text, primary_key=True),

@@ -1,8 +1,7 @@
-"""Files of tenants, outside of any container; blobs, with how many rows hold each; what each tenant holds.
+"""Creates the tables of files, of blobs with the number of files that refer to each, and of the bytes per tenant.
 
-A blob is stored once however many files have its content, and goes when
-`holders` comes to 0: its row then, and its bytes behind it. `bytes` of a tenant
-is the sum of its files, in containers and outside.
+Content is stored once, however many files have it. When `holders` reaches 0, the row of the blob is deleted, and
+then its bytes. `bytes` of a tenant is the total of its container files and its files of the Files API.
 """
 
 import sqlalchemy as sa
@@ -12,7 +11,7 @@ revision = "0005"
 down_revision = "0004"
 
 _LIVING = "deleted_at IS NULL"
-# An INTEGER primary key is SQLite's own row number.
+# In SQLite, an INTEGER primary key is the row id itself.
 _SEQ = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 _BLOBS_SO_FAR = f"""
     INSERT INTO blobs (key, sha256, bytes, holders)
@@ -24,7 +23,7 @@ _TENANTS_SO_FAR = f"""
 
 
 def upgrade() -> None:
-    """Make the three tables, and fill in what there is of blobs and tenants."""
+    """Create the three tables, and fill `blobs` and `tenants` from the existing files and containers."""
     op.create_table(
         "blobs",
         sa.Column("key", sa.Text, primary_key=True),

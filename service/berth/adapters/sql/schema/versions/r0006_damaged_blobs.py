@@ -1,4 +1,4 @@
-"""How often a blob was found damaged. One that ever was is replaced by the next upload of its content."""
+"""Counts how often a blob was found damaged; a damaged blob is replaced by the next upload of its content."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,5 +8,5 @@ down_revision = "0005"
 
 
 def upgrade() -> None:
-    """Add the column; of no blob so far is anything known."""
+    """Add the column; no existing blob is known to be damaged."""
     op.add_column("blobs", sa.Column("damaged", sa.BigInteger, nullable=False, server_default="0"))

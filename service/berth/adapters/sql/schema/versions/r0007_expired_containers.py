@@ -1,4 +1,4 @@
-"""An index by which hosted containers are found that have expired, however many there are."""
+"""Adds an index that finds expired hosted containers, however many containers there are."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,7 +8,7 @@ down_revision = "0006"
 
 
 def upgrade() -> None:
-    """Make the index. A container of a provider's (it has a key) expires there."""
+    """Create the index. Passthrough containers, which have a key, are excluded: their provider expires them."""
     hosted = sa.text("deleted_at IS NULL AND key_name = ''")
     op.create_index(
         "containers_by_expiry",
