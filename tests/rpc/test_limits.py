@@ -19,7 +19,7 @@ from berth.v1.container_service_pb2 import (
 )
 from support.fakes.stores import FixedClock
 from support.servers.hosted import Kept
-from support.servers.service import GROQ, OLLAMA, Metadata, Served, eventually, refused, serving
+from support.servers.service import GROQ, OLLAMA, OURS, THEIRS, Metadata, Served, eventually, refused, serving
 
 LIMITS = {
     "two": Limits(requests_per_minute=2),
@@ -126,3 +126,20 @@ async def test_calls_in_flight_beyond_the_limit_are_refused(name: str) -> None:
         backend.go.set()
         await second
         await ask()
+
+
+async def test_a_tenant_has_limits_of_its_own() -> None:
+    """A tenant's calls beyond the limit of their kind are refused with a time to retry; other tenants are served."""
+    backend = Waiting()
+    async with serving(backend, in_flight={"read": 2}) as served:
+        running = [served.containers.ListContainers(LIST, metadata=OURS) for _ in range(2)]
+        await eventually(lambda: backend.running == 2)
+        error = await refused(served.containers.ListContainers(LIST, metadata=OURS))
+        assert error.facts() == ("RESOURCE_EXHAUSTED", "request_limited", None)
+        assert error.headers["retry-after"] == "1"
+        other = served.containers.ListContainers(LIST, metadata=THEIRS)
+        await eventually(lambda: backend.running == 3)
+        backend.go.set()
+        for call in (*running, other):
+            await call
+        await served.containers.ListContainers(LIST, metadata=OURS)

@@ -47,6 +47,7 @@ ROWS = [
         "provider_blocked",
     ),
     (errors.NotFoundError("no"), StatusCode.NOT_FOUND, 404, INVALID, None),
+    (errors.SlowRequestError("no"), StatusCode.DEADLINE_EXCEEDED, 408, INVALID, "request_too_slow"),
     (
         errors.UnsupportedMediaTypeError("no"),
         StatusCode.INVALID_ARGUMENT,
@@ -171,6 +172,7 @@ def test_http_is_asked_for_where_grpc_has_no_word() -> None:
     overrides = {type(error): refused(error).http_override for error, *_ in ROWS}
     asked = {kind.__name__: http for kind, http in overrides.items() if http is not None}
     assert asked == {
+        "SlowRequestError": 408,
         "UnsupportedMediaTypeError": 415,
         "PreconditionFailedError": 412,
         "RangeNotSatisfiableError": 416,

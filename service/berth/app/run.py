@@ -19,7 +19,7 @@ from berth.app.listeners import GRACE_SECONDS, Listeners
 from berth.config import Config
 from berth.core.auth.credentials import Credentials
 from berth.core.auth.login_throttle import LoginThrottle
-from berth.core.auth.rate_limits import Gate, Limiter
+from berth.core.auth.rate_limits import Gate, Limiter, TenantSlots
 from berth.core.errors import StorageError
 from berth.core.hosted.sweeper import Sweeper
 from berth.core.ports.metrics import Metrics
@@ -38,6 +38,7 @@ from berth.rpc.interceptors.errors import errors_interceptor
 from berth.rpc.interceptors.limits import limits_interceptor
 from berth.rpc.interceptors.request import request_interceptor
 from berth.rpc.json_methods import JsonBodies
+from berth.rpc.patience import Patience
 from berth.rpc.peer import Trust
 from berth.rpc.server import Server
 from berth.v1 import container_file_service_pb2, container_service_pb2, file_service_pb2
@@ -200,11 +201,18 @@ def _build_server(
         },
         json_bodies=build_json_bodies(config.listen.max_json_bytes, passes_skills=bool(config.passed_through())),
         admit=admission(backends.containers, backends.files),
+        trust=trust,
         interceptors=[
-            request_interceptor(log, metrics, new_request_id=lambda: new_id("req_", 32), trust=trust),
+            request_interceptor(
+                log,
+                metrics,
+                new_request_id=lambda: new_id("req_", 32),
+                trust=trust,
+                patience=Patience(config.listen.json_seconds, config.listen.min_bytes_per_second),
+            ),
             errors_interceptor(log),
             audit_interceptor(log),
             auth_interceptor(credentials, login_throttle),
-            limits_interceptor(Gate(limiter)),
+            limits_interceptor(Gate(limiter), TenantSlots(config.limits.in_flight.model_dump())),
         ],
     )

@@ -47,6 +47,10 @@ class Listen(Section):
     max_json_bytes: Annotated[int, Field(ge=MIN_JSON_BYTES, le=MAX_JSON_BYTES), Number] = 1_048_576
     """The largest JSON body. If there is a passthrough provider, creating a container allows 70254592 bytes more, for
     an inline skill."""
+    json_seconds: Annotated[int, Field(ge=1, le=3600), Number] = 30
+    """How long a JSON body may take to arrive."""
+    min_bytes_per_second: Annotated[int, Field(ge=0, le=1_048_576), Number] = 1024
+    """The rate at which an upload must arrive on average, with pauses of up to a minute; 0 for no minimum."""
     allow_plaintext: bool = False
     """Whether other machines may connect without TLS."""
     trust_sidecar: bool = False
@@ -225,8 +229,24 @@ class Cache(Section):
     """How long a response is cached, unless the caller or the provider's `cache_seconds` sets it."""
 
 
+Calls = Annotated[int, Field(ge=0, le=1_000_000), Number]
+
+
+class InFlight(Section):
+    """How many calls of a tenant may run at a time in one process, by kind of operation; 0 for no limit."""
+
+    read: Calls = 500
+    """Calls that read rows."""
+    write: Calls = 250
+    """Calls that change something, uploads among them."""
+    content: Calls = 250
+    """Downloads."""
+
+
 class Limiting(Section):
-    """Where the limits of keys are counted, and what happens if that server is unavailable."""
+    """Limits of tenants; where the limits of keys are counted, and what happens if that server is unavailable."""
+
+    in_flight: InFlight = InFlight()
 
     url: LimitsUrl | None = None
     """The Valkey or Redis server that counts for all replicas: `valkey://HOST:6379/0` or `redis://…`, with TLS

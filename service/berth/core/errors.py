@@ -49,6 +49,10 @@ class InvalidRequestError(BerthError):
     """A field is missing, malformed or too large, or refers to something that does not exist."""
 
 
+class SlowRequestError(BerthError):
+    """The request did not arrive in time."""
+
+
 class UnsupportedMediaTypeError(InvalidRequestError):
     """The operation does not accept the media type of the body."""
 

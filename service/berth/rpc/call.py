@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from math import ceil
+from time import monotonic
 from typing import Any, NamedTuple, NoReturn, Protocol, TypeVar
 
 import grpc.aio
@@ -16,6 +17,7 @@ from berth.core.ports.backend import Backend
 from berth.core.ports.file_backend import FileBackend
 from berth.core.providers import PROVIDER_NAMES
 from berth.rpc.metadata import Head
+from berth.rpc.patience import Waiting
 from berth.rpc.peer import FORWARDED_CERTIFICATE, NO_TRUST, certificate_names, source_of
 from berth.rpc.status import REPLAYED, Refusal
 from berth.v1.provider_pb2 import PROVIDER_UNSPECIFIED, Provider
@@ -92,6 +94,7 @@ class Call:
         "provider",
         "quota",
         "trust",
+        "waiting",
     )
 
     def __init__(self, context: Context, method: Method) -> None:
@@ -99,6 +102,7 @@ class Call:
         self.method = method
         self.head = Head()
         self.trust = NO_TRUST
+        self.waiting = Waiting()
         self.identity: Caller | None = None
         self.quota: Quota | None = None
         self.provider: Provider = PROVIDER_UNSPECIFIED
@@ -188,12 +192,21 @@ class Call:
         self.quota = quota
 
     async def read(self) -> bytes | None:
-        """Return the next raw request of a stream, or None at its end.
+        """Return the next request as raw bytes, None at the end. SlowRequestError if it takes too long.
 
-        This costs less than iterating over the stream.
+        This costs less CPU than iterating over the stream.
         """
-        message = await self.context.read()
-        return None if message is grpc.aio.EOF else message
+        began = monotonic()
+        try:
+            async with asyncio.timeout(self.waiting.seconds()):
+                message = await self.context.read()
+        except TimeoutError:
+            raise self.waiting.too_slow() from None
+        if message is grpc.aio.EOF:
+            return None
+        request: bytes = message
+        self.waiting.count(len(request), monotonic() - began)
+        return request
 
     async def require_whole(self) -> None:
         """Check, after the last request, that the caller ended the stream; raise CancelledError if it was cut off.

@@ -76,6 +76,7 @@ def _with_json_body(
         named = request.provider
         if named or in_path:
             await admit(_copy(request), call)
+        call.waiting.expect_json()
         fill(request, await reader(head.body.content_type, _bytes(head, call)), names=in_body)
         request.provider = require_same("provider", named or None, request.provider or named)
         await admit(request, call)

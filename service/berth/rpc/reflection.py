@@ -7,7 +7,6 @@ the same on the wire.
 from collections.abc import Sequence
 from typing import Any
 
-import grpc.aio
 from google.protobuf import descriptor_pool
 from google.protobuf.descriptor import FileDescriptor
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
@@ -17,20 +16,11 @@ _ALPHA, _V1 = "grpc.reflection.v1alpha", "grpc.reflection.v1"
 _SERVICE = "ServerReflection"
 
 
-def enable_reflection(services: Sequence[str], server: grpc.aio.Server) -> None:
-    """Let callers of `server` query the descriptors of `services`, given by their full names."""
+def reflection_servicer(services: Sequence[str]) -> Any:
+    """Return the servicer that answers queries about `services`, given by their full names, in both versions."""
     _add_version_1()
     shown = (*services, f"{_V1}.{_SERVICE}", f"{_ALPHA}.{_SERVICE}")
-    servicer = reflection.aio.ReflectionServicer(shown, pool=_Symbols())
-    handler = grpc.stream_stream_rpc_method_handler(
-        servicer.ServerReflectionInfo,
-        request_deserializer=reflection_pb2.ServerReflectionRequest.FromString,
-        response_serializer=reflection_pb2.ServerReflectionResponse.SerializeToString,
-    )
-    methods = {"ServerReflectionInfo": handler}
-    server.add_generic_rpc_handlers(
-        [grpc.method_handlers_generic_handler(f"{package}.{_SERVICE}", methods) for package in (_V1, _ALPHA)]
-    )
+    return reflection.aio.ReflectionServicer(shown, pool=_Symbols())
 
 
 class _Symbols:

@@ -6,13 +6,15 @@ from contextlib import suppress
 from typing import Any
 
 import grpc.aio
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health, health_pb2
 
 from berth.rpc.call import Call, Handler, Interceptor
 from berth.rpc.interceptors.admission import Admission
 from berth.rpc.json_methods import JsonBodies, json_handler
 from berth.rpc.methods import Services, service_handler
-from berth.rpc.reflection import enable_reflection
+from berth.rpc.peer import NO_TRUST, Trust
+from berth.rpc.public_calls import HEALTH, PublicCalls
+from berth.rpc.reflection import reflection_servicer
 
 MAX_MESSAGE_BYTES = 24 * 1024 * 1024
 """For one request or response message. No message is read before the caller is known."""
@@ -56,6 +58,7 @@ class Server:
         admit: Admission,
         interceptors: Sequence[Interceptor],
         json_bodies: JsonBodies | None = None,
+        trust: Trust = NO_TRUST,
     ) -> None:
         self._server = grpc.aio.server(options=OPTIONS, maximum_concurrent_rpcs=MAX_CONCURRENT_CALLS)
         self._running = RunningCalls()
@@ -68,8 +71,8 @@ class Server:
         if json_bodies is not None:
             served.append(json_handler(json_bodies, services, admit=admit, interceptors=outer))
         self._server.add_generic_rpc_handlers(served)
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        enable_reflection([*self._names, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name], self._server)
+        public = PublicCalls(self._health, reflection_servicer([*self._names, HEALTH]), trust=trust)
+        self._server.add_generic_rpc_handlers(public.handlers())
 
     def bind(self, address: str, credentials: grpc.ServerCredentials | None = None) -> int:
         """Listen on `address`, "host:port" or "unix:path", and return the port. TLS is used with `credentials`.

@@ -27,6 +27,7 @@ from berth.core.errors import (
     ProviderNotConfiguredError,
     RangeNotSatisfiableError,
     RateLimitError,
+    SlowRequestError,
     StorageError,
     UnsupportedMediaTypeError,
     UnsupportedOperationError,
@@ -68,6 +69,7 @@ _API = "api_error"
 TABLE: dict[type[BaseException], Row] = {
     InvalidRequestError: Row(StatusCode.INVALID_ARGUMENT, 400, _INVALID, "invalid_value"),
     UnsupportedMediaTypeError: Row(StatusCode.INVALID_ARGUMENT, 415, _INVALID, "unsupported_media_type"),
+    SlowRequestError: Row(StatusCode.DEADLINE_EXCEEDED, 408, _INVALID, "request_too_slow"),
     PreconditionFailedError: Row(StatusCode.FAILED_PRECONDITION, 412, _INVALID, "precondition_failed"),
     RangeNotSatisfiableError: Row(StatusCode.OUT_OF_RANGE, 416, _INVALID, "range_not_satisfiable"),
     UnsupportedOperationError: Row(StatusCode.FAILED_PRECONDITION, 400, _INVALID, "unsupported_operation"),

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from itertools import count
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import grpc.aio
@@ -20,7 +21,7 @@ from berth.adapters.memory.limits import MemoryLimits
 from berth.adapters.prometheus.metrics import PrometheusMetrics
 from berth.core.auth.credentials import Credentials
 from berth.core.auth.login_throttle import LoginThrottle
-from berth.core.auth.rate_limits import Gate, Limiter
+from berth.core.auth.rate_limits import Gate, Limiter, TenantSlots
 from berth.core.auth.virtual_keys import VirtualKey
 from berth.core.caller import Caller
 from berth.core.ports.backend import Backend
@@ -38,6 +39,7 @@ from berth.rpc.interceptors.auth import auth_interceptor
 from berth.rpc.interceptors.errors import errors_interceptor
 from berth.rpc.interceptors.limits import limits_interceptor
 from berth.rpc.interceptors.request import request_interceptor
+from berth.rpc.patience import DEFAULT_PATIENCE, Patience
 from berth.rpc.server import Server
 from berth.v1 import container_file_service_pb2, container_service_pb2
 from berth.v1.container_file_service_pb2_grpc import ContainerFileServiceStub
@@ -117,6 +119,8 @@ async def serving(
     metrics: Metrics | None = None,
     callers: Credentials | None = None,
     limiter: Limiter | None = None,
+    in_flight: Mapping[str, int] = MappingProxyType({}),
+    patience: Patience = DEFAULT_PATIENCE,
 ) -> AsyncIterator[Served]:
     """Serve `hosted` for every provider but OpenAI, which is not configured, and Cohere, which has no containers.
 
@@ -138,11 +142,11 @@ async def serving(
         },
         admit=admission(router, no_files()),
         interceptors=[
-            request_interceptor(log, counted, new_request_id=lambda: f"request-{next(numbers)}"),
+            request_interceptor(log, counted, new_request_id=lambda: f"request-{next(numbers)}", patience=patience),
             errors_interceptor(log),
             audit_interceptor(log),
             auth_interceptor(callers or credentials(), unhurried()),
-            limits_interceptor(Gate(limiter or MemoryLimits())),
+            limits_interceptor(Gate(limiter or MemoryLimits()), TenantSlots(in_flight)),
         ],
     )
     port = server.bind("127.0.0.1:0")

@@ -1,1 +1,1 @@
-"""Where file content is kept: in a folder."""
+"""The content store, in a folder."""

@@ -1,6 +1,6 @@
-"""Errors of the blob store in words for the caller.
+"""Translates errors of the blob store into errors for the caller.
 
-What exactly failed stays in the exception's cause: it may name paths.
+The system's own message stays in the exception's cause: it may contain paths.
 """
 
 import errno
@@ -15,7 +15,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Raise StorageError for whatever goes wrong in the blob store."""
+    """Raise StorageError for any OSError in the blob store."""
     try:
         yield
     except OSError as error:
@@ -24,7 +24,7 @@ def translated() -> Iterator[None]:
 
 
 def open_error(url: str, reason: str) -> StorageError:
-    """Return what to tell the operator about a blob store that cannot be opened."""
+    """Return the error, for the operator, of a blob store that cannot be opened."""
     return StorageError(f"Cannot open the blob store {url}: {reason}", code=_CODE)
 
 

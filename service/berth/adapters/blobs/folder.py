@@ -1,4 +1,4 @@
-"""FileBlobs: the BlobStore in a folder, one file for each blob, on threads that may wait for the disk."""
+"""FileBlobs: the BlobStore in a folder, with one file per blob; threads do the disk I/O."""
 
 import asyncio
 import time
@@ -16,14 +16,14 @@ from berth.core.errors import NotFoundError, StorageError, file_damaged
 P = ParamSpec("P")
 T = TypeVar("T")
 
-# Each batch costs a hop to a thread and back, so very small ones are slow; an upload holds two of them.
+# Each batch costs a switch to a thread and back, so small batches are slow; an upload has two of them in memory.
 _BATCH_BYTES = 512 * 1024
 _CHUNK_BYTES = 512 * 1024
 _THREADS = 32
 
 
 class FileBlobs:
-    """A BlobStore in a folder. Keys are a folder's name, "/", and a name; each is put once."""
+    """A BlobStore in a folder. A key is the name of a subfolder, "/", and a name; each key is put once."""
 
     def __init__(self, folder: BlobFolder) -> None:
         self._folder = folder
@@ -31,14 +31,14 @@ class FileBlobs:
 
     @classmethod
     def open(cls, url: str) -> Self:
-        """Open the folder of a `file:///…` URL, made if it is not there. StorageError if it cannot be used."""
+        """Open the folder of a `file:///…` URL; create it if it does not exist. StorageError if it cannot be used."""
         try:
             return cls(BlobFolder(_path_of(url)))
         except OSError as error:
             raise open_error(url, f"{error.strerror}.") from error
 
     def close(self) -> None:
-        """Finish what is being written, and let the folder go."""
+        """Finish the pending work, and release the folder."""
         self._threads.shutdown()
         self._folder.close()
 
@@ -47,36 +47,36 @@ class FileBlobs:
         incoming = self._folder.incoming(key)
         batch: list[bytes] = []
         size = 0
-        written = self._begin(incoming.write, ())
+        written = self._submit(incoming.write, ())
         try:
             async for chunk in chunks:
                 batch.append(chunk)
                 size += len(chunk)
                 if size >= _BATCH_BYTES:
-                    await _end_of(written)
-                    written = self._begin(incoming.write, batch)  # while the next one arrives
+                    await _wait_for(written)
+                    written = self._submit(incoming.write, batch)  # while the next batch arrives
                     batch, size = [], 0
-            await _end_of(written)
-            await self._do(incoming.publish, batch)
+            await _wait_for(written)
+            await self._run(incoming.publish, batch)
         except BaseException:
-            with suppress(StorageError):  # the error that led here is the one to tell
-                await self._do(_discard, incoming, written)
+            with suppress(StorageError):  # the original error is the one to raise
+                await self._run(_discard, incoming, written)
             raise
 
     async def get(self, key: str, *, offset: int, length: int) -> AsyncIterator[bytes]:
-        """Open a blob; see BlobStore. Reading the first chunk at once shows whether there is one."""
+        """Open a blob; see BlobStore. The first chunk is read at once, so that a missing blob is an error here."""
         end = offset + length
         return self._chunks(key, await self._read(key, start=offset, end=end), start=offset, end=end)
 
     async def delete(self, keys: Iterable[str]) -> None:
         """Delete blobs; see BlobStore."""
-        await self._do(self._folder.remove, list(keys))
+        await self._run(self._folder.remove, list(keys))
 
     async def older_than(self, seconds: int) -> AsyncIterator[Sequence[str]]:
-        """Yield the keys of old blobs, a folder's at a time, and of what never became one; see BlobStore."""
+        """Yield the keys of old blobs and of old incomplete uploads, one subfolder at a time; see BlobStore."""
         until = time.time() - seconds
-        for name in await self._do(self._folder.names):
-            yield await self._do(self._folder.old_keys, name, until)
+        for name in await self._run(self._folder.names):
+            yield await self._run(self._folder.old_keys, name, until)
 
     async def _chunks(self, key: str, chunk: bytes, *, start: int, end: int) -> AsyncIterator[bytes]:
         while chunk:
@@ -86,25 +86,25 @@ class FileBlobs:
 
     async def _read(self, key: str, *, start: int, end: int) -> bytes:
         size = min(_CHUNK_BYTES, end - start)
-        chunk = await self._do(self._folder.read, key, start, size)
+        chunk = await self._run(self._folder.read, key, start, size)
         if chunk is None:
             raise NotFoundError("The file is gone: it was deleted meanwhile.")
         if len(chunk) < size:
             raise file_damaged()
         return chunk
 
-    async def _do(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        return await _end_of(self._begin(work, *args, **kwargs))
+    async def _run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        return await _wait_for(self._submit(work, *args, **kwargs))
 
-    def _begin(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+    def _submit(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         try:
             return self._threads.submit(work, *args, **kwargs)
         except RuntimeError as error:
             raise closed_error() from error
 
 
-async def _end_of(work: Future[T]) -> T:
-    """Return the result of `work`. Nothing can stop a thread, so who is cancelled waits for it all the same."""
+async def _wait_for(work: Future[T]) -> T:
+    """Return the result of `work`. A thread cannot be stopped, so this waits for its end even if cancelled."""
     done = asyncio.wrap_future(work)
     cancelled: asyncio.CancelledError | None = None
     while not done.done():
@@ -113,7 +113,7 @@ async def _end_of(work: Future[T]) -> T:
         except asyncio.CancelledError as error:
             cancelled = error
     if cancelled is not None:
-        done.exception()  # nobody is told any more
+        done.exception()  # mark it as retrieved: asyncio logs an error that is never retrieved
         raise cancelled
     with translated():
         return done.result()
@@ -127,7 +127,7 @@ def _discard(incoming: IncomingBlob, written: "Future[None]") -> None:
 def _path_of(url: str) -> Path:
     parts = urlsplit(url)
     if parts.scheme != "file":
-        # Nothing else of the URL is said: it may hold a password.
+        # The message has nothing else of the URL: it may contain a password.
         raise open_error(f"{parts.scheme}://…", "only file:// is supported.")
     if parts.netloc or not parts.path.startswith("/"):
         raise open_error(url, "a file URL has three slashes and an absolute path.")

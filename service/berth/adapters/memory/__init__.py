@@ -1,1 +1,1 @@
-"""Ports implemented in the process's own memory."""
+"""Implementations of ports in the memory of the process."""

@@ -1,4 +1,4 @@
-"""Answers in the memory of the process, on `cachetools`."""
+"""MemoryCache: the ResponseCache in the memory of the process, with `cachetools`."""
 
 from collections.abc import Callable
 from sys import getsizeof
@@ -9,7 +9,7 @@ from cachetools import TLRUCache
 from berth.core.ports.response_cache import CachedAnswer, CacheKey
 
 ENTRY_BYTES = 1024
-"""What an entry takes beside its body and the texts of its key: objects, and rows in the tables of the cache."""
+"""The size of an entry without its body and the texts of its key: objects, and slots in the tables of the cache."""
 
 
 class _Entry(NamedTuple):
@@ -19,30 +19,30 @@ class _Entry(NamedTuple):
 
 
 class MemoryCache:
-    """A ResponseCache of at most `max_bytes`; what was least recently used makes room.
+    """A ResponseCache of at most `max_bytes`; the least recently used entries are evicted.
 
-    `timer` gives seconds from any beginning and never goes back. For one thread.
+    `timer` returns monotonic seconds. For use in one thread.
     """
 
     def __init__(self, max_bytes: int, *, timer: Callable[[], float]) -> None:
         self._entries: TLRUCache[CacheKey, _Entry] = TLRUCache(
-            max_bytes, ttu=_end, timer=timer, getsizeof=lambda entry: entry.bytes
+            max_bytes, ttu=_expires_at, timer=timer, getsizeof=lambda entry: entry.bytes
         )
 
     @property
     def bytes(self) -> int:
-        """What the entries take."""
+        """The size of all entries."""
         return int(self._entries.currsize)
 
     def get(self, key: CacheKey) -> CachedAnswer | None:
-        """Return an answer; see ResponseCache."""
+        """Return a cached answer; see ResponseCache."""
         try:
             return self._entries[key].answer
         except KeyError:
             return None
 
     def put(self, key: CacheKey, answer: CachedAnswer, *, ttl_seconds: int) -> bool:
-        """Keep an answer; see ResponseCache."""
+        """Cache an answer; see ResponseCache."""
         entry = _Entry(answer, _key_bytes(key) + getsizeof(answer.body) + ENTRY_BYTES, ttl_seconds)
         if entry.bytes > self._entries.maxsize:
             return False
@@ -50,7 +50,7 @@ class MemoryCache:
         return ttl_seconds > 0
 
 
-def _end(_key: CacheKey, entry: _Entry, now: float) -> float:
+def _expires_at(_key: CacheKey, entry: _Entry, now: float) -> float:
     return now + entry.ttl_seconds
 
 

@@ -1,4 +1,4 @@
-"""Limits counted in this process alone."""
+"""MemoryLimits: limits counted in this process only."""
 
 import time
 from collections import Counter
@@ -13,8 +13,8 @@ from berth.core.auth.rate_limits import Leave, Quota
 class MemoryLimits:
     """A Limiter for one process.
 
-    The library's blocking form does not wait for anything here, and costs a
-    fortieth of its asynchronous one, which starts a thread for each request.
+    It uses the library's synchronous API, which never blocks with a storage in memory. It costs a
+    fortieth of the asynchronous one, which starts a thread for each request.
     """
 
     def __init__(self) -> None:
@@ -29,7 +29,7 @@ class MemoryLimits:
         return is_counted, Quota(per_minute, remaining, max(0.0, resets_at - time.time()))
 
     async def enter(self, key: str, *, maximum: int) -> Leave | None:
-        """Count a call that begins; see Limiter."""
+        """Count the start of a call; see Limiter."""
         if self._running[key] >= maximum:
             return None
         self._running[key] += 1

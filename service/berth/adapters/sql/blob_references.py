@@ -4,9 +4,8 @@ A row of `blobs` has the key of some content and the number of files that refer
 to it. Keys are never used twice, so an unreferenced blob can be deleted
 after the transaction, whatever is uploaded in the meantime.
 
-When content whose blob is known to be damaged is uploaded again, the new blob
-takes over the row and all files of the damaged one. The damaged blob is then
-unreferenced, and the sweeper deletes it.
+When the content of a damaged blob is uploaded again, the new blob takes over the row and all
+files of the damaged one. The damaged blob is then unreferenced, and the sweeper deletes it.
 """
 
 import sqlite3

@@ -76,7 +76,7 @@ def insert_container(
     quotas: Quotas,
     now: int,
 ) -> None:
-    """Add a container, its secrets, and copies of files whose content is stored already."""
+    """Add a container, its secrets, and copies of files with content that is stored already."""
     try:
         seq = connection.execute(_INSERT_CONTAINER, container_values(record)).lastrowid
     except sqlite3.IntegrityError as error:
@@ -126,7 +126,7 @@ def purge_containers(
 def insert_file(
     connection: sqlite3.Connection, tenant: str, *, record: ContainerFileRecord, quotas: Quotas, now: int
 ) -> str:
-    """Add a file whose content was just stored; return the blob that has the content."""
+    """Add a file after its content was stored; return the blob that has the content."""
     seq = _reserve_space(connection, tenant, record=record, quotas=quotas, now=now, param="file")
     blob = reference_new(connection, record.stored)
     _insert_file(connection, seq, record=record, blob=blob)

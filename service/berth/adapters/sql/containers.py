@@ -49,7 +49,7 @@ _FILE_CURSOR = "SELECT seq FROM files WHERE id = ? AND container_seq = ?"
 class SqlStore:
     """A ContainerStore in `database`; `now` gives seconds since 1970.
 
-    A write whose caller is cancelled is done completely or not at all.
+    If its caller is cancelled, a write is done completely or not at all.
     """
 
     def __init__(self, database: SqlDatabase, *, now: Callable[[], float] = time.time) -> None:
@@ -149,7 +149,7 @@ class SqlStore:
         )
 
     async def purge(self, *, retention_seconds: int, limit: int) -> tuple[int, Sequence[str]]:
-        """Delete containers that expired `retention_seconds` ago or earlier; see ContainerStore."""
+        """Delete containers that expired more than `retention_seconds` ago; see ContainerStore."""
         now = int(self._now())
         return await self._database.write(
             lambda connection: purge_containers(

@@ -1,1 +1,1 @@
-"""The way to a provider on aiohttp: its keys, what is sent, when it is sent again, and what its answers mean."""
+"""The passthrough backends: keys, requests, retries and responses of a provider, over HTTP with aiohttp."""

@@ -1,4 +1,4 @@
-"""An account at a provider: its keys, its connections, and which key a request is sent with."""
+"""UpstreamAccount: the keys and connections of a provider, and the choice of the key for a request."""
 
 import asyncio
 import random as chance
@@ -18,18 +18,18 @@ from berth.core.providers import provider_name
 from berth.v1.provider_pb2 import Provider
 
 DIRECT = "direct"
-"""The name of a key of the caller's own."""
+"""The name under which a caller's own key is stored."""
 
 Sleep = Callable[[float], Awaitable[None]]
 
 
 class UpstreamAccount:
-    """What all exchanges with a provider share.
+    """The state that all exchanges with a provider share.
 
-    `ring` has the configured keys; `forwards_unknown` says whether the provider gets
-    fields that the contract does not know. `now` gives seconds since 1970,
-    `random` a number from 0 to below 1, and `sleep` waits for a number of seconds.
-    Connections are opened when they are first needed, or by `open`.
+    `ring` has the configured keys; `forwards_unknown` is whether fields that the
+    contract does not define are sent to the provider. `now` returns seconds since 1970,
+    `random` a number in [0, 1), and `sleep` waits for a number of seconds.
+    Connections are opened on first use, or by `open`.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class UpstreamAccount:
         self._lacks = settings.dialect.lacks
 
     async def open(self) -> None:
-        """Read what the connections need. OSError if the authorities to trust cannot be read."""
+        """Prepare the connections. OSError if the trusted certificate authorities cannot be read."""
         await self.http.open()
 
     async def close(self) -> None:
@@ -68,7 +68,7 @@ class UpstreamAccount:
         return Exchange(self, request, key)
 
     def require(self, request_type: str) -> None:
-        """Raise UnsupportedOperationError for an operation that the provider lacks."""
+        """Raise UnsupportedOperationError if the provider does not support an operation."""
         if request_type in self._lacks:
             raise UnsupportedOperationError(request_type, self.name)
 
@@ -80,7 +80,7 @@ class UpstreamAccount:
     def key_for_new(self, caller: Caller, *, preferred: str | None = None) -> UpstreamKey:
         """Return the key for a new resource: the caller's own, the one named `preferred`, or any.
 
-        ProviderNotConfiguredError if there is none; and what KeyRing raises.
+        ProviderNotConfiguredError if there is none; other errors as in KeyRing.
         """
         if caller.direct_key is not None:
             return UpstreamKey(DIRECT, caller.direct_key)
@@ -88,7 +88,7 @@ class UpstreamAccount:
         return self.ring.choose() if preferred in (None, DIRECT) else self.ring.named(preferred)
 
     def key_for(self, caller: Caller, name: str) -> UpstreamKey:
-        """Return the key, named `name`, that a resource was created with. UpstreamError if it is not configured."""
+        """Return the key `name`, which a resource was created with. UpstreamError if it is not configured any more."""
         if name == DIRECT and caller.direct_key is not None:
             return UpstreamKey(DIRECT, caller.direct_key)
         return self.ring.named(name)

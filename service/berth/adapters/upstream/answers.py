@@ -1,7 +1,7 @@
-"""Upstream JSON ⇄ messages.
+"""Converts between the JSON of a provider and the messages of the contract.
 
-What comes in is read with patience: fields may be missing or null, numbers may
-be texts. What cannot be understood at all is an UpstreamError.
+Responses are read leniently: fields may be missing or null, and numbers may be
+strings. A response that cannot be interpreted at all is an UpstreamError.
 """
 
 import re
@@ -32,19 +32,19 @@ _STATUS, _POLICY = "CONTAINER_STATUS_", "NETWORK_POLICY_TYPE_"
 _STATUSES = {name.removeprefix(_STATUS).lower(): name for name in ContainerStatus.keys()[1:]}
 _POLICIES = {name.removeprefix(_POLICY).lower(): name for name in NetworkPolicyType.keys()[1:]}
 _IDENTIFIER = re.compile(r"[\w.~:@!$&'()*+,=|^-]{1,1024}", re.ASCII)
-"""An id without what a path, a query or a proxy would read as something else."""
+"""An id without characters that have a special meaning in a path or a query, or to a proxy."""
 _MAX_INTEGER = 4294967295
 """The largest integer of the contract; see `maximum` in proto/berth/v1."""
 
 T = TypeVar("T")
 
 
-class _Malformed(Exception):  # noqa: N818 - it never leaves this module
-    """A field is of another kind than it must be."""
+class _MalformedError(Exception):
+    """Raised, inside of this module, for a field with a value of the wrong type."""
 
 
 def new_container_json(request: CreateContainerRequest) -> dict[str, object]:
-    """Return the body that creates the container of `request`: all of it but whose it is to be."""
+    """Return the JSON body that creates the container of `request`: its fields except `provider`."""
     body: dict[str, Any] = MessageToDict(request, preserving_proto_field_name=True)
     for name in ("provider", "additional_fields"):
         body.pop(name, None)
@@ -55,7 +55,7 @@ def new_container_json(request: CreateContainerRequest) -> dict[str, object]:
 
 
 def copied_file_json(upload: Upload) -> dict[str, object]:
-    """Return the body that copies an existing file into a container."""
+    """Return the JSON body that copies an existing file into a container."""
     body: dict[str, object] = {"file_id": upload.file_id}
     if upload.file_path is not None:
         body["file_path"] = upload.file_path
@@ -63,36 +63,36 @@ def copied_file_json(upload: Upload) -> dict[str, object]:
 
 
 def container_of(value: object, *, provider: str) -> Container:
-    """Return the container that a JSON object describes. UpstreamError if it describes none."""
+    """Return the container that a JSON object describes. UpstreamError if it is not a container."""
     container = _read(_container, value, provider=provider, resource="container")
     container.provider = PROVIDERS[provider]
     return container
 
 
 def file_of(value: object, *, provider: str, container_id: str) -> ContainerFile:
-    """Return the file, of a container, that a JSON object describes. UpstreamError if it describes none."""
+    """Return the container file that a JSON object describes. UpstreamError if it is not a container file."""
     return _read(lambda fields: _file(fields, container_id), value, provider=provider, resource="file")
 
 
 def files_of(value: object, *, provider: str, container_id: str) -> ListContainerFilesResponse:
-    """Return the page of files, of a container, that a JSON object describes. UpstreamError if it describes none."""
+    """Return the page of container files that a JSON object describes. UpstreamError if it is not such a page."""
     return _read(lambda fields: _files(fields, container_id), value, provider=provider, resource="list of files")
 
 
 def tenant_file_of(value: object, *, provider: str) -> File:
-    """Return the file, in no container, that a JSON object describes. UpstreamError if it describes none."""
+    """Return the file of the Files API that a JSON object describes. UpstreamError if it is not a file."""
     return _read(_tenant_file, value, provider=provider, resource="file")
 
 
 def is_identifier(value: str) -> bool:
-    """Tell whether `value` can be an id at all, and be a part of a path."""
+    """Return whether `value` can be an id and is safe as a segment of a path."""
     return _IDENTIFIER.fullmatch(value) is not None and value not in {".", ".."}
 
 
 def _read(read: Callable[[Mapping[str, object]], T], value: object, *, provider: str, resource: str) -> T:
     try:
         return read(_object(value))
-    except _Malformed:
+    except _MalformedError:
         raise unreadable(provider, f"with something that is not a {resource}") from None
 
 
@@ -118,7 +118,7 @@ def _container(fields: Mapping[str, object]) -> Container:
 def _expiry(fields: Mapping[str, object]) -> ExpiresAfter:
     minutes = _integer(fields, "minutes")
     if minutes is not None and minutes >= 2**31:
-        raise _Malformed
+        raise _MalformedError
     return ExpiresAfter(anchor=_text(fields, "anchor"), minutes=minutes)
 
 
@@ -146,7 +146,7 @@ def _file(fields: Mapping[str, object], container_id: str) -> ContainerFile:
 
 def _files(fields: Mapping[str, object], container_id: str) -> ListContainerFilesResponse:
     if not isinstance(fields.get("data"), list):
-        raise _Malformed
+        raise _MalformedError
     files = [_file(_object(item), container_id) for item in _array(fields, "data")]
     return page_of(ListContainerFilesResponse, files, has_more=fields.get("has_more") in (True, "true"))
 
@@ -167,13 +167,13 @@ def _tenant_file(fields: Mapping[str, object]) -> File:
 def _id(fields: Mapping[str, object], kind: str) -> str:
     value = _text(fields, "id") or ""
     if not is_identifier(value) or fields.get("object") not in (kind, None):
-        raise _Malformed
+        raise _MalformedError
     return value
 
 
 def _object(value: object) -> Mapping[str, object]:
     if not isinstance(value, dict):
-        raise _Malformed
+        raise _MalformedError
     return value
 
 
@@ -182,7 +182,7 @@ def _array(fields: Mapping[str, object], name: str) -> list[object]:
     if value is None:
         return []
     if not isinstance(value, list):
-        raise _Malformed
+        raise _MalformedError
     return value
 
 
@@ -190,20 +190,20 @@ def _text(fields: Mapping[str, object], name: str) -> str | None:
     value = fields.get(name)
     if value is None or isinstance(value, str):
         return value
-    raise _Malformed
+    raise _MalformedError
 
 
 def _integer(fields: Mapping[str, object], name: str) -> int | None:
-    """Return an integer, whether it comes as a number or as a text."""
+    """Return an integer that is given as a number or as a string."""
     value = fields.get(name)
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float | str):
-        raise _Malformed
+        raise _MalformedError
     try:
         number = int(value) if isinstance(value, int) else int(float(value))
     except (ValueError, OverflowError):
-        raise _Malformed from None
+        raise _MalformedError from None
     if not 0 <= number <= _MAX_INTEGER:
-        raise _Malformed
+        raise _MalformedError
     return number

@@ -1,6 +1,6 @@
-"""What each operation sends to a provider.
+"""Builds the requests of the container operations to a provider.
 
-Ids come from callers: they are escaped, and what cannot be an id is not sent.
+Ids come from callers, so they are escaped, and a request is not built for a value that cannot be an id.
 """
 
 from functools import partial
@@ -37,9 +37,9 @@ FileRequest = RetrieveContainerFileRequest | RetrieveContainerFileContentRequest
 
 
 def new_container(caller: Caller, request: CreateContainerRequest, *, forwards_unknown: bool) -> UpstreamRequest:
-    """Return what makes a container. InvalidRequestError if it has no name; the rest is for the provider to judge.
+    """Return the request that creates a container. InvalidRequestError without a name; the provider validates the rest.
 
-    For fields that the contract does not know see `new_file`.
+    `forwards_unknown` is explained in `new_file`.
     """
     check = refuse_known if forwards_unknown else refuse_additional
     check(request.additional_fields, request)
@@ -55,19 +55,19 @@ def new_container(caller: Caller, request: CreateContainerRequest, *, forwards_u
 
 
 def container(method: str, caller: Caller, container_id: str) -> UpstreamRequest:
-    """Return what retrieves or deletes a container."""
+    """Return the request that retrieves or deletes a container."""
     return UpstreamRequest(method, _container_path(container_id), headers=headers_of(caller))
 
 
 def new_file(caller: Caller, upload: Upload, *, forwards_unknown: bool, before_commit: BeforeCommit) -> UpstreamRequest:
-    """Return what puts a file into a container.
+    """Return the request that creates a container file.
 
-    InvalidRequestError for a name that cannot be, and for fields that the
-    contract does not know unless it `forwards_unknown` ones.
+    InvalidRequestError for an invalid filename and, unless `forwards_unknown`,
+    for fields that the contract does not define.
     """
     path = f"{_container_path(upload.container_id)}/files"
     fields = partial(_fields, upload, forwards_unknown=forwards_unknown)
-    fields()  # what is wrong from the start costs no upload
+    fields()  # rejects fields that are invalid already, before anything is uploaded
     if upload.file_id is None:
         return UpstreamRequest(
             "POST", path, headers=headers_of(caller), form=UploadForm(upload, fields, before_commit=before_commit)
@@ -76,7 +76,7 @@ def new_file(caller: Caller, upload: Upload, *, forwards_unknown: bool, before_c
 
 
 def files(caller: Caller, request: ListContainerFilesRequest) -> UpstreamRequest:
-    """Return what lists the files of a container. InvalidRequestError for a limit or an order that cannot be."""
+    """Return the request that lists container files. InvalidRequestError for an invalid limit or order."""
     read_pagination(request)
     given = {name: getattr(request, name) for name in ("limit", "after", "order") if request.HasField(name)}
     path = f"{_container_path(request.container_id)}/files"
@@ -84,18 +84,18 @@ def files(caller: Caller, request: ListContainerFilesRequest) -> UpstreamRequest
 
 
 def file(method: str, caller: Caller, request: FileRequest) -> UpstreamRequest:
-    """Return what retrieves or deletes a file. InvalidRequestError for an empty id."""
+    """Return the request that retrieves or deletes a container file. InvalidRequestError for an empty id."""
     return UpstreamRequest(method, _file_path(request), headers=headers_of(caller))
 
 
 def content(caller: Caller, request: FileRequest, span: Span) -> UpstreamRequest:
-    """Return what opens a file. InvalidRequestError for an empty id."""
+    """Return the request for the content of a container file. InvalidRequestError for an empty id."""
     headers = headers_of(caller) | span.headers
     return UpstreamRequest("GET", f"{_file_path(request)}/content", headers=headers, streamed=True)
 
 
 def _fields(upload: Upload, *, forwards_unknown: bool) -> list[tuple[str, str]]:
-    """Return the fields of the form that are known by now."""
+    """Return the form fields that have arrived so far."""
     check = refuse_known_names if forwards_unknown else refuse_unknown
     check(upload.additional_fields, known=CONTAINER_FILE_FIELDS)
     given = [] if upload.file_path is None else [("file_path", upload.file_path)]
@@ -120,7 +120,7 @@ def _file_path(request: FileRequest) -> str:
 
 
 def headers_of(caller: Caller) -> dict[str, str]:
-    """Return what a caller wants the provider to know."""
+    """Return the headers that the options of a caller add to a request."""
     options = caller.options
     given = {
         "OpenAI-Organization": options.organization,

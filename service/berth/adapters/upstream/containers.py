@@ -1,7 +1,7 @@
-"""PassthroughBackend: containers that a provider keeps, and Berth knows the owner of.
+"""PassthroughBackend: containers that exist at a provider, while Berth stores their owners.
 
-Creating one writes whose it is and which key made it; later calls go to that
-key, once. What is nobody's here is not asked for there.
+Creating a container stores its owner and the key it was created with; later calls use that key only.
+The provider is not asked for a container without a stored owner.
 """
 
 from collections.abc import Callable
@@ -44,23 +44,23 @@ from berth.v1.container_service_pb2 import (
 from berth.v1.provider_pb2 import Provider
 
 REFRESH_SECONDS = 60
-"""How far `last_active_at` must have moved for the row to be written again."""
+"""By how much `last_active_at` must have changed for the row to be updated."""
 
 
 class OnContainer(Protocol):
-    """A request that is about a container."""
+    """A request on a container."""
 
     @property
     def container_id(self) -> str:
-        """The container."""
+        """The id of the container."""
 
     @property
     def provider(self) -> Provider:
-        """The provider that was named, or PROVIDER_UNSPECIFIED."""
+        """The provider that the request names, or PROVIDER_UNSPECIFIED."""
 
 
 class PassthroughBackend:
-    """A Backend before the containers API of the provider of `account`; `now` gives seconds since 1970."""
+    """A Backend that forwards to the containers API of a provider; `now` returns seconds since 1970."""
 
     def __init__(
         self,
@@ -83,9 +83,9 @@ class PassthroughBackend:
         self._background = background
 
     async def create_container(self, caller: Caller, request: CreateContainerRequest) -> Container:
-        """Create a container with a key that is accepted; see Backend.
+        """Create a container with a key that the provider accepts; see Backend.
 
-        If it copies files, that is the key that made them: others need not see them.
+        If the request names files to copy, the key is the one that created them: other keys may not have access.
         """
         self._account.require("container_create")
         outgoing = container_requests.new_container(caller, request, forwards_unknown=self._account.forwards_unknown)
@@ -104,14 +104,14 @@ class PassthroughBackend:
     async def list_containers(self, caller: Caller, request: ListContainersRequest) -> ListContainersResponse:
         """Return a page of the containers that were created here; see Backend.
 
-        A provider does not know tenants, so it is not asked, even if it can list.
+        A provider does not know tenants, so it is not asked, even if it supports lists.
         """
         self._account.require_key(caller)
         return await self._ownership.containers(caller, request)
 
     async def retrieve_container(self, caller: Caller, request: RetrieveContainerRequest) -> Container:
         """Return a container as the provider sees it; see Backend."""
-        record, key = await self._located("container_retrieve", caller, request)
+        record, key = await self._locate("container_retrieve", caller, request)
         exchange = self._account.exchange(container_requests.container("GET", caller, request.container_id), key)
         container = container_of(await exchange.fetch(), provider=self._name)
         if container.id != request.container_id:
@@ -120,23 +120,23 @@ class PassthroughBackend:
         return exchange.complete(container, caller.options)
 
     async def delete_container(self, caller: Caller, request: DeleteContainerRequest) -> DeleteContainerResponse:
-        """Delete a container at the provider, and then its row; see Backend."""
-        _, key = await self._located("container_delete", caller, request)
+        """Delete a container at the provider, then its row; see Backend."""
+        _, key = await self._locate("container_delete", caller, request)
         exchange = self._account.exchange(container_requests.container("DELETE", caller, request.container_id), key)
         try:
             await exchange.delete()
         except NotFoundError:
-            await self._forget(caller, request.container_id)
+            await self._delete_row(caller, request.container_id)
             raise
-        await self._forget(caller, request.container_id)
+        await self._delete_row(caller, request.container_id)
         response = DeleteContainerResponse(id=request.container_id, object="container.deleted", deleted=True)
         return exchange.complete(response, caller.options)
 
     async def create_container_file(
         self, caller: Caller, upload: Upload, *, before_commit: BeforeCommit = nothing
     ) -> ContainerFile:
-        """Send a file to the provider while it arrives; see Backend."""
-        record, key = await self._located("container_file_create", caller, upload)
+        """Stream a container file to the provider as it arrives; see Backend."""
+        record, key = await self._locate("container_file_create", caller, upload)
         if upload.file_id is not None:
             await self._files.key_of(caller, [upload.file_id], param="file_id")
         outgoing = container_requests.new_file(
@@ -151,7 +151,7 @@ class PassthroughBackend:
         self, caller: Caller, request: ListContainerFilesRequest
     ) -> ListContainerFilesResponse:
         """Return a page of container files; see Backend."""
-        record, key = await self._located("container_file_list", caller, request)
+        record, key = await self._locate("container_file_list", caller, request)
         exchange = self._account.exchange(container_requests.files(caller, request), key)
         page = files_of(await exchange.fetch(), provider=self._name, container_id=request.container_id)
         await self._touch(record)
@@ -160,7 +160,7 @@ class PassthroughBackend:
     async def retrieve_container_file(self, caller: Caller, request: RetrieveContainerFileRequest) -> ContainerFile:
         """Return a container file; see Backend."""
         outgoing = container_requests.file("GET", caller, request)
-        record, key = await self._located("container_file_retrieve", caller, request)
+        record, key = await self._locate("container_file_retrieve", caller, request)
         exchange = self._account.exchange(outgoing, key)
         file = file_of(await exchange.fetch(), provider=self._name, container_id=request.container_id)
         if file.id != request.file_id:
@@ -171,10 +171,10 @@ class PassthroughBackend:
     async def retrieve_container_file_content(
         self, caller: Caller, request: RetrieveContainerFileContentRequest
     ) -> Content:
-        """Open a container file, from the first byte that is asked for; see Backend."""
+        """Open the requested range of a container file; see Backend."""
         span = Span.of(request)
         outgoing = container_requests.content(caller, request, span)
-        record, key = await self._located("container_file_content", caller, request)
+        record, key = await self._locate("container_file_content", caller, request)
         response, done = await self._account.exchange(outgoing, key).open_stream()
         content = await content_of(response, span, provider=self._provider, done=done)
         try:
@@ -189,33 +189,33 @@ class PassthroughBackend:
     ) -> DeleteContainerFileResponse:
         """Delete a container file; see Backend."""
         outgoing = container_requests.file("DELETE", caller, request)
-        record, key = await self._located("container_file_delete", caller, request)
+        record, key = await self._locate("container_file_delete", caller, request)
         exchange = self._account.exchange(outgoing, key)
         await exchange.delete()
         await self._touch(record)
         response = DeleteContainerFileResponse(id=request.file_id, object="container.file.deleted", deleted=True)
         return exchange.complete(response, caller.options)
 
-    async def _located(
+    async def _locate(
         self, request_type: str, caller: Caller, request: OnContainer
     ) -> tuple[ContainerRecord, UpstreamKey]:
-        """Return the caller's container, and the key that it was created with."""
+        """Return the caller's container and the key it was created with; check that the operation is supported."""
         self._account.require(request_type)
         record = await self._ownership.container(caller, request.container_id, provider=request.provider)
         return record, self._account.key_for(caller, record.key)
 
-    async def _forget(self, caller: Caller, container_id: str) -> None:
+    async def _delete_row(self, caller: Caller, container_id: str) -> None:
         with suppress(NotFoundError):
             await self._background.finish(self._store.delete_container(caller.tenant, container_id))
 
     async def _refresh_if_changed(self, record: ContainerRecord, container: Container) -> None:
-        """Store what the provider says about a container if it is new."""
-        moved = container.last_active_at - record.container.last_active_at
-        if moved >= REFRESH_SECONDS or container.status != record.container.status:
+        """Update the row of a container if its status has changed, or its last activity by REFRESH_SECONDS."""
+        elapsed = container.last_active_at - record.container.last_active_at
+        if elapsed >= REFRESH_SECONDS or container.status != record.container.status:
             await self._refresh(record.tenant, container)
 
     async def _touch(self, record: ContainerRecord) -> None:
-        """Store that a container was used now: the provider counts that, but does not say it in every answer."""
+        """Set the last activity of a container to now, as the provider does without saying so in every response."""
         container, now = record.container, self._now()
         if container.HasField("last_active_at") and now - container.last_active_at >= REFRESH_SECONDS:
             container.last_active_at = now
@@ -224,5 +224,5 @@ class PassthroughBackend:
     async def _refresh(self, tenant: str, container: Container) -> None:
         try:
             await self._store.refresh_container(tenant, container)
-        except StorageError as error:  # the operation itself succeeded, and the next answer says it again
+        except StorageError as error:  # the operation itself succeeded, and the next one updates the row
             self._log.warning("container.refresh_failed", container_id=container.id, reason=error.message)

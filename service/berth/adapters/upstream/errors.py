@@ -1,7 +1,7 @@
-"""What an answer that is no success becomes: upstream status → core error.
+"""Translates failed responses and connections of a provider into core errors.
 
-What the provider says is handed on, without secrets; what it does not say in
-its API's own form (HTML, nothing, half a body) never is.
+The provider's own message is passed on, without secrets, but only from an error in the
+JSON form of the API: other bodies (HTML, an empty or incomplete body) are never passed on.
 """
 
 from collections.abc import Callable, Collection, Iterator
@@ -11,7 +11,7 @@ from math import ceil
 
 from aiohttp import ClientConnectorError, ClientError, ClientPayloadError, ClientResponseError, ClientSSLError
 
-from berth.adapters.upstream.http.redaction import scrubbed
+from berth.adapters.upstream.http.redaction import redact_text
 from berth.adapters.upstream.http.response import UpstreamResponse
 from berth.core.errors import (
     AuthenticationError,
@@ -35,8 +35,8 @@ _REDIRECTS, _CLIENT_ERRORS = range(300, 400), range(400, 500)
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
-    """What a provider says about an error, as far as it does; `message` is empty where it says nothing."""
+class ErrorDetails:
+    """The details of an error in a provider's response; `message` is empty if there is none."""
 
     message: str = ""
     kind: str | None = None
@@ -46,7 +46,7 @@ class Said:
 
 @contextmanager
 def translated(provider: str) -> Iterator[None]:
-    """Raise errors of the way to `provider` as core errors. Their texts stay here: they name hosts and proxies."""
+    """Raise connection errors as core errors, without their texts, which may contain names of hosts and proxies."""
     try:
         yield
     except TimeoutError as error:
@@ -58,84 +58,90 @@ def translated(provider: str) -> Iterator[None]:
 def refusal(
     response: UpstreamResponse, *, provider: str, direct: bool = False, secrets: Collection[str] = ()
 ) -> BerthError:
-    """Return the error for an answer whose status is no success.
+    """Return the error for a response with a status other than success.
 
-    `direct` says that the key was the caller's own: that it is refused is then
-    the caller's business.
+    `direct` is whether the key was the caller's own: if the provider refuses it,
+    the caller gets the provider's 401 or 403.
     """
-    said = said_in(response, secrets)
-    error = _error(response, said, provider=provider, direct=direct)
-    error.param = error.param or said.param
+    details = error_details_in(response, secrets)
+    error = _error(response, details, provider=provider, direct=direct)
+    error.param = error.param or details.param
     error.provider = provider
     return error
 
 
 def unreadable(provider: str, how: str) -> UpstreamError:
-    """Return the error for an answer that nobody can make anything of."""
+    """Return the error for a response that cannot be interpreted."""
     return UpstreamError(f"{provider} answered {how}.", code=SERVER_ERROR, provider=provider)
 
 
-def said_in(response: UpstreamResponse, secrets: Collection[str]) -> Said:
-    """Return what the body of an error says, without `secrets`."""
+def error_details_in(response: UpstreamResponse, secrets: Collection[str]) -> ErrorDetails:
+    """Return the details in the body of a failed response, without `secrets`."""
     try:
         body = response.json()
     except ValueError:
-        return Said()
-    return said_of(body, secrets)
+        return ErrorDetails()
+    return error_details_of(body, secrets)
 
 
-def said_of(body: object, secrets: Collection[str]) -> Said:
-    """Return what the error in a JSON body says; nothing if there is none in it."""
+def error_details_of(body: object, secrets: Collection[str]) -> ErrorDetails:
+    """Return the details of the error in a JSON body; empty ones if it has none."""
     error = body.get("error") if isinstance(body, dict) else None
     if isinstance(error, str):
-        return Said(scrubbed(error, secrets)[:_MAX_TEXT])
+        return ErrorDetails(redact_text(error, secrets)[:_MAX_TEXT])
     if not isinstance(error, dict):
-        return Said()
+        return ErrorDetails()
     message, kind, param, code = (_text(error.get(name), secrets) for name in ("message", "type", "param", "code"))
-    return Said(message or "", kind, param, code)
+    return ErrorDetails(message or "", kind, param, code)
 
 
 def _text(value: object, secrets: Collection[str]) -> str | None:
     if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
         return None
-    return scrubbed(str(value), secrets)[:_MAX_TEXT]
+    return redact_text(str(value), secrets)[:_MAX_TEXT]
 
 
-def _error(response: UpstreamResponse, said: Said, *, provider: str, direct: bool) -> BerthError:
+def _error(response: UpstreamResponse, details: ErrorDetails, *, provider: str, direct: bool) -> BerthError:
     status = response.status
     if status in REFUSED_KEY and not direct:
-        return _failed(response, said, provider)
-    message = said.message or f"{provider} refused the request with status {status}."
+        return _failed(response, details, provider)
+    message = details.message or f"{provider} refused the request with status {status}."
     if status in _ERRORS:
-        return _ERRORS[status](message, said, response)
-    return _invalid(message, said, response) if status in _CLIENT_ERRORS else _failed(response, said, provider)
+        return _ERRORS[status](message, details, response)
+    return _invalid(message, details, response) if status in _CLIENT_ERRORS else _failed(response, details, provider)
 
 
-def _invalid(message: str, said: Said, _: UpstreamResponse) -> BerthError:
+def _invalid(message: str, details: ErrorDetails, _: UpstreamResponse) -> BerthError:
     if message == _EXPIRED:
         return ContainerExpiredError()
-    return InvalidRequestError(message, code=said.code, kind=said.kind)
+    return InvalidRequestError(message, code=details.code, kind=details.kind)
 
 
-def _limited(message: str, said: Said, response: UpstreamResponse) -> BerthError:
-    code, seconds = said.code or "rate_limited", _retry_after(response)
-    return RateLimitError(message, code=code, retry_after_seconds=1 if seconds is None else seconds, kind=said.kind)
+def _limited(message: str, details: ErrorDetails, response: UpstreamResponse) -> BerthError:
+    code, seconds = details.code or "rate_limited", _retry_after(response)
+    return RateLimitError(message, code=code, retry_after_seconds=1 if seconds is None else seconds, kind=details.kind)
 
 
-_ERRORS: dict[int, Callable[[str, Said, UpstreamResponse], BerthError]] = {
-    401: lambda message, said, _: AuthenticationError(message, code=said.code or "invalid_api_key", kind=said.kind),
-    403: lambda message, said, _: PermissionDeniedError(message, code=said.code or "permission_denied", kind=said.kind),
-    404: lambda message, said, _: NotFoundError(message, code=said.code, kind=said.kind),
+_ERRORS: dict[int, Callable[[str, ErrorDetails, UpstreamResponse], BerthError]] = {
+    401: lambda message, details, _: AuthenticationError(
+        message, code=details.code or "invalid_api_key", kind=details.kind
+    ),
+    403: lambda message, details, _: PermissionDeniedError(
+        message, code=details.code or "permission_denied", kind=details.kind
+    ),
+    404: lambda message, details, _: NotFoundError(message, code=details.code, kind=details.kind),
     408: lambda message, _, __: UpstreamTimeoutError(message),
-    409: lambda message, said, _: IdempotencyConflictError(message, code=said.code or "conflict", kind=said.kind),
+    409: lambda message, details, _: IdempotencyConflictError(
+        message, code=details.code or "conflict", kind=details.kind
+    ),
     429: _limited,
 }
-"""The statuses that mean something special; a 401 and a 403 only where the key was the caller's own."""
+"""The errors of certain statuses; 401 and 403 only if the key was the caller's own."""
 
 
-def _failed(response: UpstreamResponse, said: Said, provider: str) -> UpstreamError:
-    what = "a redirect, which is not followed" if response.status in _REDIRECTS else f"status {response.status}"
-    message = f"{provider} answered with {what}{f': {said.message}' if said.message else '.'}"
+def _failed(response: UpstreamResponse, details: ErrorDetails, provider: str) -> UpstreamError:
+    answer = "a redirect, which is not followed" if response.status in _REDIRECTS else f"status {response.status}"
+    message = f"{provider} answered with {answer}{f': {details.message}' if details.message else '.'}"
     return UpstreamError(message, code=SERVER_ERROR, retry_after_seconds=_retry_after(response))
 
 
@@ -146,14 +152,14 @@ def _retry_after(response: UpstreamResponse) -> int | None:
 
 def _fault(error: ClientError) -> str:
     if isinstance(error, ClientSSLError):
-        return "No trustworthy connection can be made to"
+        return "Could not establish a trusted TLS connection to"
     if isinstance(error, ClientConnectorError):
-        return "No connection can be made to"
+        return "Could not connect to"
     if isinstance(error, ClientResponseError):
-        return "Something that is not HTTP came from"
+        return "Received an invalid HTTP response from"
     if isinstance(error, ClientPayloadError):
-        return "The answer was cut off that came from"
-    return "The connection broke that was made to"
+        return "Received an incomplete response from"
+    return "Lost the connection to"
 
 
 def _code(error: ClientError) -> str:

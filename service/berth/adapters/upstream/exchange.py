@@ -1,4 +1,4 @@
-"""One operation at a provider: what is sent with which key, how often, what came back, and how long it took."""
+"""Exchange: one operation at a provider, with its tries, its key, its response and the time that it took."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, TypeVar
 
 import orjson
 
-from berth.adapters.upstream.errors import REFUSED_KEY, refusal, said_of, translated, unreadable
+from berth.adapters.upstream.errors import REFUSED_KEY, error_details_of, refusal, translated, unreadable
 from berth.adapters.upstream.http.client import UpstreamRequest
-from berth.adapters.upstream.http.redaction import shown
+from berth.adapters.upstream.http.redaction import redacted_value
 from berth.adapters.upstream.http.response import UpstreamResponse
 from berth.adapters.upstream.http.retries import NOTHING_SENT
 from berth.adapters.upstream.settings import UpstreamKey
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     from berth.adapters.upstream.account import UpstreamAccount
 
 MAX_CREATE_WAIT_SECONDS = 5
-"""How long a create waits for the last key that is left, where the provider asks for it."""
+"""How long a create waits at most for its last usable key, if the provider sends a Retry-After."""
 _TOO_MANY, _BEYOND_END = 429, 416
-_LOST = frozenset({502, 504})
-"""Statuses of a gateway that got no answer from the provider, which may have done the work."""
+_GATEWAY_ERRORS = frozenset({502, 504})
+"""Statuses of a gateway without a response of the provider, which may have done the work."""
 
 T = TypeVar("T")
 Answer = TypeVar(
@@ -47,11 +47,11 @@ Answer = TypeVar(
 
 
 class Exchange:
-    """Sends `request` with `key`, as often as it takes, and returns good responses only.
+    """Sends `request` with `key`, with retries, and returns successful responses only.
 
-    `seconds` is how long the provider took, over all `tries`; `value` is the JSON
-    value of its response. Every method that sends raises the core error of what
-    went wrong, within the time that the settings allow.
+    `seconds` is how long the provider took in all `tries` together; `value` is the
+    JSON value of its response. Every method that sends raises a core error on
+    failure, within the timeout of the settings.
     """
 
     def __init__(self, account: "UpstreamAccount", request: UpstreamRequest, key: UpstreamKey) -> None:
@@ -66,44 +66,44 @@ class Exchange:
 
     async def fetch(self) -> object:
         """Send the request; return the JSON value of the response."""
-        return self._read(self._judged(await self._in_time(self._sent())))
+        return self._read(self._check(await self._run_in_time(self._send())))
 
     async def fetch_with_any_key(self) -> object:
-        """Send the request with one configured key after the other until one is accepted; return the JSON value."""
-        return self._read(self._judged(await self._in_time(self._sent_with_any_key())))
+        """Send the request with one configured key after another until one is accepted; return the JSON value."""
+        return self._read(self._check(await self._run_in_time(self._send_with_any_key())))
 
     async def delete(self) -> None:
-        """Send a DELETE. NotFoundError, unless an earlier try may have been the one that deleted it."""
+        """Send a DELETE. NotFoundError, unless an earlier try may have deleted the resource."""
         try:
-            response = self._judged(await self._in_time(self._sent()))
+            response = self._check(await self._run_in_time(self._send()))
         except NotFoundError:
             if self.tries > 1:
                 return
             raise
         value = self._read(response) if response.body else None
         if isinstance(value, dict) and value.get("deleted") is False:
-            raise unreadable(self._provider, "that it deletes nothing")
+            raise unreadable(self._provider, "that nothing was deleted")
 
     async def open_stream(self) -> tuple[UpstreamResponse, Callable[[], None]]:
-        """Send the request; return the response without its body, and what to call when the body is read.
+        """Send the request; return the response, its body still unread, and a function to call after reading it.
 
-        A range beyond the end of a file (416) is returned like a good response.
+        The response to a range beyond the end of the file (416) is returned like a successful one.
         """
         key = self.key
         self._ring.take(key)
         try:
-            response = await self._in_time(self._tried())
+            response = await self._run_in_time(self._send_with_retries())
             if response.status != _BEYOND_END:
-                self._judged(response)
+                self._check(response)
         except BaseException:
             self._ring.give_back(key)
             raise
         return response, lambda: self._ring.give_back(key)
 
     async def undo_unless(self, stored: Awaitable[object]) -> None:
-        """Await `stored`, which writes the owner of a new resource; if it fails, send this DELETE.
+        """Await `stored`, which stores the owner of a new resource; if that fails, send this DELETE.
 
-        Without an owner no caller could reach the resource.
+        No caller could access a resource without an owner.
         """
         try:
             await stored
@@ -114,24 +114,24 @@ class Exchange:
             raise
 
     def complete(self, answer: Answer, options: Options) -> Answer:
-        """Set the `extra_fields` of `answer`: the provider, its latency and, where asked for, what was exchanged."""
+        """Set the `extra_fields` of `answer`: provider, latency and, if requested, the raw request and response."""
         extra = answer.extra_fields
         extra.provider = self._account.provider
         extra.upstream_latency = int(self.seconds * 1000)
         if options.raw_request:
-            extra.raw_request.CopyFrom(shown(self._described(), self._secrets()))
+            extra.raw_request.CopyFrom(redacted_value(self._describe_request(), self._secrets()))
         if options.raw_response:
-            extra.raw_response.CopyFrom(shown(self.value, self._secrets()))
+            extra.raw_response.CopyFrom(redacted_value(self.value, self._secrets()))
         return answer
 
-    def _described(self) -> dict[str, object]:
-        """Return what was sent; of an upload its name and type instead of its bytes."""
+    def _describe_request(self) -> dict[str, object]:
+        """Return the request as it is shown in `raw_request`; an upload by its name and type instead of its bytes."""
         request = self.request
         sent: dict[str, object] = {"method": request.method, "path": request.path}
         if request.query:
             sent["query"] = request.query
         if request.form is not None:
-            sent["body"] = request.form.described()
+            sent["body"] = request.form.describe()
         elif request.body is not None:
             sent["body"] = orjson.loads(request.body)
         return sent
@@ -139,11 +139,11 @@ class Exchange:
     def _secrets(self) -> frozenset[str]:
         return self._account.secrets | self.request.secrets | {self.key.value}
 
-    async def _sent_with_any_key(self) -> UpstreamResponse:
-        """Pass over keys that are refused or at their limit; for the last one wait a moment, if it asks for that."""
+    async def _send_with_any_key(self) -> UpstreamResponse:
+        """Try keys until one is neither refused nor rate limited; once, wait for the last one if it asks for that."""
         spent, limited, waited = set[str](), None, False
         while True:
-            response = await self._sent()
+            response = await self._send()
             if response.status not in REFUSED_KEY | {_TOO_MANY}:
                 return response
             limited = response if response.status == _TOO_MANY else limited
@@ -156,15 +156,15 @@ class Exchange:
             else:
                 return limited or response
 
-    async def _sent(self) -> UpstreamResponse:
+    async def _send(self) -> UpstreamResponse:
         key = self.key
         self._ring.take(key)
         try:
-            return await self._tried()
+            return await self._send_with_retries()
         finally:
             self._ring.give_back(key)
 
-    async def _tried(self) -> UpstreamResponse:
+    async def _send_with_retries(self) -> UpstreamResponse:
         response = await self._account.retries.run(self._try_once, repeatable=self.request.is_repeatable)
         if response.status in REFUSED_KEY and self.key in self._ring:
             self._ring.put_aside(self.key, status=response.status)
@@ -178,16 +178,16 @@ class Exchange:
         finally:
             self.seconds += perf_counter() - started
 
-    async def _in_time(self, work: Awaitable[T]) -> T:
+    async def _run_in_time(self, work: Awaitable[T]) -> T:
         seconds, form = self._account.timeout_seconds, self.request.form
-        with _of_unknown_fate(self.request), translated(self._provider):
+        with _marking_uncertain(self.request), translated(self._provider):
             async with asyncio.timeout(seconds) as timeout:
                 if form is not None:
-                    form.bound(timeout, seconds=seconds)
+                    form.limit_waits(timeout, seconds=seconds)
                 return await work
 
-    def _judged(self, response: UpstreamResponse) -> UpstreamResponse:
-        """Return a good response; raise the error that any other one means."""
+    def _check(self, response: UpstreamResponse) -> UpstreamResponse:
+        """Return a successful response; raise the core error of any other."""
         if response.is_good:
             if self.request.form is not None and not self.request.form.is_sent:
                 raise unreadable(self._provider, "before it had the whole file")
@@ -196,24 +196,24 @@ class Exchange:
         if configured and response.status in REFUSED_KEY:
             raise self._ring.exhausted()
         error = refusal(response, provider=self._provider, direct=not configured, secrets=self._secrets())
-        error.is_final = response.status in _LOST and not self.request.is_repeatable
+        error.is_final = response.status in _GATEWAY_ERRORS and not self.request.is_repeatable
         raise error
 
     def _read(self, response: UpstreamResponse) -> object:
-        """Return the JSON value of a good response. UpstreamError if it has none, or an error."""
+        """Return the JSON value of a successful response. UpstreamError if it is not JSON, or has an error."""
         try:
             self.value = value = response.json()
         except ValueError:
             raise unreadable(self._provider, "with something that is not JSON") from None
         if isinstance(value, dict) and value.get("error") and "id" not in value:
-            said = said_of(value, self._secrets())
-            raise unreadable(self._provider, f"with an error: {said.message}" if said.message else "with an error")
+            message = error_details_of(value, self._secrets()).message
+            raise unreadable(self._provider, f"with an error: {message}" if message else "with an error")
         return value
 
 
 @contextmanager
-def _of_unknown_fate(request: UpstreamRequest) -> Iterator[None]:
-    """Mark errors after which the provider may have done the work: clients repeat a 503 or 504 by themselves."""
+def _marking_uncertain(request: UpstreamRequest) -> Iterator[None]:
+    """Set `is_final` on errors after which the provider may have done the work: clients would retry a 503 or 504."""
     try:
         yield
     except BerthError as error:

@@ -1,4 +1,4 @@
-"""What each operation on a file, in no container, sends to a provider; see `container_requests`."""
+"""Builds the requests of the Files API to a provider; see `container_requests`."""
 
 from functools import partial
 from urllib.parse import quote
@@ -21,25 +21,25 @@ _ROOT = "/files"
 def new_file(
     caller: Caller, upload: FileUpload, *, forwards_unknown: bool, before_commit: BeforeCommit
 ) -> UpstreamRequest:
-    """Return what makes a file; see `container_requests.new_file`. The provider judges the rest."""
+    """Return the request that creates a file; see `container_requests.new_file`. The provider validates the rest."""
     fields = partial(_fields, upload, forwards_unknown=forwards_unknown)
-    fields()  # what is wrong from the start costs no upload
+    fields()  # rejects fields that are invalid already, before anything is uploaded
     form = UploadForm(upload, fields, before_commit=before_commit)
     return UpstreamRequest("POST", _ROOT, headers=headers_of(caller), form=form)
 
 
 def file(method: str, caller: Caller, file_id: str) -> UpstreamRequest:
-    """Return what retrieves or deletes a file."""
+    """Return the request that retrieves or deletes a file."""
     return UpstreamRequest(method, _path(file_id), headers=headers_of(caller))
 
 
 def content(caller: Caller, file_id: str, span: Span) -> UpstreamRequest:
-    """Return what opens a file."""
+    """Return the request for the content of a file."""
     return UpstreamRequest("GET", f"{_path(file_id)}/content", headers=headers_of(caller) | span.headers, streamed=True)
 
 
 def _fields(upload: FileUpload, *, forwards_unknown: bool) -> list[tuple[str, str]]:
-    """Return the fields of the form that are known by now."""
+    """Return the form fields that have arrived so far."""
     check = refuse_known_names if forwards_unknown else refuse_unknown
     check(upload.additional_fields, known=FILE_FIELDS)
     given = {"purpose": upload.purpose}

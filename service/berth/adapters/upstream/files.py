@@ -1,4 +1,4 @@
-"""PassthroughFiles: files of the Files API that a provider keeps.
+"""PassthroughFiles: files of the Files API that exist at a provider, while Berth stores their owners.
 
 Creating a file stores its owner and the key it was created with; later calls use that key.
 """
@@ -33,7 +33,7 @@ FileRequest = RetrieveFileRequest | RetrieveFileContentRequest | DeleteFileReque
 
 
 class PassthroughFiles:
-    """A FileBackend before the files API of the provider of `account`."""
+    """A FileBackend that forwards to the Files API of the provider of `account`."""
 
     def __init__(self, account: UpstreamAccount, *, store: FileStore, background: BackgroundTasks) -> None:
         self._account = account
@@ -44,7 +44,7 @@ class PassthroughFiles:
         self._background = background
 
     async def create_file(self, caller: Caller, upload: FileUpload, *, before_commit: BeforeCommit = nothing) -> File:
-        """Send a file to the provider while it arrives; see FileBackend. It is read once, so one key is tried."""
+        """Stream a file to the provider as it arrives; see FileBackend. It is read only once, so one key is tried."""
         outgoing = file_requests.new_file(
             caller, upload, forwards_unknown=self._account.forwards_unknown, before_commit=before_commit
         )
@@ -70,7 +70,7 @@ class PassthroughFiles:
         return exchange.complete(file, caller.options)
 
     async def retrieve_file_content(self, caller: Caller, request: RetrieveFileContentRequest) -> Content:
-        """Open a file, from the first byte that is asked for; see FileBackend."""
+        """Open the requested range of a file; see FileBackend."""
         span = Span.of(request)
         key = await self._key(caller, request)
         exchange = self._account.exchange(file_requests.content(caller, request.file_id, span), key)
@@ -78,23 +78,23 @@ class PassthroughFiles:
         return await content_of(response, span, provider=self._provider, done=done)
 
     async def delete_file(self, caller: Caller, request: DeleteFileRequest) -> DeleteFileResponse:
-        """Delete a file at the provider, and then its row; see FileBackend."""
+        """Delete a file at the provider, then its row; see FileBackend."""
         key = await self._key(caller, request)
         exchange = self._account.exchange(file_requests.file("DELETE", caller, request.file_id), key)
         try:
             await exchange.delete()
         except NotFoundError:
-            await self._forget(caller, request.file_id)
+            await self._delete_row(caller, request.file_id)
             raise
-        await self._forget(caller, request.file_id)
+        await self._delete_row(caller, request.file_id)
         response = DeleteFileResponse(id=request.file_id, object="file", deleted=True)
         return exchange.complete(response, caller.options)
 
     async def _key(self, caller: Caller, request: FileRequest) -> UpstreamKey:
-        """Return the key that the caller's file was created with."""
+        """Return the key that a file of the caller was created with."""
         record = await self._ownership.file(caller, request.file_id, provider=request.provider)
         return self._account.key_for(caller, record.key)
 
-    async def _forget(self, caller: Caller, file_id: str) -> None:
+    async def _delete_row(self, caller: Caller, file_id: str) -> None:
         with suppress(NotFoundError):
             await self._background.finish(self._store.delete(caller.tenant, file_id))

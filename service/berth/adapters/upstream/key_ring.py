@@ -1,4 +1,4 @@
-"""The configured keys of a provider: which one is next, which are put aside, how busy each is."""
+"""KeyRing: the configured keys of a provider, chosen by weight, availability and calls in flight."""
 
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
@@ -10,14 +10,14 @@ from berth.core.errors import RateLimitError, UpstreamError
 from berth.core.ports.metrics import Metrics
 
 ASIDE_SECONDS = 60
-"""How long a key that the provider refused is not used for new containers."""
+"""How long a key that the provider has refused is not used for new resources."""
 EXHAUSTED = "upstream_credentials_exhausted"
 
 
 class KeyRing:
-    """Hands out keys for new containers by weight, and the keys of existing ones by name.
+    """Selects keys for new resources by weight, and the keys of existing ones by name.
 
-    `now` gives seconds since 1970, `random` a number from 0 to below 1.
+    `now` returns seconds since 1970, `random` a number in [0, 1).
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class KeyRing:
         return len(self._keys)
 
     def __contains__(self, key: UpstreamKey) -> bool:
-        """Tell whether `key` is one of the configured ones, and not a caller's own."""
+        """Return whether `key` is a configured one and not a caller's own."""
         return self._keys.get(key.name) is key
 
     def named(self, name: str) -> UpstreamKey:
@@ -56,10 +56,10 @@ class KeyRing:
         return key
 
     def choose(self, spent: Collection[str] = ()) -> UpstreamKey:
-        """Return a key whose name is not in `spent`, by weight, out of those that can be used now.
+        """Return a key, chosen by weight, that is usable and has a name not in `spent`.
 
-        UpstreamError if all are put aside or spent; RateLimitError if those
-        that are left have as many calls in flight as they may.
+        UpstreamError if all keys are put aside or spent; RateLimitError if the
+        others have reached their limits of calls in flight.
         """
         ready = self._ready(spent)
         if not ready:
@@ -67,14 +67,14 @@ class KeyRing:
         free = [key for key in ready if self._has_room(key)]
         if not free:
             raise _full()
-        return self._drawn(free)
+        return self._draw(free)
 
     def has_other(self, spent: Collection[str]) -> bool:
-        """Tell whether there is a key to go on with that is not in `spent`."""
+        """Return whether there is a usable key with a name not in `spent`."""
         return any(self._has_room(key) for key in self._ready(spent))
 
     def put_aside(self, key: UpstreamKey, *, status: int) -> None:
-        """Use `key`, which the provider refused with `status`, for no new container for a while."""
+        """Exclude `key`, which the provider refused with `status`, from new resources for ASIDE_SECONDS."""
         self._aside_until[key.name] = self._now() + ASIDE_SECONDS
         self._metrics.key_put_aside(self._provider, key=key.name)
         self._log.warning(
@@ -82,19 +82,19 @@ class KeyRing:
         )
 
     def exhausted(self) -> UpstreamError:
-        """Return the error for a provider that accepts none of the keys."""
+        """Return the error for a provider that accepts none of the configured keys."""
         message = f"{self._provider} does not accept the configured keys."
         return UpstreamError(message, code=EXHAUSTED, provider=self._provider)
 
     def take(self, key: UpstreamKey) -> None:
-        """Count a call that begins. RateLimitError if as many as there may be are running."""
+        """Count the start of a call. RateLimitError if `key` has reached its limit of calls in flight."""
         if key.max_in_flight is not None:
             if not self._has_room(key):
                 raise _full()
             self._in_flight[key.name] += 1
 
     def give_back(self, key: UpstreamKey) -> None:
-        """Count a call that has ended."""
+        """Count the end of a call."""
         if key.max_in_flight is not None:
             self._in_flight[key.name] -= 1
 
@@ -107,7 +107,7 @@ class KeyRing:
     def _has_room(self, key: UpstreamKey) -> bool:
         return key.max_in_flight is None or self._in_flight[key.name] < key.max_in_flight
 
-    def _drawn(self, keys: Sequence[UpstreamKey]) -> UpstreamKey:
+    def _draw(self, keys: Sequence[UpstreamKey]) -> UpstreamKey:
         point = self._random() * sum(key.weight for key in keys)
         for key in keys:
             point -= key.weight
@@ -117,5 +117,5 @@ class KeyRing:
 
 
 def _full() -> RateLimitError:
-    message = "The provider's keys have as many calls in flight as they may."
+    message = "The provider's keys have reached their limits of calls in flight."
     return RateLimitError(message, code="request_limited", retry_after_seconds=1)

@@ -1,4 +1,4 @@
-"""What is known about a provider before anything is sent to it: plain values, read from nowhere."""
+"""The settings of a provider, as plain values."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,8 +11,8 @@ MIB = 1024 * 1024
 class UpstreamKey:
     """A key of a provider.
 
-    `name` stands in logs and rows. New containers are shared out by `weight`;
-    `max_in_flight` is how many calls may run with the key at a time.
+    `name` identifies the key in logs and rows. New resources are distributed by `weight`;
+    `max_in_flight` is how many calls may use the key at a time.
     """
 
     name: str
@@ -23,12 +23,12 @@ class UpstreamKey:
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """How one family of APIs differs from the others.
+    """The differences of one family of APIs from the others.
 
-    `prefix` is what stands between the base URL and `/containers`; a key goes
-    into `key_header`, in the form `key_form`; `lacks` are the operations, by
-    request type, that are refused without a call. A list of containers is never
-    asked for upstream, so lacking it means nothing to callers.
+    `prefix` is the part of the path between the base URL and `/containers`; a key
+    is sent in `key_header`, formatted as `key_form`; `lacks` are the operations, by
+    request type, that are refused without a call. Lists of containers are never
+    requested upstream, so `container_list` in it makes no difference to callers.
     """
 
     prefix: str
@@ -37,7 +37,7 @@ class Dialect:
     lacks: frozenset[str] = frozenset()
 
     def credential(self, key: UpstreamKey) -> tuple[str, str]:
-        """Return the header that a call with `key` carries."""
+        """Return the name and the value of the header with `key`."""
         return self.key_header, self.key_form.format(key.value)
 
 
@@ -47,12 +47,12 @@ AZURE = Dialect(prefix="/openai/v1", key_header="api-key", key_form="{}", lacks=
 
 @dataclass(frozen=True, slots=True)
 class UpstreamSettings:
-    """One provider: where it is, how it is spoken to, and how much patience it is given.
+    """The settings of one provider: its address, dialect, keys, timeouts and limits.
 
-    `timeout_seconds` bounds a whole operation with all its attempts, and of a
-    transfer each wait for the provider; `connect_seconds` bounds TCP and TLS of
-    one connection. `ca_file` is trusted besides the system's own authorities.
-    `forwards_unknown` says whether fields that the contract does not know are sent on.
+    `timeout_seconds` limits a whole operation with all its tries, and in a
+    transfer each wait for the provider; `connect_seconds` limits TCP and TLS of
+    one connection. `ca_file` is trusted in addition to the system's authorities.
+    `forwards_unknown` is whether fields that the contract does not define are sent on.
     """
 
     base_url: str
@@ -71,5 +71,5 @@ class UpstreamSettings:
 
     @property
     def root(self) -> str:
-        """The URL that the paths of the API begin with, whether or not the base URL has the prefix already."""
+        """The base URL with the prefix of the dialect, whether or not the base URL has it already."""
         return self.base_url.rstrip("/").removesuffix(self.dialect.prefix) + self.dialect.prefix

@@ -1,1 +1,1 @@
-"""Ports that replicas share through Valkey."""
+"""Implementations of ports that replicas share through Valkey."""

@@ -4,8 +4,9 @@ This module has the rules. A Limiter does the counting, in this process or for a
 together.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from json import dumps
 from math import ceil
 from typing import NamedTuple, Protocol
@@ -40,6 +41,32 @@ class Limiter(Protocol):
 
     async def enter(self, key: str, *, maximum: int) -> Leave | None:
         """Count the start of a call and return how to count its end; None if `maximum` calls are running."""
+
+
+class TenantSlots:
+    """Limits the concurrent calls of each tenant in this process, by kind of operation.
+
+    So that one tenant cannot take the room of all others; `maxima` has the limits, 0 for none.
+    """
+
+    def __init__(self, maxima: Mapping[str, int]) -> None:
+        self._maxima = maxima
+        self._running: Counter[tuple[str, str]] = Counter()
+
+    @contextmanager
+    def taken(self, tenant: str, kind: str) -> Iterator[None]:
+        """Count a call of a `kind` of operation until the context ends. RateLimitError if too many are running."""
+        maximum, counter = self._maxima.get(kind, 0), (tenant, kind)
+        if maximum and self._running[counter] >= maximum:
+            message = f"Too many calls at a time: a tenant may have {maximum} of the kind '{kind}'."
+            raise RateLimitError(message, code="request_limited", retry_after_seconds=1)
+        self._running[counter] += 1
+        try:
+            yield
+        finally:
+            self._running[counter] -= 1
+            if not self._running[counter]:
+                del self._running[counter]
 
 
 class Gate:

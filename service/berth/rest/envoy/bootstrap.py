@@ -281,10 +281,24 @@ def _overload_manager(settings: EdgeSettings) -> Json:
             {"name": "envoy.resource_monitors.global_downstream_max_connections", "typed_config": connections},
         ],
         "actions": [
+            _reduce_timeouts(),
             _heap_action("envoy.overload_actions.shrink_heap", 0.95),
             _heap_action("envoy.overload_actions.stop_accepting_requests", 0.98),
         ],
     }
+
+
+def _reduce_timeouts() -> Json:
+    """Close idle connections earlier, the more connections there are, so that new clients find room."""
+    scale = typed(
+        "envoy.config.overload.v3.ScaleTimersOverloadActionConfig",
+        timer_scale_factors=[{"timer": "HTTP_DOWNSTREAM_CONNECTION_IDLE", "min_timeout": "5s"}],
+    )
+    trigger = {
+        "name": "envoy.resource_monitors.global_downstream_max_connections",
+        "scaled": {"scaling_threshold": 0.5, "saturation_threshold": 0.9},
+    }
+    return {"name": "envoy.overload_actions.reduce_timeouts", "triggers": [trigger], "typed_config": scale}
 
 
 def _heap_action(name: str, threshold: float) -> Json:

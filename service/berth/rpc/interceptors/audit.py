@@ -10,6 +10,7 @@ from structlog.typing import FilteringBoundLogger
 
 from berth.core.errors import AuthenticationError, BerthError, PermissionDeniedError, RateLimitError
 from berth.rpc.call import Call, Handler, Interceptor
+from berth.rpc.interceptors.sampling import LogSampler
 
 REFUSALS = (AuthenticationError, PermissionDeniedError, RateLimitError)
 """The errors that are recorded as refusals.
@@ -21,16 +22,17 @@ another tenant.
 
 def audit_interceptor(log: FilteringBoundLogger) -> Interceptor:
     """Return the interceptor that writes the audit trail. It runs outside auth, so that it sees failed logins."""
-    trail = log.bind(audit=True)
+    trail, sampler = log.bind(audit=True), LogSampler()
 
     def intercept(next_handler: Handler) -> Handler:
         async def handler(message: Any, call: Call) -> Any:
             try:
                 response = await next_handler(message, call)
             except REFUSALS as error:
-                trail.warning(
-                    "call.refused", operation=call.method.request_type, **_error_fields(error), **_caller_fields(call)
-                )
+                added = {} if call.identity else sampler.next_line()
+                if added is not None:
+                    fields = {**_error_fields(error), **_caller_fields(call), **added}
+                    trail.warning("call.refused", operation=call.method.request_type, **fields)
                 raise
             audit_event = call.method.operation.audit_event
             if audit_event is not None:

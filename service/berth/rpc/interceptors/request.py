@@ -10,7 +10,9 @@ from structlog.typing import FilteringBoundLogger
 from berth.core.ports.metrics import Metrics
 from berth.core.providers import PROVIDER_NAMES
 from berth.rpc.call import Call, Handler, Interceptor
+from berth.rpc.interceptors.sampling import LogSampler
 from berth.rpc.metadata import read_metadata
+from berth.rpc.patience import DEFAULT_PATIENCE, Patience, Waiting
 from berth.rpc.peer import NO_TRUST, Trust
 
 DEADLINE_SLACK_SECONDS = 0.05
@@ -18,18 +20,26 @@ DEADLINE_SLACK_SECONDS = 0.05
 
 
 def request_interceptor(
-    log: FilteringBoundLogger, metrics: Metrics, *, new_request_id: Callable[[], str], trust: Trust = NO_TRUST
+    log: FilteringBoundLogger,
+    metrics: Metrics,
+    *,
+    new_request_id: Callable[[], str],
+    trust: Trust = NO_TRUST,
+    patience: Patience = DEFAULT_PATIENCE,
 ) -> Interceptor:
     """Return the interceptor that reads a call's metadata, completes its response, and logs and counts it.
 
-    `trust` says which proxies are believed about the source of a call.
+    `trust` says which proxies are believed about the source of a call, `patience` how long it waits
+    for its caller.
     """
+    sampler = LogSampler()
 
     def intercept(next_handler: Handler) -> Handler:
         async def handler(message: Any, call: Call) -> Any:
             started = perf_counter()
             metrics.call_began()
             call.trust = trust
+            call.waiting = Waiting(patience)
             call.head = head = read_metadata(call.context.invocation_metadata() or ())
             head.request_id = head.request_id or new_request_id()
             try:
@@ -48,7 +58,7 @@ def request_interceptor(
                 metrics.call_ended(
                     call.method.request_type, provider=call.provider_name, status=call.outcome.status, seconds=seconds
                 )
-                _log_line(log, call, seconds=seconds)
+                _log_line(log, call, sampler, seconds=seconds)
 
         return handler
 
@@ -78,8 +88,12 @@ def _count_cache(response: Any, metrics: Metrics) -> None:
         metrics.cache_asked(PROVIDER_NAMES[extra.cache_debug.requested_provider], hit=extra.cache_debug.cache_hit)
 
 
-def _log_line(log: FilteringBoundLogger, call: Call, *, seconds: float) -> None:
+def _log_line(log: FilteringBoundLogger, call: Call, sampler: LogSampler, *, seconds: float) -> None:
+    """Log a call; of callers who are not authenticated only as many as `sampler` lets through."""
     caller = call.identity
+    added = {} if caller else sampler.next_line()
+    if added is None:
+        return
     log.info(
         "call.finished",
         method=call.method.path,
@@ -89,4 +103,5 @@ def _log_line(log: FilteringBoundLogger, call: Call, *, seconds: float) -> None:
         provider=call.provider_name,
         tenant=caller.tenant if caller else None,
         caller=caller.name if caller else None,
+        **added,
     )

@@ -1,1 +1,1 @@
-"""What only speaks HTTP to a provider: requests, retries, forms, downloads."""
+"""HTTP to a provider: requests, retries, forms and downloads."""

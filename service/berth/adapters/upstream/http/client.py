@@ -1,7 +1,6 @@
-"""HTTP to one provider: a pool of connections, one attempt at a time, bounded answers.
+"""UpstreamHttp: sends single requests to one provider, with pooled connections and bounded responses.
 
-Whether an attempt is repeated is the business of `retries`, what an
-answer means that of `errors` and `answers`.
+Retries are decided in `retries`; responses are interpreted in `errors` and `answers`.
 """
 
 import ssl
@@ -20,16 +19,16 @@ from berth.adapters.upstream.settings import UpstreamKey, UpstreamSettings
 from berth.core.ports.metrics import Metrics
 
 _READ_BUFFER_BYTES = 256 * 1024
-"""How much of an answer may wait here; a download stops reading beyond it."""
+"""How much of a response is buffered at most; a download pauses beyond that."""
 _OWN_HEADERS = {"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": "berth"}
 
 
 @dataclass(frozen=True, slots=True)
 class UpstreamRequest:
-    """What is to be sent: `path` and `query` are escaped; of `body` and `form` at most one is set.
+    """A request to a provider: `path` and `query` are escaped; at most one of `body` and `form` is set.
 
-    `streamed` asks for the body of a good answer as a stream; `secrets` are
-    what must not be seen of the request beside the key.
+    With `streamed` the body of a successful response is a stream; `secrets` are
+    the values in the request, besides the key, that must not be shown.
     """
 
     method: str
@@ -43,12 +42,12 @@ class UpstreamRequest:
 
     @property
     def is_repeatable(self) -> bool:
-        """Whether sending it twice does no more than sending it once."""
+        """Whether sending the request twice has the same effect as sending it once."""
         return self.method != "POST"
 
 
 class UpstreamHttp:
-    """Connections to one provider, opened when they are first needed."""
+    """The HTTP connections to one provider, opened on first use."""
 
     def __init__(
         self, settings: UpstreamSettings, *, provider: str, log: FilteringBoundLogger, metrics: Metrics
@@ -59,14 +58,14 @@ class UpstreamHttp:
         self._metrics = metrics
         self._root = settings.root
         self._query = f"api-version={settings.api_version}" if settings.api_version else ""
-        # Whoever sends an order bounds the whole of it; of what is streamed, that is only the beginning.
+        # Exchange limits the whole request. Of a stream, that is only the beginning, so each read has its own limit.
         connect, read = settings.connect_seconds, settings.timeout_seconds
         self._timeout = ClientTimeout(total=None, sock_connect=connect)
         self._stream_timeout = ClientTimeout(total=None, sock_connect=connect, sock_read=read)
         self._session: ClientSession | None = None
 
     async def open(self) -> ClientSession:
-        """Return the session. OSError, once, if the authorities to trust cannot be read."""
+        """Return the session, created on the first call. OSError if the trusted authorities cannot be read."""
         if self._session is None:
             settings = self._settings
             trusted = ssl.create_default_context()
@@ -81,8 +80,8 @@ class UpstreamHttp:
                 proxy=settings.proxy,
                 read_bufsize=_READ_BUFFER_BYTES,
             )
-            # It would send a GET or DELETE again by itself where a connection broke, and nobody would count it. What is
-            # sent again is decided in one place, and that is not here. There is no public way to say so.
+            # aiohttp would resend a GET or DELETE after a broken connection, without counting it. Retries are decided
+            # only in `retries`. There is no public option for this.
             self._session._retry_connection = False  # noqa: SLF001
         return self._session
 
@@ -93,11 +92,11 @@ class UpstreamHttp:
             self._session = None
 
     async def send(self, request: UpstreamRequest, key: UpstreamKey) -> UpstreamResponse:
-        """Send `request` once and return what came back, whatever its status.
+        """Send `request` once and return the response, whatever its status.
 
-        What goes wrong on the way is an error of aiohttp's; what goes wrong with
-        the upload that is being sent is that error itself. UpstreamError for an
-        answer that is larger than it may be, or encoded in a way that was not asked for.
+        Failures of the connection are errors of aiohttp; an error of the upload
+        that is being sent is raised as it is. UpstreamError for a response that
+        is too large, or has a content encoding that was not requested.
         """
         started, status = perf_counter(), 0
         try:

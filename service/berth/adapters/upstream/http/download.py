@@ -1,4 +1,4 @@
-"""A file on its way from a provider: the range that was asked for, whether or not the provider can give ranges."""
+"""Streams the requested range of a file from a provider, whether or not the provider supports ranges."""
 
 import re
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -37,14 +37,14 @@ _MAX_LENGTH = 2**63 - 1
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A range of a file: `length` bytes from `offset`, all that follow for None."""
+    """A range of a file: `length` bytes from `offset`, or all that follow if `length` is None."""
 
     offset: int = 0
     length: int | None = None
 
     @classmethod
     def of(cls, request: RetrieveContainerFileContentRequest | RetrieveFileContentRequest) -> "Span":
-        """Return the range of a request. InvalidRequestError for one that cannot be."""
+        """Return the range of a request. InvalidRequestError for an invalid one."""
         offset = check_integer(request.offset, "offset", minimum=0, maximum=_MAX_LENGTH)
         if not request.HasField("length"):
             return cls(offset)
@@ -52,7 +52,7 @@ class Span:
 
     @property
     def headers(self) -> dict[str, str]:
-        """The headers that ask for the range: for one byte where it is empty, since nothing can be asked for less."""
+        """The headers that request the range: one byte if it is empty, since HTTP has no empty ranges."""
         if not self.offset and self.length is None:
             return {}
         last = "" if self.length is None else self.offset + max(self.length, 1) - 1
@@ -62,10 +62,10 @@ class Span:
 async def content_of(
     response: UpstreamResponse, span: Span, *, provider: Provider, done: Callable[[], None]
 ) -> Content:
-    """Return what `response` brings of `span`; `done` is called when all is through.
+    """Return the content of `span` in `response`; `done` is called once, after the last byte, on `close` or on failure.
 
-    InvalidRequestError where `span` begins beyond the end, UpstreamError where
-    another range comes than was asked for.
+    InvalidRequestError if `span` begins beyond the end of the file, UpstreamError
+    if the provider sends another range.
     """
     name, headers, stream = provider_name(provider), response.headers, response.stream
     try:
@@ -77,7 +77,7 @@ async def content_of(
         raise
     chunks = _Chunks(stream, skip=skip, length=length, limit=span.length, done=done, provider=name)
     if length is None:
-        await chunks.reach()
+        await chunks.read_ahead()
     given = headers.get("Content-Type", "")
     digest = headers.get("x-content-sha256", "")
     sha256 = digest if _SHA256.fullmatch(digest) else None
@@ -92,12 +92,12 @@ async def content_of(
         close=chunks.close,
         size=_whole_size(response),
         etag=etag if _ETAG.fullmatch(etag) else None,
-        modified_at=_moment(headers.get("Last-Modified")),
+        modified_at=_timestamp(headers.get("Last-Modified")),
     )
 
 
 def _extent(response: UpstreamResponse, span: Span, *, provider: str) -> tuple[int, int | None]:
-    """Return how many bytes to pass over, and how many follow then, None where nobody knows."""
+    """Return how many bytes to skip, and how many follow after them, None if unknown."""
     if response.status == _BEYOND_END:
         return 0, _nothing_left(response, span)
     if response.status == _PARTIAL:
@@ -110,10 +110,10 @@ def _extent(response: UpstreamResponse, span: Span, *, provider: str) -> tuple[i
 
 
 def _nothing_left(response: UpstreamResponse, span: Span) -> int:
-    """Return 0 where `span` begins at the very end; InvalidRequestError beyond."""
+    """Return 0 if `span` begins exactly at the end of the file; raise InvalidRequestError if it begins beyond."""
     found = _RANGE.fullmatch(response.headers.get("Content-Range", ""))
     if found is None or not found[3].isdecimal():
-        raise _beyond(span)
+        raise _beyond_end(span)
     check_integer(span.offset, "offset", minimum=0, maximum=int(found[3]))
     return 0
 
@@ -130,21 +130,21 @@ def _within(available: int, span: Span) -> int:
 
 
 def _size(headers: Mapping[str, str]) -> int | None:
-    """Return the size of the whole file; a server that has to stream may say it in a header of its own."""
+    """Return the size of a whole file; a server that streams may send it in `x-content-length`."""
     size = headers.get("Content-Length") or headers.get("x-content-length") or ""
     return int(size) if _SIZE.fullmatch(size) else None
 
 
 def _whole_size(response: UpstreamResponse) -> int | None:
-    """Return the size of the whole file, whatever part of it comes; None if the provider does not say."""
+    """Return the size of the whole file, whatever part of it is sent; None if the provider does not send it."""
     if response.status not in {_PARTIAL, _BEYOND_END}:
         return _size(response.headers)
     found = _RANGE.fullmatch(response.headers.get("Content-Range", ""))
     return int(found[3]) if found and found[3].isdecimal() else None
 
 
-def _moment(date: str | None) -> int | None:
-    """Return the time of an HTTP date, in seconds since 1970; None for what is none."""
+def _timestamp(date: str | None) -> int | None:
+    """Return the time of an HTTP date, in seconds since 1970; None if it is missing or invalid."""
     try:
         return None if date is None else int(parsedate_to_datetime(date).timestamp())
     except (ValueError, OverflowError):
@@ -152,24 +152,24 @@ def _moment(date: str | None) -> int | None:
 
 
 def _filename(disposition: str | None) -> str:
-    """Return the name of the file, the exact one where it is given twice; the default one if it makes no sense."""
-    with catch_warnings():  # aiohttp warns of a header that it cannot read
+    """Return the filename: `filename*` if it is given, else `filename`; the default one if it is invalid."""
+    with catch_warnings():  # aiohttp warns of a header that it cannot parse
         simplefilter("ignore", BadContentDispositionHeader)
         simplefilter("ignore", BadContentDispositionParam)
-        _, told = parse_content_disposition(disposition)
+        _, options = parse_content_disposition(disposition)
     try:
-        return clean_filename(content_disposition_filename(told))
+        return clean_filename(content_disposition_filename(options))
     except InvalidRequestError:
         return DEFAULT_FILENAME
 
 
-def _beyond(span: Span) -> InvalidRequestError:
+def _beyond_end(span: Span) -> InvalidRequestError:
     message = f"Invalid 'offset': the file ends before byte {span.offset}."
     return InvalidRequestError(message, param="offset", code="integer_above_max_value")
 
 
 class _Chunks:
-    """The bytes, without the first `skip`: exactly `length` if that is known, at most `limit` in any case."""
+    """The bytes after the first `skip`: exactly `length` if that is known, else at most `limit`."""
 
     def __init__(
         self,
@@ -195,8 +195,8 @@ class _Chunks:
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self
 
-    async def reach(self) -> None:
-        """Read up to the first byte that is wanted: InvalidRequestError if the file ends before it."""
+    async def read_ahead(self) -> None:
+        """Read up to the first byte after those to skip. InvalidRequestError if the file ends before it."""
         if self._skip:
             with suppress(StopAsyncIteration):
                 self._ahead = await anext(self)
@@ -216,7 +216,7 @@ class _Chunks:
         return chunk
 
     def close(self) -> None:
-        """Let the connection go: to be used again if all was read, otherwise to be closed. Twice does no harm."""
+        """Release the connection; it is reused if everything was read, else closed. May be called twice."""
         if self._done is not None:
             self._done()
             self._done = None
@@ -225,7 +225,7 @@ class _Chunks:
             self._stream = None
 
     async def _read(self, stream: ClientResponse) -> bytes:
-        """Return the next bytes behind those to pass over; none at the end."""
+        """Return the next bytes after those to skip; empty at the end."""
         with translated(self._provider):
             chunk = await stream.content.readany()
             while chunk and self._skip >= len(chunk):
@@ -245,7 +245,7 @@ class _Chunks:
 
     def _check_end(self) -> None:
         if self._skip:
-            raise _beyond(self._span)
+            raise _beyond_end(self._span)
         if self._length is not None and self._left:
-            message = f"The file was cut off that came from {self._provider}."
+            message = f"Received an incomplete file from {self._provider}."
             raise UpstreamError(message, code=CONNECTION_FAILED, provider=self._provider)

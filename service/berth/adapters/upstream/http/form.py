@@ -1,4 +1,4 @@
-"""An upload as a multipart form, made while its bytes arrive: nothing of it is kept."""
+"""UploadForm: encodes an upload as a multipart form while it arrives, without buffering it."""
 
 import re
 import secrets
@@ -12,18 +12,18 @@ from berth.core.ports.backend import BeforeCommit, Upload, nothing
 from berth.core.ports.file_backend import FileUpload
 
 _LOOKS_ESCAPED = re.compile(r"%(22|0D|0A)|^=\?.*\?=$", re.IGNORECASE)
-"""What some read as the escape of another character: those of browsers (WHATWG HTML), and encoded words (RFC 2047)."""
+"""Matches names that some parsers would unescape: browser escapes (WHATWG HTML) and encoded words (RFC 2047)."""
 _DEFAULT_CONTENT_TYPE = "application/octet-stream"
 
 
 class UploadForm:
-    """The body of one upload; InvalidRequestError, at once, for a file's name that cannot be.
+    """The body of one upload; the constructor raises InvalidRequestError for an invalid filename.
 
-    `fields` returns those beside the file, as far as they are known by now;
-    `before_commit` is awaited before the form is complete.
-    `failure` is what went wrong with the upload itself while it was sent, and
-    `is_sent` says that all of it was. Bytes can be read only once, so a form is
-    sent again only where nothing of it was.
+    `fields` returns the other fields of the form that have arrived so far;
+    `before_commit` is awaited before the form is completed.
+    `failure` is the error of the upload itself, if it failed while it was sent;
+    `is_sent` is whether the whole form was sent. An upload can be read only once,
+    so a form is sent again only if nothing of it was sent.
     """
 
     def __init__(
@@ -49,22 +49,22 @@ class UploadForm:
         """The media type of the form."""
         return f"multipart/form-data; boundary={self._boundary}"
 
-    def described(self) -> dict[str, object]:
-        """Return what may be shown of the form: all but the bytes."""
+    def describe(self) -> dict[str, object]:
+        """Return the form as it may be shown: without the bytes of the file."""
         file = {"filename": self._filename, "content_type": self._content_type}
         given: dict[str, list[str]] = {}
         for name, value in self._fields():
             given.setdefault(name, []).append(value)
         return {"file": file, **{name: values if len(values) > 1 else values[0] for name, values in given.items()}}
 
-    def bound(self, timeout: Timeout, *, seconds: float) -> None:
-        """Have `timeout` count, up to `seconds`, only while the provider is waited for, and not the caller."""
+    def limit_waits(self, timeout: Timeout, *, seconds: float) -> None:
+        """Limit each wait for the provider to `seconds`; pause `timeout` while waiting for the caller."""
         clock = get_running_loop().time
         self._await_caller = lambda: timeout.reschedule(None)
         self._await_provider = lambda: timeout.reschedule(clock() + seconds)
 
     async def parts(self) -> AsyncIterator[bytes]:
-        """Yield the form as it arrives; what breaks the upload breaks the form, and is kept in `failure`."""
+        """Yield the form as the upload arrives; an error of the upload is raised and stored in `failure`."""
         try:
             async for part in self._parts():
                 self._await_provider()
@@ -79,11 +79,11 @@ class UploadForm:
             raise
 
     async def _parts(self) -> AsyncIterator[bytes]:
-        """Yield the parts. What the caller sends behind the file is sent on behind the file."""
+        """Yield the parts of the form. Fields that the caller sends after the file are sent on after the file."""
         early = self._fields()
         for name, value in early:
             yield self._field(name, value)
-        yield self._head(f'name="file"; {_named(self._filename)}', self._content_type)
+        yield self._head(f'name="file"; {_filename_option(self._filename)}', self._content_type)
         async for chunk in self._upload.chunks():
             yield chunk
         await self._before_commit()
@@ -100,14 +100,14 @@ class UploadForm:
         return f"--{self._boundary}\r\nContent-Disposition: form-data; {disposition}{kind}\r\n\r\n".encode()
 
 
-def _named(filename: str) -> str:
-    """Return the option with a file's name; twice, the second time beyond doubt, if some would unescape it."""
+def _filename_option(filename: str) -> str:
+    """Return the `filename` option; add an unambiguous `filename*` if some parsers would unescape the name."""
     option = f'filename="{_escaped(filename)}"'
     return f"{option}; filename*=UTF-8''{quote(filename, safe='')}" if _LOOKS_ESCAPED.search(filename) else option
 
 
 def _escaped(name: str) -> str:
-    """Return a name as it stands in quotes (RFC 2183); it has no control characters, so no line ends."""
+    """Return a name escaped for a quoted string (RFC 2183); names have no control characters, so no line breaks."""
     return name.replace("\\", "\\\\").replace('"', '\\"')
 
 

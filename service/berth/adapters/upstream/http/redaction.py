@@ -1,4 +1,4 @@
-"""What may be shown of a request or an answer: everything but its secrets."""
+"""Removes secrets from requests and responses before they are shown."""
 
 from collections.abc import Collection
 
@@ -7,38 +7,36 @@ from google.protobuf.struct_pb2 import Value
 
 REDACTED = "[redacted]"
 _MAX_DEPTH = 32
-_SHORT = 4
-"""Secrets of fewer characters are only taken out where they are a whole text: they are parts of any other."""
+_MIN_LENGTH = 4
+"""Shorter secrets are redacted only where they are the whole text: they would match parts of ordinary words."""
 
 
-def scrubbed(text: str, secrets: Collection[str]) -> str:
-    """Return `text` without any of `secrets`."""
+def redact_text(text: str, secrets: Collection[str]) -> str:
+    """Return `text` with `secrets` replaced by REDACTED."""
     for secret in secrets:
         if text == secret:
             return REDACTED
-        if len(secret) >= _SHORT:
+        if len(secret) >= _MIN_LENGTH:
             text = text.replace(secret, REDACTED)
     return text
 
 
-def without_secrets(value: object, secrets: Collection[str], *, depth: int = 0) -> object:
-    """Return the JSON `value` without any of `secrets`, and without what is nested too deep to be shown."""
+def redact(value: object, secrets: Collection[str], *, depth: int = 0) -> object:
+    """Return the JSON `value` with `secrets` replaced by REDACTED, and deeply nested values by "…"."""
     if isinstance(value, str):
-        return scrubbed(value, secrets)
+        return redact_text(value, secrets)
     if depth == _MAX_DEPTH and isinstance(value, dict | list):
         return "…"
     if isinstance(value, dict):
-        return {
-            scrubbed(name, secrets): without_secrets(item, secrets, depth=depth + 1) for name, item in value.items()
-        }
+        return {redact_text(name, secrets): redact(item, secrets, depth=depth + 1) for name, item in value.items()}
     if isinstance(value, list):
-        return [without_secrets(item, secrets, depth=depth + 1) for item in value]
+        return [redact(item, secrets, depth=depth + 1) for item in value]
     return value
 
 
-def shown(value: object, secrets: Collection[str]) -> Value:
-    """Return the JSON `value`, without `secrets`, as it stands in `raw_request` and `raw_response`."""
+def redacted_value(value: object, secrets: Collection[str]) -> Value:
+    """Return the redacted JSON `value` as a Value, for `raw_request` and `raw_response`."""
     try:
-        return ParseDict(without_secrets(value, secrets), Value())  # type: ignore[arg-type] # any JSON value will do
-    except ParseError:  # a number that is none
+        return ParseDict(redact(value, secrets), Value())  # type: ignore[arg-type] # accepts any JSON value
+    except ParseError:  # a number that a Value cannot represent
         return Value(string_value="…")

@@ -1,4 +1,4 @@
-"""What came back from a provider, before anybody knows what it means."""
+"""UpstreamResponse: an HTTP response of a provider, not yet interpreted."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,12 +10,12 @@ import orjson
 from aiohttp import ClientResponse
 
 _MAX_RETRY_AFTER_SECONDS = 2_592_000.0
-"""Thirty days: what says more is no answer to "when"."""
+"""Thirty days: a longer Retry-After is shortened to this."""
 
 
 @dataclass(frozen=True, slots=True)
 class UpstreamResponse:
-    """An answer: its body whole, or `stream` where it is still to be read."""
+    """A response, either with its complete body or, if that is still unread, with `stream`."""
 
     status: int
     headers: Mapping[str, str]
@@ -24,17 +24,17 @@ class UpstreamResponse:
 
     @property
     def is_good(self) -> bool:
-        """Whether the provider did what it was asked to do."""
-        return 200 <= self.status < 300  # noqa: PLR2004 - as HTTP has it
+        """Whether the status is a success (2xx)."""
+        return 200 <= self.status < 300  # noqa: PLR2004 - the successful statuses of HTTP
 
     @property
     def retry_after(self) -> float | None:
-        """The seconds after which to try again, None if the provider does not say."""
+        """The seconds in the Retry-After header, None if it is missing or invalid."""
         seconds = _seconds(self.headers.get("Retry-After"))
         return None if seconds is None else min(seconds, _MAX_RETRY_AFTER_SECONDS)
 
     def json(self) -> object:
-        """Return the body's JSON value. ValueError if it is none."""
+        """Return the JSON value of the body. ValueError if it is not JSON."""
         return orjson.loads(self.body)
 
 

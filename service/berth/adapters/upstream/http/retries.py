@@ -1,4 +1,4 @@
-"""When something is sent again: never where that might do it twice."""
+"""Retries: sends a request again after a failure, unless that might execute it twice."""
 
 from collections.abc import Awaitable, Callable
 
@@ -22,10 +22,10 @@ from tenacity import (
 from berth.adapters.upstream.http.response import UpstreamResponse
 
 MAX_RETRY_AFTER_SECONDS = 30
-"""A provider that wants to be left alone for longer is not asked again."""
+"""With a longer Retry-After a request is not sent again."""
 NOTHING_SENT = (ClientConnectorError, ConnectionTimeoutError)
-"""The faults after which a provider has certainly received nothing."""
-_PASSING = frozenset({429, 500, 502, 503, 504})
+"""Errors after which the provider has certainly received nothing."""
+_TRANSIENT = frozenset({429, 500, 502, 503, 504})
 _BACKOFF = wait_random_exponential(multiplier=0.5, max=8)
 
 Outcome = UpstreamResponse | ClientError
@@ -33,7 +33,7 @@ Send = Callable[[], Awaitable[UpstreamResponse]]
 
 
 class Retries:
-    """Repeats an attempt as long as it may help, at most `max_retries` times and within `timeout_seconds`.
+    """Sends a request again while that may succeed, at most `max_retries` times and within `timeout_seconds`.
 
     `sleep` waits for a number of seconds.
     """
@@ -44,46 +44,46 @@ class Retries:
         self._sleep = sleep
 
     async def run(self, send: Send, *, repeatable: bool) -> UpstreamResponse:
-        """Return the last answer or raise the last error of aiohttp's.
+        """Return the last response or raise the last error of aiohttp.
 
-        Only what is `repeatable` is sent again after it may have been received.
+        Only a `repeatable` request is sent again after the provider may have received it.
         """
-        first = await _outcome(send)
-        if self._max_tries > 1 and may_help(first, repeatable=repeatable):
-            return await self._repeated(send, first, repeatable=repeatable)
+        first = await _try(send)
+        if self._max_tries > 1 and _is_worth_retrying(first, repeatable=repeatable):
+            return await self._retry(send, first, repeatable=repeatable)
         return _value(first)
 
-    async def _repeated(self, send: Send, first: Outcome, *, repeatable: bool) -> UpstreamResponse:
-        # The first attempt is made without tenacity, which costs a fifth of what the attempt itself does.
+    async def _retry(self, send: Send, first: Outcome, *, repeatable: bool) -> UpstreamResponse:
+        # The first try is made without tenacity, which would add a fifth to its cost.
         made = [first]
 
         async def resend() -> Outcome:
-            return made.pop() if made else await _outcome(send)
+            return made.pop() if made else await _try(send)
 
         retrying = AsyncRetrying(
             sleep=self._sleep,
             wait=_wait,
             stop=stop_after_attempt(self._max_tries) | stop_before_delay(self._timeout_seconds),
-            retry=retry_if_result(lambda outcome: may_help(outcome, repeatable=repeatable)),
+            retry=retry_if_result(lambda outcome: _is_worth_retrying(outcome, repeatable=repeatable)),
             retry_error_callback=_last,
         )
         return _value(await retrying(resend))
 
 
-def may_help(outcome: Outcome, *, repeatable: bool) -> bool:
-    """Tell whether to try again after `outcome`."""
+def _is_worth_retrying(outcome: Outcome, *, repeatable: bool) -> bool:
+    """Return whether to send a request again after `outcome`."""
     if isinstance(outcome, UpstreamResponse):
-        patient = (outcome.retry_after or 0) <= MAX_RETRY_AFTER_SECONDS
-        return repeatable and outcome.status in _PASSING and patient
+        is_soon = (outcome.retry_after or 0) <= MAX_RETRY_AFTER_SECONDS
+        return repeatable and outcome.status in _TRANSIENT and is_soon
     if isinstance(outcome, ClientSSLError):
         return False
     if isinstance(outcome, NOTHING_SENT):
         return True
-    lost = isinstance(outcome, ClientConnectionError | ClientPayloadError) and not isinstance(outcome, TimeoutError)
-    return repeatable and lost
+    is_lost = isinstance(outcome, ClientConnectionError | ClientPayloadError) and not isinstance(outcome, TimeoutError)
+    return repeatable and is_lost
 
 
-async def _outcome(send: Send) -> Outcome:
+async def _try(send: Send) -> Outcome:
     try:
         return await send()
     except ClientError as error:
@@ -97,11 +97,11 @@ def _value(outcome: Outcome) -> UpstreamResponse:
 
 
 def _last(state: RetryCallState) -> Outcome:
-    outcome: Outcome = state.outcome.result()  # type: ignore[union-attr] # an attempt was made
+    outcome: Outcome = state.outcome.result()  # type: ignore[union-attr] # a try was made
     return outcome
 
 
 def _wait(state: RetryCallState) -> float:
     last = _last(state)
-    asked = last.retry_after if isinstance(last, UpstreamResponse) else None
-    return _BACKOFF(state) if asked is None else asked
+    retry_after = last.retry_after if isinstance(last, UpstreamResponse) else None
+    return _BACKOFF(state) if retry_after is None else retry_after
