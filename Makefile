@@ -32,6 +32,7 @@ bench: $(READY) ## measure Berth beside an empty handler, one that counts bytes,
 	@$(BIN)/python bench/uploads.py
 	@$(BIN)/python bench/passthrough.py
 	@$(BIN)/python bench/strangers.py
+	@$(BIN)/python bench/neighbours.py
 
 proto: $(READY) ## generate service/berth/v1 from proto/
 	@$(BIN)/python proto/generate.py

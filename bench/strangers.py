@@ -70,12 +70,13 @@ async def measure(target: Target) -> None:
         attackers.kill()
         await attackers.wait()
     for name, times in (("alone", quiet), ("under attack", busy)):
-        print(f"{name:18}p50 {statistics.median(times):6.2f} ms   p99 {_p99(times):6.2f} ms   {len(times)} reads")
-    print(f"{'ratio of p99':18}{_p99(busy) / _p99(quiet):.1f}")
+        print(f"{name:18}p50 {statistics.median(times):6.2f} ms   p99 {p99(times):6.2f} ms   {len(times)} reads")
+    print(f"{'ratio of p99':18}{p99(busy) / p99(quiet):.1f}")
     print(f"{'memory':18}{before:.0f} MiB, at most {highest[0]:.0f} under attack (+{highest[0] - before:.0f})")
 
 
-def _p99(latencies: list[float]) -> float:
+def p99(latencies: list[float]) -> float:
+    """Return the 99th percentile."""
     return sorted(latencies)[int(len(latencies) * 0.99)]
 
 

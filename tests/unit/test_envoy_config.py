@@ -154,3 +154,34 @@ def test_without_an_authority_nobody_is_believed() -> None:
     """What callers say of certificates of theirs is taken off."""
     manager = listener(EdgeSettings())["filter_chains"][0]["filters"][0]["typed_config"]
     assert manager["forward_client_cert_details"] == "SANITIZE"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "is_transfer"),
+    [
+        ("POST", "/v1/containers/cntr_1/files", True),
+        ("POST", "/openai/v1/files", True),
+        ("GET", "/v1/containers/cntr_1/files", False),
+        ("GET", "/v1/containers/cntr_1/files/cfile_1/content", True),
+        ("POST", "/berth.v1.ContainerFileService/CreateContainerFile", True),
+        ("POST", "/berth.v1.FileService/RetrieveFileContent", True),
+        ("POST", "/v1/containers", False),
+        ("GET", "/v1/containers/content/files", False),
+    ],
+)
+def test_transfers_have_connections_of_their_own(method: str, path: str, *, is_transfer: bool) -> None:
+    """Uploads and downloads go to a cluster of their own, so that other requests do not wait for their data."""
+    routes = manager(EdgeSettings())["route_config"]["virtual_hosts"][0]["routes"]
+    found = next(route for route in routes if _matches(route["match"], method, path))
+    assert found["route"]["cluster"] == ("berth-transfers" if is_transfer else "berth")
+
+
+def _matches(match: dict[str, Any], method: str, path: str) -> bool:
+    pattern = match["safe_regex"]["regex"] if "safe_regex" in match else f"{match['prefix']}.*"
+    wanted = [header for header in match.get("headers", ()) if header["name"] == ":method"]
+    other = [header for header in match.get("headers", ()) if header["name"] != ":method"]
+    return (
+        re.fullmatch(pattern, path) is not None
+        and not other
+        and all(header["string_match"]["exact"] == method for header in wanted)
+    )

@@ -5,6 +5,7 @@ The request interceptor logs one line per call. Records of the standard library'
 
 import logging
 import sys
+from io import TextIOWrapper
 from typing import Any
 
 import orjson
@@ -12,9 +13,14 @@ import structlog
 from structlog.tracebacks import ExceptionDictTransformer
 from structlog.typing import EventDict, Processor
 
+from berth.telemetry.writer import ThreadedWriter
+
 
 def configure_logging(*, json: bool) -> None:
     """Send all logging to stderr: one line of JSON per event if `json`, else readable lines."""
+    if json:
+        # All that goes to stderr: also the log of Envoy, which the event loop forwards, and tracebacks.
+        sys.stderr = TextIOWrapper(ThreadedWriter(sys.stderr.buffer), encoding="utf-8", line_buffering=True)
     described: list[Processor] = [structlog.processors.add_log_level, structlog.processors.TimeStamper("iso")]
     structlog.configure(
         processors=[*described, *_renderers(json=json, to_text=False)],

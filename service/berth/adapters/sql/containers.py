@@ -33,10 +33,10 @@ from berth.v1.container_service_pb2 import DomainSecret
 from berth.v1.provider_pb2 import Provider
 
 _GET_CONTAINER = f"SELECT {CONTAINER_COLUMNS}, seq FROM containers WHERE id = ? AND tenant = ? AND deleted_at IS NULL"  # noqa: S608 - constants
-# FILE_COLUMNS, `seq` and ContainerSummary in one query, which also checks the owner.
+# FILE_COLUMNS and ContainerSummary in one query, which also checks the owner.
 _GET_FILE = """
     SELECT files.id, files.path, files.bytes, files.created_at, files.source, files.filename, files.content_type,
-        files.sha256, files.blob, files.seq, containers.provider, containers.last_active_at, containers.expires_minutes
+        files.sha256, files.blob, containers.provider, containers.last_active_at, containers.expires_minutes
     FROM files JOIN containers ON containers.seq = files.container_seq
     WHERE files.id = ? AND containers.id = ? AND containers.tenant = ? AND files.deleted_at IS NULL
 """

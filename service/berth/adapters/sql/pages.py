@@ -30,7 +30,8 @@ def containers_query(*, providers: int | None, by_name: bool, descending: bool) 
     `provider IN (…)` would sort all of the rows instead.
     """
     name = "name = :name" if by_name else None
-    return _by_provider(CONTAINER_COLUMNS, "containers", providers, ["tenant = :tenant", name], descending=descending)
+    columns, conditions = f"{CONTAINER_COLUMNS}, seq", ["tenant = :tenant", name]
+    return _by_provider(columns, "containers", providers, conditions, descending=descending)
 
 
 @cache
@@ -42,7 +43,8 @@ def tenant_files_query(*, providers: int | None, by_purpose: bool, descending: b
     purpose = "purpose = :purpose" if by_purpose else None
     living = "(expires_at IS NULL OR expires_at > :now)"
     conditions = ["tenant = :tenant", purpose, living]
-    return _by_provider(TENANT_FILE_COLUMNS, "tenant_files", providers, conditions, descending=descending)
+    columns = f"{TENANT_FILE_COLUMNS}, seq"
+    return _by_provider(columns, "tenant_files", providers, conditions, descending=descending)
 
 
 @cache
@@ -63,7 +65,7 @@ def _by_provider(
 def _select_living(columns: str, table: str, conditions: Sequence[str | None], descending: bool) -> str:  # noqa: FBT001 - private
     beyond = "seq < :seq" if descending else "seq > :seq"
     where = " AND ".join([*filter(None, conditions), "deleted_at IS NULL", beyond])
-    return f"SELECT {columns}, seq FROM {table} WHERE {where}"  # noqa: S608 - joins constants of this package only
+    return f"SELECT {columns} FROM {table} WHERE {where}"  # noqa: S608 - joins constants of this package only
 
 
 def _order_and_limit(descending: bool) -> str:  # noqa: FBT001 - private

@@ -135,8 +135,8 @@ def status_text(container: Container) -> str | None:
 
 
 def file_record(row: Sequence[Any], container_id: str) -> ContainerFileRecord:
-    """Return the record of a row of FILE_COLUMNS and `seq`."""
-    id_, path, size, created_at, source, filename, content_type, sha256, blob, _ = row
+    """Return the record of a row of FILE_COLUMNS."""
+    id_, path, size, created_at, source, filename, content_type, sha256, blob = row
     file = ContainerFile(
         id=id_,
         object="container.file",

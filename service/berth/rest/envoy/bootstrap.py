@@ -22,7 +22,7 @@ __all__ = ["EdgeSettings", "bootstrap", "envoy_filter", "to_yaml"]
 
 Json = dict[str, Any]
 
-_CLUSTER = "berth"
+_CLUSTER, _TRANSFERS = "berth", "berth-transfers"
 _LOOPBACK = "127.0.0.1"
 MAX_LOGGED = 256
 """How many characters of a caller's text are written to the access log."""
@@ -56,7 +56,10 @@ def bootstrap(settings: EdgeSettings) -> Json:
     return {
         **_node(settings),
         "admin": _admin(settings),
-        "static_resources": {"listeners": [_listener(settings)], "clusters": [_cluster(settings)]},
+        "static_resources": {
+            "listeners": [_listener(settings)],
+            "clusters": [_cluster(settings, name) for name in (_CLUSTER, _TRANSFERS)],
+        },
         "overload_manager": _overload_manager(settings),
     }
 
@@ -210,17 +213,36 @@ def _access_log(settings: EdgeSettings) -> list[Json]:
 
 
 def _routes(settings: EdgeSettings) -> Json:
-    # No timeout for a whole request: the service has its own, and a large file takes time.
-    route = {"match": {"prefix": "/"}, "route": {"cluster": _CLUSTER, "timeout": "0s"}}
     host: Json = {
         "name": "berth",
         "domains": ["*"],
-        "routes": [_grpc_without_post(), route],
+        "routes": [
+            _grpc_without_post(),
+            *(_route(_TRANSFERS, match) for match in _transfers()),
+            _route(_CLUSTER, {"prefix": "/"}),
+        ],
         "request_headers_to_add": [client_address()],
     }
     if settings.cors_origins:
         host["typed_per_filter_config"] = {"envoy.filters.http.cors": _cors(settings.cors_origins)}
     return {"name": "rest", "virtual_hosts": [host]}
+
+
+def _route(cluster: str, match: Json) -> Json:
+    # No timeout for a whole request: the service has its own, and a large file takes time.
+    return {"match": match, "route": {"cluster": cluster, "timeout": "0s"}}
+
+
+def _transfers() -> list[Json]:
+    """Return the matches of uploads and downloads.
+
+    They have connections to the service of their own: on a shared one, other requests wait for the
+    data of transfers that is ahead of them.
+    """
+    uploads = {"safe_regex": {"regex": ".*/(files|CreateContainerFile|CreateFile)"}}
+    downloads = {"safe_regex": {"regex": ".*/(content|RetrieveContainerFileContent|RetrieveFileContent)"}}
+    post = {"name": ":method", "string_match": {"exact": "POST"}}
+    return [{**uploads, "headers": [post]}, downloads]
 
 
 def _grpc_without_post() -> Json:
@@ -246,16 +268,16 @@ def _cors(origins: tuple[str, ...]) -> Json:
     )
 
 
-def _cluster(settings: EdgeSettings) -> Json:
+def _cluster(settings: EdgeSettings, name: str) -> Json:
     socket = settings.grpc_socket
     address = {"pipe": {"path": socket}} if socket else _address(settings.grpc_host, settings.grpc_port)
     endpoint = {"endpoint": {"address": address}}
     return {
-        "name": _CLUSTER,
+        "name": name,
         "type": "STATIC" if socket or _is_ip(settings.grpc_host) else "STRICT_DNS",
         "connect_timeout": "1s",
         **cluster_limits(settings),
-        "load_assignment": {"cluster_name": _CLUSTER, "endpoints": [{"lb_endpoints": [endpoint]}]},
+        "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": [endpoint]}]},
     }
 
 
