@@ -4,8 +4,9 @@ The request interceptor logs one line per call. Records of the standard library'
 """
 
 import logging
+import os
 import sys
-from io import TextIOWrapper
+from io import FileIO, TextIOWrapper
 from typing import Any
 
 import orjson
@@ -18,9 +19,9 @@ from berth.telemetry.writer import ThreadedWriter
 
 def configure_logging(*, json: bool) -> None:
     """Send all logging to stderr: one line of JSON per event if `json`, else readable lines."""
-    if json:
-        # All that goes to stderr: also the log of Envoy, which the event loop forwards, and tracebacks.
-        sys.stderr = TextIOWrapper(ThreadedWriter(sys.stderr.buffer), encoding="utf-8", line_buffering=True)
+    # All that goes to stderr: also the log of Envoy, which the event loop forwards, and tracebacks.
+    sink = FileIO(sys.stderr.fileno(), "wb", closefd=False) if sys.stderr else FileIO(os.devnull, "wb")
+    sys.stderr = TextIOWrapper(ThreadedWriter(sink), encoding="utf-8", line_buffering=True)
     described: list[Processor] = [structlog.processors.add_log_level, structlog.processors.TimeStamper("iso")]
     structlog.configure(
         processors=[*described, *_renderers(json=json, to_text=False)],

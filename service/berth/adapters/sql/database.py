@@ -11,7 +11,7 @@ from typing import Any, Self, TypeVar
 
 from berth.adapters.sql.connections import connect_for_reads, connect_for_writes, path_of
 from berth.adapters.sql.errors import open_error, translate
-from berth.adapters.sql.rows import Row, fetch_one, fetch_value
+from berth.adapters.sql.rows import Row, fetch_one
 from berth.adapters.sql.schema import migrate
 from berth.adapters.sql.writer import SqlWriter, Work
 
@@ -65,9 +65,10 @@ class SqlDatabase:
     def value(self, query: str, *values: object) -> Any:
         """Return the first column of the first row of `query`, None if there is no row."""
         try:
-            return fetch_value(self._reads, query, *values)
+            row = fetch_one(self._reads, query, *values)
         except sqlite3.Error as error:
             raise translate(error) from error
+        return None if row is None else row[0]
 
     def all(self, query: str, values: Mapping[str, object]) -> list[Row]:
         """Return all rows of `query`."""
