@@ -2,11 +2,9 @@
 
 import hashlib
 import http.client
-import json
 import os
 import shutil
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -253,10 +251,6 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Berth]:
         yield berth
 
 
-def logged(berth: Berth) -> list[dict[str, object]]:
-    return [json.loads(line) for line in berth.log.read_text().splitlines() if line.startswith("{")]
-
-
 def test_the_log_has_the_address_of_the_caller(watched: Berth, hosted: Berth) -> None:
     """The audit trail names the real address: of this machine, or the one that the first trusted balancer has seen."""
     name = "who-called"
@@ -264,13 +258,13 @@ def test_the_log_has_the_address_of_the_caller(watched: Berth, hosted: Berth) ->
         (hosted, "6.6.6.6", "127.0.0.1"),
         (watched, "6.6.6.6, 198.51.100.7, 192.0.2.1", "198.51.100.7"),
     ):
-        httpx2.post(
+        made = httpx2.post(
             f"{berth.rest}/v1/containers",
             json={"provider": "ollama", "name": name},
             headers={"authorization": f"Bearer {KEY_A}", "x-forwarded-for": forwarded, "x-berth-client": "6.6.6.6"},
         ).raise_for_status()
-        made = [line for line in logged(berth) if line["event"] == "container.created"]
-        assert made[-1]["source"] == source
+        (line,) = berth.lines(event="container.created", id=made.json()["id"])
+        assert line["source"] == source
 
 
 def test_headers_of_envoys_own_do_not_come_from_outside(hosted: Berth) -> None:
@@ -288,6 +282,7 @@ def test_headers_of_envoys_own_do_not_come_from_outside(hosted: Berth) -> None:
         created = client.post("/v1/containers", json={"name": "forged", "provider": "ollama"})
         assert created.json()["name"] == "forged"
         expect(client.get("/v1/nothing"), 404, None, "unknown_url")
+    hosted.lines(event="container.created", id=created.json()["id"])
     log = hosted.log.read_text()
     assert "forged-path" not in log
     assert "FORGED-METHOD" not in log
@@ -326,14 +321,7 @@ def test_a_request_id_is_the_same_everywhere(watched: Berth, *, sent: str, kept:
     headers = [(b"x-bf-vk", KEY_A.encode()), (b"x-request-id", sent.encode())]
     answered = httpx2.get(f"{watched.rest}/v1/containers/nope", headers=headers).headers["x-request-id"]
     assert (answered == sent) is kept
-    _until_logged(watched, answered)
-
-
-def _until_logged(berth: Berth, request_id: str) -> None:
-    deadline = time.monotonic() + 10
-    while all(line.get("request_id") != request_id for line in logged(berth)):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    watched.lines(event="call.finished", request_id=answered)
 
 
 @pytest.mark.parametrize("kind", ["application/grpc", "application/grpc-web", "application/grpc-web-text"])

@@ -213,7 +213,7 @@ def test_a_hangup_reads_the_callers_again(tmp_path: Path) -> None:
         _rewrite(place, {"virtual_keys": [{"name": "new", "value": "sk-bf-new", "tenant": "a"}]})
         within(PROMISED_SECONDS, lambda: place.status("sk-bf-new") == 200)
         assert place.status(CONFIGURED) == 401
-        assert [event["virtual_keys"] for event in place.log() if event["event"] == "auth.reloaded"] == [1]
+        assert [event["virtual_keys"] for event in place.berth.lines(event="auth.reloaded")] == [1]
         _rewrite(place, {"virtual_keys": [{"name": "bad", "value": "no-prefix-hush", "tenant": "a"}]})
         within(PROMISED_SECONDS, lambda: any(event["event"] == "auth.reload_failed" for event in place.log()))
         (failed,) = (event for event in place.log() if event["event"] == "auth.reload_failed")

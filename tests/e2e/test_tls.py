@@ -114,7 +114,7 @@ def place(request: pytest.FixtureRequest) -> Place:
 
 def tenant_of(place: Place, container_id: str) -> object:
     """Return whose a container is, as the audit trail has it."""
-    return next(event["tenant"] for event in place.events("container.created") if event["id"] == container_id)
+    return place.berth.lines(event="container.created", id=container_id)[0]["tenant"]
 
 
 @pytest.mark.parametrize(("names", "tenant"), [((SPIFFE,), "mesh"), ((DNS,), "dns"), (("other", SPIFFE), "mesh")])

@@ -116,6 +116,7 @@ def events(berth: Berth) -> list[dict[str, Any]]:
 
 def check_the_log(berth: Berth, *, made: int, failed: int) -> None:
     """Check that the trail has what was made and no more, and the log how each call ended, why, and no bug."""
+    berth.lines(failed + made, event="call.finished", method="/berth.v1.FileService/CreateFile")
     told = [event["event"] for event in events(berth)]
     assert told.count("file.created") == sum(bool(event.get("audit")) for event in events(berth)) == made
     ends = [event["status"] for event in events(berth) if "CreateFile" in event.get("method", "")]

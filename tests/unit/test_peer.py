@@ -1,8 +1,13 @@
 """Where a call comes from, and which header is believed."""
 
+from ipaddress import ip_address
+from urllib.parse import quote
+
 import pytest
+from cryptography import x509
 
 from berth.rpc.peer import Trust, certificate_names, source_of
+from support.certs.authority import Authority
 
 XFF, OWN = "x-forwarded-for", "x-berth-client"
 
@@ -47,29 +52,69 @@ def test_the_header_of_envoy_counts_from_its_socket_alone(peer: str, source: str
     assert source_of(peer, {OWN: "1.2.3.4"}, trust=Trust(envoy_on_socket=True)) == source
 
 
-HANDSHAKE = {"x509_subject_alternative_name": [b"a.example", b"spiffe://a/b"]}
+SPIFFE, VICTIM = "spiffe://cluster.local/ns/a/sa/b", "spiffe://cluster.local/ns/a/sa/victim"
+AUTHORITY = Authority()
+
+
+def pem(*names: x509.GeneralName) -> bytes:
+    """Return a certificate with alternative names of any type."""
+    return AUTHORITY.certificate(*names)
+
+
+CLIENT = pem(x509.UniformResourceIdentifier(SPIFFE), x509.DNSName("a.example"))
+HANDSHAKE = {"x509_pem_cert": [CLIENT], "x509_subject_alternative_name": [b"not.read"]}
+CERT = f'Cert="{quote(CLIENT.decode(), safe="")}"'
 
 
 @pytest.mark.parametrize(
     ("peer", "trust_sidecar", "forwarded", "names"),
     [
-        ("ipv4:10.0.0.7:1", False, "URI=spiffe://x", ["a.example", "spiffe://a/b"]),
-        ("ipv4:127.0.0.1:1", False, "URI=spiffe://x", ["a.example", "spiffe://a/b"]),
-        ("ipv4:10.0.0.7:1", True, "URI=spiffe://x", ["a.example", "spiffe://a/b"]),
-        ("ipv4:127.0.0.6:1", True, "URI=spiffe://x", ["spiffe://x"]),
-        ("unix:", False, "URI=spiffe://x", ["spiffe://x"]),
+        ("ipv4:10.0.0.7:1", False, "URI=spiffe://x/y", [SPIFFE, "a.example"]),
+        ("ipv4:127.0.0.1:1", False, "URI=spiffe://x/y", [SPIFFE, "a.example"]),
+        ("ipv4:10.0.0.7:1", True, "URI=spiffe://x/y", [SPIFFE, "a.example"]),
+        ("ipv4:127.0.0.6:1", True, "URI=spiffe://x/y", ["spiffe://x/y"]),
         ("unix:", False, None, []),
         ("unix:", False, "", []),
-        ("unix:", False, "By=spiffe://berth;Hash=00;URI=spiffe://x;DNS=a;DNS=b", ["spiffe://x", "a", "b"]),
-        ("unix:", False, 'Subject="CN=a,O=\\"b;URI=spiffe://no\\"";URI=spiffe://x', ["spiffe://x"]),
-        ("unix:", False, "URI=spiffe://far,URI=spiffe://near", ["spiffe://near"]),
-        ("unix:", False, 'URI="spiffe://a,b;c"', ["spiffe://a,b;c"]),
+        ("unix:", False, f"By=spiffe://berth;Hash=00;{CERT}", [SPIFFE, "a.example"]),
+        ("unix:", False, f"By=spiffe://berth;Hash=00;{CERT};URI={VICTIM}", [SPIFFE, "a.example"]),
+        ("unix:", False, f"{CERT};{CERT}", []),
+        ("unix:", False, 'Cert="nonsense"', []),
+        ("unix:", False, f"URI={SPIFFE};URI={VICTIM}", []),
+        ("unix:", False, "DNS=a.example", []),
+        ("unix:", False, 'Subject="CN=a,O=\\"b;URI=spiffe://no\\"";URI=spiffe://x/y', ["spiffe://x/y"]),
+        ("unix:", False, f"{CERT},URI=spiffe://near/by", ["spiffe://near/by"]),
         ("unix:", False, "URI=", []),
         ("unix:", False, 'URI="', []),
-        ("unix:", False, 'URI="' + '\\"' * 15_000 + ",URI=spiffe://x", []),
+        ("unix:", False, 'URI="' + '\\"' * 10_000 + ",URI=spiffe://x/y", []),
+        ("unix:", False, "x" * 40_000 + ",URI=spiffe://x/y", []),
         ("unix:", False, ",;=,", []),
     ],
 )
 def test_names_in_certificates(peer: str, *, trust_sidecar: bool, forwarded: str | None, names: list[str]) -> None:
-    """They come from the handshake, or from an Envoy that can be believed; of its header the nearest hop counts."""
-    assert certificate_names(peer, HANDSHAKE, forwarded, trust=Trust(sidecar=trust_sidecar)) == names
+    """They are read from the certificate: of the handshake, or as an Envoy forwards it that can be believed."""
+    assert list(certificate_names(peer, HANDSHAKE, forwarded, trust=Trust(sidecar=trust_sidecar))) == names
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        x509.UniformResourceIdentifier(f"spiffe://x/y;URI={VICTIM}"),
+        x509.UniformResourceIdentifier(f"spiffe://x/y,URI={VICTIM}"),
+        x509.UniformResourceIdentifier(f'spiffe://x/y"{VICTIM}'),
+        x509.UniformResourceIdentifier("runner.example"),
+        x509.DNSName(f"q;DNS={VICTIM}"),
+        x509.DNSName(VICTIM),
+        x509.DNSName("runner.example\0.evil"),
+        x509.DNSName("runner.example\n"),
+        x509.RFC822Name("runner.example"),
+        x509.IPAddress(ip_address("127.0.0.1")),
+        x509.RegisteredID(x509.ObjectIdentifier("1.2.3")),
+    ],
+    ids=str,
+)
+def test_a_name_is_of_its_type_and_nothing_else(name: x509.GeneralName) -> None:
+    """A name that looks like another one, or like several, is none, whoever did the handshake."""
+    certificate = pem(name)
+    forwarded = f'By=spiffe://berth;Cert="{quote(certificate.decode(), safe="")}"'
+    for peer in ("unix:", "ipv4:10.0.0.7:1"):
+        assert not certificate_names(peer, {"x509_pem_cert": [certificate]}, forwarded, trust=Trust())

@@ -1,7 +1,7 @@
 """The `Call` object: what handlers and interceptors know about a call, and how it ends."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from math import ceil
 from time import monotonic
@@ -123,7 +123,7 @@ class Call:
         """The address that the call comes from."""
         return source_of(self.context.peer(), self.head.forwarded, trust=self.trust)
 
-    def certificate_names(self) -> list[str]:
+    def certificate_names(self) -> Sequence[str]:
         """Return the alternative names in the caller's certificate; empty without a certificate."""
         peer, handshake = self.context.peer(), self.context.auth_context()
         forwarded = self.head.forwarded.get(FORWARDED_CERTIFICATE)

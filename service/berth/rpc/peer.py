@@ -1,10 +1,12 @@
 """Find the source of a call: the caller's address and certificate, also if Envoy is in between."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
-from urllib.parse import unquote
+from urllib.parse import unquote, unquote_to_bytes
+
+from berth.rpc.certificates import is_uri, names_in
 
 CLIENT = "x-berth-client"
 """The header in which Berth's Envoy sends the address of its client."""
@@ -12,6 +14,8 @@ FORWARDED_FOR = "x-forwarded-for"
 """The header to which each proxy appends the address of its client."""
 FORWARDED_CERTIFICATE = "x-forwarded-client-cert"
 """The header in which Envoy describes the client's certificate."""
+MAX_FORWARDED_LENGTH = 32_768
+"""Room for the certificate, in the header of the nearest hop, and for the elements of others."""
 _UNKNOWN = "unknown"
 _OWN_ENVOY = "unix:"
 """How grpc names a peer on a Unix socket. Only the Envoy of `berth up` can reach that socket."""
@@ -60,27 +64,35 @@ def source_of(peer: str, forwarded: Mapping[str, str], *, trust: Trust) -> str:
 
 def certificate_names(
     peer: str, handshake: Mapping[str, Iterable[bytes]], forwarded: str | None, *, trust: Trust
-) -> list[str]:
+) -> Sequence[str]:
     """Return the alternative names in the caller's certificate: DNS names and URIs.
 
-    They come from the TLS `handshake` of the call, as grpc reports it. If Envoy did the handshake,
-    they are `forwarded`; this is believed only from the Envoy that `berth up` runs and from a
-    trusted sidecar.
+    They are read from the certificate itself: from the TLS `handshake` of the call, as grpc reports
+    it, or, if Envoy did the handshake, from the `forwarded` header. That is believed only from the
+    Envoy that `berth up` runs and from a trusted sidecar.
     """
     if peer.startswith(_OWN_ENVOY) or (trust.sidecar and _is_local(_address(unquote(peer)))):
         return _forwarded_names(forwarded or "")
-    return [name.decode("utf-8", "replace") for name in handshake.get("x509_subject_alternative_name", ())]
+    return names_in(next(iter(handshake.get("x509_pem_cert", ())), b""))
 
 
-def _forwarded_names(header: str) -> list[str]:
-    """Return the names in the last element of the header, which the nearest hop wrote."""
-    elements = _ELEMENT.findall(header) if _ELEMENTS.fullmatch(header) else []
+def _forwarded_names(header: str) -> Sequence[str]:
+    """Return the names in the last element of the header, which the nearest hop wrote.
+
+    Envoy writes names unescaped, so those of a malicious certificate can look like several. Without
+    the certificate itself only a single URI is taken, as the certificates of meshes have it.
+    """
+    is_readable = len(header) <= MAX_FORWARDED_LENGTH and _ELEMENTS.fullmatch(header)
+    elements = _ELEMENT.findall(header) if is_readable else []
     pairs = _PAIR.findall(elements[-1]) if elements else []
-    return [_unquoted(value) for name, value in pairs if name in ("URI", "DNS") and value]
-
-
-def _unquoted(value: str) -> str:
-    return re.sub(r"\\(.)", r"\1", value[1:-1]) if value.startswith('"') else value
+    values: dict[str, list[str]] = {}
+    for name, value in pairs:
+        values.setdefault(name, []).append(value)
+    if "Cert" in values:
+        (certificate,) = values["Cert"] if len(values["Cert"]) == 1 else ("",)
+        return names_in(unquote_to_bytes(certificate.strip('"')))
+    uris = values.get("URI", [])
+    return uris if len(uris) == 1 and is_uri(uris[0]) else ()
 
 
 def _address(peer: str) -> str:

@@ -47,26 +47,30 @@ class Authority:
 
     def client(self, *names: str) -> Issued:
         """Return a certificate with alternative names: URIs where they have a scheme, else DNS names."""
+        typed = [x509.UniformResourceIdentifier(name) if "://" in name else x509.DNSName(name) for name in names]
         key = ec.generate_private_key(ec.SECP256R1())
+        private = key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        return Issued(self.certificate(*typed, key=key), private)
+
+    def certificate(self, *names: x509.GeneralName, key: ec.EllipticCurvePrivateKey | None = None) -> bytes:
+        """Return a certificate of `key`, or of a new one, with alternative names of any type."""
         ca = serialization.load_pem_private_key(self._ca.private_key_pem.bytes(), None)
         assert isinstance(ca, ec.EllipticCurvePrivateKey)
-        issuer = x509.load_pem_x509_certificate(self.pem)
         now = dt.datetime.now(dt.UTC)
-        alternatives = [x509.UniformResourceIdentifier(name) if "://" in name else x509.DNSName(name) for name in names]
         certificate = (
             x509.CertificateBuilder()
             .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "client")]))
-            .issuer_name(issuer.subject)
-            .public_key(key.public_key())
+            .issuer_name(x509.load_pem_x509_certificate(self.pem).subject)
+            .public_key((key or ec.generate_private_key(ec.SECP256R1())).public_key())
             .serial_number(x509.random_serial_number())
             .not_valid_before(now - dt.timedelta(hours=1))
             .not_valid_after(now + dt.timedelta(hours=1))
-            .add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
+            .add_extension(x509.SubjectAlternativeName(names), critical=False)
             .sign(ca, hashes.SHA256())
         )
-        pem = serialization.Encoding.PEM
-        private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-        return Issued(certificate.public_bytes(pem), private)
+        return certificate.public_bytes(serialization.Encoding.PEM)
 
     def trusting(self, folder: Path, client: Issued | None = None) -> ssl.SSLContext:
         """Return what trusts this authority, and shows the certificate of `client`."""

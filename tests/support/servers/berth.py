@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -45,6 +46,17 @@ class Berth:
     metrics: str | None
     process: subprocess.Popen[bytes]
     log: Path
+
+    def lines(self, count: int = 1, **fields: object) -> list[dict[str, Any]]:
+        """Return the lines of the log that have `fields`, once there are `count` of them: a thread writes them."""
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            lines = [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
+            found = [line for line in lines if fields.items() <= line.items()]
+            if len(found) >= count:
+                return found
+            assert time.monotonic() < deadline, f"the log has {len(found)} lines with {fields}"
+            time.sleep(0.02)
 
     def stop(self) -> int:
         """Ask it to stop; return its exit code."""

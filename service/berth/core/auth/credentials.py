@@ -26,6 +26,7 @@ _REQUIRED = "virtual key is required. Provide a virtual key via the x-bf-vk head
 _NOT_FOUND = "virtual key not found. The provided virtual key does not exist or has been revoked."
 _BASIC_NOT_FOUND = "user not found, or the password is wrong."
 _CERTIFICATE_NOT_FOUND = "the client certificate is valid, but none of its names is known here."
+_AMBIGUOUS = "the client certificate has names of two different tenants."
 _NO_SCHEME = "the Authorization header has a virtual key without its scheme. Send 'Authorization: Bearer sk-bf-...'."
 _CONFLICT = "the request carries two different credentials. Send one, or the same in each header."
 
@@ -107,12 +108,15 @@ class Credentials:
     def _find_certificate_caller(self, names: Iterable[str], *, is_only: bool) -> Caller | None:
         """Return the caller with one of the certificate `names`, None if there is none.
 
-        AuthenticationError instead of None if the certificate has names and is the only credential.
+        AuthenticationError if the names belong to two tenants, and instead of None if the certificate
+        has names and is the only credential.
         """
         known = list(map(_canonical, names))
-        for name in known:
-            if name in self._certificates:
-                return self._certificates[name]
+        callers = [self._certificates[name] for name in known if name in self._certificates]
+        if len({caller.tenant for caller in callers}) > 1:
+            raise AuthenticationError(_AMBIGUOUS, code="conflicting_credentials")
+        if callers:
+            return callers[0]
         if known and is_only:
             raise AuthenticationError(_CERTIFICATE_NOT_FOUND, code="certificate_not_found")
         return None

@@ -175,7 +175,8 @@ def _client_certificates(settings: EdgeSettings) -> Json:
         return {"forward_client_cert_details": "SANITIZE"}
     return {
         "forward_client_cert_details": "SANITIZE_SET",
-        "set_current_client_cert_details": {"uri": True, "dns": True},
+        # The certificate itself: Envoy writes names unescaped, and one could look like several.
+        "set_current_client_cert_details": {"cert": True},
     }
 
 
