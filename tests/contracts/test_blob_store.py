@@ -53,6 +53,13 @@ async def test_a_part_of_a_blob_can_be_read(blobs: BlobStore, offset: int, lengt
     assert await content(blobs, offset=offset, length=length) == whole[offset : offset + length]
 
 
+async def test_a_blob_has_a_size(blobs: BlobStore) -> None:
+    """The size of a blob is the number of its bytes, and a blob that is not there has none."""
+    await blobs.put(KEY, chunks_of(b"abc", b"de"))
+    await blobs.put("cntr_1/empty", chunks_of())
+    assert [await blobs.size(key) for key in (KEY, "cntr_1/empty", "cntr_1/nothing")] == [5, 0, None]
+
+
 @pytest.mark.parametrize("length", [0, 1])
 async def test_a_missing_blob_is_not_found_before_the_first_byte(blobs: BlobStore, length: int) -> None:
     """Opening a blob that is not there raises NotFoundError, even for a length of 0."""

@@ -7,6 +7,7 @@ from hashlib import sha256
 import pytest
 
 from berth.core.errors import InvalidRequestError, NotFoundError, StorageError
+from berth.core.ports.blob_store import BlobState
 from berth.core.ports.container_store import Quotas
 from berth.core.ports.file_store import FileRecord, FileStore
 from berth.core.ports.pages import Pagination
@@ -164,6 +165,18 @@ async def test_damaged_bytes_are_replaced(files: FileStore) -> None:
     assert await files.add(replace(stored("f3"), sha256=first.sha256), quotas=ROOMY) == second.blob
     assert [await files.delete("ours", "f1"), await files.delete("ours", "f3")] == [[], []]
     assert await files.delete("theirs", "f2") == [second.blob]
+
+
+async def test_a_blob_has_a_state(files: FileStore) -> None:
+    """The state of a blob has its checksums, and says if damage was noted; without a file there is none."""
+    first = replace(stored("f1"), block_sums=b"sums")
+    assert await files.blob_state(first.blob) is None
+    await files.add(first, quotas=ROOMY)
+    assert await files.blob_state(first.blob) == BlobState(is_damaged=False, block_sums=b"sums")
+    await files.note_damage(first.blob)
+    assert await files.blob_state(first.blob) == BlobState(is_damaged=True, block_sums=b"sums")
+    await files.delete("ours", "f1")
+    assert await files.blob_state(first.blob) is None
 
 
 async def test_an_id_is_given_once(files: FileStore) -> None:

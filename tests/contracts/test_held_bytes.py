@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from berth.core.errors import InvalidRequestError, NotFoundError
+from berth.core.ports.blob_store import BlobState
 from berth.core.ports.container_store import ContainerFileRecord, ContainerStore, Quotas
 from berth.core.ports.pages import Pagination
 from support.fakes.records import ROOMY, container, file
@@ -76,6 +77,29 @@ async def test_damaged_bytes_are_replaced(store: ContainerStore) -> None:
     assert await store.note_damage(first.blob) == 0
     assert await store.delete_container("ours", "box") == [third.blob]
     assert await store.note_damage(third.blob) == 0
+
+
+async def test_a_blob_has_a_state(store: ContainerStore) -> None:
+    """The state of a blob has its checksums, from the first upload that had them, and says if damage was noted."""
+    await store.add_container(container("box"))
+    origin = file("f1")
+    names = [replace(file(name), sha256=origin.sha256) for name in ("f1", "f2", "f3", "f4")]
+    first, second, third, fourth = (
+        replace(each, block_sums=sums) for each, sums in zip(names, [None, b"sum1", b"sum2", b"sum3"], strict=True)
+    )
+    assert await store.blob_state(first.blob) is None
+    await store.add_file("ours", first, quotas=ROOMY)
+    assert await store.blob_state(first.blob) == BlobState(is_damaged=False, block_sums=None)
+    for later in (second, third):
+        await store.add_file("ours", later, quotas=ROOMY)
+        assert await store.blob_state(first.blob) == BlobState(is_damaged=False, block_sums=b"sum1")
+    await store.note_damage(first.blob)
+    assert await store.blob_state(first.blob) == BlobState(is_damaged=True, block_sums=b"sum1")
+    await store.add_file("ours", fourth, quotas=ROOMY)
+    assert await store.blob_state(first.blob) is None
+    state = await store.blob_state(fourth.blob)
+    assert state is not None
+    assert not state.is_damaged
 
 
 async def test_a_container_is_made_with_copies(store: ContainerStore) -> None:

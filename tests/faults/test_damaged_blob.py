@@ -4,9 +4,12 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import grpc
 import httpx2
 import pytest
 
+from berth.v1.file_service_pb2 import RetrieveFileContentRequest
+from berth.v1.file_service_pb2_grpc import FileServiceStub
 from support.servers.berth import KEY_A, running
 
 SETTINGS = {
@@ -15,6 +18,7 @@ SETTINGS = {
 }
 HEADERS = {"authorization": f"Bearer {KEY_A}"}
 LARGE = 2 * 1024 * 1024
+BLOCK = 4 * 1024 * 1024
 
 
 def damage(path: Path) -> None:
@@ -55,7 +59,7 @@ def test_a_small_file_is_an_error(tmp_path: Path, harm: Callable[[Path], None]) 
 
 @pytest.mark.parametrize("harm", [damage, cut])
 def test_a_large_file_breaks_off(tmp_path: Path, harm: Callable[[Path], None]) -> None:
-    """What is under way already breaks off before its end, so that nobody takes it for whole."""
+    """What is under way already breaks off before its end, and the next read is refused with a status."""
     with (
         running(tmp_path, SETTINGS) as berth,
         httpx2.Client(base_url=berth.rest, headers=HEADERS, timeout=30) as client,
@@ -67,6 +71,58 @@ def test_a_large_file_breaks_off(tmp_path: Path, harm: Callable[[Path], None]) -
         with pytest.raises(httpx2.RemoteProtocolError):
             client.get(f"{files}/{file}/content")
         assert client.get(f"{files}/{file}").status_code == 200
+        assert_damaged(client, f"{files}/{file}/content")
+
+
+def test_a_flipped_byte_is_not_sent(tmp_path: Path) -> None:
+    """Ranges of a damaged block are refused, over REST and gRPC, those of other blocks are sent until it is noted."""
+    with (
+        running(tmp_path, SETTINGS) as berth,
+        httpx2.Client(base_url=berth.rest, headers=HEADERS, timeout=60) as client,
+        grpc.insecure_channel(berth.grpc) as channel,
+    ):
+        content = bytes(range(256)) * (3 * BLOCK // 2 // 256)
+
+        def upload() -> str:
+            file: str = client.post("/v1/files?filename=x&purpose=batch", content=content).json()["id"]
+            return file
+
+        file = upload()
+        path = f"/v1/files/{file}/content"
+        with blob(tmp_path).open("r+b") as stored:
+            stored.seek(BLOCK + 5)
+            stored.write(b"!")
+        for offset in (0, BLOCK - 3):
+            part = client.get(path, params={"offset": offset, "length": 3})
+            assert (part.status_code, part.content) == (200, content[offset : offset + 3])
+        assert client.get(path, headers={"range": "bytes=0-2"}).status_code == 206
+        assert client.get(path, params={"offset": BLOCK + 100, "length": 3}).status_code == 503
+        assert_damaged(client, path)
+        for length in (3, None):
+            request = RetrieveFileContentRequest(file_id=file, length=length)
+            with pytest.raises(grpc.RpcError) as caught:
+                list(FileServiceStub(channel).RetrieveFileContent(request, metadata=tuple(HEADERS.items()), timeout=60))
+            assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
+            assert "damaged" in str(caught.value.details())
+        again = upload()
+        for each in (file, again):
+            assert client.get(f"/v1/files/{each}/content").content == content
+            part = client.get(f"/v1/files/{each}/content", params={"offset": BLOCK + 4, "length": 3})
+            assert part.content == content[BLOCK + 4 : BLOCK + 7]
+
+
+def assert_damaged(client: httpx2.Client, path: str) -> None:
+    """Check that the whole file and every range of it are refused before their first byte."""
+    requests: list[tuple[dict[str, int], dict[str, str]]] = [
+        ({}, {}),
+        ({"offset": 1, "length": 3}, {}),
+        ({}, {"range": "bytes=0-2"}),
+        ({}, {"range": "bytes=-3"}),
+    ]
+    for params, headers in requests:
+        answer = client.get(path, params=params, headers=headers)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (503, "file_damaged")
+    assert client.head(path).status_code == 503
 
 
 @pytest.mark.parametrize("harm", [damage, cut, lose])

@@ -12,7 +12,7 @@ from berth.adapters.sql.containers import SqlStore
 from berth.adapters.sql.database import SqlDatabase
 from berth.adapters.sql.files import SqlFiles
 from berth.core.caller import Caller
-from berth.core.errors import NotFoundError, StorageError
+from berth.core.errors import DAMAGED, NotFoundError, StorageError
 from berth.core.hosted.files import HostedFiles
 from berth.core.hosted.sweeper import Sweeper
 from berth.core.ports.file_store import FileRecord
@@ -20,7 +20,7 @@ from berth.v1.file_service_pb2 import DeleteFileRequest, RetrieveFileContentRequ
 from support.fakes.records import OLLAMA
 from support.fakes.stores import SequentialIds
 from support.fakes.uploads import GivenFile
-from support.servers.hosted import Kept, hosted_both
+from support.servers.hosted import Kept, hosted_both, keeping
 
 OURS = Caller("ours", "first")
 CONTENT = (b"x" * 50_000, b"y" * 50_000)
@@ -65,13 +65,75 @@ async def test_what_goes_with_its_file_is_not_damaged(kept: Kept) -> None:
     assert len(told) == 1
 
 
-async def test_a_range_does_not_tell(kept: Kept) -> None:
-    """A part is handed out as it is: only the whole has a digest to compare with."""
+@pytest.mark.parametrize("length", [0, 3, 100_000, None])
+async def test_damage_that_was_noted_is_an_error_at_once(kept: Kept, length: int | None) -> None:
+    """A file of which damage was noted is not opened, for a range as little as for the whole, until it is repaired."""
     file = await uploaded(kept.files)
     spoil(kept.folder)
-    assert await content(kept.files, file, length=10) == b"x" * 10
     with pytest.raises(StorageError):
         await content(kept.files, file)
+    with pytest.raises(StorageError) as caught:
+        await kept.files.retrieve_file_content(OURS, RetrieveFileContentRequest(file_id=file, length=length))
+    assert (caught.value.code, caught.value.is_final) == (DAMAGED, True)
+    again = await uploaded(kept.files)
+    whole = b"".join(CONTENT)
+    assert [await content(kept.files, each, length=length) for each in (file, again)] == [whole[:length]] * 2
+
+
+@pytest.mark.parametrize("harm", ["flip", "cut", "lose"])
+async def test_a_range_finds_damage(tmp_path: Path, harm: str) -> None:
+    """A range of a damaged file is refused before its first byte, and the damage is noted and reported once."""
+    with keeping(tmp_path) as kept:
+        reported: list[str] = []
+        _, files = hosted_both(kept.store, kept.file_store, kept.blobs, clock=kept.clock, report_damage=reported.append)
+        file = await uploaded(files)
+        (path,) = (kept.folder / "blobs").glob("*/*")
+        assert await content(files, file, length=3) == b"xxx"
+        if harm == "flip":
+            spoil(kept.folder)
+        elif harm == "cut":
+            os.truncate(path, 99_999)
+        else:
+            path.unlink()
+        for _ in range(2):
+            with pytest.raises(StorageError) as caught:
+                await content(files, file, length=3)
+            assert caught.value.code == DAMAGED
+        assert reported == [f"{path.parent.name}/{path.name}"]
+
+
+async def test_old_content_has_no_checksums_of_blocks(kept: Kept) -> None:
+    """A range of what an older version stored is not verified, until the same content is uploaded again."""
+    file = await uploaded(kept.files)
+    with closing(sqlite3.connect(kept.folder / "berth.db")) as connection:
+        connection.execute("UPDATE blobs SET block_sums = NULL")
+        connection.commit()
+    (path,) = (kept.folder / "blobs").glob("*/*")
+    good = path.read_bytes()
+    spoil(kept.folder)
+    assert await content(kept.files, file, length=10) == b"x" * 10
+    path.write_bytes(good)
+    await uploaded(kept.files)
+    spoil(kept.folder)
+    with pytest.raises(StorageError):
+        await content(kept.files, file, length=10)
+
+
+async def test_a_repair_between_two_look_ups_is_found(kept: Kept) -> None:
+    """A read whose file row is older than a repair reads the new blob, not the damaged one."""
+
+    class Late(SqlFiles):
+        async def get(self, tenant: str, file_id: str) -> FileRecord:
+            found = await super().get(tenant, file_id)
+            await uploaded(kept.files)
+            return found
+
+    file = await uploaded(kept.files)
+    spoil(kept.folder)
+    with pytest.raises(StorageError):
+        await content(kept.files, file)
+    _, late = hosted_both(kept.store, Late(kept.database, now=kept.clock), kept.blobs, clock=kept.clock)
+    assert await content(late, file, length=10) == b"x" * 10
 
 
 @pytest.mark.parametrize("kept_bytes", [None, 0, 99_999])

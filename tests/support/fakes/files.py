@@ -6,6 +6,7 @@ from copy import deepcopy
 from dataclasses import replace
 
 from berth.core.errors import InvalidRequestError, NotFoundError, StorageError
+from berth.core.ports.blob_store import BlobState
 from berth.core.ports.container_store import ID_TAKEN, Quotas
 from berth.core.ports.file_store import FileRecord
 from berth.core.ports.pages import Page, Pagination
@@ -67,7 +68,13 @@ class MemoryFiles:
 
     async def find_blob(self, sha256: str, size: int) -> str | None:
         """Return what a new upload would share; see BlobReferences."""
-        return next((row.record.blob for row in self._held() if row.record.stored[1:] == (sha256, size)), None)
+        return next((row.record.blob for row in self._held() if row.record.stored[1:3] == (sha256, size)), None)
+
+    async def blob_state(self, blob: str) -> BlobState | None:
+        """Return what is known about a blob; see BlobReferences."""
+        sums = [row.record.block_sums for row in self._held() if row.record.blob == blob]
+        known = next((each for each in sums if each is not None), None)
+        return BlobState(self._damaged[blob] > 0, known) if sums else None
 
     async def note_damage(self, blob: str) -> int:
         """Note that a blob is damaged; see BlobReferences."""
@@ -94,7 +101,7 @@ class MemoryFiles:
 
     def _blob_for(self, record: FileRecord) -> str:
         """Return the blob that has the bytes of a new file: for all files of that content, if it is the new one."""
-        same = [row for row in self._held() if row.record.stored[1:] == record.stored[1:]]
+        same = [row for row in self._held() if row.record.stored[1:3] == record.stored[1:3]]
         good = [row.record.blob for row in same if not self._damaged[row.record.blob]]
         blob = good[0] if good else record.blob
         for row in same:

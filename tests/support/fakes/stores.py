@@ -14,6 +14,7 @@ from typing import Generic, NoReturn, TypeVar
 
 from berth.core.errors import ContainerExpiredError, InvalidRequestError, NotFoundError, StorageError
 from berth.core.lifetime import current_status, expires_at, has_status
+from berth.core.ports.blob_store import BlobState
 from berth.core.ports.container_store import (
     ID_TAKEN,
     UNLIMITED,
@@ -164,7 +165,7 @@ class MemoryStore:
 
     async def add_file(self, tenant: str, record: ContainerFileRecord, *, quotas: Quotas) -> str:
         """Add a file; see ContainerStore."""
-        same = [row for row in self._files.values() if not row.deleted and row.record.stored[1:] == record.stored[1:]]
+        same = [row for row in self._files.values() if not row.deleted and row.record.stored[1:3] == record.stored[1:3]]
         good = [row.record.blob for row in same if not self._damaged[row.record.blob]]
         blob = good[0] if good else record.blob
         self._add_file(tenant, replace(record, blob=blob), quotas=quotas, param="file")
@@ -179,7 +180,13 @@ class MemoryStore:
     async def find_blob(self, sha256: str, size: int) -> str | None:
         """Return what a new upload would share; see BlobReferences."""
         rows = [row for row in self._files.values() if not row.deleted]
-        return next((row.record.blob for row in rows if row.record.stored[1:] == (sha256, size)), None)
+        return next((row.record.blob for row in rows if row.record.stored[1:3] == (sha256, size)), None)
+
+    async def blob_state(self, blob: str) -> BlobState | None:
+        """Return what is known about a blob; see BlobReferences."""
+        sums = [row.record.block_sums for row in self._files.values() if not row.deleted and row.record.blob == blob]
+        known = next((each for each in sums if each is not None), None)
+        return BlobState(self._damaged[blob] > 0, known) if sums else None
 
     async def note_damage(self, blob: str) -> int:
         """Note that a blob is damaged; see BlobReferences."""
@@ -230,7 +237,7 @@ class MemoryStore:
 
     def _blob_of(self, record: ContainerFileRecord) -> str:
         living = [row.record for row in self._files.values() if not row.deleted]
-        same = [found.blob for found in living if found.stored[1:] == record.stored[1:]]
+        same = [found.blob for found in living if found.stored[1:3] == record.stored[1:3]]
         if not same:
             raise NotFoundError("The file is gone: it was deleted meanwhile.")
         return same[0]
@@ -298,6 +305,10 @@ class MemoryBlobs:
         if key not in self.blobs:
             raise NotFoundError("The file is gone: it was deleted meanwhile.")
         return _chunks(self.blobs[key][offset : offset + length])
+
+    async def size(self, key: str) -> int | None:
+        """Return the size of a blob; see BlobStore."""
+        return len(self.blobs[key]) if key in self.blobs else None
 
     async def delete(self, keys: Iterable[str]) -> None:
         """Delete blobs; see BlobStore."""

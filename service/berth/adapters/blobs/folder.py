@@ -68,6 +68,10 @@ class FileBlobs:
         end = offset + length
         return self._chunks(key, await self._read(key, start=offset, end=end), start=offset, end=end)
 
+    async def size(self, key: str) -> int | None:
+        """Return the size of a blob; see BlobStore."""
+        return await self._do(self._folder.size, key)
+
     async def delete(self, keys: Iterable[str]) -> None:
         """Delete blobs; see BlobStore."""
         await self._run(self._folder.remove, list(keys))

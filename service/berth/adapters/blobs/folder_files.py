@@ -52,6 +52,13 @@ class BlobFolder:
         except FileNotFoundError:
             return None
 
+    def size(self, key: str) -> int | None:
+        """Return the number of bytes of a file, None if there is no file."""
+        try:
+            return (self._root / key).stat().st_size
+        except FileNotFoundError:
+            return None
+
     def remove(self, keys: Iterable[str]) -> None:
         """Delete the blobs that exist. Their folders are kept: another blob may be about to be moved into them."""
         for key in keys:

@@ -4,16 +4,21 @@ A row of `blobs` has the key of some content and the number of files that refer
 to it. Keys are never used twice, so an unreferenced blob can be deleted
 after the transaction, whatever is uploaded in the meantime.
 
-When the content of a damaged blob is uploaded again, the new blob takes over the row and all
-files of the damaged one. The damaged blob is then unreferenced, and the sweeper deletes it.
+When content whose blob is known to be damaged is uploaded again, the new blob
+takes over the row and all files of the damaged one. The damaged blob is then
+unreferenced, and the sweeper deletes it.
+
+`block_sums` are the checksums of the blocks of the content. A blob that was
+stored without them gets them from the next upload of its content.
 """
 
 import sqlite3
 from collections.abc import Iterable
 
+from berth.adapters.sql.database import SqlDatabase
 from berth.adapters.sql.rows import fetch_one, fetch_value
 from berth.core.errors import InvalidRequestError, NotFoundError
-from berth.core.ports.blob_store import StoredContent
+from berth.core.ports.blob_store import BlobState, StoredContent
 
 _FIND = "SELECT key, damaged FROM blobs WHERE sha256 = ? AND bytes = ? ORDER BY damaged"
 FIND_SHARED = f"{_FIND} DESC"
@@ -21,12 +26,14 @@ FIND_SHARED = f"{_FIND} DESC"
 
 Its values are the SHA-256 and the size of the content.
 """
-_INSERT = "INSERT INTO blobs (key, sha256, bytes, holders) VALUES (?, ?, ?, 1)"
+_STATE = "SELECT damaged, block_sums FROM blobs WHERE key = ?"
+_INSERT = "INSERT INTO blobs (key, sha256, bytes, block_sums, holders) VALUES (?, ?, ?, ?, 1)"
 _ADD_REFERENCE = "UPDATE blobs SET holders = holders + 1 WHERE key = ?"
 _RELEASE = "UPDATE blobs SET holders = holders - 1 WHERE key = ? RETURNING holders"
 _DELETE = "DELETE FROM blobs WHERE key = ?"
 _NOTE_DAMAGE = "UPDATE blobs SET damaged = damaged + 1 WHERE key = ? RETURNING damaged"
-_REPLACE = "UPDATE blobs SET key = ?, damaged = 0 WHERE key = ?"
+_ADD_BLOCK_SUMS = "UPDATE blobs SET block_sums = ? WHERE key = ? AND block_sums IS NULL"
+_REPLACE = "UPDATE blobs SET key = ?, damaged = 0, block_sums = ? WHERE key = ?"
 # These scan all files. That is acceptable for something so rare; an index would make every upload slower.
 _REPLACE_IN_FILES = [
     f"UPDATE {table} SET blob = ? WHERE blob = ? AND deleted_at IS NULL"  # noqa: S608 - constants
@@ -42,12 +49,14 @@ def reference_new(connection: sqlite3.Connection, stored: StoredContent) -> str:
     """Add a reference to content that was just stored; return its blob: an older one, unless that is damaged."""
     same = fetch_one(connection, FIND_SHARED, stored.sha256, stored.bytes)
     if same is None:
-        connection.execute(_INSERT, (stored.blob, stored.sha256, stored.bytes))
+        connection.execute(_INSERT, (stored.blob, stored.sha256, stored.bytes, stored.block_sums))
         return stored.blob
     blob, damaged = same
     if damaged:
-        _replace(connection, blob, new=stored.blob)
+        _replace(connection, blob, new=stored)
         blob = stored.blob
+    elif stored.block_sums is not None:
+        connection.execute(_ADD_BLOCK_SUMS, (stored.block_sums, blob))
     connection.execute(_ADD_REFERENCE, (blob,))
     return str(blob)
 
@@ -69,11 +78,17 @@ def note_damage(connection: sqlite3.Connection, blob: str) -> int:
     return int(fetch_value(connection, _NOTE_DAMAGE, blob) or 0)
 
 
-def _replace(connection: sqlite3.Connection, blob: str, *, new: str) -> None:
+def read_state(database: SqlDatabase, blob: str) -> BlobState | None:
+    """Return what is known about a blob, None if it is unreferenced."""
+    row = database.one(_STATE, blob)
+    return None if row is None else BlobState(is_damaged=row[0] > 0, block_sums=row[1])
+
+
+def _replace(connection: sqlite3.Connection, blob: str, *, new: StoredContent) -> None:
     """Replace a damaged blob, in its row and in all files, by a new one of the same content."""
-    connection.execute(_REPLACE, (new, blob))
+    connection.execute(_REPLACE, (new.blob, new.block_sums, blob))
     for query in _REPLACE_IN_FILES:
-        connection.execute(query, (new, blob))
+        connection.execute(query, (new.blob, blob))
 
 
 def release_blobs(connection: sqlite3.Connection, blobs: Iterable[str]) -> list[str]:

@@ -8,7 +8,7 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from berth.adapters.sql.blob_references import FIND_SHARED, note_damage
+from berth.adapters.sql.blob_references import FIND_SHARED, note_damage, read_state
 from berth.adapters.sql.container_writes import (
     copy_file,
     delete_container,
@@ -24,6 +24,7 @@ from berth.adapters.sql.errors import bad_cursor
 from berth.adapters.sql.pages import SLICE, containers_query, cut, files_query, start_of_list
 from berth.adapters.sql.rows import CONTAINER_COLUMNS, Row, container_record, container_status, file_record
 from berth.core.lifetime import has_status
+from berth.core.ports.blob_store import BlobState
 from berth.core.ports.container_store import UNLIMITED, ContainerFileRecord, ContainerRecord, ContainerSummary, Quotas
 from berth.core.ports.pages import Page, Pagination
 from berth.core.providers import PROVIDERS, provider_name
@@ -204,6 +205,10 @@ class SqlStore:
         """Return the blob that a new upload would share; see BlobReferences."""
         blob: str | None = self._database.value(FIND_SHARED, sha256, size)
         return blob
+
+    async def blob_state(self, blob: str) -> BlobState | None:
+        """Return what is known about a blob; see BlobReferences."""
+        return read_state(self._database, blob)
 
     async def note_damage(self, blob: str) -> int:
         """Record that a blob is damaged; see BlobReferences."""

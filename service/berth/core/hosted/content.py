@@ -1,8 +1,8 @@
 """Stores file content and verifies its checksum on read.
 
 A blob is stored before a row refers to it. It is deleted again if adding the row fails or another
-blob with the same content is reused. Damage found on read is recorded, so that the next upload of
-the same content repairs it.
+blob with the same content is reused. Damage found on read is recorded: the content cannot be read
+any more, until the next upload of the same content repairs it.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
@@ -12,8 +12,9 @@ from typing import Any, Protocol
 
 from berth.core.background import BackgroundTasks
 from berth.core.errors import DAMAGED, InvalidRequestError, NotFoundError, StorageError, file_damaged
+from berth.core.hosted.blocks import BlockRange, BlockSums, count_matches, verified
 from berth.core.ports.backend import BeforeCommit, Content
-from berth.core.ports.blob_store import BlobReferences, BlobStore, StoredContent
+from berth.core.ports.blob_store import BlobReferences, BlobState, BlobStore, StoredContent
 from berth.core.validation import check_integer
 from berth.v1.provider_pb2 import Provider
 
@@ -61,7 +62,7 @@ class ContentStore:
         blob = f"{name[:2]}/{name}"  # spread over folders
         tally = _Tally(chunks, maximum=self._max_bytes, at_end=before_commit)
         await self._blobs.put(blob, aiter(tally))
-        return StoredContent(blob, tally.sha256, tally.bytes)
+        return StoredContent(blob, tally.sha256, tally.bytes, tally.block_sums)
 
     async def commit(self, stored: StoredContent, add: Callable[[], Awaitable[str]], *, rows: BlobReferences) -> None:
         """Add the row for stored content: `add` writes it to `rows` and returns the blob that it refers to.
@@ -113,24 +114,39 @@ class ContentStore:
         """Open the range that `request` asks for of stored content that one of `rows` refers to.
 
         InvalidRequestError for a range outside of the content; NotFoundError if the content was
-        deleted with its file. Content that is read as a whole is verified: if it is damaged, too
-        short or missing, StorageError (`file_damaged`) is raised instead of yielding its end.
+        deleted with its file; StorageError (`file_damaged`) if damage was recorded before. Content
+        is verified as it is read: StorageError (`file_damaged`) is raised instead of yielding the
+        end of the whole or, of a range, any byte of a damaged block. Ranges of content that was
+        stored without checksums of its blocks are not verified.
         """
         offset, length = _range(request, stored.bytes)
-        async with self._recording_damage(stored.blob, rows):
-            chunks = await self._blobs.get(stored.blob, offset=offset, length=length)
-        whole = length == stored.bytes
+        blob, state = await _find_state(stored, rows)
+        if state.is_damaged:
+            raise file_damaged()
+        async with self._recording_damage(blob, rows):
+            chunks = await self._open_range(blob, stored, state.block_sums, offset=offset, length=length)
         return Content(
             provider=provider,
             filename=filename,
             content_type=content_type,
             sha256=stored.sha256,
             length=length,
-            chunks=self._read(verified(chunks, stored.sha256) if whole else chunks, stored.blob, rows),
+            chunks=self._read(chunks, blob, rows),
             size=stored.bytes,
             etag=f'"{stored.sha256}"',
             modified_at=modified_at,
         )
+
+    async def _open_range(
+        self, blob: str, stored: StoredContent, sums: bytes | None, *, offset: int, length: int
+    ) -> AsyncIterator[bytes]:
+        """Return an iterator over a range of a blob, which verifies what it yields if that is possible."""
+        if length == stored.bytes:
+            return verified(await self._blobs.get(blob, offset=0, length=length), stored.sha256)
+        if sums is None or not count_matches(sums, stored.bytes):
+            return await self._blobs.get(blob, offset=offset, length=length)
+        blocks = BlockRange(offset=offset, length=length, size=stored.bytes)
+        return blocks.verified(await self._blobs.get(blob, offset=blocks.offset, length=blocks.length), sums)
 
     async def _read(self, chunks: AsyncIterator[bytes], blob: str, rows: BlobReferences) -> AsyncIterator[bytes]:
         async with self._recording_damage(blob, rows):
@@ -153,18 +169,17 @@ class ContentStore:
             raise file_damaged() from error
 
 
-async def verified(chunks: AsyncIterator[bytes], digest: str) -> AsyncIterator[bytes]:
-    """Yield `chunks`, the last one only if all of them together have the SHA-256 digest `digest`."""
-    seen, held = sha256(), b""
-    async for chunk in chunks:
-        seen.update(chunk)
-        if held:
-            yield held
-        held = chunk
-    if seen.hexdigest() != digest:
-        raise file_damaged()
-    if held:
-        yield held
+async def _find_state(stored: StoredContent, rows: BlobReferences) -> tuple[str, BlobState]:
+    """Return the blob that has the content now, and its state.
+
+    It is another blob if an upload has replaced a damaged one since `stored` was read.
+    """
+    blob = stored.blob
+    state = await rows.blob_state(blob)
+    if state is None:
+        blob = await rows.find_blob(stored.sha256, stored.bytes) or blob
+        state = await rows.blob_state(blob)
+    return blob, state or BlobState(is_damaged=False, block_sums=None)
 
 
 def _range(request: RangeRequest, size: int) -> tuple[int, int]:
@@ -183,12 +198,18 @@ class _Tally:
         self._at_end = at_end
         self._maximum = maximum
         self._digest = sha256()
+        self._block_sums = BlockSums()
         self.bytes = 0
 
     @property
     def sha256(self) -> str:
         """The digest of the chunks so far, in 64 hexadecimal digits."""
         return self._digest.hexdigest()
+
+    @property
+    def block_sums(self) -> bytes:
+        """The checksums of the blocks of the chunks so far."""
+        return self._block_sums.result()
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         async for chunk in self._chunks:
@@ -197,5 +218,6 @@ class _Tally:
                 message = f"The file is too large: at most {self._maximum} bytes are allowed."
                 raise InvalidRequestError(message, param="file", code="file_too_large")
             self._digest.update(chunk)
+            self._block_sums.update(chunk)
             yield chunk
         await self._at_end()

@@ -68,7 +68,13 @@ class ContainerFileWriter:
             )
             content_type = upload.content_type or DEFAULT_CONTENT_TYPE
             record = ContainerFileRecord(
-                file, filename, content_type, sha256=stored.sha256, blob=stored.blob, attempt=caller.options.attempt
+                file,
+                filename,
+                content_type,
+                sha256=stored.sha256,
+                blob=stored.blob,
+                attempt=caller.options.attempt,
+                block_sums=stored.block_sums,
             )
             made.append(file)
             return await self._store.add_file(caller.tenant, record, quotas=self._quotas)

@@ -71,6 +71,7 @@ class HostedFiles:
                 sha256=stored.sha256,
                 blob=stored.blob,
                 attempt=caller.options.attempt,
+                block_sums=stored.block_sums,
             )
             return await self._store.add(record, quotas=self._quotas)
 

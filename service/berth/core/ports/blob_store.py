@@ -3,13 +3,27 @@
 from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import NamedTuple, Protocol
 
+Checksums = bytes
+"""The CRC-32 of each block of 4 MiB of some content, 4 bytes each, in big-endian order."""
+
 
 class StoredContent(NamedTuple):
-    """Content in the BlobStore: its key, its SHA-256 digest in 64 hexadecimal digits, and its size in bytes."""
+    """Content in the BlobStore: its key, its SHA-256 digest in 64 hexadecimal digits, and its size in bytes.
+
+    `block_sums` are the checksums of its blocks, None if they are unknown.
+    """
 
     blob: str
     sha256: str
     bytes: int
+    block_sums: Checksums | None = None
+
+
+class BlobState(NamedTuple):
+    """What is known about a blob: whether damage was recorded, and the checksums of its blocks, None if unknown."""
+
+    is_damaged: bool
+    block_sums: Checksums | None
 
 
 class BlobStore(Protocol):
@@ -28,6 +42,9 @@ class BlobStore(Protocol):
         NotFoundError if there is no such blob: before the first byte, or out of the iterator if the
         blob is deleted while it is read.
         """
+
+    async def size(self, key: str) -> int | None:
+        """Return the number of bytes of a blob, None if there is no such blob."""
 
     async def delete(self, keys: Iterable[str]) -> None:
         """Delete blobs; a blob that does not exist is not an error."""
@@ -49,6 +66,13 @@ class BlobReferences(Protocol):
 
     async def find_blob(self, sha256: str, size: int) -> str | None:
         """Return the blob that a new upload of some content would share, None if no file has the content."""
+
+    async def blob_state(self, blob: str) -> BlobState | None:
+        """Return what is known about a blob, None if no file refers to it.
+
+        The checksums are those of the upload that stored the blob or, if that one had none, of a
+        later upload of the same content.
+        """
 
     async def note_damage(self, blob: str) -> int:
         """Record that a blob is damaged or missing.

@@ -54,7 +54,8 @@ class ContainerFileRecord:
     """A container file as it is stored, without `extra_fields`.
 
     `blob` is the key of its content in the BlobStore; `sha256` is the digest of the content in 64
-    hexadecimal digits; `attempt` is as in ContainerRecord.
+    hexadecimal digits; `attempt` is as in ContainerRecord. `block_sums`, as in StoredContent, are
+    written but not read back.
     """
 
     file: ContainerFile
@@ -63,11 +64,12 @@ class ContainerFileRecord:
     sha256: str
     blob: str
     attempt: str | None = None
+    block_sums: bytes | None = None
 
     @property
     def stored(self) -> StoredContent:
         """The content of the container file."""
-        return StoredContent(self.blob, self.sha256, self.file.bytes)
+        return StoredContent(self.blob, self.sha256, self.file.bytes, self.block_sums)
 
 
 class ContainerSummary(NamedTuple):

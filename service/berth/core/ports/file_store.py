@@ -17,7 +17,8 @@ class FileRecord:
 
     `key` is the name of the provider key that uploaded it, empty for a hosted file. Only a hosted
     file has `content_type`, `sha256` (64 hexadecimal digits) and `blob`, the key of its content in
-    the BlobStore. `attempt` is as in ContainerRecord.
+    the BlobStore. `attempt` is as in ContainerRecord. `block_sums`, as in StoredContent, are
+    written but not read back.
     """
 
     file: File
@@ -28,11 +29,12 @@ class FileRecord:
     blob: str = ""
     key: str = ""
     attempt: str | None = None
+    block_sums: bytes | None = None
 
     @property
     def stored(self) -> StoredContent:
         """The content of the file."""
-        return StoredContent(self.blob, self.sha256, self.file.bytes)
+        return StoredContent(self.blob, self.sha256, self.file.bytes, self.block_sums)
 
 
 class FileStore(BlobReferences, Protocol):

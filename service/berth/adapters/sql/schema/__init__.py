@@ -10,7 +10,7 @@ from pathlib import Path
 from berth.adapters.sql.errors import newer_schema_error
 from berth.adapters.sql.rows import fetch_value
 
-HEAD = "0007"
+HEAD = "0008"
 _REVISION = "SELECT version_num FROM alembic_version"
 _LOCK_WAIT_SECONDS = 30.0
 
