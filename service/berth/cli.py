@@ -18,6 +18,7 @@ import typer
 from berth.client.errors import ClientError
 from berth.commands.config import config
 from berth.commands.containers import containers
+from berth.commands.doctor import doctor
 from berth.commands.files import files
 from berth.commands.keys import keys
 from berth.commands.options import ConfigFile, DataDir, load_config
@@ -44,6 +45,7 @@ commands.add_typer(files, name="files")
 commands.add_typer(keys, name="keys")
 
 
+commands.command()(doctor)
 commands.command()(protos)
 
 

@@ -8,7 +8,7 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -18,8 +18,10 @@ from berth.adapters.blobs.folder import FileBlobs
 from berth.adapters.sql.containers import SqlStore
 from berth.adapters.sql.database import SqlDatabase
 from berth.adapters.sql.files import SqlFiles
+from berth.adapters.sql.inventory import SqlInventory
 from berth.core.caller import Caller
 from berth.core.errors import DAMAGED, BerthError, NotFoundError, StorageError
+from berth.core.hosted.doctor import Doctor
 from berth.core.hosted.sweeper import Sweeper
 from berth.core.ports.backend import Content
 from berth.v1.container_file_service_pb2 import DeleteContainerFileRequest, RetrieveContainerFileContentRequest
@@ -31,6 +33,8 @@ from support.fakes.stores import FixedClock
 from support.fakes.uploads import GivenFile, GivenUpload
 from support.servers.hosted import hosted_both
 
+T = TypeVar("T")
+CONTENTS = (b"", b"a", b"bb", b"c" * 90_000)
 CALLERS = (Caller("ours", "first"), Caller("theirs", "second"))
 HOUR = 3600
 ROWS = """
@@ -48,10 +52,23 @@ CONTAINERS = """
 """
 
 callers = st.sampled_from(CALLERS)
-contents = st.sampled_from([b"", b"a", b"bb", b"c" * 90_000])
+contents = st.sampled_from(CONTENTS)
 crashes = st.sampled_from([None] * 6 + ["before the bytes", "behind the bytes", "before removing"])
 harms = st.sampled_from(["rotten", "cut", "lost"])
 picks = st.integers(0, 1000)
+
+
+def content_of(size: int) -> bytes:
+    """Return the only content that has a size."""
+    return next(content for content in CONTENTS if len(content) == size)
+
+
+async def whole(opening: Awaitable[Content]) -> bytes:
+    return b"".join(await all_of((await opening).chunks))
+
+
+async def all_of(items: AsyncIterator[T]) -> list[T]:
+    return [item async for item in items]
 
 
 class Crash(BaseException):
@@ -89,9 +106,9 @@ class BytesWorld(RuleBasedStateMachine):
         self.clock = FixedClock()
         self.blobs = CrashingBlobs.open((self.folder / "blobs").as_uri())
         self.stack.callback(self.blobs.close)
-        database = self.stack.enter_context(closing(SqlDatabase.open(f"sqlite:///{self.folder}/berth.db")))
-        self.file_store = SqlFiles(database, now=self.clock)
-        self.store = SqlStore(database, now=self.clock)
+        self.database = self.stack.enter_context(closing(SqlDatabase.open(f"sqlite:///{self.folder}/berth.db")))
+        self.file_store = SqlFiles(self.database, now=self.clock)
+        self.store = SqlStore(self.database, now=self.clock)
         self.harmed: dict[str, str] = {}
         self.told: list[str] = []
         self.backend, self.backend_of_files = hosted_both(
@@ -159,6 +176,21 @@ class BytesWorld(RuleBasedStateMachine):
         self.read(self.backend_of_files.retrieve_file_content(caller, request), self.query(blob, request.file_id))
 
     @rule(caller=callers, index=picks)
+    def read_part_of_file(self, caller: Caller, index: int) -> None:
+        """Read the first byte of a file: it is what was stored, or known to be damaged."""
+        request = RetrieveFileContentRequest(file_id=self.pick(self.files, index), length=1)
+        try:
+            seen: bytes | str | None = self.runner.run(
+                whole(self.backend_of_files.retrieve_file_content(caller, request))
+            )
+        except NotFoundError:
+            return
+        except StorageError as error:
+            seen = error.code
+        ((key, size),) = self.query("SELECT blob, bytes FROM tenant_files WHERE id = ?", request.file_id)
+        assert seen == (DAMAGED if key in self.harmed else content_of(size)[:1])
+
+    @rule(caller=callers, index=picks)
     def read_from_container(self, caller: Caller, index: int) -> None:
         container, file = self.copies[index % len(self.copies)] if self.copies else ("none", "none")
         request = RetrieveContainerFileContentRequest(container_id=container, file_id=file)
@@ -167,12 +199,8 @@ class BytesWorld(RuleBasedStateMachine):
 
     def read(self, opening: Awaitable[Content], blob: list[tuple[str, str]]) -> None:
         """Read a file to its end: it is what was stored, or known to be damaged, from now on to the rows, too."""
-
-        async def content() -> bytes:
-            return b"".join([chunk async for chunk in (await opening).chunks])
-
         try:
-            seen: str | None = sha256(self.runner.run(content())).hexdigest()
+            seen: str | None = sha256(self.runner.run(whole(opening))).hexdigest()
         except NotFoundError:
             return  # it was not there, or not the caller's
         except StorageError as error:
@@ -206,13 +234,18 @@ class BytesWorld(RuleBasedStateMachine):
 
     @rule(crash=crashes)
     def sweep(self, crash: str | None) -> None:
-        """Sweep, and again behind a crash: then every blob has a row, one that was replaced is gone as well."""
+        """Sweep, and again behind a crash: then every blob has a row, and the doctor finds only what was harmed."""
         sweeper = Sweeper(self.store, self.file_store, self.blobs, retention_seconds=60, grace_seconds=0)
         with self.crashing(crash):
             self.runner.run(sweeper.sweep())
         self.runner.run(sweeper.sweep())
         lost = {blob for blob, harm in self.harmed.items() if harm == "lost"}
-        assert self.stored() == {row[0] for row in self.query(ROWS)} - lost
+        used = {row[0] for row in self.query(ROWS)}
+        assert self.stored() == used - lost
+        inventory = SqlInventory(self.database)
+        doctor = Doctor(inventory, self.blobs, is_deep=True, fixes=False, grace_seconds=0, settle_seconds=0)
+        found = self.runner.run(all_of(doctor.findings()))
+        assert sorted(str(finding.facts["blob"]) for finding in found) == sorted(used & {*self.harmed})
 
     @invariant()
     def every_row_has_its_bytes(self) -> None:

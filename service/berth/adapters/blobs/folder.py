@@ -33,7 +33,17 @@ class FileBlobs:
     def open(cls, url: str) -> Self:
         """Open the folder of a `file:///…` URL; create it if it does not exist. StorageError if it cannot be used."""
         try:
-            return cls(BlobFolder(_path_of(url)))
+            return cls(BlobFolder.made(_path_of(url)))
+        except OSError as error:
+            raise open_error(url, f"{error.strerror}.") from error
+
+    @classmethod
+    def open_existing(cls, url: str) -> Self:
+        """Open the folder of a `file:///…` URL that a FileBlobs has made. StorageError if it cannot be used."""
+        try:
+            return cls(BlobFolder.existing(_path_of(url)))
+        except FileNotFoundError as error:
+            raise open_error(url, "it is not a folder with blobs.") from error
         except OSError as error:
             raise open_error(url, f"{error.strerror}.") from error
 
@@ -70,7 +80,7 @@ class FileBlobs:
 
     async def size(self, key: str) -> int | None:
         """Return the size of a blob; see BlobStore."""
-        return await self._do(self._folder.size, key)
+        return await self._run(self._folder.size, key)
 
     async def delete(self, keys: Iterable[str]) -> None:
         """Delete blobs; see BlobStore."""

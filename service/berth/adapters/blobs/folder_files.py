@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from io import FileIO
 from pathlib import Path
+from typing import Self
 
 _INCOMING = ".incoming"
 _LOST_AND_FOUND = "lost+found"
@@ -20,21 +21,44 @@ _WRITEBACK_BYTES = 8 * 1024 * 1024
 
 
 class BlobFolder:
-    """A folder of blobs, created if it does not exist.
+    """A folder of blobs.
 
     The processes that use the folder share a lock on it, which the system releases
-    when a process ends, however it ends. A process that finds it free clears `.incoming`.
+    when a process ends, however it ends.
     """
 
     def __init__(self, root: Path) -> None:
-        root.mkdir(mode=_OWNER_ONLY, parents=True, exist_ok=True)
         self._root = root.resolve()
-        sync(self._root.parent)
         self._lock = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY)
-        if _lock_exclusively(self._lock):
-            shutil.rmtree(self._root / _INCOMING, ignore_errors=True)
-        fcntl.flock(self._lock, fcntl.LOCK_SH)
-        (self._root / _INCOMING).mkdir(exist_ok=True)  # this also fails at once if the folder is not writable
+
+    @classmethod
+    def made(cls, root: Path) -> Self:
+        """Open the folder; create it if it does not exist, and clear `.incoming` if no other process uses it."""
+        root.mkdir(mode=_OWNER_ONLY, parents=True, exist_ok=True)
+        sync(root.resolve().parent)
+        folder = cls(root)
+        incoming = folder._root / _INCOMING
+        if _lock_exclusively(folder._lock):
+            shutil.rmtree(incoming, ignore_errors=True)
+        fcntl.flock(folder._lock, fcntl.LOCK_SH)
+        incoming.mkdir(exist_ok=True)  # which also shows at once that the folder can be written to
+        return folder
+
+    @classmethod
+    def existing(cls, root: Path) -> Self:
+        """Open a folder that was made before, and change nothing in it.
+
+        FileNotFoundError if it has no `.incoming`: then it is another folder, or a disk that is not
+        mounted, and nothing must be concluded from what is missing in it.
+        """
+        folder = cls(root)
+        try:
+            fcntl.flock(folder._lock, fcntl.LOCK_SH)
+            (folder._root / _INCOMING).stat()
+        except BaseException:
+            folder.close()
+            raise
+        return folder
 
     def close(self) -> None:
         """Release the folder."""

@@ -7,12 +7,13 @@ separate thread; in WAL mode reads and writes do not block each other.
 
 import sqlite3
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from berth.adapters.sql.connections import connect_for_reads, connect_for_writes, path_of
-from berth.adapters.sql.errors import open_error, translate
+from berth.adapters.sql.errors import missing_error, open_error, other_schema_error, translate
 from berth.adapters.sql.rows import Row, fetch_one
-from berth.adapters.sql.schema import migrate
+from berth.adapters.sql.schema import HEAD, current_revision, migrate
 from berth.adapters.sql.writer import SqlWriter, Work
 
 _OWNER_ONLY = 0o600  # the file contains the secrets of containers
@@ -41,10 +42,27 @@ class SqlDatabase:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch(mode=_OWNER_ONLY)
             migrate(path)
-            writer = SqlWriter(connect_for_writes(path))
-            return cls(connect_for_reads(path), writer)
+            return cls._connect(path)
         except (OSError, sqlite3.Error) as error:
             raise open_error(path, error) from error
+
+    @classmethod
+    def open_existing(cls, url: str) -> Self:
+        """Open the database of `url` without creating or migrating it. StorageError if it cannot be used as it is."""
+        path = path_of(url)
+        if not path.is_file():
+            raise missing_error(path)
+        try:
+            if current_revision(path) != HEAD:
+                raise other_schema_error(path)
+            return cls._connect(path)
+        except (OSError, sqlite3.Error) as error:
+            raise open_error(path, error) from error
+
+    @classmethod
+    def _connect(cls, path: Path) -> Self:
+        writer = SqlWriter(connect_for_writes(path))
+        return cls(connect_for_reads(path), writer)
 
     def close(self) -> None:
         """Finish the pending writes and close the database."""

@@ -46,6 +46,17 @@ def newer_schema_error(path: Path) -> StorageError:
     return StorageError(message, code=_CODE)
 
 
+def missing_error(path: Path) -> StorageError:
+    """Return the error of a database that has to exist and does not."""
+    return StorageError(f"Cannot open the store {path}: there is no such file.", code=_CODE)
+
+
+def other_schema_error(path: Path) -> StorageError:
+    """Return the error of a database that must not be migrated now and has another schema."""
+    message = f"Cannot open the store {path}: it belongs to another version of the service, or was not migrated yet."
+    return StorageError(message, code=_CODE)
+
+
 def bad_url(reason: str) -> StorageError:
     """Return the error of a URL that is not one of a SQLite database."""
     return StorageError(f"Cannot open the store: {reason}", code=_CODE)

@@ -53,7 +53,7 @@ class BlobStore(Protocol):
         """Yield the keys of the blobs that were put at least `seconds` ago, some at a time.
 
         Includes incomplete blobs to which nothing was added for as long: their `put` was killed or
-        is stuck, and a stuck one fails once they are deleted.
+        is stuck, and a stuck one fails once they are deleted. Their keys begin with a dot.
         """
 
 

@@ -1,0 +1,136 @@
+"""SqlInventory: the Inventory on SQLite. Its queries scan whole tables, so the service itself does not use them."""
+
+# ruff: noqa: S608 - all queries are put together from constants
+
+import sqlite3
+from collections.abc import Sequence
+
+from berth.adapters.sql.blob_references import note_damage, read_state
+from berth.adapters.sql.database import SqlDatabase
+from berth.core.ports.blob_store import BlobState, StoredContent
+from berth.core.ports.inventory import BlobRow, SumKind, WrongSum
+
+_LIST_BLOBS = """
+    SELECT key, sha256, bytes, block_sums, damaged FROM blobs
+    WHERE key > :after AND holders > 0 ORDER BY key LIMIT :limit
+"""
+# All references of files to blobs. Files of passthrough backends have none.
+_REFERENCES = """
+    SELECT files.id, files.blob, files.sha256, files.bytes, containers.tenant
+    FROM files JOIN containers ON containers.seq = files.container_seq WHERE files.deleted_at IS NULL
+    UNION ALL SELECT id, blob, sha256, bytes, tenant FROM tenant_files WHERE deleted_at IS NULL AND blob != ''
+"""
+_WITH = f"WITH refs (id, blob, sha256, bytes, tenant) AS ({_REFERENCES})"
+_FILES_OF = f"{_WITH} SELECT id FROM refs WHERE blob = :blob LIMIT :limit"
+_WITHOUT_ROW = f"{_WITH} SELECT DISTINCT blob FROM refs WHERE blob NOT IN (SELECT key FROM blobs)"
+_HAS_ROW = "SELECT 1 FROM blobs WHERE key = ?"
+_MISMATCHED = f"""
+    {_WITH} SELECT refs.id FROM refs JOIN blobs ON blobs.key = refs.blob
+    WHERE refs.sha256 != blobs.sha256 OR refs.bytes != blobs.bytes LIMIT :limit
+"""
+_WRONG = {
+    SumKind.CONTAINER_BYTES: """
+        SELECT containers.id, containers.bytes, coalesce(sum(files.bytes), 0) FROM containers
+        LEFT JOIN files ON files.container_seq = containers.seq AND files.deleted_at IS NULL
+        WHERE containers.deleted_at IS NULL
+        GROUP BY containers.seq HAVING containers.bytes != coalesce(sum(files.bytes), 0)
+    """,
+    SumKind.TENANT_BYTES: f"""
+        {_WITH}, actual (tenant, bytes) AS (SELECT tenant, sum(bytes) FROM refs GROUP BY tenant)
+        SELECT tenants.tenant, tenants.bytes, coalesce(actual.bytes, 0)
+        FROM tenants LEFT JOIN actual ON actual.tenant = tenants.tenant
+        WHERE tenants.bytes != coalesce(actual.bytes, 0)
+        UNION ALL SELECT tenant, NULL, bytes FROM actual
+        WHERE bytes != 0 AND tenant NOT IN (SELECT tenant FROM tenants)
+    """,
+    SumKind.REFERENCES: f"""
+        {_WITH}, actual (blob, number) AS (SELECT blob, count(*) FROM refs GROUP BY blob)
+        SELECT blobs.key, blobs.holders, coalesce(actual.number, 0)
+        FROM blobs LEFT JOIN actual ON actual.blob = blobs.key WHERE blobs.holders != coalesce(actual.number, 0)
+        UNION ALL SELECT blob, NULL, number FROM actual WHERE blob NOT IN (SELECT key FROM blobs)
+    """,
+}
+_CORRECT = {
+    SumKind.CONTAINER_BYTES: """
+        UPDATE containers SET bytes = (
+            SELECT coalesce(sum(bytes), 0) FROM files WHERE container_seq = containers.seq AND deleted_at IS NULL
+        ) WHERE id = ? AND deleted_at IS NULL
+    """,
+    SumKind.TENANT_BYTES: f"""
+        {_WITH} INSERT INTO tenants (tenant, bytes)
+        SELECT ?1, coalesce(sum(bytes), 0) FROM refs WHERE tenant = ?1
+        ON CONFLICT (tenant) DO UPDATE SET bytes = excluded.bytes
+    """,
+    SumKind.REFERENCES: f"""
+        {_WITH} UPDATE blobs SET holders = (SELECT count(*) FROM refs WHERE blob = ?1) WHERE key = ?1
+    """,
+}
+_ADD_BLOB = f"""
+    {_WITH} INSERT INTO blobs (key, sha256, bytes, holders)
+    SELECT blob, min(sha256), min(bytes), count(*) FROM refs WHERE blob = ?1 GROUP BY blob
+    ON CONFLICT (key) DO NOTHING
+"""
+_CLEAR_DAMAGE = "UPDATE blobs SET damaged = 0 WHERE key = ?"
+_SET_BLOCK_SUMS = "UPDATE blobs SET block_sums = ? WHERE key = ?"
+
+
+class SqlInventory:
+    """An Inventory in `database`."""
+
+    def __init__(self, database: SqlDatabase) -> None:
+        self._database = database
+
+    async def list_blobs(self, *, after: str, limit: int) -> Sequence[BlobRow]:
+        """Return a page of blobs; see Inventory."""
+        rows = self._database.all(_LIST_BLOBS, {"after": after, "limit": limit})
+        return [
+            BlobRow(StoredContent(key, sha256, size, sums), is_damaged=damaged > 0)
+            for key, sha256, size, sums, damaged in rows
+        ]
+
+    async def blob_state(self, blob: str) -> BlobState | None:
+        """Return what is known about a blob; see Inventory."""
+        return read_state(self._database, blob)
+
+    async def files_of(self, blob: str, *, limit: int) -> Sequence[str]:
+        """Return ids of files that refer to a blob; see Inventory."""
+        return [file_id for (file_id,) in self._database.all(_FILES_OF, {"blob": blob, "limit": limit})]
+
+    async def unreferenced(self, blobs: Sequence[str]) -> Sequence[str]:
+        """Return the blobs without references; see Inventory."""
+        without_row = [blob for blob in blobs if self._database.value(_HAS_ROW, blob) is None]
+        if not without_row:
+            return []
+        used = {blob for (blob,) in self._database.all(_WITHOUT_ROW, {})}
+        return [blob for blob in without_row if blob not in used]
+
+    async def wrong_sums(self) -> Sequence[WrongSum]:
+        """Return all wrong sums; see Inventory."""
+        return [WrongSum(kind, *row) for kind, query in _WRONG.items() for row in self._database.all(query, {})]
+
+    async def mismatched_files(self, *, limit: int) -> Sequence[str]:
+        """Return ids of files that differ from their blobs; see Inventory."""
+        return [file_id for (file_id,) in self._database.all(_MISMATCHED, {"limit": limit})]
+
+    async def correct_sum(self, wrong: WrongSum) -> None:
+        """Correct a sum; see Inventory."""
+
+        def correct(connection: sqlite3.Connection) -> None:
+            if wrong.kind is SumKind.REFERENCES:
+                connection.execute(_ADD_BLOB, (wrong.name,))
+            connection.execute(_CORRECT[wrong.kind], (wrong.name,))
+
+        await self._database.write(correct)
+
+    async def note_damage(self, blob: str) -> int:
+        """Record that a blob is damaged; see Inventory."""
+        return await self._database.write(lambda connection: note_damage(connection, blob))
+
+    async def clear_damage(self, blob: str) -> None:
+        """Record that a blob is not damaged; see Inventory."""
+        await self._database.write(lambda connection: connection.execute(_CLEAR_DAMAGE, (blob,)))
+
+    async def set_block_sums(self, stored: StoredContent) -> None:
+        """Store the checksums of the blocks of a blob; see Inventory."""
+        values = (stored.block_sums, stored.blob)
+        await self._database.write(lambda connection: connection.execute(_SET_BLOCK_SUMS, values))
