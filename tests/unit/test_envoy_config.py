@@ -147,7 +147,7 @@ def test_callers_certificates_are_checked(*, required: bool) -> None:
     assert context["common_tls_context"]["validation_context"] == {"trusted_ca": {"filename": "ca.crt"}}
     manager = chain["filters"][0]["typed_config"]
     assert manager["forward_client_cert_details"] == "SANITIZE_SET"
-    assert manager["set_current_client_cert_details"] == {"uri": True, "dns": True}
+    assert manager["set_current_client_cert_details"] == {"cert": True}
 
 
 def test_without_an_authority_nobody_is_believed() -> None:
