@@ -3,6 +3,7 @@
 Each disk is a small one in memory, mounted for Berth alone, in namespaces of its own.
 """
 
+import asyncio
 import json
 import os
 import shutil
@@ -22,6 +23,7 @@ from berth.v1.file_service_pb2 import CreateFileRequest
 from berth.v1.file_service_pb2_grpc import FileServiceStub
 from berth.v1.provider_pb2 import Provider
 from support.servers.berth import KEY_A, Berth, running
+from support.servers.service import eventually
 
 SETTINGS = {
     "default_provider": "ollama",
@@ -157,3 +159,35 @@ def test_a_full_disk_of_rows(tmp_path: Path, upload: Upload) -> None:
         assert upload(berth, MIB) == (200, None, "")
         assert [path.stat().st_size for path in blobs.rglob("*") if path.is_file()] == [MIB]
         check_the_log(berth, made=1, failed=1)
+
+
+@pytest.mark.parametrize("mounted", ["rows", "data"])
+def test_deletes_work_on_a_full_disk(tmp_path: Path, mounted: str) -> None:
+    """With no byte left containers, one of them with twenty files, and files can be deleted, again and again."""
+    store = {"url": f"sqlite:///{tmp_path}/{mounted}/berth.db"}
+    with (
+        on_a_small_disk(tmp_path, mounted, store=store) as (berth, disk),
+        httpx2.Client(base_url=f"{berth.rest}/v1", headers=dict(KEY), timeout=60) as client,
+    ):
+        reserve = disk.path / "berth.db-reserve"
+        asyncio.run(eventually(lambda: reserve.exists() and reserve.stat().st_size == MIB))
+        containers = [client.post("/containers", json={"name": "box"}).json()["id"] for _ in range(10)]
+        for number in range(20):
+            answer = client.post(f"/containers/{containers[0]}/files?filename={number}", content=b"%d" % number)
+            assert answer.status_code == 200
+        files = [
+            client.post("/files", files={"file": ("a", b"x")}, data={"purpose": "batch"}).json()["id"]
+            for _ in range(10)
+        ]
+        paths = [f"/containers/{container}" for container in containers] + [f"/files/{file}" for file in files]
+        for path in paths:
+            disk.fill()
+            assert client.post("/containers", json={"name": "box"}).status_code == 503
+            answer = client.delete(path)
+            assert (answer.status_code, answer.json().get("deleted")) == (200, True)
+            assert client.get(path).status_code == 404
+        assert client.get("/containers").json()["data"] == []
+        assert reserve.stat().st_size > MIB / 2
+        (disk.path / "filler").unlink()
+        assert client.post("/containers", json={"name": "box"}).status_code == 200
+        asyncio.run(eventually(lambda: reserve.stat().st_size == MIB, seconds=60))

@@ -22,7 +22,6 @@ from berth.adapters.sql.inventory import SqlInventory
 from berth.core.caller import Caller
 from berth.core.errors import DAMAGED, BerthError, NotFoundError, StorageError
 from berth.core.hosted.doctor import Doctor
-from berth.core.hosted.sweeper import Sweeper
 from berth.core.ports.backend import Content
 from berth.v1.container_file_service_pb2 import DeleteContainerFileRequest, RetrieveContainerFileContentRequest
 from berth.v1.container_service_pb2 import CreateContainerRequest, DeleteContainerRequest
@@ -31,7 +30,7 @@ from berth.v1.file_service_pb2 import DeleteFileRequest, RetrieveFileContentRequ
 from support.fakes.records import OLLAMA
 from support.fakes.stores import FixedClock
 from support.fakes.uploads import GivenFile, GivenUpload
-from support.servers.hosted import hosted_both
+from support.servers.hosted import hosted_both, sweeper
 
 T = TypeVar("T")
 CONTENTS = (b"", b"a", b"bb", b"c" * 90_000)
@@ -109,6 +108,9 @@ class BytesWorld(RuleBasedStateMachine):
         self.database = self.stack.enter_context(closing(SqlDatabase.open(f"sqlite:///{self.folder}/berth.db")))
         self.file_store = SqlFiles(self.database, now=self.clock)
         self.store = SqlStore(self.database, now=self.clock)
+        self.sweeper = sweeper(
+            self.database, self.blobs, clock=self.clock, retention_seconds=60, tombstone_seconds=HOUR, grace_seconds=0
+        )
         self.harmed: dict[str, str] = {}
         self.told: list[str] = []
         self.backend, self.backend_of_files = hosted_both(
@@ -235,10 +237,9 @@ class BytesWorld(RuleBasedStateMachine):
     @rule(crash=crashes)
     def sweep(self, crash: str | None) -> None:
         """Sweep, and again behind a crash: then every blob has a row, and the doctor finds only what was harmed."""
-        sweeper = Sweeper(self.store, self.file_store, self.blobs, retention_seconds=60, grace_seconds=0)
         with self.crashing(crash):
-            self.runner.run(sweeper.sweep())
-        self.runner.run(sweeper.sweep())
+            self.runner.run(self.sweeper.sweep())
+        self.runner.run(self.sweeper.sweep())
         lost = {blob for blob, harm in self.harmed.items() if harm == "lost"}
         used = {row[0] for row in self.query(ROWS)}
         assert self.stored() == used - lost

@@ -32,8 +32,8 @@ auth:
     - {name: team-a, value: "env:TEAM_A_KEY", tenant: a, providers: ["*"], requests_per_minute: 600, max_in_flight: 50}
   basic_users: [{name: ops, password: "env:OPS_PASSWORD", tenant: ops, providers: [openai, ollama]}]
 hosted:
-  {default_minutes: 20, max_minutes: 43200, retention_hours: 24, max_file_bytes: 536870912,
-   max_container_bytes: 4294967296, max_tenant_bytes: 2500000000000}
+  {default_minutes: 20, max_minutes: 43200, retention_hours: 24, tombstone_days: 30,
+   max_file_bytes: 536870912, max_container_bytes: 4294967296, max_tenant_bytes: 2500000000000}
 cors: {origins: ["https://app.example.com", "http://localhost:3000"]}
 """
 SECRETS = {"OPENAI_API_KEY": "upstream-openai", "TEAM_A_KEY": "sk-bf-team-a", "OPS_PASSWORD": "swordfish ops"}
@@ -52,6 +52,7 @@ def test_without_file_and_variables_the_defaults_hold() -> None:
         "default_minutes": 20,
         "max_minutes": 43200,
         "retention_hours": 24,
+        "tombstone_days": 30,
         "max_file_bytes": 536870912,
         "max_container_bytes": 4294967296,
         "max_tenant_bytes": 2500000000000,
@@ -179,3 +180,10 @@ def test_a_section_that_is_null_counts_as_not_set(write: Write) -> None:
 def test_an_empty_file_is_a_configuration(write: Write) -> None:
     """Nothing said is nothing changed."""
     assert load(write("# nothing yet\n"), {}) == Config()
+
+
+@pytest.mark.parametrize(("hours", "seconds"), [(24, 2 * 86_400), (72, 72 * 3600)])
+def test_deleted_rows_outlive_idempotency_keys(write: Write, hours: int, seconds: int) -> None:
+    """A row stays as long as the key of the request that created it, so that nothing is created twice."""
+    config = load(write(f"hosted: {{tombstone_days: 2}}\nidempotency: {{hours: {hours}}}"), {})
+    assert config.tombstone_seconds() == seconds

@@ -41,6 +41,7 @@ REFUSED = [
     ("store: {url: 'postgresql://u:pw@h/d'}", "store.url: PostgreSQL is not supported yet; use sqlite:///PATH"),
     ("store: {url: 'berth.db'}", "store.url: must be sqlite:///PATH, the path of a file"),
     ("store: {url: 'sqlite:///:memory:'}", "store.url: must be sqlite:///PATH, the path of a file"),
+    ("hosted: {tombstone_days: 0}", "hosted.tombstone_days: must be at least 1"),
     ("blobs: {url: 's3://bucket'}", "blobs.url: s3:// is not supported yet; use file:///PATH"),
     ("blobs: {url: 'gs://bucket'}", "blobs.url: gs:// is not supported yet; use file:///PATH"),
     ("blobs: {url: 'az://bucket'}", "blobs.url: az:// is not supported yet; use file:///PATH"),

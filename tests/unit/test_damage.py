@@ -14,13 +14,12 @@ from berth.adapters.sql.files import SqlFiles
 from berth.core.caller import Caller
 from berth.core.errors import DAMAGED, NotFoundError, StorageError
 from berth.core.hosted.files import HostedFiles
-from berth.core.hosted.sweeper import Sweeper
 from berth.core.ports.file_store import FileRecord
 from berth.v1.file_service_pb2 import DeleteFileRequest, RetrieveFileContentRequest
 from support.fakes.records import OLLAMA
 from support.fakes.stores import SequentialIds
 from support.fakes.uploads import GivenFile
-from support.servers.hosted import Kept, hosted_both, keeping
+from support.servers.hosted import Kept, hosted_both, keeping, sweeper
 
 OURS = Caller("ours", "first")
 CONTENT = (b"x" * 50_000, b"y" * 50_000)
@@ -171,8 +170,7 @@ async def test_replicas_tell_and_mend_once(kept: Kept) -> None:
         made = await asyncio.gather(*(uploaded(each) for each in replicas))
         for each in replicas:
             assert [await content(each, one) for one in (file, *made)] == [b"".join(CONTENT)] * 3
-    sweeper = Sweeper(kept.store, kept.file_store, kept.blobs, retention_seconds=0, grace_seconds=0)
-    await sweeper.sweep()
+    await sweeper(kept.database, kept.blobs, clock=kept.clock).sweep()
     assert kept.left().blobs == 1
 
 

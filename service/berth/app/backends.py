@@ -14,6 +14,7 @@ from berth.adapters.sql.containers import SqlStore
 from berth.adapters.sql.database import SqlDatabase
 from berth.adapters.sql.files import SqlFiles
 from berth.adapters.sql.idempotency import SqlIdempotency
+from berth.adapters.sql.upkeep.store import SqlUpkeep
 from berth.adapters.upstream.account import UpstreamAccount
 from berth.adapters.upstream.containers import PassthroughBackend
 from berth.adapters.upstream.files import PassthroughFiles
@@ -27,6 +28,7 @@ from berth.core.hosted.container_rules import HostedLimits
 from berth.core.hosted.containers import HostedBackend
 from berth.core.hosted.content import ContentStore
 from berth.core.hosted.files import HostedFiles
+from berth.core.hosted.steady_clock import SteadyClock
 from berth.core.hosted.sweeper import Sweeper
 from berth.core.idempotency.backend import IdempotentBackend, IdempotentFiles
 from berth.core.idempotency.leases import Leases
@@ -98,7 +100,21 @@ def build_backends(
     return Backends(
         Router(backends, hosted=hosted, store=store, direct=direct, default_provider=default),
         Router(files, hosted=hosted_files, store=file_store, resource="file", direct=direct, default_provider=default),
-        Sweeper(store, file_store, blobs, retention_seconds=config.hosted.retention_hours * 3600),
+        _build_sweeper(config, store, file_store, blobs, SqlUpkeep(database)),
+    )
+
+
+def _build_sweeper(
+    config: Config, store: SqlStore, file_store: SqlFiles, blobs: FileBlobs, upkeep: SqlUpkeep
+) -> Sweeper:
+    return Sweeper(
+        store,
+        file_store,
+        blobs,
+        upkeep,
+        clock=SteadyClock(now=now, monotonic=time.monotonic),
+        retention_seconds=config.hosted.retention_hours * 3600,
+        tombstone_seconds=config.tombstone_seconds(),
     )
 
 

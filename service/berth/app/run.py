@@ -16,12 +16,11 @@ from berth.adapters.prometheus.metrics import PrometheusMetrics
 from berth.app.backends import Backends, build_backends, new_id, now, open_database
 from berth.app.credentials import build_credentials, reload_credentials
 from berth.app.listeners import GRACE_SECONDS, Listeners
+from berth.app.upkeep import start_upkeep
 from berth.config import Config
 from berth.core.auth.credentials import Credentials
 from berth.core.auth.login_throttle import LoginThrottle
 from berth.core.auth.rate_limits import Gate, Limiter, TenantSlots
-from berth.core.errors import StorageError
-from berth.core.hosted.sweeper import Sweeper
 from berth.core.ports.metrics import Metrics
 from berth.launch.address import Address
 from berth.launch.data_folder import claimed
@@ -45,8 +44,6 @@ from berth.v1 import container_file_service_pb2, container_service_pb2, file_ser
 
 MAX_SKILL_LENGTH = 70_254_592
 """How long the text of an inline skill may be (OpenAI's reference)."""
-SWEEP_SECONDS = 600
-"""Time between two sweeps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +101,7 @@ async def run(
         metrics_address = _serve_metrics(config.listen.metrics, metrics, stack)
         grpc = listeners.bind(server)
         await server.start()
-        _sweep_periodically(backends.sweeper, stack, log)
+        start_upkeep(backends.sweeper, database, stack, log)
         stack.push_async_callback(server.drain, GRACE_SECONDS)
         envoy = await stack.enter_async_context(listeners.envoy(json_log=json_log)) if rest else None
         await listeners.watch()
@@ -144,23 +141,6 @@ def _build_limiter(config: Config, stack: AsyncExitStack, log: FilteringBoundLog
     shared = ValkeyLimits(config.limits.url.get_secret_value(), open_when_away=open_when_away, log=log)
     stack.push_async_callback(shared.close)
     return shared
-
-
-def _sweep_periodically(sweeper: Sweeper, stack: AsyncExitStack, log: FilteringBoundLogger) -> None:
-    """Sweep at once and then every SWEEP_SECONDS until `stack` closes; a failed sweep is logged."""
-
-    async def sweep() -> None:
-        while True:
-            try:
-                swept = await sweeper.sweep()
-            except StorageError as error:
-                log.warning("sweep.failed", reason=error.message)
-            else:
-                if any(swept):
-                    log.info("sweep.done", **swept._asdict())
-            await asyncio.sleep(SWEEP_SECONDS)
-
-    stack.callback(asyncio.create_task(sweep()).cancel)
 
 
 def build_json_bodies(max_bytes: int, *, passes_skills: bool) -> JsonBodies:

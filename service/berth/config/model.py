@@ -190,6 +190,9 @@ class Hosted(Section):
     """The idle minutes after which a container expires if the request does not set `expires_after`."""
     retention_hours: Count = 24
     """How long an expired container is kept before it is deleted."""
+    tombstone_days: Annotated[int, Field(ge=1, le=3650), Number] = 30
+    """How long the row of a deleted container or file is kept, hosted or passed through. It marks a position in lists
+    (`after`), and is kept at least `idempotency.hours`."""
     max_file_bytes: Bytes = 536_870_912
     """The largest file; at most 4294967295."""
     max_container_bytes: Bytes = 4_294_967_296
@@ -297,6 +300,10 @@ class Config(Section):
     def blobs_url(self) -> str:
         """Return the URL of the blob store, by default a folder in the data folder."""
         return self.blobs.url or (self.data_dir.absolute() / "blobs").as_uri()
+
+    def tombstone_seconds(self) -> int:
+        """Return how long deleted rows stay: at least as long as idempotency keys, which find what they created."""
+        return max(self.hosted.tombstone_days * 86_400, self.idempotency.hours * 3600)
 
     def backend_of(self, provider: str) -> str | None:
         """Return the backend of the provider with this short name; None if the provider is not configured."""

@@ -11,11 +11,14 @@ from berth.adapters.blobs.folder import FileBlobs
 from berth.adapters.sql.containers import SqlStore
 from berth.adapters.sql.database import SqlDatabase
 from berth.adapters.sql.files import SqlFiles
+from berth.adapters.sql.upkeep.store import SqlUpkeep
 from berth.core.background import BackgroundTasks
 from berth.core.hosted.container_rules import HostedLimits
 from berth.core.hosted.containers import HostedBackend
 from berth.core.hosted.content import ContentStore
 from berth.core.hosted.files import HostedFiles
+from berth.core.hosted.steady_clock import SteadyClock
+from berth.core.hosted.sweeper import Sweeper
 from berth.core.ports.blob_store import BlobStore
 from berth.core.ports.container_store import ContainerStore, Quotas
 from berth.core.ports.file_store import FileStore
@@ -56,6 +59,28 @@ class Kept:
                 for table in ("containers", "files")
             )
         return Left(containers, files, sum(path.is_file() for path in (self.folder / "blobs").rglob("*")))
+
+
+def sweeper(
+    database: SqlDatabase,
+    blobs: FileBlobs,
+    *,
+    clock: FixedClock,
+    retention_seconds: int = 0,
+    tombstone_seconds: int = 86_400,
+    grace_seconds: int = 0,
+) -> Sweeper:
+    """Return a sweeper of stores in `database`; its clock is never set, it only advances."""
+    return Sweeper(
+        SqlStore(database, now=clock),
+        SqlFiles(database, now=clock),
+        blobs,
+        SqlUpkeep(database),
+        clock=SteadyClock(now=clock, monotonic=clock),
+        retention_seconds=retention_seconds,
+        tombstone_seconds=tombstone_seconds,
+        grace_seconds=grace_seconds,
+    )
 
 
 def hosted(

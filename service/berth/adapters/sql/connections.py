@@ -29,6 +29,8 @@ def connect_for_writes(path: Path) -> sqlite3.Connection:
     _use_write_ahead_log(connection)
     connection.execute("PRAGMA synchronous = FULL")  # in WAL mode, NORMAL may lose the last commits
     connection.execute("PRAGMA foreign_keys = ON")
+    connection.execute("PRAGMA secure_delete = ON")  # overwrites deleted content, such as secrets, with zeros
+    connection.execute("PRAGMA temp_store = MEMORY")  # keeps copies of changed pages out of temporary files
     return connection
 
 

@@ -146,7 +146,8 @@ class SqlStore:
         """Delete a container; see ContainerStore."""
         deleted_at = int(self._now())
         return await self._database.write(
-            lambda connection: delete_container(connection, tenant, container_id=container_id, deleted_at=deleted_at)
+            lambda connection: delete_container(connection, tenant, container_id=container_id, deleted_at=deleted_at),
+            frees_space=True,
         )
 
     async def purge(self, *, retention_seconds: int, limit: int) -> tuple[int, Sequence[str]]:
@@ -155,7 +156,8 @@ class SqlStore:
         return await self._database.write(
             lambda connection: purge_containers(
                 connection, expired_before=now - retention_seconds, limit=limit, deleted_at=now
-            )
+            ),
+            frees_space=True,
         )
 
     async def add_file(self, tenant: str, record: ContainerFileRecord, *, quotas: Quotas) -> str:
@@ -198,7 +200,8 @@ class SqlStore:
         """Delete a file; see ContainerStore."""
         now = int(self._now())
         return await self._database.write(
-            lambda connection: delete_file(connection, tenant, container_id=container_id, file_id=file_id, now=now)
+            lambda connection: delete_file(connection, tenant, container_id=container_id, file_id=file_id, now=now),
+            frees_space=True,
         )
 
     async def find_blob(self, sha256: str, size: int) -> str | None:

@@ -14,6 +14,7 @@ from berth.adapters.sql.connections import connect_for_reads, connect_for_writes
 from berth.adapters.sql.errors import missing_error, open_error, other_schema_error, translate
 from berth.adapters.sql.rows import Row, fetch_one
 from berth.adapters.sql.schema import HEAD, current_revision, migrate
+from berth.adapters.sql.upkeep.reserve import Reserve
 from berth.adapters.sql.writer import SqlWriter, Work
 
 _OWNER_ONLY = 0o600  # the file contains the secrets of containers
@@ -61,7 +62,7 @@ class SqlDatabase:
 
     @classmethod
     def _connect(cls, path: Path) -> Self:
-        writer = SqlWriter(connect_for_writes(path))
+        writer = SqlWriter(connect_for_writes(path), Reserve(path.with_name(f"{path.name}-reserve")))
         return cls(connect_for_reads(path), writer)
 
     def close(self) -> None:
@@ -69,9 +70,17 @@ class SqlDatabase:
         self._reads.close()
         self._writer.close()
 
-    async def write(self, work: Work[T]) -> T:
+    async def write(self, work: Work[T], *, frees_space: bool = False) -> T:
         """Run `work` as one transaction; see SqlWriter."""
-        return await self._writer.write(work)
+        return await self._writer.write(work, frees_space=frees_space)
+
+    async def run_alone(self, work: Work[T]) -> T:
+        """Run `work` between two transactions; see SqlWriter."""
+        return await self._writer.run_alone(work)
+
+    async def tidy(self) -> None:
+        """Empty the write-ahead log, which may contain deleted secrets, and restore the reserve; see SqlWriter."""
+        await self._writer.tidy()
 
     def one(self, query: str, *values: object) -> Row | None:
         """Return the first row of `query`, None if there is none."""

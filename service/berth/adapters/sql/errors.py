@@ -72,6 +72,12 @@ def is_busy(error: Exception) -> bool:
     return _code(error) == sqlite3.SQLITE_BUSY
 
 
+def is_full(error: Exception | None) -> bool:
+    """Return whether the disk is full, where the database or its shared memory is."""
+    code = int(getattr(error, "sqlite_errorcode", 0))
+    return code & _PRIMARY_CODE == sqlite3.SQLITE_FULL or code == sqlite3.SQLITE_IOERR_SHMSIZE
+
+
 def _reason(error: Exception) -> str:
     return _REASONS.get(_code(error), "The store failed.")
 

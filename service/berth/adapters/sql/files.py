@@ -107,7 +107,9 @@ class SqlFiles:
     async def delete(self, tenant: str, file_id: str) -> Sequence[str]:
         """Delete a file; see FileStore."""
         now = int(self._now())
-        return await self._database.write(lambda connection: _delete(connection, tenant, file_id=file_id, now=now))
+        return await self._database.write(
+            lambda connection: _delete(connection, tenant, file_id=file_id, now=now), frees_space=True
+        )
 
     async def find_blob(self, sha256: str, size: int) -> str | None:
         """Return the blob that a new upload would share; see BlobReferences."""
@@ -129,7 +131,7 @@ class SqlFiles:
     async def purge(self, *, limit: int) -> tuple[int, Sequence[str]]:
         """Delete expired files; see FileStore."""
         now = int(self._now())
-        return await self._database.write(lambda connection: _purge(connection, now=now, limit=limit))
+        return await self._database.write(lambda connection: _purge(connection, now=now, limit=limit), frees_space=True)
 
     def _cursor(self, tenant: str, pagination: Pagination) -> int:
         if pagination.after is None:

@@ -137,7 +137,7 @@ class ContainerStore(BlobReferences, Protocol):
 
         The module `lifetime` defines which status a container has at the time. InvalidRequestError
         (param `after`) if the tenant never had a container with the id `pagination.after`; a
-        deleted one still marks its position.
+        deleted one still marks its position until Upkeep removes its row.
         """
 
     async def delete_container(self, tenant: str, container_id: str) -> Sequence[str]:
@@ -182,7 +182,7 @@ class ContainerStore(BlobReferences, Protocol):
         """Return a page of a container's files; it is empty, whatever `after` is, if there is no such container.
 
         InvalidRequestError (param `after`) if the container never had a file with the id
-        `pagination.after`; a deleted one still marks its position.
+        `pagination.after`; a deleted one still marks its position until Upkeep removes its row.
         """
 
     async def delete_file(self, tenant: str, container_id: str, file_id: str) -> Sequence[str]:

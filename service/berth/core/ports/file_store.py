@@ -71,7 +71,8 @@ class FileStore(BlobReferences, Protocol):
         """Return a page of the tenant's files, filtered by `providers` and by exact `purpose` if given.
 
         InvalidRequestError (param `after`) if the tenant never had a file with the id
-        `pagination.after`; one that was deleted or has expired still marks its position.
+        `pagination.after`; one that was deleted or has expired still marks its position until
+        Upkeep removes its row.
         """
 
     async def delete(self, tenant: str, file_id: str) -> Sequence[str]:

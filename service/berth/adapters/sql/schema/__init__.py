@@ -10,7 +10,7 @@ from pathlib import Path
 from berth.adapters.sql.errors import newer_schema_error
 from berth.adapters.sql.rows import fetch_value
 
-HEAD = "0008"
+HEAD = "0009"
 _REVISION = "SELECT version_num FROM alembic_version"
 _LOCK_WAIT_SECONDS = 30.0
 
@@ -49,7 +49,9 @@ def _upgrade(path: Path) -> None:
     from sqlalchemy.exc import DBAPIError  # noqa: PLC0415
 
     def connect() -> sqlite3.Connection:
-        return sqlite3.connect(path, isolation_level=None, timeout=_LOCK_WAIT_SECONDS)
+        connection = sqlite3.connect(path, isolation_level=None, timeout=_LOCK_WAIT_SECONDS)
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # has an effect on an empty database only
+        return connection
 
     config = Config()
     config.set_main_option("script_location", "berth.adapters.sql:schema")

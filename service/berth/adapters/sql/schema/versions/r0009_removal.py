@@ -1,0 +1,24 @@
+"""Prepares the removal of deleted rows.
+
+Three indexes find the rows that were deleted long ago. The only row of `sweep_clock` has the time of the last sweep,
+and since when the clock had not been set, in seconds since 1970.
+"""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0009"
+down_revision = "0008"
+
+
+def upgrade() -> None:
+    """Create the indexes and the table."""
+    deleted = sa.text("deleted_at IS NOT NULL")
+    for table in ("containers", "files", "tenant_files"):
+        op.create_index(f"{table}_by_deletion", table, ["deleted_at"], sqlite_where=deleted, postgresql_where=deleted)
+    op.create_table(
+        "sweep_clock",
+        sa.Column("id", sa.Integer, primary_key=True),
+        sa.Column("seen_at", sa.BigInteger, nullable=False),
+        sa.Column("steady_since", sa.BigInteger, nullable=False),
+    )
