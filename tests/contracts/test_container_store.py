@@ -300,3 +300,17 @@ async def test_what_is_used_is_active(store: ContainerStore, clock: FixedClock) 
             await late
     assert await active_at() == clock.now - 20 * 60 - 1
     assert await listed_files(store, Pagination(limit=10)) == (["f2"], False)
+
+
+async def test_secrets_come_back_as_they_were(store: ContainerStore) -> None:
+    """The secrets of a container are read in their order by its tenant alone, and as long as it is there."""
+    secrets = [DomainSecret(domain="b.example", name="token", value="hush 🔑"), DomainSecret(domain="a.example")]
+    await store.add_container(container("box"), domain_secrets=secrets)
+    await store.add_container(container("bare"))
+    assert await store.get_domain_secrets("ours", "box") == secrets
+    assert await store.get_domain_secrets("ours", "bare") == []
+    with pytest.raises(NotFoundError):
+        await store.get_domain_secrets("theirs", "box")
+    await store.delete_container("ours", "box")
+    with pytest.raises(NotFoundError):
+        await store.get_domain_secrets("ours", "box")

@@ -1,5 +1,6 @@
 """The configuration: what it reads, what it derives, what it refuses and in which words."""
 
+from base64 import b64encode
 from collections.abc import Callable
 from pathlib import Path
 
@@ -180,6 +181,18 @@ def test_a_section_that_is_null_counts_as_not_set(write: Write) -> None:
 def test_an_empty_file_is_a_configuration(write: Write) -> None:
     """Nothing said is nothing changed."""
     assert load(write("# nothing yet\n"), {}) == Config()
+
+
+@pytest.mark.parametrize(
+    "text", [bytes(range(32)).hex(), bytes(range(32)).hex().upper(), b64encode(bytes(range(32))).decode()]
+)
+def test_a_secret_key_is_hexadecimal_or_base64(write: Write, tmp_path: Path, text: str) -> None:
+    """The key for secrets at rest is 32 bytes in either notation, as such, in a variable or in a file."""
+    (tmp_path / "key").write_text(f"{text}\n")
+    for value in (text, "env:KEY", f"file:{tmp_path}/key"):
+        config = load(write(f"store: {{secret_key: '{value}'}}"), {"KEY": text})
+        assert config.store.secret_key_bytes() == bytes(range(32))
+        assert text not in repr(config)
 
 
 @pytest.mark.parametrize(("hours", "seconds"), [(24, 2 * 86_400), (72, 72 * 3600)])

@@ -17,6 +17,7 @@ def problems(path: Path | None, environ: dict[str, str] | None = None) -> list[s
 
 
 KEY = "name: a, tenant: a, value: sk-bf-1"
+BAD_SECRET_KEY = "store.secret_key: must be 32 bytes in hexadecimal or Base64, such as from 'openssl rand -hex 32'"
 REFUSED = [
     ("lisen: {}", "unknown setting 'lisen'; did you mean 'listen'?"),
     ("listen: {grcp: x}", "unknown setting 'listen.grcp'; did you mean 'listen.grpc'?"),
@@ -41,6 +42,13 @@ REFUSED = [
     ("store: {url: 'postgresql://u:pw@h/d'}", "store.url: PostgreSQL is not supported yet; use sqlite:///PATH"),
     ("store: {url: 'berth.db'}", "store.url: must be sqlite:///PATH, the path of a file"),
     ("store: {url: 'sqlite:///:memory:'}", "store.url: must be sqlite:///PATH, the path of a file"),
+    ("store: {secret_key: 'abc'}", BAD_SECRET_KEY),
+    ("store: {secret_key: 'zz'}", BAD_SECRET_KEY),
+    (f"store: {{secret_key: '{'g' * 64}'}}", BAD_SECRET_KEY),
+    (f"store: {{secret_key: '{'ab' * 31}'}}", BAD_SECRET_KEY),
+    ("store: {secret_key: 'é'}", BAD_SECRET_KEY),
+    ("store: {secret_key: ''}", "store.secret_key: is empty"),
+    ("store: {secret_key: 'env:NONE'}", "store.secret_key: the environment variable NONE is not set"),
     ("hosted: {tombstone_days: 0}", "hosted.tombstone_days: must be at least 1"),
     ("blobs: {url: 's3://bucket'}", "blobs.url: s3:// is not supported yet; use file:///PATH"),
     ("blobs: {url: 'gs://bucket'}", "blobs.url: gs:// is not supported yet; use file:///PATH"),

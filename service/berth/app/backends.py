@@ -33,6 +33,7 @@ from berth.core.hosted.sweeper import Sweeper
 from berth.core.idempotency.backend import IdempotentBackend, IdempotentFiles
 from berth.core.idempotency.leases import Leases
 from berth.core.ports.backend import Backend
+from berth.core.ports.cipher import Cipher
 from berth.core.ports.container_store import Quotas
 from berth.core.ports.file_backend import FileBackend
 from berth.core.ports.metrics import Metrics
@@ -75,7 +76,7 @@ def build_backends(
 
     Raises StartError if the blob store cannot be opened.
     """
-    store, file_store = SqlStore(database), SqlFiles(database)
+    store, file_store = SqlStore(database, cipher=_cipher(config)), SqlFiles(database)
     background = BackgroundTasks()
     leases = Leases(
         SqlIdempotency(database),
@@ -102,6 +103,15 @@ def build_backends(
         Router(files, hosted=hosted_files, store=file_store, resource="file", direct=direct, default_provider=default),
         _build_sweeper(config, store, file_store, blobs, SqlUpkeep(database)),
     )
+
+
+def _cipher(config: Config) -> Cipher | None:
+    """Return the cipher for secrets at rest, None if no key is configured."""
+    if config.store.secret_key is None:
+        return None
+    from berth.adapters.encryption.aes_gcm import AesGcm  # noqa: PLC0415 - its library takes 7 MiB of memory
+
+    return AesGcm(config.store.secret_key_bytes())
 
 
 def _build_sweeper(

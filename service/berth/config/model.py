@@ -22,8 +22,10 @@ from berth.config.values import (
     ProviderName,
     Retries,
     Seconds,
+    SecretKey,
     StoreUrl,
     invalid,
+    key_bytes,
 )
 from berth.launch.address import Address
 
@@ -85,6 +87,13 @@ class Store(Section):
 
     url: StoreUrl | None = None
     """The database: `sqlite:///PATH`; `<data_dir>/berth.db` unless set."""
+    secret_key: SecretKey | None = None
+    """The key that the values of `domain_secrets` are encrypted with in the database: 32 random bytes in hexadecimal or
+    Base64, such as the output of `openssl rand -hex 32`. They are stored in plain text unless set."""
+
+    def secret_key_bytes(self) -> bytes:
+        """Return the 32 bytes of the secret key, which must be set."""
+        return key_bytes(self.secret_key.get_secret_value()) if self.secret_key else b""
 
 
 class Blobs(Section):

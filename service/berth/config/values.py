@@ -3,6 +3,7 @@
 Validators raise PydanticCustomError; people see its message after the name of the setting.
 """
 
+from base64 import b64decode
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
@@ -27,6 +28,7 @@ from berth.core.validation import did_you_mean
 from berth.launch.address import Address
 
 EVERY_PROVIDER = "*"
+KEY_BYTES = 32
 MAX_INT32 = 2_147_483_647
 # File sizes are 32-bit numbers in JSON: see rest/view.py.
 MAX_FILE_BYTES = 4_294_967_295
@@ -136,6 +138,24 @@ def _limits_url(url: SecretStr) -> SecretStr:
     return url
 
 
+def key_bytes(text: str) -> bytes:
+    """Return the 32 bytes of a key in hexadecimal or Base64. ValueError if it is neither."""
+    key = bytes.fromhex(text) if len(text) == KEY_BYTES * 2 else b64decode(text, validate=True)
+    if len(key) != KEY_BYTES:
+        raise ValueError
+    return key
+
+
+def _secret_key(secret: SecretStr) -> SecretStr:
+    try:
+        key_bytes(secret.get_secret_value())
+    except ValueError:
+        raise invalid(
+            f"must be {KEY_BYTES} bytes in hexadecimal or Base64, such as from 'openssl rand -hex 32'"
+        ) from None
+    return secret
+
+
 def _store_url(url: str) -> str:
     if url.startswith("postgres"):
         raise invalid("PostgreSQL is not supported yet; use sqlite:///PATH")
@@ -169,6 +189,7 @@ ProviderNameOrAll = Annotated[
 BasicName = Annotated[Name, AfterValidator(_basic_name)]
 Secret = Annotated[SecretStr, BeforeValidator(_resolve), AfterValidator(_not_empty)]
 HeaderSecret = Annotated[SecretStr, BeforeValidator(_resolve), AfterValidator(_header_safe)]
+SecretKey = Annotated[Secret, AfterValidator(_secret_key)]
 LimitsUrl = Annotated[Secret, AfterValidator(_limits_url)]
 VirtualKeySecret = Annotated[HeaderSecret, AfterValidator(_virtual_key)]
 BaseUrl = Annotated[str, AfterValidator(_base_url)]

@@ -117,6 +117,11 @@ class MemoryStore:
         """Return a container; see ContainerStore."""
         return deepcopy(self._container(tenant, container_id).record)
 
+    async def get_domain_secrets(self, tenant: str, container_id: str) -> Sequence[DomainSecret]:
+        """Return the secrets of a container; see ContainerStore."""
+        self._container(tenant, container_id)
+        return deepcopy(self.domain_secrets[container_id])
+
     async def list_containers(
         self,
         tenant: str,

@@ -12,6 +12,7 @@ from berth.adapters.sql.blob_references import charge, reference_existing, refer
 from berth.adapters.sql.rows import (
     CONTAINER_COLUMNS,
     FILE_COLUMNS,
+    Row,
     container_values,
     fetch_one,
     fetch_value,
@@ -23,11 +24,10 @@ from berth.core.lifetime import last_second
 from berth.core.ports.container_store import ID_TAKEN, ContainerFileRecord, ContainerRecord, Quotas
 from berth.core.validation import container_file_not_found, container_not_found, shown
 from berth.v1.container_pb2 import Container
-from berth.v1.container_service_pb2 import DomainSecret
 
 _PLACEHOLDERS = ", ".join("?" * (CONTAINER_COLUMNS.count(",") + 3))  # including tenant and attempt
 _INSERT_CONTAINER = f"INSERT INTO containers ({CONTAINER_COLUMNS}, tenant, attempt) VALUES ({_PLACEHOLDERS})"  # noqa: S608 - constants
-_INSERT_SECRET = "INSERT INTO domain_secrets (container_seq, domain, name, value) VALUES (?, ?, ?, ?)"  # noqa: S105 - a query
+_INSERT_SECRET = "INSERT INTO domain_secrets (container_seq, domain, name, value, key_id) VALUES (?, ?, ?, ?, ?)"  # noqa: S105 - a query
 _INSERT_FILE = f"INSERT INTO files (container_seq, {FILE_COLUMNS}, attempt) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - constants
 _CONTAINER = """
     SELECT seq, bytes, last_active_at, expires_minutes FROM containers
@@ -71,18 +71,17 @@ def insert_container(
     connection: sqlite3.Connection,
     record: ContainerRecord,
     *,
-    secrets: Iterable[DomainSecret],
+    secrets: Iterable[Row],
     copies: Sequence[ContainerFileRecord],
     quotas: Quotas,
     now: int,
 ) -> None:
-    """Add a container, its secrets, and copies of files with content that is stored already."""
+    """Add a container, its secrets as `secret_values` returns them, and copies of files whose content is stored."""
     try:
         seq = connection.execute(_INSERT_CONTAINER, container_values(record)).lastrowid
     except sqlite3.IntegrityError as error:
         raise id_taken(record.container.id) from error
-    rows = [(seq, secret.domain, secret.name, secret.value) for secret in secrets]
-    connection.executemany(_INSERT_SECRET, rows)
+    connection.executemany(_INSERT_SECRET, [(seq, *secret) for secret in secrets])
     for index, copy in enumerate(copies):
         copy_file(connection, record.tenant, record=copy, quotas=quotas, now=now, param=f"file_ids[{index}]")
 

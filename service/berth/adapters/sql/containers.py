@@ -23,8 +23,10 @@ from berth.adapters.sql.database import SqlDatabase
 from berth.adapters.sql.errors import bad_cursor
 from berth.adapters.sql.pages import SLICE, containers_query, cut, files_query, start_of_list
 from berth.adapters.sql.rows import CONTAINER_COLUMNS, Row, container_record, container_status, file_record
+from berth.adapters.sql.secret_values import SECRETS, domain_secret, secret_values
 from berth.core.lifetime import has_status
 from berth.core.ports.blob_store import BlobState
+from berth.core.ports.cipher import Cipher
 from berth.core.ports.container_store import UNLIMITED, ContainerFileRecord, ContainerRecord, ContainerSummary, Quotas
 from berth.core.ports.pages import Page, Pagination
 from berth.core.providers import PROVIDERS, provider_name
@@ -50,12 +52,16 @@ _FILE_CURSOR = "SELECT seq FROM files WHERE id = ? AND container_seq = ?"
 class SqlStore:
     """A ContainerStore in `database`; `now` gives seconds since 1970.
 
-    If its caller is cancelled, a write is done completely or not at all.
+    A write whose caller is cancelled is done completely or not at all. The values of secrets are
+    encrypted with `cipher`, and stored as they are without one.
     """
 
-    def __init__(self, database: SqlDatabase, *, now: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, database: SqlDatabase, *, now: Callable[[], float] = time.time, cipher: Cipher | None = None
+    ) -> None:
         self._database = database
         self._now = now
+        self._cipher = cipher
         self._scanning = asyncio.Lock()
 
     async def add_container(
@@ -68,9 +74,10 @@ class SqlStore:
     ) -> None:
         """Add a container; see ContainerStore."""
         now = int(self._now())
+        secrets = [secret_values(secret, record.container.id, self._cipher) for secret in domain_secrets]
         await self._database.write(
             lambda connection: insert_container(
-                connection, record, secrets=domain_secrets, copies=copies, quotas=quotas, now=now
+                connection, record, secrets=secrets, copies=copies, quotas=quotas, now=now
             )
         )
 
@@ -96,6 +103,14 @@ class SqlStore:
         if row is None:
             raise container_not_found(container_id)
         return container_record(row, tenant)
+
+    async def get_domain_secrets(self, tenant: str, container_id: str) -> Sequence[DomainSecret]:
+        """Return the secrets of a container; see ContainerStore."""
+        seq = self._database.value(_CONTAINER_SEQ, container_id, tenant)
+        if seq is None:
+            raise container_not_found(container_id)
+        rows = self._database.all(SECRETS, {"container_seq": seq})
+        return [domain_secret(row, container_id, self._cipher) for row in rows]
 
     async def list_containers(
         self,

@@ -124,6 +124,13 @@ class ContainerStore(BlobReferences, Protocol):
     async def get_container(self, tenant: str, container_id: str) -> ContainerRecord:
         """Return a container. NotFoundError if the tenant has no container with this id."""
 
+    async def get_domain_secrets(self, tenant: str, container_id: str) -> Sequence[DomainSecret]:
+        """Return the secrets of a container, as they were added.
+
+        NotFoundError if the tenant has no container with this id; StorageError if they were encrypted with another key
+        than the store has now.
+        """
+
     async def list_containers(
         self,
         tenant: str,
