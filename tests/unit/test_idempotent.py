@@ -23,7 +23,7 @@ from berth.v1.container_pb2 import Container
 from berth.v1.container_service_pb2 import CreateContainerRequest, DeleteContainerRequest
 from support.fakes.idempotent import BOX, KEEP_SECONDS, KEYED, Troubled, once, records_of, upload, with_key
 from support.fakes.subjects import OLLAMA, refused
-from support.servers.hosted import Kept, Left
+from support.servers.hosted import Kept, Left, sweeper
 from support.servers.service import eventually
 
 
@@ -191,13 +191,14 @@ async def test_a_create_is_seen_through(kept: Kept, troubled: Troubled) -> None:
 
 
 async def test_outcomes_are_kept_for_their_time(kept: Kept) -> None:
-    """When it is over the key is a new one, and what is over is removed."""
+    """When it is over the key is a new one, and a sweep removes what is over."""
     backend = once(kept)
     first = await backend.create_container(KEYED, BOX)
     for number in range(5):
         await backend.create_container(with_key(f"other {number}"), BOX)
     kept.clock.advance(KEEP_SECONDS)
     assert (await backend.create_container(KEYED, BOX)).id != first.id
+    await sweeper(kept.database, kept.blobs, clock=kept.clock).sweep()
     assert kept.database.one("SELECT count(*) FROM idempotency") == (1,)
 
 

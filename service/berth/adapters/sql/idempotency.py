@@ -11,11 +11,6 @@ _FIELDS = ("operation", "attempt", "owner", "lease_until", "expires_at", "finger
 _COLUMNS = ", ".join(_FIELDS)
 _FIND = f"SELECT {_COLUMNS} FROM idempotency WHERE tenant = ? AND key = ?"  # noqa: S608 - constants
 _INSERT = f"INSERT OR REPLACE INTO idempotency ({_COLUMNS}, tenant, key) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - constants
-# A few at a time: expired records are deleted about as fast as new ones are added, and no request waits for many.
-_SWEEP = """
-    DELETE FROM idempotency
-    WHERE (tenant, key) IN (SELECT tenant, key FROM idempotency WHERE expires_at <= ? LIMIT 10)
-"""
 _OWN = "WHERE tenant = ? AND key = ? AND attempt = ? AND owner = ? AND outcome IS NULL"
 _TAKE_OVER = f"UPDATE idempotency SET owner = ?, lease_until = ? {_OWN} AND lease_until = ?"  # noqa: S608 - constants
 _STORE_FINGERPRINT = f"UPDATE idempotency SET fingerprint = ? {_OWN}"  # noqa: S608 - constants
@@ -96,7 +91,6 @@ def _own(slot: Slot, record: IdempotencyRecord) -> tuple[str, bytes, str, str]:
 def _acquire(
     connection: sqlite3.Connection, slot: Slot, *, record: IdempotencyRecord, now: int
 ) -> IdempotencyRecord | None:
-    connection.execute(_SWEEP, (now,))
     row = fetch_one(connection, _FIND, *slot)
     found = IdempotencyRecord(**dict(zip(_FIELDS, row, strict=True))) if row else None
     if found is not None and not found.is_over(now):
