@@ -49,6 +49,13 @@ def answers(address: str) -> bool:
     return True
 
 
+def listening_ports(pid: int) -> set[int]:
+    """Return the TCP ports on which a process listens."""
+    sockets = {str(link.readlink()) for link in Path(f"/proc/{pid}/fd").iterdir()}
+    table = [line.split() for name in ("tcp", "tcp6") for line in Path(f"/proc/net/{name}").read_text().splitlines()]
+    return {int(row[1].rpartition(":")[2], 16) for row in table if row[3] == "0A" and f"socket:[{row[9]}]" in sockets}
+
+
 def start_upload(berth: BerthProcess, folder: Path) -> HTTPConnection:
     """Begin an upload whose second half is still to come; return when Envoy is at it."""
     status, container = berth.call("POST", "/v1/containers", {"provider": "ollama", "name": "a"})
@@ -59,7 +66,8 @@ def start_upload(berth: BerthProcess, folder: Path) -> HTTPConnection:
         connection.putheader(name, value)
     connection.endheaders()
     connection.send(b"first")
-    envoy = EnvoyAdmin((folder / "envoy" / "admin-address").read_text())
+    (private,) = folder.glob("run-*")
+    envoy = EnvoyAdmin(private / "admin")
     wait_until(lambda: asyncio.run(envoy.active_requests()) == 1)
     return connection
 
@@ -89,15 +97,45 @@ def test_a_signal_ends_it_with_success_and_leaves_nothing_behind(berth: BerthPro
     assert not answers(berth.ready["rest"].removeprefix("http://"))
 
 
-def test_what_only_envoy_may_use_is_private_and_temporary(tmp_path: Path) -> None:
-    """The socket behind Envoy and its secrets are in folders of the user's own, which go with Berth."""
+def test_what_only_envoy_may_use_is_private_and_removed(tmp_path: Path) -> None:
+    """The sockets between Berth and Envoy and the secrets are in a folder for this user only, which ends with Berth."""
     temporary, data = tmp_path / "t", tmp_path / "data"
     temporary.mkdir()
     with running_berth("up", data, environ={"TMPDIR": str(temporary)}) as berth:
-        folders = [*temporary.glob("berth-*"), data / "secrets"]
-        assert [stat.S_IMODE(folder.stat().st_mode) for folder in folders] == [0o700, 0o700]
+        (private,) = data.glob("run-*")
+        assert [stat.S_IMODE(folder.stat().st_mode) for folder in (private, private / "secrets")] == [0o700, 0o700]
+        assert all((private / name).is_socket() for name in ("grpc", "admin"))
         assert berth.end(signal.SIGTERM) == 0
-    assert not any(folder.exists() for folder in folders)
+    assert not private.exists()
+    assert list(temporary.iterdir()) == []
+
+
+def test_after_kill_nothing_temporary_stays(tmp_path: Path) -> None:
+    """After kill -9 the temporary directory is empty, and the next start removes the private folder of the dead one."""
+    temporary, data = tmp_path / "t", tmp_path / "data"
+    temporary.mkdir()
+    with running_berth("up", data, environ={"TMPDIR": str(temporary)}) as berth:
+        (killed,) = data.glob("run-*")
+        berth.end(signal.SIGKILL)
+    assert list(temporary.iterdir()) == []
+    with running_berth("up", data):
+        assert not killed.exists()
+
+
+def test_the_admin_interface_of_envoy_is_on_no_port(berth: BerthProcess) -> None:
+    """Envoy listens on the REST port alone: other users of the machine cannot reach its admin interface."""
+    (envoy,) = berth.children()
+    assert listening_ports(envoy) == {int(berth.ready["rest"].rpartition(":")[2])}
+
+
+def test_envoy_gets_no_secrets_of_the_environment(tmp_path: Path) -> None:
+    """Keys and passwords in the environment of Berth are not in the environment of Envoy."""
+    keys = '[{"name": "a", "value": "env:KEY_OF_A", "tenant": "a"}]'
+    environ = {"BERTH_AUTH__VIRTUAL_KEYS": keys, "KEY_OF_A": "sk-bf-of-a"}
+    with running_berth("up", tmp_path / "data", environ=environ) as berth:
+        (envoy,) = berth.children()
+        names = {entry.partition(b"=")[0] for entry in Path(f"/proc/{envoy}/environ").read_bytes().split(b"\0")}
+    assert names <= {b"PATH", b"LD_LIBRARY_PATH", b"TZ", b"LC_CTYPE", b""}
 
 
 def test_into_a_pipe_every_log_line_is_json(berth: BerthProcess) -> None:

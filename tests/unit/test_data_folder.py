@@ -1,5 +1,6 @@
 """The data folder and the key that is kept in it."""
 
+import socket
 import stat
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 
 from berth.launch.data_folder import claimed
 from berth.launch.kept_secrets import first_key
+from berth.launch.private_folder import private_folder, short_path
 from berth.launch.refusal import StartError
 
 
@@ -62,3 +64,24 @@ def test_what_is_no_key_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "first-key").write_bytes(content)
     with pytest.raises(StartError, match=r"^data_dir: .*first-key"):
         first_key(tmp_path)
+
+
+def test_private_folders_of_running_processes_stay(tmp_path: Path) -> None:
+    """A new private folder removes those that no process has locked, and no others."""
+    (tmp_path / "run-dead" / "secrets").mkdir(parents=True)
+    with private_folder(tmp_path) as first:
+        assert [path.name for path in tmp_path.iterdir()] == [first.name]
+        with private_folder(tmp_path) as second:
+            assert {*tmp_path.iterdir()} == {first, second}
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_socket_may_be_deep_in_folders(tmp_path: Path) -> None:
+    """A socket with a path that is longer than the kernel allows is bound and connected through a short one."""
+    path = tmp_path / ("a" * 100) / ("100%25 日本" * 5) / "socket"
+    path.parent.mkdir(parents=True)
+    with socket.socket(socket.AF_UNIX) as server, socket.socket(socket.AF_UNIX) as client, short_path(path) as short:
+        server.bind(short)
+        server.listen()
+        client.connect(short)
+    assert path.is_socket()

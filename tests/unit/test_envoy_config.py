@@ -52,6 +52,12 @@ def test_admin_is_on_loopback_whatever_rest_is() -> None:
     assert admin["address"]["socket_address"] == {"address": "127.0.0.1", "port_value": 9901}
 
 
+def test_admin_can_be_a_socket() -> None:
+    """With a socket the admin interface is on no port, and only its owner may open it."""
+    admin = bootstrap(EdgeSettings(admin_socket="admin"))["admin"]
+    assert admin["address"] == {"pipe": {"path": "admin", "mode": 0o600}}
+
+
 def test_limits_are_below_those_of_the_service() -> None:
     """Envoy refuses before grpc does: 20 MiB out of 24, 32 KiB of headers out of 96, 900 calls of 2048."""
     chain = {one["name"].rpartition(".")[2]: one["typed_config"] for one in http_filters(EdgeSettings(), VIEW)}

@@ -3,18 +3,16 @@
 import asyncio
 import json
 import os
-import shutil
-import tempfile
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
 from pathlib import Path
-from typing import NamedTuple
 
 from structlog.typing import FilteringBoundLogger
 
 from berth.config import Config
 from berth.launch.address import Address
 from berth.launch.certificates import Certificates, Pem
-from berth.launch.envoy_process import RunningEnvoy, running_envoy
+from berth.launch.envoy_process import ADMIN_SOCKET, RunningEnvoy, running_envoy
+from berth.launch.private_folder import private_folder, short_path
 from berth.launch.refusal import StartError
 from berth.rest.envoy.bootstrap import bootstrap
 from berth.rest.envoy.edge import EdgeSettings, Tls
@@ -26,11 +24,8 @@ GRACE_SECONDS = 30.0
 """How long running requests may take to finish during a shutdown: first in Envoy, then in the service."""
 
 
-class PrivatePaths(NamedTuple):
-    """Paths that only the service and the Envoy of `berth up` use: the gRPC socket and the folder of TLS secrets."""
-
-    socket: Path
-    secrets: Path
+_GRPC_SOCKET = "grpc"
+_SECRETS = "secrets"
 
 
 class Listeners:
@@ -47,7 +42,9 @@ class Listeners:
         _require_encryption(config, rest=rest)
         tls = config.tls
         self._certificates = Certificates(tls.certificate, tls.key, tls.client_ca, log=log) if tls else None
-        self._private = _create_private_paths(config.data_dir, stack) if rest else None
+        self._private = stack.enter_context(private_folder(config.data_dir)) if rest else None
+        if self._private:
+            (self._private / _SECRETS).mkdir(mode=0o700)
 
     def bind(self, server: Server) -> Address:
         """Make `server` listen for callers and, if there is one, for Envoy; return the address for callers."""
@@ -61,7 +58,7 @@ class Listeners:
         try:
             bound = address._replace(port=server.bind(str(address), credentials))
             if self._private:
-                server.bind(f"unix:{self._private.socket}")
+                server.bind(f"unix:{self._stack.enter_context(short_path(self._private / _GRPC_SOCKET))}")
         except OSError as error:
             raise StartError(f"listen.grpc: {error}") from error
         return bound
@@ -75,13 +72,15 @@ class Listeners:
 
     def envoy(self, *, json_log: bool) -> AbstractAsyncContextManager[RunningEnvoy]:
         """Return a context in which Envoy runs in front of the service."""
+        if self._private is None:
+            raise ValueError("there is no REST without a private folder")
         self._config.listen.rest.require_free("listen.rest")
         if self._certificates:
             self._write_secrets(self._certificates.current)
         settings = edge_settings(self._config, self._config.listen.grpc, access_log=json_log, private=self._private)
         return running_envoy(
             bootstrap(settings),
-            self._config.data_dir / "envoy",
+            self._private,
             listener="rest",
             grace_seconds=GRACE_SECONDS,
             json_log=json_log,
@@ -93,15 +92,15 @@ class Listeners:
             return
         client_ca = pem.client_ca.decode() if pem.client_ca else None
         for name, content in secret_files(pem.certificate.decode(), pem.key.decode(), client_ca).items():
-            _write_private(self._private.secrets / name, json.dumps(content))
+            _write_private(self._private / _SECRETS / name, json.dumps(content))
 
 
 def edge_settings(
-    config: Config, grpc: Address, *, access_log: bool = True, private: PrivatePaths | None = None
+    config: Config, grpc: Address, *, access_log: bool = True, private: Path | None = None
 ) -> EdgeSettings:
     """Return the settings from which Envoy's configuration is made; `grpc` is the service's address.
 
-    `private` is given for the Envoy of `berth up`, which uses the service's socket and the current certificates.
+    `private` is the working directory of the Envoy of `berth up`, with the sockets and the current certificates.
     `access_log` is off on a terminal, because its lines are JSON and those of the service are not.
     """
     upstream = grpc.to_call()
@@ -110,7 +109,8 @@ def edge_settings(
         rest_port=config.listen.rest.port,
         grpc_host=upstream.host,
         grpc_port=upstream.port,
-        grpc_socket=str(private.socket) if private else None,
+        grpc_socket=_GRPC_SOCKET if private else None,
+        admin_socket=ADMIN_SOCKET if private else None,
         cors_origins=config.cors.origins,
         access_log_path="/dev/stderr" if access_log else None,
         trusted_hops=config.listen.trusted_hops,
@@ -118,7 +118,7 @@ def edge_settings(
     )
 
 
-def _edge_tls(config: Config, private: PrivatePaths | None) -> Tls | None:
+def _edge_tls(config: Config, private: Path | None) -> Tls | None:
     tls = config.tls
     if tls is None:
         return None
@@ -127,21 +127,8 @@ def _edge_tls(config: Config, private: PrivatePaths | None) -> Tls | None:
         str(tls.key),
         client_ca_path=str(tls.client_ca) if tls.client_ca else None,
         require_client_certificate=tls.require_client_certificate,
-        secrets_folder=str(private.secrets) if private else None,
+        secrets_folder=str(private / _SECRETS) if private else None,
     )
-
-
-def _create_private_paths(data_dir: Path, stack: AsyncExitStack) -> PrivatePaths:
-    """Create both folders, accessible to this user only; `stack` deletes them.
-
-    The socket is not in the data folder, because paths of sockets must be short. If the process is killed, the folders
-    remain; the next start replaces the secrets.
-    """
-    folder, secrets = Path(tempfile.mkdtemp(prefix="berth-")), data_dir / "secrets"
-    secrets.mkdir(mode=0o700, exist_ok=True)
-    for path in (folder, secrets):
-        stack.callback(shutil.rmtree, path, ignore_errors=True)
-    return PrivatePaths(folder / "grpc", secrets)
 
 
 def _require_encryption(config: Config, *, rest: bool) -> None:

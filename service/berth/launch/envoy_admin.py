@@ -1,18 +1,23 @@
-"""A client for the admin interface of a running Envoy."""
+"""A client for the admin interface of a running Envoy, which listens on a Unix socket."""
 
 import json
+import socket
 from asyncio import to_thread
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+
+from berth.launch.private_folder import short_path
 
 TIMEOUT_SECONDS = 5.0
+PING_SECONDS = 2.5
 
 
 class EnvoyAdmin:
-    """The admin interface at `address`. Methods raise OSError if Envoy does not answer."""
+    """The admin interface on the Unix socket `path`. Methods raise OSError if Envoy does not answer."""
 
-    def __init__(self, address: str) -> None:
-        self._address = address
+    def __init__(self, path: Path) -> None:
+        self._path = path
 
     async def is_live(self) -> bool:
         """Return whether Envoy is ready: it has loaded its configuration and accepts connections."""
@@ -21,6 +26,14 @@ class EnvoyAdmin:
         except OSError:
             return False
         return status == HTTPStatus.OK
+
+    async def answers(self) -> bool:
+        """Return whether Envoy answers within PING_SECONDS, ready or not."""
+        try:
+            await self._ask("GET", "/ready", PING_SECONDS)
+        except OSError:
+            return False
+        return True
 
     async def listening_port(self, listener: str) -> int:
         """Return the port of the listener with this name."""
@@ -44,11 +57,11 @@ class EnvoyAdmin:
         stats = json.loads(body)["stats"]
         return sum(int(stat.get("value", 0)) for stat in stats if not stat.get("name", "").startswith("http.admin."))
 
-    async def _ask(self, method: str, path: str) -> tuple[int, bytes]:
-        return await to_thread(self._ask_now, method, path)
+    async def _ask(self, method: str, path: str, timeout_seconds: float = TIMEOUT_SECONDS) -> tuple[int, bytes]:
+        return await to_thread(self._ask_now, method, path, timeout_seconds)
 
-    def _ask_now(self, method: str, path: str) -> tuple[int, bytes]:
-        connection = HTTPConnection(self._address, timeout=TIMEOUT_SECONDS)
+    def _ask_now(self, method: str, path: str, timeout_seconds: float) -> tuple[int, bytes]:
+        connection = _SocketConnection(self._path, timeout_seconds)
         try:
             connection.request(method, path)
             response = connection.getresponse()
@@ -57,3 +70,19 @@ class EnvoyAdmin:
             raise OSError(f"unexpected answer from Envoy's admin interface: {error!r}") from error
         finally:
             connection.close()
+
+
+class _SocketConnection(HTTPConnection):
+    """HTTP over the Unix socket `path`."""
+
+    def __init__(self, path: Path, timeout_seconds: float) -> None:
+        super().__init__("localhost", timeout=timeout_seconds)
+        self._path = path
+        self._timeout_seconds = timeout_seconds
+
+    def connect(self) -> None:
+        """Connect to the socket; http.client calls this."""
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self._timeout_seconds)
+        with short_path(self._path) as path:
+            self.sock.connect(path)

@@ -9,10 +9,9 @@ import os
 import shutil
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process, create_subprocess_exec
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import TypeVar
 
 from berth.launch import child_process
 from berth.launch.envoy_admin import EnvoyAdmin
@@ -25,7 +24,9 @@ POLL_SECONDS = 0.02
 THREADS = 2
 _READ_BYTES = 65_536
 
-T = TypeVar("T")
+ADMIN_SOCKET = "admin"
+_CONFIGURATION = "bootstrap.json"
+_ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH", "TZ")
 
 _JSON_LOG = '{"level":"%l","event":"envoy.log","logger":"%n","message":"%j","timestamp":"%Y-%m-%dT%T.%fZ"}'
 _READABLE_LOG = "envoy [%l] %v"
@@ -54,16 +55,17 @@ async def running_envoy(
 ) -> AsyncIterator[RunningEnvoy]:
     """Run Envoy with the configuration `bootstrap` while the context lasts.
 
-    At the end running requests have `grace_seconds` to finish. `folder` is for Envoy's files alone; `listener` names
-    the listener that gives RunningEnvoy its port. Raises StartError if Envoy is not installed or fails to start.
+    At the end running requests have `grace_seconds` to finish. Envoy runs in `folder`, so that paths in `bootstrap` may
+    be relative to it; its admin interface must be on the Unix socket ADMIN_SOCKET there. `listener` names the listener
+    that gives RunningEnvoy its port. Raises StartError if Envoy is not installed or fails to start.
     """
     program = envoy_program()
-    configuration, admin_file = _prepare(folder, bootstrap)
-    process = await _start(program, configuration, admin_file, json_log=json_log)
+    _prepare(folder, bootstrap)
+    process = await _start(program, folder, json_log=json_log)
     log = asyncio.create_task(_forward_log(process))
     try:
-        admin = EnvoyAdmin(await _wait_until(process, lambda: asyncio.to_thread(_read, admin_file)))
-        await _wait_until(process, admin.is_live)
+        admin = EnvoyAdmin(folder / ADMIN_SOCKET)
+        await _wait_until_live(process, admin)
         try:
             yield RunningEnvoy(process, await admin.listening_port(listener))
         finally:
@@ -82,19 +84,14 @@ def envoy_program() -> str:
     return str(Path(program).absolute())
 
 
-def _prepare(folder: Path, bootstrap: Mapping[str, object]) -> tuple[Path, Path]:
-    """Write the configuration; return its path and the path of the file to which Envoy writes its admin address."""
+def _prepare(folder: Path, bootstrap: Mapping[str, object]) -> None:
     folder.mkdir(mode=0o700, exist_ok=True)
-    configuration, admin_file = folder / "bootstrap.json", folder / "admin-address"
-    configuration.write_text(json.dumps(bootstrap), encoding="utf-8")
-    admin_file.unlink(missing_ok=True)
-    return configuration, admin_file
+    (folder / _CONFIGURATION).write_text(json.dumps(bootstrap), encoding="utf-8")
 
 
-async def _start(program: str, configuration: Path, admin_file: Path, *, json_log: bool) -> Process:
+async def _start(program: str, folder: Path, *, json_log: bool) -> Process:
     arguments = [
-        *("--config-path", str(configuration)),
-        *("--admin-address-path", str(admin_file)),
+        *("--config-path", _CONFIGURATION),
         "--disable-hot-restart",
         *("--concurrency", str(THREADS)),
         *("--drain-strategy", "immediate"),
@@ -109,6 +106,9 @@ async def _start(program: str, configuration: Path, admin_file: Path, *, json_lo
         stdout=DEVNULL,
         stderr=PIPE,
         start_new_session=True,
+        cwd=folder,
+        # Nothing else: the environment may contain keys and passwords of the configuration.
+        env={name: os.environ[name] for name in _ENVIRONMENT if name in os.environ},
     )
 
 
@@ -123,21 +123,16 @@ async def _forward_log(process: Process) -> None:
     sys.stderr.buffer.flush()
 
 
-async def _wait_until(process: Process, condition: Callable[[], Awaitable[T]]) -> T:
-    """Return the first true result of `condition`; raise StartError if Envoy exits or takes too long to start."""
+async def _wait_until_live(process: Process, admin: EnvoyAdmin) -> None:
+    """Wait until Envoy is ready; raise StartError if it exits or takes too long to start."""
     try:
         async with asyncio.timeout(START_SECONDS):
-            while not (result := await condition()):
+            while not await admin.is_live():
                 if process.returncode is not None:
                     raise StartError(f"Envoy did not start (status {process.returncode}); see its messages above")
                 await asyncio.sleep(POLL_SECONDS)
-            return result
     except TimeoutError as error:
         raise StartError(f"Envoy did not start within {START_SECONDS:.0f} seconds") from error
-
-
-def _read(path: Path) -> str:
-    return path.read_text(encoding="ascii") if path.exists() else ""
 
 
 async def _drain(process: Process, admin: EnvoyAdmin, grace_seconds: float) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import grpc
 from google.api import httpbody_pb2
 
-from berth.launch.envoy_process import running_envoy
+from berth.launch.envoy_process import ADMIN_SOCKET, running_envoy
 from berth.rest.envoy.bootstrap import bootstrap
 from berth.rest.envoy.edge import EdgeSettings
 from berth.v1 import container_file_pb2, container_pb2
@@ -118,7 +118,7 @@ async def stand_in_behind_envoy(folder: Path, settings: EdgeSettings) -> AsyncIt
     server.add_generic_rpc_handlers([_json_bodies(service)])
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
-    configuration = bootstrap(replace(settings, rest_port=0, admin_port=0, grpc_port=port))
+    configuration = bootstrap(replace(settings, rest_port=0, admin_socket=ADMIN_SOCKET, grpc_port=port))
     try:
         async with running_envoy(
             configuration, folder, listener="rest", grace_seconds=GRACE_SECONDS, json_log=False

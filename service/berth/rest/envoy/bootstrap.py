@@ -24,6 +24,7 @@ Json = dict[str, Any]
 
 _CLUSTER, _TRANSFERS = "berth", "berth-transfers"
 _LOOPBACK = "127.0.0.1"
+_OWNER_ONLY = 0o600
 MAX_LOGGED = 256
 """How many characters of a caller's text are written to the access log."""
 # Enough to start, watch and drain Envoy. The rest of the admin interface is closed, such as the path that stops it.
@@ -91,9 +92,14 @@ def _address(host: str, port: int) -> Json:
     return {"socket_address": {"address": host, "port_value": port}}
 
 
+def _pipe(path: str) -> Json:
+    return {"pipe": {"path": path, "mode": _OWNER_ONLY}}
+
+
 def _admin(settings: EdgeSettings) -> Json:
+    socket = settings.admin_socket
     return {
-        "address": _address(_LOOPBACK, settings.admin_port),
+        "address": _pipe(socket) if socket else _address(_LOOPBACK, settings.admin_port),
         "allow_paths": [{"prefix": path} for path in _ADMIN_PATHS],
     }
 

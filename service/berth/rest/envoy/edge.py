@@ -42,9 +42,11 @@ class EdgeSettings:
     """Where Envoy listens, where it finds the service, and what it accepts.
 
     If `grpc_socket` is set, the service is on that Unix socket and not on its host and port. A port
-    of 0 lets the system choose. The admin interface always listens on 127.0.0.1, because it can
-    stop Envoy and does not authenticate anyone. `trusted_hops` is the number of balancers in front
-    that are believed about the source of a request.
+    of 0 lets the system choose. The admin interface does not authenticate anyone and can stop
+    listeners, so it is on the Unix socket `admin_socket`, in a private folder, if that is set, and on
+    `admin_port` of 127.0.0.1 otherwise. Envoy opens relative paths of sockets in its working
+    directory. `trusted_hops` is the number of balancers in front that are believed about the source
+    of a request.
     """
 
     rest_host: str = "127.0.0.1"
@@ -53,6 +55,7 @@ class EdgeSettings:
     grpc_port: int = 50051
     grpc_socket: str | None = None
     admin_port: int = 0
+    admin_socket: str | None = None
     cors_origins: tuple[str, ...] = ()
     access_log_path: str | None = "/dev/stderr"
     tls: Tls | None = None
