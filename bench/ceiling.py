@@ -11,8 +11,10 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import grpc
+import structlog
 
-from berth.launch.envoy_process import ADMIN_SOCKET, running_envoy
+from berth.launch.envoy_process import ADMIN_SOCKET
+from berth.launch.envoy_supervisor import running_envoy
 from berth.rest.envoy.bootstrap import bootstrap
 from berth.rest.envoy.edge import EdgeSettings
 from berth.rpc.server import OPTIONS
@@ -67,7 +69,9 @@ async def main(folder: Path) -> None:
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     settings = EdgeSettings(rest_port=0, admin_socket=ADMIN_SOCKET, grpc_port=port)
-    async with running_envoy(bootstrap(settings), folder, listener="rest", grace_seconds=1, json_log=True) as envoy:
+    async with running_envoy(
+        bootstrap(settings), folder, listener="rest", grace_seconds=1, json_log=True, log=structlog.get_logger()
+    ) as envoy:
         print(json.dumps({"rest": f"http://127.0.0.1:{envoy.port}", "grpc": f"127.0.0.1:{port}"}), flush=True)
         await envoy.watch()
 

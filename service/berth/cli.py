@@ -25,7 +25,7 @@ from berth.commands.options import ConfigFile, DataDir, load_config
 from berth.commands.printing import print_message
 from berth.commands.protos import protos
 from berth.launch.address import MAX_PORT
-from berth.launch.envoy_process import EnvoyEndedError
+from berth.launch.envoy_supervisor import EnvoyEndedError
 from berth.launch.refusal import StartError
 
 DISTRIBUTION = "berth-containers"

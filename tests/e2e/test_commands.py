@@ -6,20 +6,19 @@ import os
 import pty
 import shlex
 import signal
-import socket
 import stat
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from http.client import HTTPConnection
 from pathlib import Path
 
-import grpc
 import pytest
 import yaml
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2
 
 from berth.launch.envoy_admin import EnvoyAdmin
+from support.clients.polling import answers, health_of, wait_until
 from support.servers.berth import STOP_SECONDS, command
 from support.servers.process import BerthProcess, free_ports, refused_berth, running_berth
 
@@ -31,22 +30,6 @@ BROKEN = 1
 def berth(tmp_path: Path) -> Iterator[BerthProcess]:
     with running_berth("up", tmp_path / "data") as process:
         yield process
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + STOP_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.02)
-
-
-def answers(address: str) -> bool:
-    host, _, port = address.rpartition(":")
-    try:
-        socket.create_connection((host, int(port)), timeout=STOP_SECONDS).close()
-    except ConnectionRefusedError:
-        return False
-    return True
 
 
 def listening_ports(pid: int) -> set[int]:
@@ -70,12 +53,6 @@ def start_upload(berth: BerthProcess, folder: Path) -> HTTPConnection:
     envoy = EnvoyAdmin(private / "admin")
     wait_until(lambda: asyncio.run(envoy.active_requests()) == 1)
     return connection
-
-
-def health_of(address: str) -> int:
-    with grpc.insecure_channel(address) as channel:
-        check = health_pb2_grpc.HealthStub(channel).Check  # type: ignore[attr-defined]  # set by its constructor
-        return int(check(health_pb2.HealthCheckRequest(), timeout=STOP_SECONDS).status)
 
 
 def test_up_says_ready_in_one_line_when_both_answer(berth: BerthProcess) -> None:
@@ -265,14 +242,6 @@ def test_envoy_dies_with_berth(berth: BerthProcess) -> None:
     assert len(berth.children()) == 1
     assert berth.end(signal.SIGKILL) == -signal.SIGKILL
     wait_until(lambda: not answers(berth.ready["rest"].removeprefix("http://")))
-
-
-def test_berth_ends_with_envoy(berth: BerthProcess) -> None:
-    """If Envoy dies, Berth stops and says why: half a Berth is worse than none."""
-    (envoy,) = berth.children()
-    os.kill(envoy, signal.SIGKILL)
-    assert berth.end() == BROKEN
-    assert berth.errors.splitlines()[-1] == "berth: Envoy ended by itself with status -9"
 
 
 def test_a_folder_may_have_any_name(tmp_path: Path) -> None:

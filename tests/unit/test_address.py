@@ -50,3 +50,15 @@ def test_a_port_that_is_taken_is_noticed() -> None:
         with pytest.raises(StartError, match=rf"^listen\.rest: cannot listen on {address}: Address already in use$"):
             address.require_free("listen.rest")
     address.require_free("listen.rest")
+
+
+def test_a_reserved_port_is_kept_without_a_server() -> None:
+    """A reserved port is free for sockets with SO_REUSEPORT only, and no connection is accepted before one listens."""
+    with Address("127.0.0.1", 0).reserved("listen.rest") as address:
+        assert address.port
+        with pytest.raises(StartError, match=rf"^listen\.rest: cannot listen on {address}: "):
+            address.require_free("listen.rest")
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(address)
+        with socket.create_server(address, reuse_port=True):
+            socket.create_connection(address).close()

@@ -11,7 +11,8 @@ from structlog.typing import FilteringBoundLogger
 from berth.config import Config
 from berth.launch.address import Address
 from berth.launch.certificates import Certificates, Pem
-from berth.launch.envoy_process import ADMIN_SOCKET, RunningEnvoy, running_envoy
+from berth.launch.envoy_process import ADMIN_SOCKET
+from berth.launch.envoy_supervisor import RunningEnvoy, running_envoy
 from berth.launch.private_folder import private_folder, short_path
 from berth.launch.refusal import StartError
 from berth.rest.envoy.bootstrap import bootstrap
@@ -70,20 +71,28 @@ class Listeners:
         watching = asyncio.create_task(self._certificates.watch(self._write_secrets))
         self._stack.push_async_callback(_cancel, watching)
 
-    def envoy(self, *, json_log: bool) -> AbstractAsyncContextManager[RunningEnvoy]:
-        """Return a context in which Envoy runs in front of the service."""
+    def reserve_rest(self) -> Address:
+        """Keep the port of REST, while Envoy is restarted, too; return its address."""
+        address = self._config.listen.rest
+        address.require_free("listen.rest")
+        return self._stack.enter_context(address.reserved("listen.rest"))
+
+    def envoy(self, rest: Address, *, json_log: bool) -> AbstractAsyncContextManager[RunningEnvoy]:
+        """Return a context in which Envoy runs in front of the service and listens on `rest`."""
         if self._private is None:
             raise ValueError("there is no REST without a private folder")
-        self._config.listen.rest.require_free("listen.rest")
         if self._certificates:
             self._write_secrets(self._certificates.current)
-        settings = edge_settings(self._config, self._config.listen.grpc, access_log=json_log, private=self._private)
+        settings = edge_settings(
+            self._config, self._config.listen.grpc, rest=rest, access_log=json_log, private=self._private
+        )
         return running_envoy(
             bootstrap(settings),
             self._private,
             listener="rest",
             grace_seconds=GRACE_SECONDS,
             json_log=json_log,
+            log=self._log,
         )
 
     def _write_secrets(self, pem: Pem) -> None:
@@ -96,21 +105,28 @@ class Listeners:
 
 
 def edge_settings(
-    config: Config, grpc: Address, *, access_log: bool = True, private: Path | None = None
+    config: Config,
+    grpc: Address,
+    *,
+    rest: Address | None = None,
+    access_log: bool = True,
+    private: Path | None = None,
 ) -> EdgeSettings:
     """Return the settings from which Envoy's configuration is made; `grpc` is the service's address.
 
+    `rest` is the address to listen on, if it is not that of the configuration.
     `private` is the working directory of the Envoy of `berth up`, with the sockets and the current certificates.
     `access_log` is off on a terminal, because its lines are JSON and those of the service are not.
     """
-    upstream = grpc.to_call()
+    upstream, listen = grpc.to_call(), rest or config.listen.rest
     return EdgeSettings(
-        rest_host=config.listen.rest.host,
-        rest_port=config.listen.rest.port,
+        rest_host=listen.host,
+        rest_port=listen.port,
         grpc_host=upstream.host,
         grpc_port=upstream.port,
         grpc_socket=_GRPC_SOCKET if private else None,
         admin_socket=ADMIN_SOCKET if private else None,
+        shares_port=private is not None,
         cors_origins=config.cors.origins,
         access_log_path="/dev/stderr" if access_log else None,
         trusted_hops=config.listen.trusted_hops,

@@ -71,7 +71,7 @@ async def run(
     """Serve until cancelled, then finish running requests; call `announce` once everything is ready.
 
     On SIGHUP the configured callers are replaced by those of the configuration that `reload` returns. Raises StartError
-    if Berth cannot start, and EnvoyEndedError if Envoy exits by itself.
+    if Berth cannot start, and EnvoyEndedError if Envoy fails again and again.
     """
     log = structlog.get_logger()
     warn(config, log)
@@ -103,11 +103,14 @@ async def run(
         await server.start()
         start_upkeep(backends.sweeper, database, stack, log)
         stack.push_async_callback(server.drain, GRACE_SECONDS)
-        envoy = await stack.enter_async_context(listeners.envoy(json_log=json_log)) if rest else None
+        rest_address = listeners.reserve_rest() if rest else None
+        envoy = (
+            await stack.enter_async_context(listeners.envoy(rest_address, json_log=json_log)) if rest_address else None
+        )
         await listeners.watch()
         stack.push_async_callback(server.resign)
-        address = config.listen.rest._replace(port=envoy.port).to_call() if envoy else None
-        announce(Ready(grpc.to_call(), address, metrics_address, key, is_encrypted=config.tls is not None))
+        called = rest_address.to_call() if rest_address else None
+        announce(Ready(grpc.to_call(), called, metrics_address, key, is_encrypted=config.tls is not None))
         await (envoy.watch() if envoy else asyncio.Event().wait())
 
 

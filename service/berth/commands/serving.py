@@ -21,7 +21,7 @@ def serve_until_stopped(load: Callable[[], Config], *, rest: bool, show_banner: 
     """Serve with the configuration that `load` returns until a signal stops it; print the ready line once it is ready.
 
     The banner is printed if `show_banner` is set or stderr is a terminal. Raises StartError if Berth cannot start, and
-    EnvoyEndedError if Envoy exits by itself.
+    EnvoyEndedError if Envoy fails again and again.
     """
     config = load()
     for_people = sys.stderr.isatty()

@@ -1,6 +1,8 @@
 """Addresses to listen on."""
 
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from ipaddress import ip_address
 from typing import NamedTuple
 
@@ -44,11 +46,41 @@ class Address(NamedTuple):
 
     def require_free(self, setting: str) -> None:
         """Raise StartError, naming `setting`, if the address cannot be listened on."""
-        family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
-        with socket.socket(family, socket.SOCK_STREAM) as probe:
+        with self._socket() as probe:
             # As servers do: connections in TIME_WAIT do not block the port.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind(self)
             except OSError as error:
-                raise StartError(f"{setting}: cannot listen on {self}: {error.strerror}") from error
+                raise self._refusal(setting, error) from error
+
+    @contextmanager
+    def reserved(self, setting: str) -> Iterator["Address"]:
+        """Keep the port, which a server with SO_REUSEPORT listens on now and then; yield the address with its port.
+
+        The port is bound but not listened on: no connection ends here. Raises StartError, naming `setting`, if the port
+        cannot be bound.
+        """
+        with self._socket() as holder:
+            holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            try:
+                _bind_for_good(holder, self)
+            except OSError as error:
+                raise self._refusal(setting, error) from error
+            yield self._replace(port=holder.getsockname()[1])
+
+    def _socket(self) -> socket.socket:
+        return socket.socket(socket.AF_INET6 if ":" in self.host else socket.AF_INET, socket.SOCK_STREAM)
+
+    def _refusal(self, setting: str, error: OSError) -> StartError:
+        return StartError(f"{setting}: cannot listen on {self}: {error.strerror}")
+
+
+def _bind_for_good(holder: socket.socket, address: Address) -> None:
+    """Bind `holder` so that others cannot take the port while it is not listened on."""
+    try:
+        holder.bind(address)
+    except OSError:
+        # Connections in TIME_WAIT block the port without this; with it, others that set it can bind the port, too.
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        holder.bind(address)

@@ -1,17 +1,13 @@
-"""Starts, watches, drains and stops the Envoy that `berth up` runs.
-
-Its configuration is generated in `rest/envoy`.
-"""
+"""One process of the Envoy that `berth up` runs: starts, checks, drains and stops it."""
 
 import asyncio
-import json
 import os
 import shutil
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process, create_subprocess_exec
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
+from typing import Self
 
 from berth.launch import child_process
 from berth.launch.envoy_admin import EnvoyAdmin
@@ -20,59 +16,88 @@ from berth.launch.refusal import StartError
 START_SECONDS = 30.0
 STOP_SECONDS = 5.0
 POLL_SECONDS = 0.02
+CHECK_SECONDS = 1.0
+"""Time between two checks of a running Envoy."""
+MAX_UNANSWERED = 2
+"""The number of checks in a row, of PING_SECONDS each, that Envoy may leave unanswered before it counts as hung."""
 # The service is one Python process, so more threads would only take memory.
 THREADS = 2
 _READ_BYTES = 65_536
 
 ADMIN_SOCKET = "admin"
-_CONFIGURATION = "bootstrap.json"
+"""The name of the socket of the admin interface, in the folder in which Envoy runs."""
+CONFIGURATION = "bootstrap.json"
+"""The name of the file with the configuration, in the same folder."""
 _ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH", "TZ")
 
 _JSON_LOG = '{"level":"%l","event":"envoy.log","logger":"%n","message":"%j","timestamp":"%Y-%m-%dT%T.%fZ"}'
 _READABLE_LOG = "envoy [%l] %v"
 
 
-class EnvoyEndedError(Exception):
-    """Envoy exited without being stopped."""
+class EnvoyProcess:
+    """An Envoy that runs in `folder`."""
 
-
-class RunningEnvoy:
-    """A running Envoy that listens on `port`."""
-
-    def __init__(self, process: Process, port: int) -> None:
+    def __init__(self, process: Process, folder: Path) -> None:
+        self.admin = EnvoyAdmin(folder / ADMIN_SOCKET)
         self._process = process
-        self.port = port
+        self._log = asyncio.create_task(_forward_log(process))
 
-    async def watch(self) -> None:
-        """Wait until Envoy exits, then raise EnvoyEndedError."""
-        status = await self._process.wait()
-        raise EnvoyEndedError(f"Envoy ended by itself with status {status}")
-
-
-@asynccontextmanager
-async def running_envoy(
-    bootstrap: Mapping[str, object], folder: Path, *, listener: str, grace_seconds: float, json_log: bool
-) -> AsyncIterator[RunningEnvoy]:
-    """Run Envoy with the configuration `bootstrap` while the context lasts.
-
-    At the end running requests have `grace_seconds` to finish. Envoy runs in `folder`, so that paths in `bootstrap` may
-    be relative to it; its admin interface must be on the Unix socket ADMIN_SOCKET there. `listener` names the listener
-    that gives RunningEnvoy its port. Raises StartError if Envoy is not installed or fails to start.
-    """
-    program = envoy_program()
-    _prepare(folder, bootstrap)
-    process = await _start(program, folder, json_log=json_log)
-    log = asyncio.create_task(_forward_log(process))
-    try:
-        admin = EnvoyAdmin(folder / ADMIN_SOCKET)
-        await _wait_until_live(process, admin)
+    @classmethod
+    async def start(cls, program: str, folder: Path, *, json_log: bool) -> Self:
+        """Start Envoy with the configuration in `folder`; return when it is ready. Raises StartError if it fails."""
+        _remove_socket(folder)
+        started = cls(await _execute(program, folder, json_log=json_log), folder)
         try:
-            yield RunningEnvoy(process, await admin.listening_port(listener))
+            await started._wait_until_live()
+        except BaseException:
+            await started.stop(0)
+            raise
+        return started
+
+    async def failure(self) -> str:
+        """Wait until Envoy exits or hangs; kill it if it hangs, and return what happened."""
+        exited = asyncio.create_task(self._process.wait())
+        unanswered = 0
+        try:
+            while not (await asyncio.wait([exited], timeout=CHECK_SECONDS))[0]:
+                unanswered = 0 if await self.admin.answers() else unanswered + 1
+                if unanswered >= MAX_UNANSWERED:
+                    await self.stop(0)
+                    return "did not answer"
+            return f"ended by itself with status {exited.result()}"
         finally:
-            await _drain(process, admin, grace_seconds)
-    finally:
-        await _stop(process)
-        await log
+            exited.cancel()
+
+    async def drain(self, grace_seconds: float) -> None:
+        """Take no new requests, and wait at most `grace_seconds` for running ones."""
+        with suppress(OSError, TimeoutError):
+            async with asyncio.timeout(grace_seconds):
+                await self.admin.start_draining()
+                while self._process.returncode is None and await self.admin.active_requests():  # noqa: ASYNC110 - no event
+                    await asyncio.sleep(POLL_SECONDS)
+
+    async def stop(self, seconds: float = STOP_SECONDS) -> None:
+        """Stop Envoy; kill it if it takes longer than `seconds`."""
+        if self._process.returncode is None and seconds:
+            self._process.terminate()
+        try:
+            await asyncio.wait_for(self._process.wait(), seconds)
+        except TimeoutError:
+            with suppress(ProcessLookupError):
+                self._process.kill()
+            await self._process.wait()
+        await self._log
+
+    async def _wait_until_live(self) -> None:
+        try:
+            async with asyncio.timeout(START_SECONDS):
+                while not await self.admin.is_live():
+                    status = self._process.returncode
+                    if status is not None:
+                        raise StartError(f"Envoy did not start (status {status}); see its messages above")
+                    await asyncio.sleep(POLL_SECONDS)
+        except TimeoutError as error:
+            raise StartError(f"Envoy did not start within {START_SECONDS:.0f} seconds") from error
 
 
 def envoy_program() -> str:
@@ -84,14 +109,14 @@ def envoy_program() -> str:
     return str(Path(program).absolute())
 
 
-def _prepare(folder: Path, bootstrap: Mapping[str, object]) -> None:
-    folder.mkdir(mode=0o700, exist_ok=True)
-    (folder / _CONFIGURATION).write_text(json.dumps(bootstrap), encoding="utf-8")
+def _remove_socket(folder: Path) -> None:
+    """Remove the socket of a previous Envoy, so that an answer comes from the new one."""
+    (folder / ADMIN_SOCKET).unlink(missing_ok=True)
 
 
-async def _start(program: str, folder: Path, *, json_log: bool) -> Process:
+async def _execute(program: str, folder: Path, *, json_log: bool) -> Process:
     arguments = [
-        *("--config-path", _CONFIGURATION),
+        *("--config-path", CONFIGURATION),
         "--disable-hot-restart",
         *("--concurrency", str(THREADS)),
         *("--drain-strategy", "immediate"),
@@ -121,33 +146,3 @@ async def _forward_log(process: Process) -> None:
         sys.stderr.buffer.flush()
     sys.stderr.buffer.write(incomplete)
     sys.stderr.buffer.flush()
-
-
-async def _wait_until_live(process: Process, admin: EnvoyAdmin) -> None:
-    """Wait until Envoy is ready; raise StartError if it exits or takes too long to start."""
-    try:
-        async with asyncio.timeout(START_SECONDS):
-            while not await admin.is_live():
-                if process.returncode is not None:
-                    raise StartError(f"Envoy did not start (status {process.returncode}); see its messages above")
-                await asyncio.sleep(POLL_SECONDS)
-    except TimeoutError as error:
-        raise StartError(f"Envoy did not start within {START_SECONDS:.0f} seconds") from error
-
-
-async def _drain(process: Process, admin: EnvoyAdmin, grace_seconds: float) -> None:
-    with suppress(OSError, TimeoutError):
-        async with asyncio.timeout(grace_seconds):
-            await admin.start_draining()
-            while process.returncode is None and await admin.active_requests():  # noqa: ASYNC110 - no event to wait for
-                await asyncio.sleep(POLL_SECONDS)
-
-
-async def _stop(process: Process) -> None:
-    if process.returncode is None:
-        process.terminate()
-    try:
-        await asyncio.wait_for(process.wait(), STOP_SECONDS)
-    except TimeoutError:
-        process.kill()
-        await process.wait()

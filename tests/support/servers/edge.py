@@ -22,7 +22,8 @@ from berth.core.ports.backend import Backend, BeforeCommit, Content, Upload, not
 from berth.core.ports.file_backend import FileBackend
 from berth.core.routing.file_references import FileReferences
 from berth.core.routing.router import Router
-from berth.launch.envoy_process import ADMIN_SOCKET, running_envoy
+from berth.launch.envoy_process import ADMIN_SOCKET
+from berth.launch.envoy_supervisor import running_envoy
 from berth.rest.envoy.bootstrap import bootstrap
 from berth.rest.envoy.edge import EdgeSettings
 from berth.rpc.handlers.container_files import ContainerFileHandlers
@@ -66,7 +67,9 @@ def running_edge(folder: Path) -> Iterator[Edge]:
     configuration = _behind(
         bootstrap(EdgeSettings(rest_port=0, admin_socket=ADMIN_SOCKET, access_log_path=None)), socket
     )
-    envoy = running_envoy(configuration, folder / "envoy", listener="rest", grace_seconds=1.0, json_log=False)
+    envoy = running_envoy(
+        configuration, folder / "envoy", listener="rest", grace_seconds=1.0, json_log=False, log=SILENT
+    )
     with in_background(envoy) as running:
         yield Edge(f"http://127.0.0.1:{running.port}", socket)
 

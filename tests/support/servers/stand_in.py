@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import structlog
 from google.api import httpbody_pb2
 
-from berth.launch.envoy_process import ADMIN_SOCKET, running_envoy
+from berth.launch.envoy_process import ADMIN_SOCKET
+from berth.launch.envoy_supervisor import running_envoy
 from berth.rest.envoy.bootstrap import bootstrap
 from berth.rest.envoy.edge import EdgeSettings
 from berth.v1 import container_file_pb2, container_pb2
@@ -121,7 +123,12 @@ async def stand_in_behind_envoy(folder: Path, settings: EdgeSettings) -> AsyncIt
     configuration = bootstrap(replace(settings, rest_port=0, admin_socket=ADMIN_SOCKET, grpc_port=port))
     try:
         async with running_envoy(
-            configuration, folder, listener="rest", grace_seconds=GRACE_SECONDS, json_log=False
+            configuration,
+            folder,
+            listener="rest",
+            grace_seconds=GRACE_SECONDS,
+            json_log=False,
+            log=structlog.get_logger(),
         ) as envoy:
             yield Edge(envoy.port, service, server)
     finally:

@@ -6,6 +6,7 @@ a comment says otherwise, values follow Envoy's recommendations for edge proxies
 """
 
 import ipaddress
+import socket
 from typing import Any
 
 import yaml
@@ -25,6 +26,7 @@ Json = dict[str, Any]
 _CLUSTER, _TRANSFERS = "berth", "berth-transfers"
 _LOOPBACK = "127.0.0.1"
 _OWNER_ONLY = 0o600
+_REUSE_PORT = {"level": socket.SOL_SOCKET, "name": socket.SO_REUSEPORT, "int_value": 1, "state": "STATE_PREBIND"}
 MAX_LOGGED = 256
 """How many characters of a caller's text are written to the access log."""
 # Enough to start, watch and drain Envoy. The rest of the admin interface is closed, such as the path that stops it.
@@ -97,9 +99,9 @@ def _pipe(path: str) -> Json:
 
 
 def _admin(settings: EdgeSettings) -> Json:
-    socket = settings.admin_socket
+    path = settings.admin_socket
     return {
-        "address": _pipe(socket) if socket else _address(_LOOPBACK, settings.admin_port),
+        "address": _pipe(path) if path else _address(_LOOPBACK, settings.admin_port),
         "allow_paths": [{"prefix": path} for path in _ADMIN_PATHS],
     }
 
@@ -116,7 +118,9 @@ def _listener(settings: EdgeSettings) -> Json:
         "name": "rest",
         "address": _address(settings.rest_host, settings.rest_port),
         # Otherwise a second Envoy on the same port would start without an error and take half of the connections.
+        # `berth up` checks for that itself; it shares one socket among Envoy's threads, and not one socket for each.
         "enable_reuse_port": False,
+        **({"socket_options": [_REUSE_PORT]} if settings.shares_port else {}),
         "per_connection_buffer_limit_bytes": UPLOAD_BUFFER_BYTES,
         "filter_chains": [chain],
     }
@@ -276,12 +280,12 @@ def _cors(origins: tuple[str, ...]) -> Json:
 
 
 def _cluster(settings: EdgeSettings, name: str) -> Json:
-    socket = settings.grpc_socket
-    address = {"pipe": {"path": socket}} if socket else _address(settings.grpc_host, settings.grpc_port)
+    path = settings.grpc_socket
+    address = {"pipe": {"path": path}} if path else _address(settings.grpc_host, settings.grpc_port)
     endpoint = {"endpoint": {"address": address}}
     return {
         "name": name,
-        "type": "STATIC" if socket or _is_ip(settings.grpc_host) else "STRICT_DNS",
+        "type": "STATIC" if path or _is_ip(settings.grpc_host) else "STRICT_DNS",
         "connect_timeout": "1s",
         **cluster_limits(settings),
         "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": [endpoint]}]},

@@ -45,12 +45,14 @@ class EdgeSettings:
     of 0 lets the system choose. The admin interface does not authenticate anyone and can stop
     listeners, so it is on the Unix socket `admin_socket`, in a private folder, if that is set, and on
     `admin_port` of 127.0.0.1 otherwise. Envoy opens relative paths of sockets in its working
-    directory. `trusted_hops` is the number of balancers in front that are believed about the source
+    directory. With `shares_port`, other sockets of the same user can be bound to the REST port as well,
+    with SO_REUSEPORT. `trusted_hops` is the number of balancers in front that are believed about the source
     of a request.
     """
 
     rest_host: str = "127.0.0.1"
     rest_port: int = 8080
+    shares_port: bool = False
     grpc_host: str = "127.0.0.1"
     grpc_port: int = 50051
     grpc_socket: str | None = None
