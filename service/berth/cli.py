@@ -67,13 +67,16 @@ def up(
     data_dir: DataDir = None,
     rest_port: RestPort = None,
     grpc_port: GrpcPort = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Take over from the Berth that uses the same data folder, without a gap.")
+    ] = False,
     show_banner: Banner = False,
 ) -> None:
     """Serve gRPC, and REST through an Envoy that it starts, in the foreground."""
     load = partial(load_config, config, data_dir, rest_port=rest_port, grpc_port=grpc_port)
     from berth.commands.serving import serve_until_stopped  # noqa: PLC0415 - see above
 
-    serve_until_stopped(load, rest=True, show_banner=show_banner)
+    serve_until_stopped(load, rest=True, show_banner=show_banner, replace=replace)
 
 
 @commands.command()

@@ -6,6 +6,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -279,6 +280,24 @@ def test_a_database_of_a_newer_version_is_refused(database: SqlDatabase, path: P
     database._writer._connection.execute("UPDATE alembic_version SET version_num = '9999'")
     with pytest.raises(StorageError, match=r"made by a newer version of the service\.$"):
         SqlDatabase.open(f"sqlite:///{path}")
+
+
+def test_an_index_is_added_while_the_previous_version_runs(database: SqlDatabase, path: Path) -> None:
+    """A database that another process uses is migrated if that only expands its schema."""
+    older = database._writer._connection
+    older.execute("DROP INDEX containers_by_expiry")
+    older.execute("UPDATE alembic_version SET version_num = '0006'")
+    with closing(SqlDatabase.open(f"sqlite:///{path}", is_shared=True)) as newer:
+        assert newer.value("SELECT version_num FROM alembic_version") == schema.HEAD
+        assert database.value("SELECT count(*) FROM containers") == 0
+
+
+def test_another_migration_waits_until_the_previous_version_has_ended(database: SqlDatabase, path: Path) -> None:
+    """A migration that does not only expand the schema is refused, and nothing changes, while another process runs."""
+    database._writer._connection.execute("UPDATE alembic_version SET version_num = '0005'")
+    with pytest.raises(StorageError, match=r"migration 0006 needs it for itself\. Stop the running version first"):
+        SqlDatabase.open(f"sqlite:///{path}", is_shared=True)
+    assert database.value("SELECT version_num FROM alembic_version") == "0005"
 
 
 @pytest.mark.parametrize(

@@ -58,13 +58,13 @@ class Backends(NamedTuple):
     sweeper: Sweeper
 
 
-def open_database(config: Config, stack: AsyncExitStack) -> SqlDatabase:
+def open_database(config: Config, stack: AsyncExitStack, *, is_shared: bool) -> SqlDatabase:
     """Open the database; `stack` closes it.
 
-    Raises StartError if it cannot be opened.
+    Raises StartError if it cannot be opened or, with `is_shared`, migrated while an older version uses it.
     """
     with _report_storage_errors("store.url"):
-        database = SqlDatabase.open(config.store_url())
+        database = SqlDatabase.open(config.store_url(), is_shared=is_shared)
     stack.callback(database.close)
     return database
 

@@ -3,11 +3,13 @@
 import asyncio
 import json
 import os
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, ExitStack, suppress
 from pathlib import Path
 
 from structlog.typing import FilteringBoundLogger
 
+from berth.adapters.prometheus.metrics import PrometheusMetrics
 from berth.config import Config
 from berth.launch.address import Address
 from berth.launch.certificates import Certificates, Pem
@@ -36,21 +38,31 @@ class Listeners:
     other machines without permission.
     """
 
-    def __init__(self, config: Config, stack: AsyncExitStack, *, rest: bool, log: FilteringBoundLogger) -> None:
+    def __init__(
+        self,
+        config: Config,
+        stack: AsyncExitStack,
+        *,
+        rest: bool,
+        shared: Mapping[str, Address],
+        log: FilteringBoundLogger,
+    ) -> None:
+        """Prepare the listeners. `shared` are the addresses, by setting, of the Berth that is to be replaced."""
         self._config = config
+        self._shared = shared
         self._stack = stack
         self._log = log
         _require_encryption(config, rest=rest)
         tls = config.tls
         self._certificates = Certificates(tls.certificate, tls.key, tls.client_ca, log=log) if tls else None
+        self._metrics = stack.enter_context(ExitStack())
         self._private = stack.enter_context(private_folder(config.data_dir)) if rest else None
         if self._private:
             (self._private / _SECRETS).mkdir(mode=0o700)
 
     def bind(self, server: Server) -> Address:
         """Make `server` listen for callers and, if there is one, for Envoy; return the address for callers."""
-        address = self._config.listen.grpc
-        address.require_free("listen.grpc")
+        address = self._address("listen.grpc", self._config.listen.grpc)
         certificates, tls = self._certificates, self._config.tls
         credentials = None
         if certificates and tls:
@@ -59,23 +71,44 @@ class Listeners:
         try:
             bound = address._replace(port=server.bind(str(address), credentials))
             if self._private:
-                server.bind(f"unix:{self._stack.enter_context(short_path(self._private / _GRPC_SOCKET))}")
+                server.bind_for_envoy(self._stack.enter_context(short_path(self._private / _GRPC_SOCKET)))
         except OSError as error:
             raise StartError(f"listen.grpc: {error}") from error
         return bound
+
+    def serve_metrics(self, metrics: PrometheusMetrics) -> Address | None:
+        """Serve the metrics, if their address is set; return the address that is listened on."""
+        wanted = self._config.listen.metrics
+        if wanted is None:
+            return None
+        shared = self._shared.get("listen.metrics")
+        address = shared if shared is not None and wanted == shared._replace(port=0) else wanted
+        address.require_free("listen.metrics")
+        return address._replace(port=self._metrics.enter_context(metrics.served(address.host, address.port)))
+
+    async def close_metrics(self) -> None:
+        """Stop to serve the metrics."""
+        await asyncio.to_thread(self._metrics.close)
 
     async def watch(self) -> None:
         """Start to reload renewed certificates in the background."""
         if self._certificates is None:
             return
         watching = asyncio.create_task(self._certificates.watch(self._write_secrets))
-        self._stack.push_async_callback(_cancel, watching)
+        self._stack.push_async_callback(cancelled, watching)
 
     def reserve_rest(self) -> Address:
         """Keep the port of REST, while Envoy is restarted, too; return its address."""
-        address = self._config.listen.rest
-        address.require_free("listen.rest")
+        address = self._address("listen.rest", self._config.listen.rest)
         return self._stack.enter_context(address.reserved("listen.rest"))
+
+    def _address(self, setting: str, wanted: Address) -> Address:
+        """Return the address of the Berth to be replaced, if it is `wanted`, or else `wanted`, which must be free."""
+        shared = self._shared.get(setting)
+        if shared is not None and wanted in {shared, shared._replace(port=0)}:
+            return shared
+        wanted.require_free(setting)
+        return wanted
 
     def envoy(self, rest: Address, *, json_log: bool) -> AbstractAsyncContextManager[RunningEnvoy]:
         """Return a context in which Envoy runs in front of the service and listens on `rest`."""
@@ -176,7 +209,8 @@ def _write_private(path: Path, text: str) -> None:
     unfinished.replace(path)
 
 
-async def _cancel(task: "asyncio.Task[None]") -> None:
+async def cancelled(task: "asyncio.Task[None]") -> None:
+    """Cancel `task` and wait for its end."""
     task.cancel()
     with suppress(asyncio.CancelledError):
         await task

@@ -3,9 +3,10 @@
 import asyncio
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from typing import Any
 
 import structlog
 from google.protobuf.descriptor_pool import DescriptorPool
@@ -15,7 +16,7 @@ from berth.adapters.memory.limits import MemoryLimits
 from berth.adapters.prometheus.metrics import PrometheusMetrics
 from berth.app.backends import Backends, build_backends, new_id, now, open_database
 from berth.app.credentials import build_credentials, reload_credentials
-from berth.app.listeners import GRACE_SECONDS, Listeners
+from berth.app.listeners import GRACE_SECONDS, Listeners, cancelled
 from berth.app.upkeep import start_upkeep
 from berth.config import Config
 from berth.core.auth.credentials import Credentials
@@ -23,8 +24,10 @@ from berth.core.auth.login_throttle import LoginThrottle
 from berth.core.auth.rate_limits import Gate, Limiter, TenantSlots
 from berth.core.ports.metrics import Metrics
 from berth.launch.address import Address
-from berth.launch.data_folder import claimed
+from berth.launch.envoy_supervisor import RunningEnvoy
+from berth.launch.hand_over import HandOver, claimed_or_shared
 from berth.launch.kept_secrets import first_key
+from berth.launch.steering import SETTLE_SECONDS, steered_here
 from berth.rest.bodies import json_bodies
 from berth.rest.view import load_contract
 from berth.rpc.handlers.container_files import ContainerFileHandlers
@@ -66,21 +69,29 @@ class Ready:
 
 
 async def run(
-    config: Config, *, rest: bool, json_log: bool, reload: Callable[[], Config], announce: Callable[[Ready], None]
+    config: Config,
+    *,
+    rest: bool,
+    json_log: bool,
+    replace: bool,
+    reload: Callable[[], Config],
+    announce: Callable[[Ready], None],
 ) -> None:
-    """Serve until cancelled, then finish running requests; call `announce` once everything is ready.
+    """Serve until cancelled or replaced, then finish running requests; call `announce` once everything is ready.
 
+    With `replace`, take over the data folder and the ports of the Berth that uses the folder, if there is one.
     On SIGHUP the configured callers are replaced by those of the configuration that `reload` returns. Raises StartError
     if Berth cannot start, and EnvoyEndedError if Envoy fails again and again.
     """
     log = structlog.get_logger()
     warn(config, log)
     async with AsyncExitStack() as stack:
-        stack.enter_context(claimed(config.data_dir))
-        listeners = Listeners(config, stack, rest=rest, log=log)
+        lock, predecessor = stack.enter_context(claimed_or_shared(config.data_dir, replace=replace))
+        shared = predecessor.addresses if predecessor else {}
+        listeners = Listeners(config, stack, rest=rest, shared=shared, log=log)
         key = None if config.auth.mode == "none" or config.has_callers() else first_key(config.data_dir)
         metrics = PrometheusMetrics()
-        database = open_database(config, stack)
+        database = open_database(config, stack, is_shared=predecessor is not None)
         backends = build_backends(config, stack, database=database, log=log, metrics=metrics)
         credentials = build_credentials(config, database, first_key=key, now=now)
         _on_sighup(lambda: reload_credentials(credentials, reload, first_key=key, log=log), stack)
@@ -98,7 +109,8 @@ async def run(
             metrics=metrics,
             envoy_on_socket=rest,
         )
-        metrics_address = _serve_metrics(config.listen.metrics, metrics, stack)
+        if predecessor is None:
+            metrics_address = listeners.serve_metrics(metrics)
         grpc = listeners.bind(server)
         await server.start()
         start_upkeep(backends.sweeper, database, stack, log)
@@ -109,23 +121,46 @@ async def run(
         )
         await listeners.watch()
         stack.push_async_callback(server.resign)
+        if predecessor:
+            async with steered_here([at for at in (grpc, rest_address) if at and at in shared.values()]):
+                await asyncio.sleep(SETTLE_SECONDS)
+                await predecessor.resign()
+            lock.sign()
+            metrics_address = listeners.serve_metrics(metrics)
         called = rest_address.to_call() if rest_address else None
-        announce(Ready(grpc.to_call(), called, metrics_address, key, is_encrypted=config.tls is not None))
-        await (envoy.watch() if envoy else asyncio.Event().wait())
+        bound = {"listen.grpc": grpc, "listen.rest": rest_address, "listen.metrics": metrics_address}
+        hand_over = HandOver(config.data_dir, lock, {name: at for name, at in bound.items() if at}, log)
+        metrics_called = metrics_address.to_call() if metrics_address else None
+        ready = Ready(grpc.to_call(), called, metrics_called, key, is_encrypted=config.tls is not None)
+        if envoy is None:
+            announce(ready)
+            await asyncio.Event().wait()
+        else:
+            with hand_over.listening() as successors:
+                announce(ready)
+                await _until_replaced(envoy, hand_over.requested(successors))
+            await server.close_ports(GRACE_SECONDS)
+            await envoy.close_port()
+            await listeners.close_metrics()
+            hand_over.confirm()
+
+
+async def _until_replaced(envoy: RunningEnvoy, replaced: Coroutine[Any, Any, None]) -> None:
+    """Watch Envoy until `replaced` ends; raises EnvoyEndedError if Envoy fails again and again."""
+    watching, requested = asyncio.create_task(envoy.watch()), asyncio.create_task(replaced)
+    try:
+        done, _ = await asyncio.wait([watching, requested], return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in (watching, requested):
+            await cancelled(task)
 
 
 def warn(config: Config, log: FilteringBoundLogger) -> None:
     """Log a warning if authentication is off."""
     if config.auth.mode == "none":
         log.warning("auth.off", reason="auth.mode is none: everybody who reaches Berth may do everything")
-
-
-def _serve_metrics(address: Address | None, metrics: PrometheusMetrics, stack: AsyncExitStack) -> Address | None:
-    """Serve the metrics on `address`, if it is set, until `stack` closes; return the address that is listened on."""
-    if address is None:
-        return None
-    address.require_free("listen.metrics")
-    return address._replace(port=stack.enter_context(metrics.served(address.host, address.port))).to_call()
 
 
 def _on_sighup(act: Callable[[], None], stack: AsyncExitStack) -> None:
@@ -182,6 +217,7 @@ def _build_server(
             container_files: ContainerFileHandlers(max_json_bytes=config.listen.max_json_bytes),
             files: FileHandlers(),
         },
+        shares_port=envoy_on_socket,
         json_bodies=build_json_bodies(config.listen.max_json_bytes, passes_skills=bool(config.passed_through())),
         admit=admission(backends.containers, backends.files),
         trust=trust,

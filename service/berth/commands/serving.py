@@ -17,9 +17,10 @@ INTERRUPTED = 1
 """The exit code if a second signal stops the process before running requests are finished."""
 
 
-def serve_until_stopped(load: Callable[[], Config], *, rest: bool, show_banner: bool) -> None:
+def serve_until_stopped(load: Callable[[], Config], *, rest: bool, show_banner: bool, replace: bool = False) -> None:
     """Serve with the configuration that `load` returns until a signal stops it; print the ready line once it is ready.
 
+    With `replace`, it takes over from the Berth that uses the same data folder.
     The banner is printed if `show_banner` is set or stderr is a terminal. Raises StartError if Berth cannot start, and
     EnvoyEndedError if Envoy fails again and again.
     """
@@ -33,7 +34,7 @@ def serve_until_stopped(load: Callable[[], Config], *, rest: bool, show_banner: 
             sys.stderr.flush()
         print(_ready_line(ready), flush=True)  # noqa: T201 - programs wait for this line
 
-    serving = run(config, rest=rest, json_log=not for_people, reload=load, announce=announce)
+    serving = run(config, rest=rest, json_log=not for_people, replace=replace, reload=load, announce=announce)
     asyncio.run(_until_signalled(serving))
 
 

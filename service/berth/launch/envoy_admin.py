@@ -53,7 +53,14 @@ class EnvoyAdmin:
 
     async def active_requests(self) -> int:
         """Return the number of running requests, without those to the admin interface."""
-        _, body = await self._ask("GET", "/stats?format=json&filter=downstream_rq_active$")
+        return await self._sum("downstream_rq_active")
+
+    async def connections(self) -> int:
+        """Return the number of open connections, without those to the admin interface."""
+        return await self._sum("downstream_cx_active")
+
+    async def _sum(self, name: str) -> int:
+        _, body = await self._ask("GET", f"/stats?format=json&filter=^http\\..*{name}$")
         stats = json.loads(body)["stats"]
         return sum(int(stat.get("value", 0)) for stat in stats if not stat.get("name", "").startswith("http.admin."))
 

@@ -68,11 +68,18 @@ class EnvoyProcess:
         finally:
             exited.cancel()
 
-    async def drain(self, grace_seconds: float) -> None:
-        """Take no new requests, and wait at most `grace_seconds` for running ones."""
+    async def drain(self, grace_seconds: float, *, linger_seconds: float) -> None:
+        """Take no new connections, and wait at most `grace_seconds` for running requests.
+
+        Then wait at most `linger_seconds` for connections without a request, on which clients may still send one.
+        """
         with suppress(OSError, TimeoutError):
             async with asyncio.timeout(grace_seconds):
                 await self.admin.start_draining()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(linger_seconds):
+                        while await self.admin.connections():  # noqa: ASYNC110 - no event
+                            await asyncio.sleep(POLL_SECONDS)
                 while self._process.returncode is None and await self.admin.active_requests():  # noqa: ASYNC110 - no event
                     await asyncio.sleep(POLL_SECONDS)
 

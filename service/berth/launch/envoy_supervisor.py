@@ -7,7 +7,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 from structlog.typing import FilteringBoundLogger
@@ -17,6 +17,8 @@ from berth.launch.refusal import StartError
 
 BACK_OFF_SECONDS = (0.0, 0.5, 1.0, 2.0, 4.0)
 """The delay before each restart; there are no more restarts in a row than these."""
+LINGER_SECONDS = 5.0
+"""How long a replaced Envoy keeps idle connections; a client that uses one is answered and told to close it."""
 STABLE_SECONDS = 10.0
 """An Envoy that has run as long as this is not one of a row of failed restarts."""
 
@@ -38,6 +40,7 @@ class RunningEnvoy:
     ) -> None:
         self.port = port
         self._process = process
+        self._linger_seconds = 0.0
         self._start = start
         self._log = log
 
@@ -53,10 +56,16 @@ class RunningEnvoy:
                 restarts = 0 if time.monotonic() - started >= STABLE_SECONDS else restarts
         raise EnvoyEndedError(f"Envoy {reason}; {restarts} restarts in a row have failed")
 
+    async def close_port(self) -> None:
+        """Accept no more connections; running requests go on."""
+        self._linger_seconds = LINGER_SECONDS
+        with suppress(OSError):
+            await self._process.admin.start_draining()
+
     async def end(self, grace_seconds: float) -> None:
         """Drain and stop Envoy."""
         try:
-            await self._process.drain(grace_seconds)
+            await self._process.drain(grace_seconds, linger_seconds=self._linger_seconds)
         finally:
             await self._process.stop()
 

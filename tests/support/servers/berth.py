@@ -79,17 +79,28 @@ def environment() -> dict[str, str]:
     return {name: value for name, value in kept.items() if name not in {"COLUMNS", "LINES"}}
 
 
-def start(folder: Path, settings: Mapping[str, object], *, name: str = "berth", inside: Sequence[str] = ()) -> Berth:
+def start(
+    folder: Path,
+    settings: Mapping[str, object],
+    *,
+    name: str = "berth",
+    inside: Sequence[str] = (),
+    options: Sequence[str] = (),
+) -> Berth:
     """Start `berth up` with its data and its log in `folder`; return when it is ready.
 
-    `inside` is a command that prepares something and becomes the one that follows it.
+    `inside` is a command that prepares something and becomes the one that follows it; `options` are more of `berth up`.
     """
     config, log = folder / f"{name}.yaml", folder / f"{name}.log"
     config.write_text(yaml.safe_dump(dict(settings)))
     arguments = ("--config", str(config), "--data-dir", str(folder / "data"), "--rest-port", "0", "--grpc-port", "0")
     with log.open("ab") as stderr:
         process = subprocess.Popen(
-            [*inside, *command("up", *arguments)], stdout=subprocess.PIPE, stderr=stderr, env=environment(), cwd=folder
+            [*inside, *command("up", *arguments, *options)],
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            env=environment(),
+            cwd=folder,
         )
     ready = json.loads(_first_line(process, log))
     return Berth(ready["rest"], ready["grpc"], ready.get("virtual_key"), ready.get("metrics"), process, log)

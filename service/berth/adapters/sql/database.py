@@ -32,17 +32,18 @@ class SqlDatabase:
         self._writer = writer
 
     @classmethod
-    def open(cls, url: str) -> Self:
+    def open(cls, url: str, *, is_shared: bool = False) -> Self:
         """Open the database of `url`; create and migrate it where needed.
 
         `sqlite:///path` is relative to the working directory, `sqlite:////path`
-        is absolute. StorageError if it cannot be used.
+        is absolute. StorageError if it cannot be used. With `is_shared`, another
+        process with an older version uses it, see `migrate`.
         """
         path = path_of(url)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch(mode=_OWNER_ONLY)
-            migrate(path)
+            migrate(path, is_shared=is_shared)
             return cls._connect(path)
         except (OSError, sqlite3.Error) as error:
             raise open_error(path, error) from error

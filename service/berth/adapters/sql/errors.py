@@ -57,6 +57,13 @@ def other_schema_error(path: Path) -> StorageError:
     return StorageError(message, code=_CODE)
 
 
+def shared_schema_error(path: Path, revision: str) -> StorageError:
+    """Return the error of a database that cannot be migrated while an older version of the service uses it."""
+    advice = "Stop the running version first, instead of replacing it."
+    message = f"Cannot open the store {path}: migration {revision} needs it for itself. {advice}"
+    return StorageError(message, code=_CODE)
+
+
 def bad_url(reason: str) -> StorageError:
     """Return the error of a URL that is not one of a SQLite database."""
     return StorageError(f"Cannot open the store: {reason}", code=_CODE)
