@@ -77,12 +77,27 @@ class Listeners:
         return bound
 
     def serve_metrics(self, metrics: PrometheusMetrics) -> Address | None:
-        """Serve the metrics, if their address is set; return the address that is listened on."""
+        """Serve the metrics, if their address is set; return the address that is listened on.
+
+        None if the Berth that is to be replaced serves its own there.
+        """
+        wanted = self._config.listen.metrics
+        if wanted is None or self._is_shared("listen.metrics", wanted):
+            return None
+        return self._serve_metrics(metrics, wanted)
+
+    def take_over_metrics(self, metrics: PrometheusMetrics) -> Address | None:
+        """Serve the metrics at the address of the Berth that has been replaced; an error is logged."""
         wanted = self._config.listen.metrics
         if wanted is None:
             return None
-        shared = self._shared.get("listen.metrics")
-        address = shared if shared is not None and wanted == shared._replace(port=0) else wanted
+        try:
+            return self._serve_metrics(metrics, self._shared["listen.metrics"])
+        except StartError as error:
+            self._log.error("metrics.failed", reason=str(error))
+            return None
+
+    def _serve_metrics(self, metrics: PrometheusMetrics, address: Address) -> Address:
         address.require_free("listen.metrics")
         return address._replace(port=self._metrics.enter_context(metrics.served(address.host, address.port)))
 
@@ -104,11 +119,14 @@ class Listeners:
 
     def _address(self, setting: str, wanted: Address) -> Address:
         """Return the address of the Berth to be replaced, if it is `wanted`, or else `wanted`, which must be free."""
-        shared = self._shared.get(setting)
-        if shared is not None and wanted in {shared, shared._replace(port=0)}:
-            return shared
+        if self._is_shared(setting, wanted):
+            return self._shared[setting]
         wanted.require_free(setting)
         return wanted
+
+    def _is_shared(self, setting: str, wanted: Address) -> bool:
+        shared = self._shared.get(setting)
+        return shared is not None and wanted in {shared, shared._replace(port=0)}
 
     def envoy(self, rest: Address, *, json_log: bool) -> AbstractAsyncContextManager[RunningEnvoy]:
         """Return a context in which Envoy runs in front of the service and listens on `rest`."""

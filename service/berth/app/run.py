@@ -3,9 +3,10 @@
 import asyncio
 import signal
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import structlog
@@ -17,6 +18,7 @@ from berth.adapters.prometheus.metrics import PrometheusMetrics
 from berth.app.backends import Backends, build_backends, new_id, now, open_database
 from berth.app.credentials import build_credentials, reload_credentials
 from berth.app.listeners import GRACE_SECONDS, Listeners, cancelled
+from berth.app.readiness import Check, probe_listener, watch_readiness
 from berth.app.upkeep import start_upkeep
 from berth.config import Config
 from berth.core.auth.credentials import Credentials
@@ -25,7 +27,7 @@ from berth.core.auth.rate_limits import Gate, Limiter, TenantSlots
 from berth.core.ports.metrics import Metrics
 from berth.launch.address import Address
 from berth.launch.envoy_supervisor import RunningEnvoy
-from berth.launch.hand_over import HandOver, claimed_or_shared
+from berth.launch.hand_over import HandOver, Predecessor, claimed_or_shared
 from berth.launch.kept_secrets import first_key
 from berth.launch.steering import SETTLE_SECONDS, steered_here
 from berth.rest.bodies import json_bodies
@@ -109,8 +111,7 @@ async def run(
             metrics=metrics,
             envoy_on_socket=rest,
         )
-        if predecessor is None:
-            metrics_address = listeners.serve_metrics(metrics)
+        metrics_address = listeners.serve_metrics(metrics)
         grpc = listeners.bind(server)
         await server.start()
         start_upkeep(backends.sweeper, database, stack, log)
@@ -120,18 +121,19 @@ async def run(
             await stack.enter_async_context(listeners.envoy(rest_address, json_log=json_log)) if rest_address else None
         )
         await listeners.watch()
+        checks: dict[str, Check] = {"the store": database.check}
+        if rest_address:
+            checks["Envoy"] = partial(probe_listener, rest_address.to_call(), is_encrypted=config.tls is not None)
+        stack.push_async_callback(cancelled, asyncio.create_task(watch_readiness(server, checks, log)))
         stack.push_async_callback(server.resign)
         if predecessor:
-            async with steered_here([at for at in (grpc, rest_address) if at and at in shared.values()]):
-                await asyncio.sleep(SETTLE_SECONDS)
-                await predecessor.resign()
+            await _take_over(predecessor, [at for at in (grpc, rest_address) if at])
             lock.sign()
-            metrics_address = listeners.serve_metrics(metrics)
-        called = rest_address.to_call() if rest_address else None
+            metrics_address = metrics_address or listeners.take_over_metrics(metrics)
         bound = {"listen.grpc": grpc, "listen.rest": rest_address, "listen.metrics": metrics_address}
         hand_over = HandOver(config.data_dir, lock, {name: at for name, at in bound.items() if at}, log)
-        metrics_called = metrics_address.to_call() if metrics_address else None
-        ready = Ready(grpc.to_call(), called, metrics_called, key, is_encrypted=config.tls is not None)
+        rest_called, metrics_called = (at and at.to_call() for at in (rest_address, metrics_address))
+        ready = Ready(grpc.to_call(), rest_called, metrics_called, key, is_encrypted=config.tls is not None)
         if envoy is None:
             announce(ready)
             await asyncio.Event().wait()
@@ -143,6 +145,14 @@ async def run(
             await envoy.close_port()
             await listeners.close_metrics()
             hand_over.confirm()
+
+
+async def _take_over(predecessor: Predecessor, addresses: Sequence[Address]) -> None:
+    """Steer new connections to this process, and make the predecessor close its ports."""
+    shared = [address for address in addresses if address in predecessor.addresses.values()]
+    async with steered_here(shared):
+        await asyncio.sleep(SETTLE_SECONDS)
+        await predecessor.resign()
 
 
 async def _until_replaced(envoy: RunningEnvoy, replaced: Coroutine[Any, Any, None]) -> None:

@@ -99,6 +99,11 @@ class Server:
         for name in ("", *self._names):
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
 
+    async def report(self, *, is_serving: bool) -> None:
+        """Report the overall health, until `resign` is called; that of each service stays."""
+        status = health_pb2.HealthCheckResponse
+        await self._health.set("", status.SERVING if is_serving else status.NOT_SERVING)
+
     async def resign(self) -> None:
         """Report NOT_SERVING but keep answering, so that calls are sent elsewhere before they are refused here."""
         await self._health.enter_graceful_shutdown()

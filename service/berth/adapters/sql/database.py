@@ -18,6 +18,7 @@ from berth.adapters.sql.upkeep.reserve import Reserve
 from berth.adapters.sql.writer import SqlWriter, Work
 
 _OWNER_ONLY = 0o600  # the file contains the secrets of containers
+_CHECK = "SELECT count(*) FROM alembic_version"
 T = TypeVar("T")
 
 
@@ -70,6 +71,10 @@ class SqlDatabase:
         """Finish the pending writes and close the database."""
         self._reads.close()
         self._writer.close()
+
+    async def check(self) -> None:
+        """Return once the database has answered a query in a transaction that could write; it changes nothing."""
+        await self.write(lambda connection: fetch_value(connection, _CHECK))
 
     async def write(self, work: Work[T], *, frees_space: bool = False) -> T:
         """Run `work` as one transaction; see SqlWriter."""
