@@ -12,7 +12,7 @@ from typing import Any, Self, TypeVar
 
 from berth.adapters.sql.connections import connect_for_reads, connect_for_writes, path_of
 from berth.adapters.sql.errors import missing_error, open_error, other_schema_error, translate
-from berth.adapters.sql.rows import Row, fetch_one
+from berth.adapters.sql.rows import Row, fetch_one, fetch_value
 from berth.adapters.sql.schema import HEAD, current_revision, migrate
 from berth.adapters.sql.upkeep.reserve import Reserve
 from berth.adapters.sql.writer import SqlWriter, Work
