@@ -5,8 +5,9 @@ PYTHON ?= $(shell for name in python3.11 python3.12 python3.13 python3.14 python
 BIN := .venv/bin
 RUNNABLE := .venv/.runnable
 READY := .venv/.ready
+TOOLS := .venv/tools
 
-.PHONY: help run test soak check bench proto generate format wheel clean
+.PHONY: help run test soak check bench proto generate format wheel lock sbom audit clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -46,27 +47,54 @@ format: $(READY) ## format the code
 	@$(BIN)/ruff check --fix .
 
 wheel: $(RUNNABLE) ## build the wheel of berth-containers into dist/
-	@$(BIN)/python -m pip wheel --disable-pip-version-check -q --no-deps -w dist .
+	@$(BIN)/python -m pip wheel --disable-pip-version-check -q --no-deps --no-build-isolation -w dist .
+
+lock: $(TOOLS)/.ready ## write the locked requirements again; with UPGRADE=1 in the newest versions
+	@$(BIN)/python requirements/generate.py $(if $(UPGRADE),--upgrade)
+
+sbom: $(TOOLS)/.ready ## write dist/sbom.cdx.json, the list of what is installed to run Berth (CycloneDX)
+	@mkdir -p dist
+	@rm -rf .venv/sbom
+	@$(BIN)/python -m venv --without-pip .venv/sbom
+	@$(PIP) --python .venv/sbom/bin/python install -q --require-hashes -r requirements/run.txt
+	@$(TOOLS)/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible \
+		-o dist/sbom.cdx.json .venv/sbom/bin/python
+	@rm -rf .venv/sbom
+
+audit: $(TOOLS)/.ready ## look for known vulnerabilities in the locked requirements
+	@$(TOOLS)/bin/pip-audit --strict --require-hashes --disable-pip -r requirements/dev.txt -r requirements/tools.txt
 
 clean: ## remove the environment and all caches, but not .berth
 	rm -rf .venv .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache
 
+# Everything is installed in locked versions whose hashes are checked, then Berth itself, which needs no more.
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+LOCKED := $(PIP) install --require-hashes -r
+ITSELF := $(PIP) install --no-deps --no-build-isolation -e .
+
 # A stamp is made last, and only by an installation that succeeded: an interrupted one is done again.
 define install
-@{ $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '$(1)' 2>&1 && touch $@; } \
+@{ { $(1); } 2>&1 && touch $@; } \
 	| tee .venv/install.log \
 	| awk '/^(Collecting|Installing|Successfully)/ {print "  " substr($$0, 1, 100); fflush()}' >&2
 @test -f $@ || { cat .venv/install.log >&2; exit 1; }
 endef
 
-$(RUNNABLE): pyproject.toml constraints.txt
+$(RUNNABLE): pyproject.toml requirements/run.txt requirements/build.txt
 	@test -n "$(PYTHON)" || { echo "Berth needs Python 3.11 or newer, and there is none on PATH" >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Berth needs Python 3.11 or newer; this is " + sys.version.split()[0])'
 	@echo "berth: installing into .venv (once)" >&2
 	@rm -f $@ $(READY)
 	@$(PYTHON) -m venv .venv
-	$(call install,.)
+	$(call install,$(LOCKED) requirements/build.txt && $(ITSELF))
 
-$(READY): $(RUNNABLE)
+$(READY): $(RUNNABLE) requirements/dev.txt
 	@echo "berth: installing the development tools into .venv (once)" >&2
-	$(call install,.[dev])
+	@rm -f $@
+	$(call install,$(LOCKED) requirements/dev.txt)
+
+$(TOOLS)/.ready: $(RUNNABLE) requirements/tools.txt
+	@echo "berth: installing the tools of the supply chain into $(TOOLS) (once)" >&2
+	@rm -rf $(TOOLS)
+	@$(BIN)/python -m venv --without-pip $(TOOLS)
+	$(call install,$(PIP) --python $(TOOLS)/bin/python install --require-hashes -r requirements/tools.txt)

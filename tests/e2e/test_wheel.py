@@ -20,13 +20,15 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Build the wheel, install it into an environment of its own and return the folder of its commands."""
     folder = tmp_path_factory.mktemp("wheel")
-    build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder), str(ROOT)]
-    subprocess.run(build, check=True, timeout=300)
+    build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
+    subprocess.run([*build, "--wheel-dir", str(folder), str(ROOT)], check=True, timeout=300)
     (wheel,) = folder.glob("berth_containers-*.whl")
     venv.create(folder / "venv", with_pip=True)
-    python = str(folder / "venv" / "bin" / "python")
-    constraints = str(ROOT / "constraints.txt")
-    subprocess.run([python, "-m", "pip", "install", "--quiet", "-c", constraints, str(wheel)], check=True, timeout=600)
+    install = [str(folder / "venv" / "bin" / "python"), "-m", "pip", "install", "--quiet"]
+    locked = str(ROOT / "requirements" / "run.txt")
+    subprocess.run([*install, "--require-hashes", "-r", locked], check=True, timeout=600)
+    # Not --no-deps: what the wheel depends on must be there by now, and pip would install nothing of it from elsewhere.
+    subprocess.run([*install, "--no-index", str(wheel)], check=True, timeout=300)
     return folder / "venv" / "bin"
 
 
