@@ -10,7 +10,7 @@ import pytest
 import trustme
 import yaml
 
-from berth.launch.envoy_process import envoy_program
+from berth.launch.envoy_binary import envoy_program
 from berth.rest.envoy.bootstrap import bootstrap
 from berth.rest.envoy.edge import EdgeSettings
 

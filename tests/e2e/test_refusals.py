@@ -63,6 +63,7 @@ def test_a_port_that_is_taken_is_refused_by_the_name_of_its_setting(tmp_path: Pa
             {"BERTH_CONFIG": "{file}.yaml"},
             "berth: cannot read the configuration file {file}.yaml: No such file or directory",
         ),
+        ([], {"BERTH_ENVOY": "{file}"}, "berth: BERTH_ENVOY: {file} is not an executable file"),
         (
             [],
             {"BERTH_LISEN__REST": "x"},

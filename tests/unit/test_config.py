@@ -137,8 +137,8 @@ def test_arguments_win_over_everything(write: Write, tmp_path: Path) -> None:
 
 
 def test_the_variable_that_names_the_file_is_no_setting() -> None:
-    """BERTH_CONFIG is for the command line, not an unknown setting."""
-    assert load(None, {"BERTH_CONFIG": "berth.yaml"}) == load(None, {})
+    """BERTH_CONFIG is for the command line and BERTH_ENVOY for the start of Envoy; neither is an unknown setting."""
+    assert load(None, {"BERTH_CONFIG": "berth.yaml", "BERTH_ENVOY": "envoy"}) == load(None, {})
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,7 @@ from berth.core.auth.login_throttle import LoginThrottle
 from berth.core.auth.rate_limits import Gate, Limiter, TenantSlots
 from berth.core.ports.metrics import Metrics
 from berth.launch.address import Address
+from berth.launch.envoy_binary import check_envoy, envoy_program
 from berth.launch.envoy_supervisor import RunningEnvoy
 from berth.launch.hand_over import HandOver, Predecessor, claimed_or_shared
 from berth.launch.kept_secrets import first_key
@@ -87,6 +88,8 @@ async def run(
     """
     log = structlog.get_logger()
     warn(config, log)
+    if rest:
+        await check_envoy(envoy_program(), log)
     async with AsyncExitStack() as stack:
         lock, predecessor = stack.enter_context(claimed_or_shared(config.data_dir, replace=replace))
         shared = predecessor.addresses if predecessor else {}

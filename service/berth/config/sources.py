@@ -14,8 +14,8 @@ import yaml
 from berth.launch.refusal import StartError
 
 PREFIX = "BERTH_"
-OPTION_VARIABLES = {"BERTH_CONFIG", "BERTH_SERVER", "BERTH_KEY", "BERTH_CA"}
-"""Variables that set options of commands, not settings."""
+OPTION_VARIABLES = {"BERTH_CONFIG", "BERTH_SERVER", "BERTH_KEY", "BERTH_CA", "BERTH_ENVOY"}
+"""Variables that set options of commands, or choose the Envoy binary, and are no settings."""
 _SEPARATOR = "__"
 # Kubernetes sets such variables in every pod of a namespace that has a service named "berth".
 _SERVICE_LINK = re.compile(r"BERTH(_\w+)?_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?)")

