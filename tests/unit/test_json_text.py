@@ -63,7 +63,7 @@ def test_the_same_texts_are_accepted_as_by_a_reference(text: bytes) -> None:
         (b'{"a": "\xff"}', "not UTF-8"),
         (b'{"a": NaN}', "NaN is not a JSON value"),
         (b'{"a": -Infinity}', "-Infinity is not a JSON value"),
-        (b'{"a": 1,}', "line 1 column 9"),
+        (b'{"a": 1,}', "line 1 column [89]"),  # Python 3.13 names the comma, older ones what follows it
         (b'{"a"\n 1}', "line 2 column 2"),
         (b"[" * 100_000, "nested too deep"),
         (b'{"a":' * 100_000, "nested too deep"),
