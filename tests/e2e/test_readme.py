@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -79,15 +80,22 @@ def test_make_run(tmp_path: Path) -> None:
     assert make.stdout is not None
     try:
         assert json.loads(make.stdout.readline())["event"] == "ready"
-        banner = (tmp_path / "log").read_text()
-        curl = re.search(r"curl (?:.*\\\n)*.*", banner)
-        assert curl, banner
+        curl = _printed(tmp_path / "log", r"curl (?:.*\\\n)*.*\n")
         done = subprocess.run(["bash", "-euc", curl[0]], capture_output=True, text=True, timeout=30, check=True)
         assert json.loads(done.stdout)["object"] == "container", done.stdout
     finally:
         make.terminate()
         make.wait(60)
         make.stdout.close()
+
+
+def _printed(log: Path, pattern: str) -> re.Match[str]:
+    """Return what matches `pattern` in a log, once it is there."""
+    deadline = time.monotonic() + 10
+    while not (found := re.search(pattern, log.read_text())):
+        assert time.monotonic() < deadline, log.read_text()
+        time.sleep(0.05)
+    return found
 
 
 @pytest.mark.parametrize("example", [*blocks(README, "yaml"), *blocks(OPERATIONS, "yaml")])

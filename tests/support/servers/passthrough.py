@@ -52,9 +52,9 @@ async def passthrough(
         await asyncio.sleep(0)
 
     logger = structlog.wrap_logger(None, processors=[log])
-    defaults: dict[str, Any] = {"base_url": url, "dialect": OPENAI, "timeout_seconds": 5}
+    defaults: dict[str, Any] = {"base_url": url, "dialect": OPENAI, "timeout_seconds": 5, "keys": keys}
     account = UpstreamAccount(
-        UpstreamSettings(keys=keys, **(defaults | settings)),
+        UpstreamSettings(**(defaults | settings)),
         provider=provider,
         now=clock,
         log=logger,
