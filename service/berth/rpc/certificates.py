@@ -6,7 +6,7 @@ from functools import lru_cache
 from cryptography import x509
 
 MAX_CERTIFICATES = 1024
-"""The certificates whose names are remembered: a client shows the same one on every call."""
+"""How many certificates are cached with their names: a client shows the same one on every call."""
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\x00-\x20\x7f-\uffff\";,]+")
 _DNS = re.compile(r"(\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?")
 

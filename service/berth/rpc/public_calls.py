@@ -26,7 +26,7 @@ MAX_REQUEST_BYTES = 4096
 READ_SECONDS = 10.0
 """How long the next request may take to arrive."""
 MAX_READING, MAX_READING_PER_SOURCE = 16, 2
-"""Calls whose request has not arrived: each may hold a whole message until its size is known."""
+"""Calls without a request so far: each may hold a whole message until its size is known."""
 MAX_RUNNING, MAX_RUNNING_PER_SOURCE = 256, 64
 """Calls in all; health checks are counted by themselves, because watches stay for as long as their callers do."""
 HEALTH = "grpc.health.v1.Health"

@@ -20,7 +20,7 @@ FINISH_SECONDS = 2.0
 
 
 class ThreadedWriter(BufferedIOBase):
-    """A binary file whose writes return at once and never fail; a thread writes them to `file`, in order.
+    """A binary file for the log: a thread writes to `file`, in order, so that writing never blocks or fails.
 
     `file` is unbuffered. Lines that it does not take are dropped and counted in `dropped`; once it works again, a line
     says how many there were. What is pending is written before the process exits; a kill can lose it.

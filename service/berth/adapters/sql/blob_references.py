@@ -4,9 +4,9 @@ A row of `blobs` has the key of some content and the number of files that refer
 to it. Keys are never used twice, so an unreferenced blob can be deleted
 after the transaction, whatever is uploaded in the meantime.
 
-When content whose blob is known to be damaged is uploaded again, the new blob
-takes over the row and all files of the damaged one. The damaged blob is then
-unreferenced, and the sweeper deletes it.
+When the content of a damaged blob is uploaded again, the new blob takes over
+the row and all files of the damaged one. The damaged blob is then unreferenced,
+and the sweeper deletes it.
 
 `block_sums` are the checksums of the blocks of the content. A blob that was
 stored without them gets them from the next upload of its content.
@@ -21,7 +21,7 @@ from berth.core.errors import InvalidRequestError, NotFoundError
 from berth.core.ports.blob_store import BlobState, StoredContent
 
 _FIND = "SELECT key, damaged FROM blobs WHERE sha256 = ? AND bytes = ? ORDER BY damaged"
-FIND_SHARED = f"{_FIND} DESC"
+_FIND_SHARED = f"{_FIND} DESC"
 """The query for the blob that a new upload of some content shares or, if it is damaged, replaces.
 
 Its values are the SHA-256 and the size of the content.
@@ -45,9 +45,33 @@ _ADD_TENANT_BYTES = """
 """
 
 
+class SqlBlobReferences:
+    """The BlobReferences of all stores, which share the table `blobs` in `database`."""
+
+    def __init__(self, database: SqlDatabase) -> None:
+        self._database = database
+
+    async def find_blob(self, sha256: str, size: int) -> str | None:
+        """Return the blob that a new upload would share; see BlobReferences."""
+        blob: str | None = self._database.value(_FIND_SHARED, sha256, size)
+        return blob
+
+    async def blob_state(self, blob: str) -> BlobState | None:
+        """Return what is known about a blob; see BlobReferences."""
+        row = self._database.one(_STATE, blob)
+        if row is None:
+            return None
+        damaged, block_sums = row
+        return BlobState(is_damaged=damaged > 0, block_sums=block_sums)
+
+    async def note_damage(self, blob: str) -> int:
+        """Record that a blob is damaged; see BlobReferences."""
+        return await self._database.write(lambda connection: _note_damage(connection, blob))
+
+
 def reference_new(connection: sqlite3.Connection, stored: StoredContent) -> str:
     """Add a reference to content that was just stored; return its blob: an older one, unless that is damaged."""
-    same = fetch_one(connection, FIND_SHARED, stored.sha256, stored.bytes)
+    same = fetch_one(connection, _FIND_SHARED, stored.sha256, stored.bytes)
     if same is None:
         connection.execute(_INSERT, (stored.blob, stored.sha256, stored.bytes, stored.block_sums))
         return stored.blob
@@ -73,15 +97,9 @@ def reference_existing(connection: sqlite3.Connection, stored: StoredContent) ->
     return str(blob)
 
 
-def note_damage(connection: sqlite3.Connection, blob: str) -> int:
+def _note_damage(connection: sqlite3.Connection, blob: str) -> int:
     """Record that a blob is damaged; return how often that was recorded, 0 if the blob is unreferenced."""
     return int(fetch_value(connection, _NOTE_DAMAGE, blob) or 0)
-
-
-def read_state(database: SqlDatabase, blob: str) -> BlobState | None:
-    """Return what is known about a blob, None if it is unreferenced."""
-    row = database.one(_STATE, blob)
-    return None if row is None else BlobState(is_damaged=row[0] > 0, block_sums=row[1])
 
 
 def _replace(connection: sqlite3.Connection, blob: str, *, new: StoredContent) -> None:

@@ -76,7 +76,7 @@ def insert_container(
     quotas: Quotas,
     now: int,
 ) -> None:
-    """Add a container, its secrets as `secret_values` returns them, and copies of files whose content is stored."""
+    """Add a container, its secrets as `secret_values` returns them, and copies of files with stored content."""
     try:
         seq = connection.execute(_INSERT_CONTAINER, container_values(record)).lastrowid
     except sqlite3.IntegrityError as error:

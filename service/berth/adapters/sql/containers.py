@@ -8,7 +8,7 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from berth.adapters.sql.blob_references import FIND_SHARED, note_damage, read_state
+from berth.adapters.sql.blob_references import SqlBlobReferences
 from berth.adapters.sql.container_writes import (
     copy_file,
     delete_container,
@@ -25,7 +25,6 @@ from berth.adapters.sql.pages import SLICE, containers_query, cut, files_query, 
 from berth.adapters.sql.rows import CONTAINER_COLUMNS, Row, container_record, container_status, file_record
 from berth.adapters.sql.secret_values import SECRETS, domain_secret, secret_values
 from berth.core.lifetime import has_status
-from berth.core.ports.blob_store import BlobState
 from berth.core.ports.cipher import Cipher
 from berth.core.ports.container_store import UNLIMITED, ContainerFileRecord, ContainerRecord, ContainerSummary, Quotas
 from berth.core.ports.pages import Page, Pagination
@@ -49,17 +48,17 @@ _CONTAINER_CURSOR = "SELECT seq FROM containers WHERE id = ? AND tenant = ?"
 _FILE_CURSOR = "SELECT seq FROM files WHERE id = ? AND container_seq = ?"
 
 
-class SqlStore:
+class SqlStore(SqlBlobReferences):
     """A ContainerStore in `database`; `now` gives seconds since 1970.
 
-    A write whose caller is cancelled is done completely or not at all. The values of secrets are
+    If the caller is cancelled, a write is done completely or not at all. The values of secrets are
     encrypted with `cipher`, and stored as they are without one.
     """
 
     def __init__(
         self, database: SqlDatabase, *, now: Callable[[], float] = time.time, cipher: Cipher | None = None
     ) -> None:
-        self._database = database
+        super().__init__(database)
         self._now = now
         self._cipher = cipher
         self._scanning = asyncio.Lock()
@@ -218,19 +217,6 @@ class SqlStore:
             lambda connection: delete_file(connection, tenant, container_id=container_id, file_id=file_id, now=now),
             frees_space=True,
         )
-
-    async def find_blob(self, sha256: str, size: int) -> str | None:
-        """Return the blob that a new upload would share; see BlobReferences."""
-        blob: str | None = self._database.value(FIND_SHARED, sha256, size)
-        return blob
-
-    async def blob_state(self, blob: str) -> BlobState | None:
-        """Return what is known about a blob; see BlobReferences."""
-        return read_state(self._database, blob)
-
-    async def note_damage(self, blob: str) -> int:
-        """Record that a blob is damaged; see BlobReferences."""
-        return await self._database.write(lambda connection: note_damage(connection, blob))
 
     def _container_cursor(self, tenant: str, pagination: Pagination) -> int:
         if pagination.after is None:

@@ -8,21 +8,12 @@ import sqlite3
 import time
 from collections.abc import Callable, Sequence
 
-from berth.adapters.sql.blob_references import (
-    FIND_SHARED,
-    charge,
-    note_damage,
-    read_state,
-    reference_new,
-    refund,
-    release_blobs,
-)
+from berth.adapters.sql.blob_references import SqlBlobReferences, charge, reference_new, refund, release_blobs
 from berth.adapters.sql.database import SqlDatabase
 from berth.adapters.sql.errors import bad_cursor
 from berth.adapters.sql.pages import SLICE, start_of_list, tenant_files_query
 from berth.adapters.sql.rows import TENANT_FILE_COLUMNS, Row, fetch_one, tenant_file_record, tenant_file_values
 from berth.core.errors import StorageError
-from berth.core.ports.blob_store import BlobState
 from berth.core.ports.container_store import ID_TAKEN, Quotas
 from berth.core.ports.file_store import FileRecord
 from berth.core.ports.pages import Page, Pagination
@@ -46,11 +37,11 @@ _BLOB_EXISTS = "SELECT 1 FROM blobs WHERE key = ?"
 _DELETE = "UPDATE tenant_files SET deleted_at = ? WHERE seq = ?"
 
 
-class SqlFiles:
+class SqlFiles(SqlBlobReferences):
     """A FileStore in `database`; `now` gives seconds since 1970."""
 
     def __init__(self, database: SqlDatabase, *, now: Callable[[], float] = time.time) -> None:
-        self._database = database
+        super().__init__(database)
         self._now = now
 
     async def add(self, record: FileRecord, *, quotas: Quotas) -> str:
@@ -110,19 +101,6 @@ class SqlFiles:
         return await self._database.write(
             lambda connection: _delete(connection, tenant, file_id=file_id, now=now), frees_space=True
         )
-
-    async def find_blob(self, sha256: str, size: int) -> str | None:
-        """Return the blob that a new upload would share; see BlobReferences."""
-        blob: str | None = self._database.value(FIND_SHARED, sha256, size)
-        return blob
-
-    async def blob_state(self, blob: str) -> BlobState | None:
-        """Return what is known about a blob; see BlobReferences."""
-        return read_state(self._database, blob)
-
-    async def note_damage(self, blob: str) -> int:
-        """Record that a blob is damaged; see BlobReferences."""
-        return await self._database.write(lambda connection: note_damage(connection, blob))
 
     async def unreferenced(self, blobs: Sequence[str]) -> Sequence[str]:
         """Return the blobs that no file refers to; see FileStore."""

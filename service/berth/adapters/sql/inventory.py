@@ -5,9 +5,8 @@
 import sqlite3
 from collections.abc import Sequence
 
-from berth.adapters.sql.blob_references import note_damage, read_state
-from berth.adapters.sql.database import SqlDatabase
-from berth.core.ports.blob_store import BlobState, StoredContent
+from berth.adapters.sql.blob_references import SqlBlobReferences
+from berth.core.ports.blob_store import StoredContent
 from berth.core.ports.inventory import BlobRow, SumKind, WrongSum
 
 _LIST_BLOBS = """
@@ -74,11 +73,8 @@ _CLEAR_DAMAGE = "UPDATE blobs SET damaged = 0 WHERE key = ?"
 _SET_BLOCK_SUMS = "UPDATE blobs SET block_sums = ? WHERE key = ?"
 
 
-class SqlInventory:
+class SqlInventory(SqlBlobReferences):
     """An Inventory in `database`."""
-
-    def __init__(self, database: SqlDatabase) -> None:
-        self._database = database
 
     async def list_blobs(self, *, after: str, limit: int) -> Sequence[BlobRow]:
         """Return a page of blobs; see Inventory."""
@@ -87,10 +83,6 @@ class SqlInventory:
             BlobRow(StoredContent(key, sha256, size, sums), is_damaged=damaged > 0)
             for key, sha256, size, sums, damaged in rows
         ]
-
-    async def blob_state(self, blob: str) -> BlobState | None:
-        """Return what is known about a blob; see Inventory."""
-        return read_state(self._database, blob)
 
     async def files_of(self, blob: str, *, limit: int) -> Sequence[str]:
         """Return ids of files that refer to a blob; see Inventory."""
@@ -121,10 +113,6 @@ class SqlInventory:
             connection.execute(_CORRECT[wrong.kind], (wrong.name,))
 
         await self._database.write(correct)
-
-    async def note_damage(self, blob: str) -> int:
-        """Record that a blob is damaged; see Inventory."""
-        return await self._database.write(lambda connection: note_damage(connection, blob))
 
     async def clear_damage(self, blob: str) -> None:
         """Record that a blob is not damaged; see Inventory."""
