@@ -6,17 +6,23 @@ BIN := .venv/bin
 RUNNABLE := .venv/.runnable
 READY := .venv/.ready
 TOOLS := .venv/tools
+SITE := .venv/site
+# More would be faster, and let tests of times fail on a machine that others use, too.
+AT_ONCE ?= $(shell getconf _NPROCESSORS_ONLN)
 
-.PHONY: help run test soak check bench proto generate format wheel lock sbom audit clean
+.PHONY: help run test coverage soak check bench bench-full proto generate format site wheel lock sbom audit clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
 
 run: $(RUNNABLE) ## start Berth on 127.0.0.1: gRPC on port 50051, REST on port 8080
-	@exec $(BIN)/berth up --banner
+	@exec $(BIN)/berth up --banner --show-key
 
 test: $(READY) ## run every test, against a real Envoy
-	@$(BIN)/python -m pytest -n auto --dist worksteal --cov --cov-report=term
+	@$(BIN)/python -m pytest -n $(AT_ONCE) --dist worksteal $(ARGS)
+
+coverage: $(READY) ## run every test while lines and branches are counted, which takes twice as long
+	@$(MAKE) test ARGS="--cov --cov-report=term"
 
 soak: $(READY) ## run the long forms of the fault tests, one at a time, and print their figures
 	@BERTH_SOAK=1 $(BIN)/python -m pytest -s -m soak --timeout 3600
@@ -26,25 +32,31 @@ check: $(READY) ## format, lint, types, proto rules, generated code fresh, archi
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/python proto/generate.py --check
+	@$(BIN)/python docs/generate.py --check
 	@$(BIN)/python -m pytest -q --no-header tests/test_architecture.py tests/test_wording.py
 
-bench: $(READY) ## measure Berth beside an empty handler, one that counts bytes, and in front of a provider
-	@$(BIN)/python bench/retrieve_file.py
-	@$(BIN)/python bench/uploads.py
-	@$(BIN)/python bench/passthrough.py
-	@$(BIN)/python bench/strangers.py
-	@$(BIN)/python bench/neighbours.py
+bench: $(READY) ## measure Berth beside what it is compared with, in about five minutes; see docs/performance.md for ARGS
+	@PYTHONPATH=tests $(BIN)/python bench/main.py $(ARGS)
+
+bench-full: $(READY) ## measure everything: all operations, PostgreSQL, large data, other proxies; takes about an hour
+	@PYTHONPATH=tests $(BIN)/python bench/main.py --full $(ARGS)
 
 proto: $(READY) ## generate service/berth/v1 from proto/
 	@$(BIN)/python proto/generate.py
 
-generate: proto ## generate everything that is generated: stubs, Envoy configurations, documents
+generate: proto ## generate everything that is generated: stubs, SQL, Envoy configurations, documents, parts of the chart, the dashboard
+	@$(BIN)/python service/generate.py
 	@$(BIN)/python envoy/generate.py
 	@$(BIN)/python docs/generate.py
+	@$(BIN)/python deploy/helm/generate.py
+	@$(BIN)/python deploy/monitoring/generate.py
 
 format: $(READY) ## format the code
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
+
+site: $(SITE)/.ready ## build the site of docs/ into build/site/html; with SOURCE=URL it links to the source tree there
+	@$(SITE)/bin/python docs/site/build.py $(if $(SOURCE),--source $(SOURCE))
 
 wheel: $(RUNNABLE) ## build the wheel of berth-containers into dist/
 	@$(BIN)/python -m pip wheel --disable-pip-version-check -q --no-deps --no-build-isolation -w dist .
@@ -62,7 +74,8 @@ sbom: $(TOOLS)/.ready ## write dist/sbom.cdx.json, the list of what is installed
 	@rm -rf .venv/sbom
 
 audit: $(TOOLS)/.ready ## look for known vulnerabilities in the locked requirements
-	@$(TOOLS)/bin/pip-audit --strict --require-hashes --disable-pip -r requirements/dev.txt -r requirements/tools.txt
+	@$(TOOLS)/bin/pip-audit --strict --require-hashes --disable-pip -r requirements/dev.txt -r requirements/tools.txt \
+		-r requirements/site.txt
 
 clean: ## remove the environment and all caches, but not .berth
 	rm -rf .venv .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache
@@ -98,3 +111,9 @@ $(TOOLS)/.ready: $(RUNNABLE) requirements/tools.txt
 	@rm -rf $(TOOLS)
 	@$(BIN)/python -m venv --without-pip $(TOOLS)
 	$(call install,$(PIP) --python $(TOOLS)/bin/python install --require-hashes -r requirements/tools.txt)
+
+$(SITE)/.ready: $(RUNNABLE) requirements/site.txt
+	@echo "berth: installing what builds the site into $(SITE) (once)" >&2
+	@rm -rf $(SITE)
+	@$(BIN)/python -m venv --without-pip $(SITE)
+	$(call install,$(PIP) --python $(SITE)/bin/python install --require-hashes -r requirements/site.txt)

@@ -1,7 +1,7 @@
 """The upper bound for Berth's speed: a minimal grpc.aio server behind the same Envoy.
 
-It returns prepared messages and counts the bytes of uploads, without interceptors, store and log. It prints the same
-ready line as `berth up` and runs until it is terminated.
+It returns prepared messages, counts the bytes of uploads and makes those of downloads, without interceptors, store and
+log. It prints the same ready line as `berth up` and runs until it is terminated.
 """
 
 import asyncio
@@ -12,12 +12,13 @@ from pathlib import Path
 
 import grpc
 import structlog
+from google.api.httpbody_pb2 import HttpBody
 
-from berth.launch.envoy_process import ADMIN_SOCKET
-from berth.launch.envoy_supervisor import running_envoy
+from berth.launch.envoy.process import ADMIN_SOCKET
+from berth.launch.envoy.supervisor import running_envoy
 from berth.rest.envoy.bootstrap import bootstrap
 from berth.rest.envoy.edge import EdgeSettings
-from berth.rpc.server import OPTIONS
+from berth.rpc.transports.grpcio.server import OPTIONS
 from berth.v1.container_file_pb2 import ContainerFile
 from berth.v1.container_file_service_pb2 import RetrieveContainerFileRequest
 from berth.v1.container_file_service_pb2_grpc import (
@@ -26,9 +27,11 @@ from berth.v1.container_file_service_pb2_grpc import (
 )
 from berth.v1.extra_fields_pb2 import ExtraFields
 from berth.v1.file_pb2 import File
-from berth.v1.file_service_pb2 import CreateFileRequest
+from berth.v1.file_service_pb2 import CreateFileRequest, RetrieveFileContentRequest
 from berth.v1.file_service_pb2_grpc import FileServiceServicer, add_FileServiceServicer_to_server
 from berth.v1.provider_pb2 import Provider
+
+CONTENT = HttpBody(content_type="application/octet-stream", data=bytes(512 * 1024))
 
 
 class Ceiling(ContainerFileServiceServicer):
@@ -58,7 +61,14 @@ class CountingCeiling(FileServiceServicer):
         counted = 0
         async for request in requests:
             counted += len(request.body.data)
-        return File(id="file-none", object="file", bytes=counted)
+        return File(id=f"file-{counted}", object="file", bytes=counted)
+
+    async def RetrieveFileContent(  # noqa: N802 - the contract's name
+        self, request: RetrieveFileContentRequest, _: object
+    ) -> AsyncIterator[HttpBody]:
+        """Send as many bytes as the id of the file says."""
+        for _number in range(int(request.file_id.removeprefix("file-")) // len(CONTENT.data)):
+            yield CONTENT
 
 
 async def main(folder: Path) -> None:

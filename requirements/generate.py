@@ -65,11 +65,13 @@ def resolve_all(*, upgrade: bool) -> dict[str, str]:
         run = resolve(str(PROJECT), preferred=everything, pinned=everything)
         build = resolve(str(build_requirements), preferred=everything, pinned=everything)
     tools = resolve("--group", "tools", preferred=read("tools.txt"), upgrade=upgrade)
+    site = resolve("--group", "site", preferred=read("site.txt"), upgrade=upgrade)
     return {
         "run.txt": _document("What `berth` needs.", run),
         "build.txt": _document("What installs Berth from its source.", build, base="run.txt", without=run),
         "dev.txt": _document("What tests and checks need.", everything, base="build.txt", without=run | build),
         "tools.txt": _document("What `make lock`, `make sbom` and `make audit` need.", tools),
+        "site.txt": _document("What `make site` needs.", site),
     }
 
 

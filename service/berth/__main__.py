@@ -1,10 +1,22 @@
 """The entry point of both `berth` and `python -m berth`."""
 
 import os
+import sys
+
+from berth.launch.process.early import end_at_signals, replace_closed_streams
+from berth.launch.process.first_process import run_as_child
+
+SERVING = ("up", "serve")
+FIRST_PROCESS = 1
 
 
 def main() -> None:
     """Run the command that the arguments select."""
+    replace_closed_streams()
+    if sys.argv[1:2] and sys.argv[1] in SERVING:
+        end_at_signals()
+    if os.getpid() == FIRST_PROCESS:
+        run_as_child()
     # Must be set before grpc is loaded. Its own messages on stderr are not lines of the log, and its exceptions contain
     # them as well.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")

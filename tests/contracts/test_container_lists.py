@@ -9,8 +9,23 @@ from berth.core.ports.container_store import ContainerRecord, ContainerStore
 from berth.core.ports.pages import Pagination
 from berth.v1.container_pb2 import ContainerStatus
 from berth.v1.provider_pb2 import Provider
-from support.fakes.records import COHERE, NOW, OLLAMA, OPENAI, STRANGE_IDS, add_files, container, listed, listed_files
+from support.fakes.records import (
+    COHERE,
+    NOW,
+    OLLAMA,
+    OPENAI,
+    ROOMY,
+    STRANGE_IDS,
+    add_files,
+    container,
+    file,
+    listed,
+    listed_files,
+)
 from support.fakes.stores import FixedClock
+
+HUGE = 5_000_000_000
+"""A size that an integer of 32 bits cannot have."""
 
 
 async def test_lists_are_in_order_of_creation(store: ContainerStore) -> None:
@@ -118,6 +133,29 @@ def passed(container_id: str, status: ContainerStatus | None, *, minutes: int | 
     if minutes is None:
         record.container.ClearField("expires_after")
     return record
+
+
+@pytest.mark.parametrize("providers", [None, {OPENAI}, {OPENAI, COHERE}])
+@pytest.mark.parametrize("status", [None, RUNNING])
+async def test_a_list_has_sizes(
+    store: ContainerStore, providers: set[Provider] | None, status: ContainerStatus | None
+) -> None:
+    """Each record has the bytes of the files that are in its container now; the message has none."""
+    for record in (container("empty", provider=COHERE), container("box"), passed("theirs", RUNNING)):
+        await store.add_container(record)
+    await add_files(store, "f1", "f2")
+    await store.add_file("ours", file("f3", size=HUGE), quotas=ROOMY)
+    await store.delete_file("ours", "box", "f1")
+    wanted = None if providers is None else frozenset(providers)
+    page = await store.list_containers("ours", Pagination(limit=9), providers=wanted, status=status)
+    empty = [("empty", 0)] if providers != {OPENAI} else []
+    assert sorted((record.container.id, record.bytes) for record in page.data) == [
+        ("box", HUGE + 10),
+        *empty,
+        ("theirs", 0),
+    ]
+    assert not any(record.container.HasField("bytes") for record in page.data)
+    assert (await store.get_container("ours", "box")).bytes == HUGE + 10
 
 
 async def test_a_status_filters(store: ContainerStore, clock: FixedClock) -> None:

@@ -186,6 +186,41 @@ async def test_a_path_is_taken_once(store: ContainerStore) -> None:
     assert await listed_files(store, Pagination(limit=9)) == (["f4"], False)
 
 
+async def test_a_file_gets_other_content(store: ContainerStore, clock: FixedClock) -> None:
+    """A file that replaces one has its id, name and time of creation; a path that is free gets a file."""
+    await store.add_container(container("box"))
+    new = file("f1", path="/mnt/data/a", size=60)
+    assert await store.replace_file("ours", new, quotas=Quotas(100, 10**6)) == ([new.file], [])
+    clock.now += 10
+    other = replace(file("f2", path="/mnt/data/a", size=90), filename="b", content_type="text/csv")
+    files, unreferenced = await store.replace_file("ours", other, quotas=Quotas(100, 10**6))
+    assert [(one.id, one.bytes, one.created_at) for one in files] == [("f1", 90, NOW)]
+    assert unreferenced == ["blob of f1"]
+    _, stored = await store.get_file("ours", "box", "f1")
+    assert (stored.stored, stored.content_type) == (other.stored, "text/csv")
+    assert await listed_files(store, Pagination(limit=9)) == (["f1"], False)
+    _, unreferenced = await store.replace_file("ours", other, quotas=Quotas(100, 10**6))
+    assert unreferenced == []
+    await store.add_file("ours", file("f3", size=10), quotas=Quotas(100, 10**6))
+
+
+async def test_a_file_that_cannot_be_replaced_is_as_it_was(store: ContainerStore, clock: FixedClock) -> None:
+    """Neither content that does not fit, nor another tenant or an expired container changes a file."""
+    await store.add_container(container("box"))
+    first, other = file("f1", path="/mnt/data/a", size=60), file("f2", path="/mnt/data/a", size=101)
+    await store.add_file("ours", first, quotas=Quotas(100, 10**6))
+    for quotas, code in ((Quotas(100, 10**6), "container_size_exceeded"), (Quotas(10**6, 100), "tenant_size_exceeded")):
+        with pytest.raises(InvalidRequestError) as caught:
+            await store.replace_file("ours", other, quotas=quotas)
+        assert (caught.value.param, caught.value.code) == ("file", code)
+    with pytest.raises(NotFoundError):
+        await store.replace_file("theirs", other, quotas=ROOMY)
+    assert (await store.get_file("ours", "box", "f1"))[1] == first
+    clock.now += 10**6
+    with pytest.raises(ContainerExpiredError):
+        await store.replace_file("ours", other, quotas=ROOMY)
+
+
 async def test_a_container_holds_so_much_and_no_more(store: ContainerStore) -> None:
     """Files fit up to exactly 100 bytes of 100, one byte more is refused, and a deletion makes room."""
     await store.add_container(container("box"))
@@ -314,3 +349,24 @@ async def test_secrets_come_back_as_they_were(store: ContainerStore) -> None:
     await store.delete_container("ours", "box")
     with pytest.raises(NotFoundError):
         await store.get_domain_secrets("ours", "box")
+
+
+async def test_a_container_with_very_many_files_is_deleted(store: ContainerStore) -> None:
+    """Its files cannot be found from the start, their bytes no longer count, and each blob is returned once."""
+    names = [f"f{number}" for number in range(1100)]
+    quotas = Quotas(container_bytes=2000, tenant_bytes=2000)
+    await store.add_container(container("box"))
+    for name in names:
+        await store.add_file("ours", file(name, size=1), quotas=quotas)
+    blobs = [*await store.delete_container("ours", "box")]
+    for name in names:
+        with pytest.raises(NotFoundError):
+            await store.get_file("ours", "box", name)
+        with pytest.raises(NotFoundError):
+            await store.delete_file("ours", "box", name)
+    await store.add_container(container("new"))
+    await store.add_file("ours", file("large", container_id="new", size=2000), quotas=quotas)
+    while (more := await store.delete_leftovers()) is not None:
+        blobs += more
+    assert sorted(blobs) == sorted(f"blob of {name}" for name in names)
+    assert (await store.get_file("ours", "new", "large"))[1].blob == "blob of large"

@@ -1,17 +1,20 @@
 """The contract of KeyStore, run against the database and the fake."""
 
-from collections.abc import Iterator
+import contextlib
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
-from berth.adapters.sql.database import SqlDatabase
 from berth.adapters.sql.keys import SqlKeys
-from berth.core.auth.virtual_keys import KeyEntry, KeyStore, VirtualKey, digest_of
+from berth.adapters.sql.sqlite.database import SqliteDatabase
+from berth.commands.terminal.moments import format_time
+from berth.core.auth.virtual_keys import LATEST_TIME, KeyEntry, KeyStore, VirtualKey, digest_of
 from berth.core.caller import Caller, Limits
 from berth.core.errors import InvalidRequestError, NotFoundError
 from berth.v1.provider_pb2 import Provider
 from support.fakes.keys import MemoryKeys
+from support.servers.databases import KINDS, opened
 
 NOW = 1_700_000_000
 OLD, NEW = digest_of("sk-bf-old"), digest_of("sk-bf-new")
@@ -28,14 +31,13 @@ FULL = VirtualKey(
 NOTHING_ALLOWED = VirtualKey(Caller("ours", "nothing", frozenset()))
 
 
-@pytest.fixture(params=["sqlite", "memory"])
-def keys(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[KeyStore]:
+@pytest.fixture(params=[*KINDS, "memory"])
+async def keys(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[KeyStore]:
     if request.param == "memory":
         yield MemoryKeys()
         return
-    database = SqlDatabase.open(f"sqlite:///{tmp_path}/berth.db")
-    yield SqlKeys(database)
-    database.close()
+    async with opened(request.param, request, tmp_path) as database:
+        yield SqlKeys(database)
 
 
 @pytest.mark.parametrize("key", [PLAIN, FULL, NOTHING_ALLOWED], ids=lambda key: key.caller.name)
@@ -110,3 +112,15 @@ async def test_keys_are_listed_by_name(keys: KeyStore) -> None:
     for name in ("b", "c", "a"):
         await keys.add(VirtualKey(Caller("t", name)), digest_of(name), now=NOW)
     assert [entry.key.caller.name for entry in await keys.entries()] == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("expires_at", [-62_135_647_200, 86_401_795_777_380])
+async def test_a_time_that_no_calendar_has_breaks_nothing(tmp_path: Path, expires_at: int) -> None:
+    """A stored key that expires before 1970 or after the year 9999 is listed with the nearest time between them."""
+    with contextlib.closing(SqliteDatabase.open(f"sqlite:///{tmp_path}/berth.db")) as database:
+        keys = SqlKeys(database)
+        await keys.add(VirtualKey(Caller("ours", "odd"), expires_at=expires_at), OLD, now=NOW)
+        (entry,) = await keys.entries()
+        assert entry.key.expires_at in {0, LATEST_TIME}
+        assert format_time(entry.key.expires_at) in {"1970-01-01T00:00:00Z", "9999-12-31T23:59:59Z"}
+        assert await keys.find(OLD, now=NOW) == entry.key

@@ -9,7 +9,7 @@ from openai import AzureOpenAI
 
 from support.providers.azure import AZURE_KEY, StrictAzure, strict_azure
 from support.servers.background import in_background
-from support.servers.berth import KEY_A, Berth
+from support.servers.berth import KEY_A, UNCOUNTED, Berth
 from support.servers.chain import Chain, gateway
 
 API_VERSION = "2025-04-01-preview"
@@ -26,7 +26,7 @@ def strict(request: pytest.FixtureRequest, chain: Chain) -> Iterator[StrictAzure
 def berth(strict: StrictAzure, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Berth]:
     version = request.node.callspec.params["strict"]
     told = {"api_version": version} if version else {}
-    with gateway(tmp_path, {**AZURE, "base_url": strict.url, **told}) as berth:
+    with gateway(tmp_path, {**AZURE, "base_url": strict.url, **told}, inside=UNCOUNTED) as berth:
         yield berth
 
 

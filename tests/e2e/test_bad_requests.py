@@ -32,7 +32,7 @@ def test_ids(client: httpx2.Client, container: str, bad: str) -> None:
         ("/v1/containers/%ff", {400}),
         ("/v1/containers/" + "x" * 100_000, {431}),
         ("/nope", {404}),
-        ("/", {404}),
+        ("/v1", {404}),
     ],
 )
 def test_paths(berth: Berth, path: str, statuses: set[int]) -> None:

@@ -4,7 +4,7 @@ import json
 import shlex
 from pathlib import Path
 
-from berth.launch.envoy_binary import TESTED_VERSION, envoy_program
+from berth.launch.envoy.binary import TESTED_VERSION, envoy_program
 from support.servers.process import BerthProcess, running_berth
 
 

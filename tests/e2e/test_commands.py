@@ -12,14 +12,16 @@ import time
 from collections.abc import Iterator
 from http.client import HTTPConnection
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 from grpc_health.v1 import health_pb2
 
-from berth.launch.envoy_admin import EnvoyAdmin
+from berth.launch.envoy.admin import EnvoyAdmin
 from support.clients.polling import answers, health_of, wait_until
-from support.servers.berth import STOP_SECONDS, command
+from support.sandboxes.needed import needs_sandbox
+from support.servers.berth import STOP_SECONDS, command, environment
 from support.servers.process import BerthProcess, free_ports, refused_berth, running_berth
 
 UNAUTHORIZED = 401
@@ -64,6 +66,20 @@ def test_up_says_ready_in_one_line_when_both_answer(berth: BerthProcess) -> None
     assert health_of(berth.ready["grpc"]) == health_pb2.HealthCheckResponse.SERVING
     assert berth.end(signal.SIGTERM) == 0
     assert berth.rest_of_stdout() == ""
+
+
+def test_the_key_is_not_printed_into_pipes(tmp_path: Path) -> None:
+    """Without --show-key, outputs that may be kept in a log name the file with the key, whose content works."""
+    with running_berth("up", tmp_path / "data", "--banner", show_key=False) as berth:
+        key = (tmp_path / "data" / "first-key").read_text().strip()
+        assert list(berth.ready) == ["event", "rest", "grpc"]
+        assert berth.call("GET", "/v1/containers", **{"x-bf-vk": key})[0] == 200
+        wait_until(lambda: "Ctrl-C" in berth.errors)
+        line = berth.errors[berth.errors.index("curl ") :].partition("\n\n")[0]
+        answer = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=True, timeout=60)
+        assert json.loads(answer.stdout)["name"] == "my-container"
+        berth.end(signal.SIGTERM)
+        assert key not in berth.errors
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -127,6 +143,16 @@ def test_into_a_pipe_every_log_line_is_json(berth: BerthProcess) -> None:
     }
 
 
+def test_questions_for_the_health_are_not_logged(berth: BerthProcess) -> None:
+    """Balancers ask for the health all the time: neither the service nor Envoy logs that, as they log other pages."""
+    for path in ("/healthz", "/readyz", "/openapi.json"):
+        assert berth.call("GET", path, **{"x-request-id": f"asks-{path}"})[0] == 200
+    berth.end(signal.SIGTERM)
+    events = [json.loads(line) for line in berth.errors.splitlines()]
+    asked = [line["request_id"] for line in events if str(line.get("request_id")).startswith("asks-")]
+    assert asked == ["asks-/openapi.json"]
+
+
 def test_the_first_key_is_kept(tmp_path: Path) -> None:
     """A second start prints the same key, whose file only its owner reads."""
     keys = []
@@ -175,41 +201,49 @@ def test_a_start_with_nothing_wrong_says_nothing(tmp_path: Path) -> None:
     config.write_text(
         "auth: {virtual_keys: [{name: a, value: sk-bf-a, tenant: a, max_in_flight: 5}]}\n"
         "hosted: {retention_hours: 48}\n"
+        "exec: {driver: 'off'}\n"  # whether a sandbox works here is news
     )
     with running_berth("up", tmp_path / "data", "--config", str(config)) as berth:
         berth.end(signal.SIGTERM)
     assert berth.errors == ""
 
 
-def test_the_curl_line_of_the_banner_makes_a_container(tmp_path: Path) -> None:
-    """Who pastes the printed line has a container; the banner is on stderr, and has both addresses and the key."""
-    with running_berth("up", tmp_path / "data", "--banner") as berth:
+@needs_sandbox
+def test_the_curl_lines_of_the_banner_work(tmp_path: Path) -> None:
+    """Who pastes them has a container, and has run Python in it."""
+    with running_berth("up", tmp_path / "data", "--banner", environ={"BERTH_EXEC__DRIVER": "auto"}) as berth:
         wait_until(lambda: "Ctrl-C" in berth.errors)
-        curl = next(part for part in berth.errors.split("\n\n") if "curl" in part)
-        _, url, *options = shlex.split(curl.replace("\\\n", ""))
-        pairs = list(zip(options[::2], options[1::2], strict=True))
-        headers = dict(value.split(": ", 1) for option, value in pairs if option == "-H")
-        body = next(value for option, value in pairs if option == "-d")
-        assert url == f"{berth.ready['rest']}/v1/containers"
-        status, container = berth.call("POST", "/v1/containers", json.loads(body), **headers)
-    assert status == 200
-    assert container["extra_fields"]["provider"] == "ollama"
+        create, run = (_pasted(part) for part in berth.errors.split("\n\n") if "curl" in part)
+        assert create[0] == f"{berth.ready['rest']}/v1/containers"
+        status, container = berth.call("POST", "/v1/containers", create[1], **create[2])
+        path = run[0].removeprefix(berth.ready["rest"]).replace("ID", container["id"])
+        result = berth.call("POST", path, run[1], **run[2])[1]
+    assert (status, container["extra_fields"]["provider"]) == (200, "ollama")
+    assert (result["stdout"], result["outcome"]["exit_code"]) == ("42\n", 0)
+
+
+def _pasted(curl: str) -> tuple[str, Any, dict[str, str]]:
+    """Return the address, the JSON and the headers that a line for curl sends."""
+    _, url, *options = shlex.split(curl.replace("\\\n", ""))
+    pairs = list(zip(options[::2], options[1::2], strict=True))
+    headers = dict(value.split(": ", 1) for option, value in pairs if option == "-H")
+    return url, json.loads(next(value for option, value in pairs if option == "-d")), headers
 
 
 def test_a_terminal_gets_a_banner_and_readable_logs(tmp_path: Path) -> None:
     """People see the banner unasked, and no JSON."""
     ours, theirs = pty.openpty()
-    with subprocess.Popen(
-        command("up", "--data-dir", str(tmp_path / "data"), *free_ports("up")), stdout=subprocess.PIPE, stderr=theirs
-    ) as process:
+    arguments = command("up", "--data-dir", str(tmp_path / "data"), *free_ports("up"))
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=theirs, env=environment()) as process:
         assert process.stdout is not None
         assert json.loads(process.stdout.readline())["event"] == "ready"
-        shown = os.read(ours, 65536).decode()
+        shown = ""
+        while "Berth is ready." not in shown:  # lines of the log may be read by themselves
+            shown += os.read(ours, 65536).decode()
         process.terminate()
         assert process.wait(STOP_SECONDS) == 0
     os.close(ours)
     os.close(theirs)
-    assert "Berth is ready." in shown
     assert '{"event"' not in shown
 
 
@@ -262,6 +296,15 @@ def test_envoy_config_prints_the_bootstrap(tmp_path: Path) -> None:
     (listener,) = bootstrap["static_resources"]["listeners"]
     assert listener["address"]["socket_address"] == {"address": "::1", "port_value": 1234}
     assert not (tmp_path / "data").exists()
+
+
+def test_envoy_config_says_that_a_certificate_is_not_renewed(tmp_path: Path) -> None:
+    """With TLS and without `--secrets`, the bootstrap names the files, and a message says what is missing."""
+    environ = {"BERTH_TLS__CERTIFICATE": str(tmp_path / "a.crt"), "BERTH_TLS__KEY": str(tmp_path / "a.key")}
+    code, output, errors = refused_berth("envoy-config", environ=environ)
+    assert code == 0
+    assert f"filename: {tmp_path / 'a.crt'}" in output
+    assert "--secrets FOLDER" in errors
 
 
 def test_envoy_config_prints_an_envoy_filter(tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ def test_it_goes_upstream_as_given(place: Place) -> None:
         client.containers.delete(made.id)
         assert list(client.containers.list()) == []
     calls = place.provider.calls[before:]
-    assert [call.method for call in calls] == ["POST", "GET", "DELETE"]
+    assert [call.method for call in calls] == ["POST", "GET", "GET", "DELETE", "GET"]
     assert {call.headers["authorization"] for call in calls} == {"Bearer sk-proj-one"}
 
 
@@ -74,29 +74,30 @@ def test_a_virtual_key_uses_the_configured_one(place: Place) -> None:
 
 
 def test_each_key_is_a_tenant(place: Place) -> None:
-    """What is made with a key is nobody else's: a 404 without a question to the provider, and in no list."""
+    """What is made with a key is no other's: its provider says so of other keys, and Berth of the shared one."""
     with place.client("sk-proj-two") as client:
         made = client.containers.create(name="mine")
-    before = len(place.provider.calls)
-    for key in ("sk-proj-three", KEY_A):
+    for key, calls in (("sk-proj-three", 3), (KEY_A, 0)):
+        before = len(place.provider.calls)
         with place.client(key) as stranger:
             with pytest.raises(openai.NotFoundError):
                 stranger.containers.retrieve(made.id)
             with pytest.raises(openai.NotFoundError):
                 stranger.containers.delete(made.id)
             assert made.id not in [item.id for item in stranger.containers.list()]
-    assert len(place.provider.calls) == before
+        asked = place.provider.calls[before:]
+        assert [call.headers["authorization"] for call in asked] == [f"Bearer {key}"] * calls
     with place.client("sk-proj-two") as client:
         assert client.containers.retrieve(made.id).id == made.id
 
 
 def test_each_key_has_files_of_its_own(place: Place) -> None:
-    """A file that was made with a key is no other's to read, list or copy, and nobody asks the provider for it."""
+    """A file that was made with a key is no other's to read, list or copy; a shared key never asks for it."""
     with place.client("sk-proj-two") as client:
         made = client.files.create(file=("x", b"x"), purpose="batch")
         assert client.files.retrieve(made.id).id == made.id
-    before = len(place.provider.calls)
-    for key in ("sk-proj-three", KEY_A):
+    for key, calls in (("sk-proj-three", 5), (KEY_A, 0)):
+        before = len(place.provider.calls)
         with place.client(key) as stranger:
             for attempt in (stranger.files.retrieve, stranger.files.content, stranger.files.delete):
                 with pytest.raises(openai.NotFoundError):
@@ -105,7 +106,7 @@ def test_each_key_has_files_of_its_own(place: Place) -> None:
                 stranger.containers.create(name="mine", file_ids=[made.id])
             assert refused.value.param == "file_ids[0]"
             assert made.id not in [item.id for item in stranger.files.list()]
-    assert len(place.provider.calls) == before
+        assert len(place.provider.calls) == before + calls
 
 
 def test_a_key_that_the_provider_refuses(place: Place) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from support.servers.berth import KEY_A, running
+from support.servers.berth import KEY_A, UNCOUNTED, running
 from support.servers.process import refused_berth
 
 SETTINGS = {
@@ -57,7 +57,7 @@ class Place:
 def place(tmp_path: Path) -> Iterator[Place]:
     headers = {"authorization": f"Bearer {KEY_A}"}
     with (
-        running(tmp_path, SETTINGS) as berth,
+        running(tmp_path, SETTINGS, inside=UNCOUNTED) as berth,
         httpx2.Client(base_url=berth.rest, headers=headers, timeout=60) as client,
     ):
         yield Place(tmp_path, client)
@@ -150,7 +150,7 @@ def test_a_folder_without_berths_data_is_refused(tmp_path: Path) -> None:
     assert (status, output) == (2, "")
     assert "there is no such file" in errors
     assert not (tmp_path / "none").exists()
-    with running(tmp_path, SETTINGS):
+    with running(tmp_path, SETTINGS, inside=UNCOUNTED):
         pass
     blobs = tmp_path / "data" / "blobs"
     blobs.rename(tmp_path / "elsewhere")

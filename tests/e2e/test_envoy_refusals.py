@@ -11,6 +11,8 @@ import httpx2
 import pytest
 import pytest_asyncio
 
+from berth.launch.envoy.admin import EnvoyAdmin
+from berth.launch.envoy.process import ADMIN_SOCKET
 from berth.rest.envoy.edge import EdgeSettings
 from berth.v1 import container_service_pb2 as containers
 from berth.v1 import container_service_pb2_grpc as containers_grpc
@@ -75,7 +77,7 @@ async def test_wrong_values_are_echoed_only_when_short(rest: httpx2.AsyncClient)
 @pytest.mark.parametrize(
     ("method", "path"),
     [
-        ("GET", "/"),
+        ("GET", "/v1"),
         ("GET", "/v1/nothing"),
         ("GET", f"/{CONTAINERS}"),
         ("GET", "/v1//containers"),
@@ -164,6 +166,13 @@ async def test_bare_refusal_gets_the_envelope(
     assert "bare" not in assert_refused(answer, status, code=code)
 
 
+async def test_a_call_that_the_service_ends_may_be_repeated(rest: httpx2.AsyncClient) -> None:
+    """A service that stops cancels calls. Nobody repeats a 499, so it is a 503 that says when to try again."""
+    answer = await rest.get(f"{CONTAINERS}/c", headers={"do-abort": "CANCELLED"})
+    assert_refused(answer, 503, code="service_unavailable")
+    assert answer.headers["retry-after"] == "1"
+
+
 async def test_service_that_is_down(tmp_path: Path) -> None:
     """Without a service REST gets a 503 with the envelope, and gRPC UNAVAILABLE in plain words."""
     async with stand_in_behind_envoy(tmp_path / "run", EdgeSettings(access_log_path=None)) as edge:
@@ -176,3 +185,14 @@ async def test_service_that_is_down(tmp_path: Path) -> None:
                 await stub.ListContainers(containers.ListContainersRequest())
     assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
     assert "{" not in str(caught.value.details())
+
+
+async def test_a_full_heap_is_counted(tmp_path: Path) -> None:
+    """Once the heap of Envoy is full, a request is refused, which it counts."""
+    settings = EdgeSettings(access_log_path=None, max_heap_bytes=1_000_000)
+    async with stand_in_behind_envoy(tmp_path / "run", settings) as full, httpx2.AsyncClient() as client:
+        async with asyncio.timeout(10):
+            while (await client.get(f"{full.rest}{CONTAINERS}")).is_success:  # Envoy looks four times a second
+                pass
+        refusals = await asyncio.to_thread(EnvoyAdmin(tmp_path / "run" / ADMIN_SOCKET).refusals)
+    assert refusals == {"requests": 0, "connections": 0, "memory": 1}

@@ -2,19 +2,23 @@
 
 import asyncio
 import json
+import os
 import socket
+import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import trustme
 import yaml
 
-from berth.launch.envoy_binary import envoy_program
+from berth.launch.envoy.binary import envoy_program
 from berth.rest.envoy.bootstrap import bootstrap
-from berth.rest.envoy.edge import EdgeSettings
+from berth.rest.envoy.edge import EdgeSettings, Tracing
+from support.deployments.mesh import sidecar
 
 FOLDER = Path(__file__).parents[2] / "envoy"
+DEPLOY = Path(__file__).parents[2] / "deploy"
 
 
 async def run_envoy(folder: Path, document: Any, *options: str) -> tuple[int, str]:
@@ -47,39 +51,31 @@ async def test_local_configuration_is_valid(tmp_path: Path) -> None:
     await assert_valid(tmp_path, yaml.safe_load((FOLDER / "local.yaml").read_text()))
 
 
+async def test_configuration_for_workers_is_valid(tmp_path: Path) -> None:
+    """Envoy accepts several sockets of the service without a warning."""
+    await assert_valid(tmp_path, bootstrap(EdgeSettings(grpc_sockets=("grpc", "grpc-1"), admin_socket="admin")))
+
+
+@pytest.mark.parametrize("protocol", ["grpc", "http"])
+@pytest.mark.parametrize("url", ["https://collector.example:4317", "https://[::1]", "http://127.0.0.1:4317/otlp"])
+async def test_configuration_with_traces_is_valid(tmp_path: Path, protocol: Literal["grpc", "http"], url: str) -> None:
+    """Envoy accepts a collector over TLS and without, and headers from its environment, without a warning."""
+    headers = {"authorization": "Bearer %ENVIRONMENT(TOKEN)%", "x-odd": "100%%"}
+    authorities = tmp_path / "ca.pem"
+    trustme.CA().cert_pem.write_to_path(str(authorities))
+    tracing = Tracing(url, protocol, headers, ca_path=str(authorities))
+    await assert_valid(tmp_path, bootstrap(EdgeSettings(tracing=tracing)))
+
+
 async def test_edge_configuration_is_valid(tmp_path: Path) -> None:
-    """Envoy accepts envoy/edge.yaml without a warning, once there is a certificate where it looks for one."""
-    document = yaml.safe_load((FOLDER / "edge.yaml").read_text())
-    chain = document["static_resources"]["listeners"][0]["filter_chains"][0]
-    certificate = chain["transport_socket"]["typed_config"]["common_tls_context"]["tls_certificates"][0]
+    """Envoy accepts envoy/edge.yaml without a warning, once there are secrets and a certificate where it looks."""
     issued = trustme.CA().issue_cert("localhost")
     issued.cert_chain_pems[0].write_to_path(tmp_path / "tls.crt")
     issued.private_key_pem.write_to_path(tmp_path / "tls.key")
-    for part in certificate.values():
-        part["filename"] = str(tmp_path / Path(part["filename"]).name)
-    await assert_valid(tmp_path, document)
-
-
-def sidecar(patches: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return a bare proxy with the patches of an EnvoyFilter applied to it."""
-    document = bootstrap(EdgeSettings())
-    manager = document["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
-    bare = {key: manager[key] for key in ("@type", "stat_prefix", "route_config")}
-    bare["http_filters"] = [manager["http_filters"][-1]]
-    for patch in patches:
-        value = patch["patch"]["value"]
-        match patch["applyTo"]:
-            case "NETWORK_FILTER":
-                bare |= value["typed_config"]
-            case "HTTP_FILTER":
-                bare["http_filters"].insert(-1, value)
-            case "CLUSTER":
-                document["static_resources"]["clusters"][0] |= value
-            case other:
-                raise AssertionError(other)
-    manager.clear()
-    manager.update(bare)
-    return document
+    secret = (FOLDER / "secrets" / "server.json").read_text()
+    (tmp_path / "server.json").write_text(secret.replace("/etc/berth/tls", str(tmp_path)))
+    bootstrap = (FOLDER / "edge.yaml").read_text().replace("/etc/envoy/secrets", str(tmp_path))
+    await assert_valid(tmp_path, yaml.safe_load(bootstrap))
 
 
 async def test_sidecar_configuration_is_valid(tmp_path: Path) -> None:
@@ -87,6 +83,28 @@ async def test_sidecar_configuration_is_valid(tmp_path: Path) -> None:
     resource = yaml.safe_load((FOLDER / "sidecar.yaml").read_text())
     assert resource["kind"] == "EnvoyFilter"
     await assert_valid(tmp_path, sidecar(resource["spec"]["configPatches"]))
+
+
+async def test_the_envoy_of_the_compose_file_is_valid(tmp_path: Path) -> None:
+    """What its container runs writes a configuration that Envoy accepts, and has Envoy find all replicas by a name."""
+    compose = yaml.safe_load((DEPLOY / "docker" / "replicas" / "compose.yaml").read_text())
+    service = compose["services"]["envoy"]
+    script = (
+        service["command"][0].replace("/run/envoy", str(tmp_path)).replace("exec envoy", "exec envoy --mode validate")
+    )
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    process = await asyncio.create_subprocess_exec(
+        *service["entrypoint"],
+        script,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        env={"PATH": path, **service["environment"]},
+    )
+    said, _ = await asyncio.wait_for(process.communicate(), 60)
+    assert (process.returncode, "warning" in said.decode()) == (0, False), said.decode()
+    document = yaml.safe_load((tmp_path / "envoy.yaml").read_text())
+    assert document["admin"]["address"]["socket_address"]["port_value"] == 9901
+    assert {cluster["type"] for cluster in document["static_resources"]["clusters"]} == {"STRICT_DNS"}
 
 
 async def test_taken_port_stops_the_start(tmp_path: Path) -> None:

@@ -12,9 +12,9 @@ from berth.v1.container_service_pb2_grpc import ContainerServiceStub
 from berth.v1.provider_pb2 import Provider
 from support.clients.envelope import expect
 from support.servers.berth import KEY_A, KEY_B, Berth
-from support.servers.chain import everywhere
+from support.servers.chain import and_on_servers
 
-pytestmark = everywhere
+pytestmark = and_on_servers
 NEW = {"provider": "ollama", "name": "once"}
 
 

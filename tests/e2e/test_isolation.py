@@ -4,9 +4,9 @@ import httpx2
 import pytest
 
 from support.servers.berth import KEY_A, KEY_B, Berth
-from support.servers.chain import everywhere
+from support.servers.chain import and_on_servers
 
-pytestmark = everywhere
+pytestmark = and_on_servers
 
 ABSENT = ("cntr_" + "0" * 48, "cfile_" + "0" * 32, "file-" + "0" * 24)
 PREFIXES = ["/v1", "/openai"]

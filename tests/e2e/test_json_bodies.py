@@ -205,7 +205,7 @@ def provider() -> Iterator[Provided]:
 @pytest.fixture(scope="module")
 def passing(provider: Provided, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Berth]:
     """Run a gateway before it."""
-    settings = passing_to(f"http://127.0.0.1:{provider.port}/v1")
+    settings = passing_to(f"http://127.0.0.1:{provider.port}/v1", unknown_containers="shared")
     with gateway(tmp_path_factory.mktemp("passing"), settings) as berth:
         yield berth
 

@@ -58,13 +58,20 @@ def within(seconds: float, claim: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+@pytest.fixture(scope="module", params=["sqlite"])
+def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    """Run a Berth with keys in SQLite or, if a test asks for it, in PostgreSQL."""
     folder = tmp_path_factory.mktemp("keys")
-    with running(folder, {"auth": AUTH}) as berth:
+    on_postgres = request.param == "postgres"
+    store = {"store": {"url": request.getfixturevalue("postgres").fresh()}} if on_postgres else {}
+    with running(folder, {"auth": AUTH, **store}) as berth:
         yield Place(folder, berth)
 
 
+on_both = pytest.mark.parametrize("place", ["sqlite", "postgres"], indirect=True)
+
+
+@on_both
 def test_a_key_works_from_its_making_to_its_end(place: Place) -> None:
     """Without a restart: made, used, rotated with an overlap, rotated without, revoked, each within five seconds."""
     first = place.create("life")
@@ -88,6 +95,7 @@ def test_a_key_that_was_tried_too_early_works_soon(place: Place) -> None:
     assert place.status(again) == 200
 
 
+@on_both
 def test_a_key_expires(place: Place) -> None:
     """When its time is up its holder is told so."""
     key = place.create("short", "--expires", "1s")
@@ -131,6 +139,8 @@ def test_keys_are_listed(place: Place) -> None:
         "providers": ["cohere", "groq"],
         "requests_per_minute": 60,
         "max_in_flight": None,
+        "budget_usd": None,
+        "budget_per": None,
         "expires": None,
         "state": "active",
     }
@@ -143,12 +153,15 @@ def test_keys_are_listed(place: Place) -> None:
         "REQUESTS/MIN",
         "IN",
         "FLIGHT",
+        "BUDGET",
+        "USD",
+        "PER",
         "CREATED",
         "EXPIRES",
         "STATE",
     ]
     line = next(line.split() for line in table if line.startswith("listed "))
-    assert line == ["listed", "a", "cohere,groq", "60", "-", created, "-", "revoked"]
+    assert line == ["listed", "a", "cohere,groq", "60", "-", "-", "-", created, "-", "revoked"]
 
 
 def test_a_change_leaves_a_trace(place: Place) -> None:
@@ -174,7 +187,11 @@ def test_a_change_leaves_a_trace(place: Place) -> None:
         (("create", "--name", "x", "--tenant", "a", "--provider", "nobody"), "--provider: unknown provider 'nobody'"),
         (("create", "--name", "x", "--tenant", "a", "--expires", "soon"), "--expires: must be"),
         (("create", "--name", "x", "--tenant", "a", "--expires", "2030-01-01T00:00:00"), "--expires: must be"),
+        (("create", "--name", "x", "--tenant", "a", "--expires", "999999999d"), "--expires: must be at most 36500d"),
+        (("create", "--name", "x", "--tenant", "a", "--expires", "2020-01-01T00:00:00Z"), "--expires: must be in the"),
         (("create", "--name", "x", "--tenant", "a", "--max-in-flight", "0"), "--max-in-flight"),
+        (("create", "--name", "x", "--tenant", "a", "--max-in-flight", "1000000001"), "--max-in-flight"),
+        (("create", "--name", "x", "--tenant", "a", "--requests-per-minute", "1000000001"), "--requests-per-minute"),
         (("rotate", "nobody"), "There is no key 'nobody'."),
         (("rotate", "nobody", "--overlap", "x"), "--overlap: must be"),
         (("revoke", "nobody"), "There is no key 'nobody'."),

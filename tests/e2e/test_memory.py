@@ -13,12 +13,12 @@ import pytest
 from support.measuring.memory import (
     BOUND_MEBIBYTES,
     MEBIBYTE,
-    children,
     cost_of_a_large_file,
     memory_mebibytes,
     reset_peaks,
 )
-from support.servers.berth import KEY_A, Berth, running
+from support.measuring.processes import descendants_of
+from support.servers.berth import KEY_A, UNCOUNTED, Berth, running
 
 HEADERS = {"authorization": f"Bearer {KEY_A}"}
 SETTINGS = {
@@ -29,7 +29,7 @@ SETTINGS = {
 
 @pytest.fixture
 def berth(tmp_path: Path) -> Iterator[Berth]:
-    with running(tmp_path, SETTINGS) as berth:
+    with running(tmp_path, SETTINGS, inside=UNCOUNTED) as berth:
         yield berth
 
 
@@ -37,7 +37,7 @@ def berth(tmp_path: Path) -> Iterator[Berth]:
 def test_flat_memory(berth: Berth, capsys: pytest.CaptureFixture[str]) -> None:
     """512 MiB go up and come down with at most 48 MiB more memory in service and Envoy together."""
     with httpx2.Client(base_url=berth.rest, headers=HEADERS, timeout=120) as client:
-        cost = cost_of_a_large_file(children(berth.process.pid), client)
+        cost = cost_of_a_large_file(descendants_of(berth.process.pid), client)
     with capsys.disabled():
         print(f"\nmemory, service and Envoy: {cost}")  # noqa: T201 - figures for people
     assert max(cost.upload, cost.download) <= 48
@@ -46,7 +46,7 @@ def test_flat_memory(berth: Berth, capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.timeout(300)
 def test_many_uploads(berth: Berth, capsys: pytest.CaptureFixture[str]) -> None:
     """16 forms with 64 MiB each go up at once with at most 96 MiB more memory in service and Envoy together."""
-    pids = children(berth.process.pid)
+    pids = descendants_of(berth.process.pid)
     with httpx2.Client(base_url=berth.rest, headers=HEADERS, timeout=240) as client:
         upload(client, b"warm")
         at_rest = memory_mebibytes(pids, "VmRSS")
@@ -71,7 +71,7 @@ def upload(client: httpx2.Client, content: bytes) -> int:
 @pytest.mark.timeout(300)
 def test_slow_reader(berth: Berth) -> None:
     """A client that asks for a large file and does not read it costs no more than its buffers."""
-    pids = children(berth.process.pid)
+    pids = descendants_of(berth.process.pid)
     with httpx2.Client(base_url=berth.rest, headers=HEADERS, timeout=120) as client:
         container = client.post("/v1/containers", json={"name": "slow"}).json()["id"]
         content = (bytes(MEBIBYTE) for _ in range(128))
@@ -86,3 +86,14 @@ def test_slow_reader(berth: Berth) -> None:
             for _ in range(200):  # work for others, while the reader does not read
                 client.get(f"/v1/containers/{container}")
             assert memory_mebibytes(pids, "VmHWM") - at_rest <= BOUND_MEBIBYTES
+
+
+def test_what_is_not_used_is_not_loaded(tmp_path: Path) -> None:
+    """A first start leaves no library in memory that migrates, and none for certificates or providers without any."""
+    (tmp_path / "data").mkdir(mode=0o700)  # so that there is no database yet
+    with running(tmp_path, {"auth": {"allow_direct_keys": False}}, inside=UNCOUNTED) as berth:
+        loaded = Path(f"/proc/{berth.process.pid}/maps").read_text()
+        at_rest = memory_mebibytes([berth.process.pid], "VmRSS")
+    assert "/grpc/" in loaded
+    assert [name for name in ("alembic", "sqlalchemy", "aiohttp", "cryptography") if f"/{name}/" in loaded] == []
+    assert at_rest <= 95

@@ -31,7 +31,7 @@ class World(NamedTuple):
 
 
 def send(berth: Berth, method: str, path: str, body: bytes | None = None, **headers: str) -> tuple[int, Any]:
-    """Send a path as it stands; return the status and the JSON of the answer."""
+    """Send a path as it stands; return the status and the JSON of the answer, None for a page or a file."""
     where = urlsplit(berth.rest)
     with closing(http.client.HTTPConnection(where.hostname or "", where.port, timeout=30)) as connection:
         connection.putrequest(method, path, skip_accept_encoding=True)
@@ -41,7 +41,8 @@ def send(berth: Berth, method: str, path: str, body: bytes | None = None, **head
         connection.endheaders(body)
         answer = connection.getresponse()
         content = answer.read()
-        return answer.status, json.loads(content) if content else None
+        is_json = answer.headers.get_content_type() == "application/json"
+        return answer.status, json.loads(content) if content and is_json else None
 
 
 def make_world(berth: Berth) -> World:

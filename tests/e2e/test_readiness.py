@@ -7,6 +7,7 @@ import socket
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from http import HTTPStatus
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from berth.app.readiness import probe_listener
 from berth.launch.address import Address
 from support.certs.authority import Authority
 from support.clients.polling import health_of, wait_until
+from support.servers.berth import UNCOUNTED
 from support.servers.process import BerthProcess, running_berth
 
 SERVING, NOT_SERVING = HealthCheckResponse.SERVING, HealthCheckResponse.NOT_SERVING
@@ -28,17 +30,22 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def berth(folder: Path) -> Iterator[BerthProcess]:
-    with running_berth("up", folder) as process:
+    with running_berth("up", folder, inside=UNCOUNTED) as process:
         yield process
 
 
 def test_a_locked_store_is_not_ready(berth: BerthProcess, folder: Path) -> None:
-    """While another process keeps the database locked the health is NOT_SERVING, and the log says why."""
+    """While another process keeps the database locked the health is NOT_SERVING, over REST, too; the log says why."""
     with closing(sqlite3.connect(folder / "berth.db", isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         wait_until(lambda: health_of(berth.ready["grpc"]) == NOT_SERVING)
         wait_until(lambda: "no answer from the store" in berth.errors)
+        wait_until(lambda: berth.call("GET", "/readyz")[0] == HTTPStatus.SERVICE_UNAVAILABLE)
+        checks = {"store": "failed", "content": "ok", "listener": "ok"}
+        assert berth.call("GET", "/readyz")[1] == {"status": "failed", "checks": checks}
+        assert berth.call("GET", "/healthz") == (HTTPStatus.OK, {"status": "ok"})
     wait_until(lambda: health_of(berth.ready["grpc"]) == SERVING)
+    wait_until(lambda: berth.call("GET", "/readyz")[0] == HTTPStatus.OK)
 
 
 def test_a_hung_envoy_is_not_ready(berth: BerthProcess) -> None:

@@ -2,69 +2,51 @@
 
 import json
 import re
+import struct
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
+import zlib
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
 import yaml
 
 from berth.config import load
-from support.servers.berth import Berth, environment, running
+from support.clients.polling import wait_until
+from support.guides import ROOT, blocks, run
+from support.sandboxes.needed import needs_sandbox
+from support.servers.berth import Berth, environment
 
-ROOT = Path(__file__).parent.parent.parent
-README, API, COMMANDS, OPERATIONS = "README.md", "docs/api.md", "docs/commands.md", "docs/operations.md"
-
-
-def blocks(document: str, language: str) -> list[str]:
-    """Return the code blocks of a language in a document, in their order."""
-    return re.findall(rf"^```{language}\n(.*?)^```$", (ROOT / document).read_text(), re.DOTALL | re.MULTILINE)
+README, COMMANDS, OPERATIONS = "README.md", "docs/commands.md", "docs/operations.md"
 
 
-@pytest.fixture(scope="module")
-def berth(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Berth]:
-    """Start a Berth as a stranger has it: without any configuration."""
-    with running(tmp_path_factory.mktemp("readme"), {}) as berth:
-        yield berth
+@needs_sandbox
+def test_shell(newcomer: Berth) -> None:
+    """The curl lines run a program over a table and bring back the picture that it drew; the result is as shown."""
+    (lines,) = blocks(README, "sh")
+    (shown,) = (json.loads(block) for block in blocks(README, "json"))
+    run(newcomer, ["bash", "-euc"], lines)
+    result = json.loads((newcomer.log.parent / "result.json").read_text())
+    (made,), (seen,) = result.pop("files"), shown.pop("files")
+    assert (result | shown, made | seen) == (result, made)
+    picture = (newcomer.log.parent / "chart.png").read_bytes()
+    (drawn,) = re.findall(rb"IDAT(.*).{4}\0{4}IEND", picture, re.DOTALL)
+    assert (picture[:8], picture[16:24]) == (b"\x89PNG\r\n\x1a\n", struct.pack(">II", 120, 100))
+    assert zlib.decompress(drawn).count(95) == 40 * (30 + 55 + 80)
 
 
-def run(berth: Berth, program: list[str], text: str) -> str:
-    """Run an example against `berth`, with the first key; return what it prints."""
-    text = text.replace("127.0.0.1:8080", urlsplit(berth.rest).netloc).replace("127.0.0.1:50051", berth.grpc)
-    variables = environment() | {"KEY": berth.virtual_key or ""}
-    done = subprocess.run(
-        [*program, text], env=variables, cwd=berth.log.parent, capture_output=True, text=True, timeout=60, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+def test_python(newcomer: Berth) -> None:
+    """The example for the SDK prints the path and the content of its file."""
+    (sdk,) = blocks(README, "python")
+    assert re.fullmatch(r"/mnt/data/[0-9a-f]{32}-hello.txt hello\n", run(newcomer, [sys.executable, "-c"], sdk))
 
 
-def test_shell(berth: Berth) -> None:
-    """The curl lines create a container, put two files into it, and get the last one back."""
-    create, upload = blocks(README, "sh")
-    (shown,) = (json.loads(block) for block in blocks(README, "json") if '"cntr_' in block)
-    created = json.loads(run(berth, ["bash", "-euc"], create))
-    assert set(created) == set(shown)
-    assert set(created["extra_fields"]) == set(shown["extra_fields"])
-    assert run(berth, ["bash", "-euc"], upload).endswith("# Notes")
-
-
-def test_python(berth: Berth) -> None:
-    """The examples for the SDK and for gRPC print the path and the content of their file."""
-    (sdk,), (grpc,) = blocks(README, "python"), blocks(API, "python")
-    assert re.fullmatch(r"/mnt/data/[0-9a-f]{32}-hello.txt hello\n", run(berth, [sys.executable, "-c"], sdk))
-    assert re.fullmatch(r"/mnt/data/[0-9a-f]{32}-hello.txt b'hello'\n", run(berth, [sys.executable, "-c"], grpc))
-
-
-def test_command_line(berth: Berth) -> None:
+def test_command_line(newcomer: Berth) -> None:
     """The commands, with the folder of that Berth, bring back what they sent."""
     (text,) = blocks(COMMANDS, "bash")
-    folder = berth.log.parent
-    place = f'berth() {{ "{sys.executable}" -m berth "$@" --data-dir "{folder}/data" --server {berth.grpc}; }}\n'
-    assert "hello.txt" in run(berth, ["bash", "-euc"], place + text)
+    folder = newcomer.log.parent
+    place = f'berth() {{ "{sys.executable}" -m berth "$@" --data-dir "{folder}/data" --server {newcomer.grpc}; }}\n'
+    assert "hello.txt" in run(newcomer, ["bash", "-euc"], place + text)
     assert (folder / "copy.txt").read_text() == "hello\n"
 
 
@@ -91,10 +73,9 @@ def test_make_run(tmp_path: Path) -> None:
 
 def _printed(log: Path, pattern: str) -> re.Match[str]:
     """Return what matches `pattern` in a log, once it is there."""
-    deadline = time.monotonic() + 10
-    while not (found := re.search(pattern, log.read_text())):
-        assert time.monotonic() < deadline, log.read_text()
-        time.sleep(0.05)
+    wait_until(lambda: re.search(pattern, log.read_text()) is not None)
+    found = re.search(pattern, log.read_text())
+    assert found is not None
     return found
 
 
@@ -103,6 +84,8 @@ def test_configuration(tmp_path: Path, example: str) -> None:
     """Each example of a configuration loads, and says what it shows."""
     path = tmp_path / "berth.yaml"
     path.write_text(example)
-    config = load(path, {"TEAM_A_KEY": "sk-bf-a", "CI_KEY": "sk-bf-ci", "OPS_PASSWORD": "secret"})
-    assert config.default_provider == yaml.safe_load(example).get("default_provider")
-    assert config.has_callers()
+    names = ("TEAM_A_KEY", "CI_KEY", "OPS_PASSWORD", "OPENAI_KEY", "OPENAI_KEY_OF_TEAM_A", "COLLECTOR_TOKEN")
+    environ = {name: f"sk-bf-{name}" for name in names} | {"STORE_URL": "postgresql://berth@127.0.0.1/berth"}
+    config, shown = load(path, environ), yaml.safe_load(example)
+    assert config.default_provider == shown.get("default_provider")
+    assert config.has_callers() == ("auth" in shown)

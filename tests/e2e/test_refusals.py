@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from support.certs.authority import Authority
 from support.servers.berth import START_SECONDS
 from support.servers.process import free_ports, refused_berth, running_berth
 
 REFUSED = 2
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 def test_a_data_folder_has_one_berth_at_a_time(tmp_path: Path) -> None:
@@ -104,10 +106,28 @@ def test_what_cannot_start_says_why_in_one_line(
     assert errors == message.format(file=file) + "\n"
 
 
+def test_a_tls_file_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+    """The line has its setting, and not that of the listener; a pipe is not waited for."""
+    certificate, key = Authority().server().write(tmp_path, "server")
+    marked, pipe = tmp_path / "marked.crt", tmp_path / "pipe.key"
+    marked.write_bytes(BYTE_ORDER_MARK + certificate.read_bytes())
+    os.mkfifo(pipe)
+    for files, reason in (
+        ((marked, key), f"tls.certificate: {marked} has a byte order mark"),
+        ((certificate, pipe), f"tls.key: cannot read {pipe}: it is not a regular file"),
+    ):
+        environ = dict(zip(("BERTH_TLS__CERTIFICATE", "BERTH_TLS__KEY"), map(str, files), strict=True))
+        options = ("--data-dir", str(tmp_path / "data"), *free_ports("serve"))
+        code, output, errors = refused_berth("serve", *options, environ=environ)
+        assert (code, output, errors.count("\n")) == (REFUSED, "", 1)
+        assert errors.startswith(f"berth: {reason}")
+
+
 @pytest.mark.parametrize("content", ["", "not a key"])
 def test_a_broken_first_key_is_refused(tmp_path: Path, content: str) -> None:
     """A file that holds no key lets nobody in by accident."""
     (tmp_path / "first-key").write_text(content)
+    (tmp_path / "first-key").chmod(0o600)
     code, _, errors = refused_berth("serve", "--data-dir", str(tmp_path), *free_ports("serve"))
     assert code == REFUSED
     assert errors == (f"berth: data_dir: {tmp_path}/first-key holds no virtual key; delete it to have a new one made\n")

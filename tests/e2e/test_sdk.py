@@ -10,12 +10,12 @@ import pytest
 from openai import AsyncOpenAI, OpenAI
 
 from support.servers.berth import KEY_A, Berth
-from support.servers.chain import everywhere
+from support.servers.chain import and_on_servers
 
 MEBIBYTE = 1024 * 1024
 PREFIXES = ["/v1", "/openai/v1", "/openai"]
 
-pytestmark = everywhere
+pytestmark = and_on_servers
 
 
 def sync_client(berth: Berth, prefix: str = "/v1", key: str = KEY_A) -> OpenAI:

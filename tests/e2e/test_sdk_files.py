@@ -9,9 +9,9 @@ from openai import OpenAI
 from openai.types.file_create_params import ExpiresAfter
 
 from support.servers.berth import KEY_A, KEY_B, Berth
-from support.servers.chain import everywhere
+from support.servers.chain import and_on_servers
 
-pytestmark = everywhere
+pytestmark = and_on_servers
 
 
 def sync_client(berth: Berth, prefix: str = "/v1", key: str = KEY_A) -> OpenAI:

@@ -9,7 +9,11 @@ from typing import Any
 
 import httpx2
 
+from support.providers.raw import misbehaving
+from support.providers.small import small_provider
+from support.servers.background import in_background
 from support.servers.berth import KEY_A, SETTINGS, Berth, running
+from support.servers.chain import passing_to
 from support.servers.service import eventually
 
 DAY = 86_400
@@ -50,6 +54,25 @@ def test_deleted_rows_are_removed_and_counted(tmp_path: Path) -> None:
         assert (refused.status_code, refused.json()["error"]["param"]) == (400, "after")
         assert refused.json()["error"] == json.loads(never.text.replace("cntr_never", ids[1]))["error"]
         assert [item["id"] for item in client.get("/containers").json()["data"]] == ids[2:]
+
+
+def test_containers_at_a_provider_are_forgotten(tmp_path: Path) -> None:
+    """The row of one that expired 31 days ago goes, though the provider was never asked; younger ones stay."""
+    with in_background(misbehaving(small_provider())) as provider:
+        settings = SETTINGS | {"providers": {"openai": passing_to(f"{provider.url}/v1")}}
+        body = {"name": "box", "provider": "openai"}
+        with running(tmp_path, settings) as berth, connected(berth) as client:
+            ids = [client.post("/containers", json=body).json()["id"] for _ in range(3)]
+        times = "last_active_at = metered_from - {0}, metered_from = metered_from - {0}"
+        ago = f"UPDATE containers SET {times} WHERE id = '{{1}}'"  # noqa: S608 - an id
+        change(tmp_path, *(ago.format(days * DAY, found) for days, found in zip((31, 29), ids, strict=False)))
+        with running(tmp_path, settings) as berth, connected(berth) as client:
+            asyncio.run(eventually(lambda: sweeps(berth) != []))
+            (swept,) = sweeps(berth)
+            assert (swept["event"], swept["rows"], swept["containers"]) == ("sweep.done", 1, 1)
+            listed = client.get("/containers", params={"provider": "openai"}).json()["data"]
+            assert [item["id"] for item in listed] == [ids[2], ids[1]]
+            assert [client.get(f"/containers/{found}").status_code for found in ids[:2]] == [404, 200]
 
 
 def test_a_start_three_days_ahead_removes_nothing(tmp_path: Path) -> None:

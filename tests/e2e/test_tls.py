@@ -1,10 +1,8 @@
 """TLS and mTLS on both listeners: who gets in, as whom, and what a renewed certificate takes."""
 
-import json
-import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -12,83 +10,19 @@ from urllib.parse import urlsplit
 import grpc
 import httpx2
 import pytest
+from cryptography import x509
 
 from berth.v1.container_service_pb2 import CreateContainerRequest, ListContainersRequest
 from berth.v1.container_service_pb2_grpc import ContainerServiceStub
 from berth.v1.error_pb2 import ErrorReply
 from berth.v1.provider_pb2 import Provider
-from support.certs.authority import Authority, Issued
+from support.certs.authority import Authority
 from support.clients.envelope import expect
-from support.servers.berth import Berth, running
+from support.servers.empty_database import put_empty_database
+from support.servers.encrypted import ADDRESS, DNS, KEY, SPIFFE, Place, placed
 
-SPIFFE = "spiffe://cluster.local/ns/agents/sa/runner"
-DNS = "Runner.Example"
-KEY = "sk-bf-over-tls"
-AUTH = {
-    "virtual_keys": [{"name": "key", "value": KEY, "tenant": "keyed"}],
-    "certificates": [
-        {"san": SPIFFE, "name": "runner", "tenant": "mesh", "providers": ["ollama"]},
-        {"san": DNS.lower(), "name": "by-dns", "tenant": "dns"},
-    ],
-}
 NEW = {"provider": "ollama", "name": "x"}
 RENEWED_SECONDS = 10.0
-
-
-class Place:
-    """A running Berth with certificates, and who may issue them."""
-
-    def __init__(self, folder: Path, authority: Authority, berth: Berth) -> None:
-        self.folder = folder
-        self.authority = authority
-        self.berth = berth
-
-    def rest(self, client: Issued | None = None, **headers: str) -> httpx2.Client:
-        """Return an HTTP client, with a certificate."""
-        context = self.authority.trusting(self.folder, client)
-        return httpx2.Client(base_url=self.berth.rest, verify=context, headers=headers, timeout=30)
-
-    def channel(self, client: Issued | None = None, address: str | None = None) -> grpc.Channel:
-        """Return a channel to the service itself, or to Envoy, with a certificate."""
-        shown = (client.key, client.chain) if client else (None, None)
-        credentials = grpc.ssl_channel_credentials(self.authority.pem, *shown)
-        return grpc.secure_channel(address or self.berth.grpc, credentials)
-
-    def serial(self, address: str, client: Issued) -> str:
-        """Return the serial number of the certificate that is shown at an address."""
-        host, _, port = address.rpartition(":")
-        context = self.authority.trusting(self.folder, client)
-        with (
-            socket.create_connection((host, int(port)), timeout=10) as plain,
-            context.wrap_socket(plain, server_hostname=host) as wrapped,
-        ):
-            found = wrapped.getpeercert()
-        assert found
-        return str(found["serialNumber"])
-
-    def renew(self) -> None:
-        """Replace the certificate of the server."""
-        self.authority.server().write(self.folder, "server")
-
-    def events(self, name: str) -> list[dict[str, object]]:
-        """Return what the service has logged of one kind."""
-        lines = [json.loads(line) for line in self.berth.log.read_text().splitlines() if line.startswith("{")]
-        return [line for line in lines if line["event"] == name]
-
-
-@contextmanager
-def placed(folder: Path, *, require: bool) -> Iterator[Place]:
-    authority = Authority()
-    certificate, key = authority.server().write(folder, "server")
-    (folder / "ca.crt").write_bytes(authority.pem)
-    tls = {
-        "certificate": str(certificate),
-        "key": str(key),
-        "client_ca": str(folder / "ca.crt"),
-        "require_client_certificate": require,
-    }
-    with running(folder, {"tls": tls, "auth": AUTH}) as berth:
-        yield Place(folder, authority, berth)
 
 
 @pytest.fixture(scope="module")
@@ -209,8 +143,38 @@ def test_a_holder_cannot_be_another(place: Place) -> None:
     assert tenant_of(place, made.json()["id"]) == "dns"
 
 
+@pytest.mark.parametrize(
+    ("names", "code"),
+    [
+        ([x509.UniformResourceIdentifier(f"spiffe://x/y;URI={SPIFFE}")], "virtual_key_required"),
+        ([x509.UniformResourceIdentifier(f"spiffe://x/y,URI={SPIFFE}")], "virtual_key_required"),
+        ([x509.DNSName(f"q;DNS={DNS}")], "virtual_key_required"),
+        ([x509.DNSName(f"{DNS}\0.evil")], "virtual_key_required"),
+        ([x509.DNSName(SPIFFE)], "virtual_key_required"),
+        ([x509.RFC822Name(DNS)], "virtual_key_required"),
+        ([x509.IPAddress(ip_address(ADDRESS))], "virtual_key_required"),
+        ([x509.DNSName(DNS), x509.UniformResourceIdentifier(SPIFFE)], "conflicting_credentials"),
+    ],
+    ids=["semicolon", "comma", "name", "zero byte", "type", "email", "address", "two tenants"],
+)
+def test_no_name_passes_for_another(required: Place, names: list[x509.GeneralName], code: str) -> None:
+    """A name that looks like another one, or like several, is none; of two tenants none is chosen."""
+    issued = required.authority.client_with(*names)
+    with required.rest(issued) as client:
+        expect(client.get("/v1/containers"), 401, None, code)
+    with required.channel(issued) as channel:
+        error: Any = ContainerServiceStub(channel).ListContainers.future(ListContainersRequest()).exception(timeout=30)
+    details = dict(error.trailing_metadata())["grpc-status-details-bin"]
+    assert ErrorReply.FromString(details).error.code.string_value == code
+
+
 def test_a_renewed_certificate_is_used(tmp_path: Path) -> None:
     """On both listeners, without a restart; one that cannot be used changes nothing, and the log says why."""
+    planted = tmp_path / "planted"  # where a link in the data folder leads, for the secrets of Envoy
+    planted.mkdir()
+    (tmp_path / "data").mkdir(mode=0o700)
+    put_empty_database(tmp_path / "data" / "berth.db")
+    (tmp_path / "data" / "secrets").symlink_to(planted)
     with placed(tmp_path, require=True) as place:
         client = place.authority.client(SPIFFE)
         addresses = [urlsplit(place.berth.rest).netloc, place.berth.grpc]
@@ -229,6 +193,7 @@ def test_a_renewed_certificate_is_used(tmp_path: Path) -> None:
         assert [place.serial(address, client) for address in addresses] == after
         place.renew()
         _until(lambda: all(place.serial(address, client) != after[0] for address in addresses))
+    assert list(planted.iterdir()) == []
 
 
 def _until(claim: Callable[[], bool]) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from support.servers.berth import environment
-from support.servers.process import BerthProcess
+from support.servers.process import BerthProcess, free_ports
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -23,8 +23,9 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
     subprocess.run([*build, "--wheel-dir", str(folder), str(ROOT)], check=True, timeout=300)
     (wheel,) = folder.glob("berth_containers-*.whl")
-    venv.create(folder / "venv", with_pip=True)
-    install = [str(folder / "venv" / "bin" / "python"), "-m", "pip", "install", "--quiet"]
+    venv.create(folder / "venv")
+    python = str(folder / "venv" / "bin" / "python")
+    install = [sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--no-compile"]
     locked = str(ROOT / "requirements" / "run.txt")
     subprocess.run([*install, "--require-hashes", "-r", locked], check=True, timeout=600)
     # Not --no-deps: what the wheel depends on must be there by now, and pip would install nothing of it from elsewhere.
@@ -40,7 +41,7 @@ def test_the_wheel_says_its_version(installed: Path) -> None:
 
 def test_the_wheel_runs(installed: Path, tmp_path: Path) -> None:
     """`berth up` starts from it, its Envoy included, and creates a container over REST."""
-    arguments = [installed / "berth", "up", "--data-dir", tmp_path / "data", "--rest-port", "0", "--grpc-port", "0"]
+    arguments = [installed / "berth", "up", "--data-dir", tmp_path / "data", "--show-key", *free_ports("up")]
     with subprocess.Popen(
         [*map(str, arguments)],
         stdout=subprocess.PIPE,

@@ -13,6 +13,7 @@ import pytest
 from berth.rest.view import load_contract
 from support.clients.operations import ANYWHERE, OK, OPERATIONS, REFERRING, Caller, Outcome, Place, over_grpc, over_rest
 from support.servers.berth import Berth, command, environment, running
+from support.servers.exec_program import PROGRAM
 
 PAST = "2020-01-01T00:00:00Z"
 KEYS = {
@@ -24,6 +25,7 @@ KEYS = {
 }
 USERS = {"right": "owner:right", "blocked provider": "groq:right", "another tenant's": "stranger:right"}
 SETTINGS = {
+    "exec": {"accept_shared_kernel": True},
     "auth": {
         "free_failures_per_minute": 1_000_000,
         "virtual_keys": [
@@ -38,7 +40,7 @@ SETTINGS = {
             {"name": "groq", "password": "right", "tenant": "a", "providers": ["groq"]},
             {"name": "stranger", "password": "right", "tenant": "b"},
         ],
-    }
+    },
 }
 KEY_SCHEMES = {
     "x-bf-vk": ("x-bf-vk", "{}"),
@@ -80,7 +82,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def berth(folder: Path) -> Iterator[Berth]:
-    with running(folder, SETTINGS) as berth:
+    with running(folder, SETTINGS, program=PROGRAM) as berth:
         yield berth
 
 
@@ -127,12 +129,13 @@ def new_container(client: httpx2.Client) -> str:
 
 @pytest.fixture
 def place(owner: httpx2.Client) -> Place:
-    """Return a new container of tenant a, with a file in it, a file in none, and another container."""
+    """Return a new container of tenant a, with a file and a command in it, a file in none, and another container."""
     container = new_container(owner)
     file = owner.post(f"/v1/containers/{container}/files?filename=x", content=b"secret").json()["id"]
     form = {"provider": "ollama", "purpose": "batch"}
     loose = owner.post("/v1/files", files={"file": ("x", b"as secret")}, data=form).json()["id"]
-    return Place(container, file, loose, new_container(owner))
+    ran = owner.post(f"/v1/containers/{container}/execs", json={"command": "true"}).json()["id"]
+    return Place(container, file, loose, new_container(owner), ran)
 
 
 def headers(scheme: str, state: str, revoked: str) -> Mapping[str, str]:
@@ -161,7 +164,8 @@ def everything(owner: httpx2.Client, place: Place) -> tuple[object, ...]:
     copies = owner.get(f"/v1/containers/{place.target}/files").json()["data"]
     content = owner.get(f"/v1/containers/{place.container}/files/{place.file}/content").content
     loose = owner.get("/v1/files").json()["data"]
-    return containers, files, copies, content, loose, owner.get(f"/v1/files/{place.loose}/content").content
+    execs = owner.get(f"/v1/containers/{place.container}/execs").json()["data"]
+    return containers, files, copies, content, (loose, execs), owner.get(f"/v1/files/{place.loose}/content").content
 
 
 def test_the_table_has_every_method() -> None:

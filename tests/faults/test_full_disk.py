@@ -33,7 +33,7 @@ MIB = 1024 * 1024
 DISK = 4 * MIB
 KEY = (("x-bf-vk", KEY_A),)
 MOUNT = ("unshare", "--user", "--map-root-user", "--mount")
-SMALL_DISK = (*MOUNT, "sh", "-c", f'mount -t tmpfs -o size={DISK} none "$0" && exec "$@"')
+SMALL_DISK = (*MOUNT, "sh", "-c", f'mount -t tmpfs -o size={DISK},mode=700 none "$0" && exec "$@"')
 
 Upload = Callable[[Berth, int], tuple[int, str | None, str]]
 """Sends a file of some bytes; returns the status, and the code and message if it is an error."""

@@ -17,6 +17,8 @@ from support.providers.faults import CONTAINER, FAULTS, GOOD, LOST, TOO_MANY, WR
 from support.providers.raw import Behaviour, answer, flood, hang, head, misbehaving, refusing, reset
 
 MEBIBYTE = 1024 * 1024
+SLACK_SECONDS = 10.0
+"""How much longer a call may take on a busy machine; what has no end would take for ever."""
 
 every_call = pytest.mark.parametrize("call", CALLS)
 
@@ -37,7 +39,7 @@ async def test_a_fault(name: str, call: str) -> None:
         took = monotonic() - began
         assert (len(server.calls), end.status, end.code) == expected, end
         assert server.creates <= 1
-    assert took < fault.timeout_seconds + 1
+    assert took < fault.timeout_seconds + SLACK_SECONDS
     assert KEY not in f"{end.message} {at.log.entries}"
     assert "<" not in end.message
     assert end.retry_after is not None if end.status == 429 else True
@@ -54,25 +56,25 @@ async def test_refused(call: str) -> None:
 
 @every_call
 @pytest.mark.parametrize("wrong", ["authority", "name"])
-async def test_a_certificate_that_is_wrong(tmp_path: Path, wrong: str, call: str) -> None:
+async def test_a_certificate_that_is_wrong(wrong: str, call: str) -> None:
     """To a server with a certificate of nobody, or of somebody else, no request is ever sent."""
     authority = trustme.CA()
-    authority.cert_pem.write_to_path(ca_file := tmp_path / "ca.pem")
+    authorities = authority.cert_pem.bytes().decode()
     other = trustme.CA() if wrong == "authority" else authority
     names = ("127.0.0.1",) if wrong == "authority" else ("elsewhere.example",)
-    async with misbehaving(GOOD, tls=_tls(other, *names)) as server, before(server.url, ca_file=ca_file) as at:
+    async with misbehaving(GOOD, tls=_tls(other, *names)) as server, before(server.url, authorities=authorities) as at:
         end = await ending(CALLS[call](at.backend))
         assert (len(server.calls), end.status, end.code) == (0, 503, LOST)
 
 
 @every_call
-async def test_a_certificate_of_an_own_authority(tmp_path: Path, call: str) -> None:
-    """With its authority in `ca_file` a server is as good as any."""
+async def test_a_certificate_of_an_own_authority(call: str) -> None:
+    """With its authority in `authorities` a server is as good as any."""
     authority = trustme.CA()
-    authority.cert_pem.write_to_path(ca_file := tmp_path / "ca.pem")
+    authorities = authority.cert_pem.bytes().decode()
     async with (
         misbehaving(GOOD, tls=_tls(authority, "127.0.0.1")) as server,
-        before(server.url, kept=_kept(call), ca_file=ca_file) as at,
+        before(server.url, kept=_kept(call), authorities=authorities) as at,
     ):
         assert (await ending(CALLS[call](at.backend))).status == 200
 
@@ -101,7 +103,7 @@ async def test_the_answer_after_a_wait(call: str) -> None:
     async with misbehaving(*script) as server, before(server.url, kept=_kept(call)) as at:
         assert (await ending(CALLS[call](at.backend))).status == 200
         assert (len(server.calls), server.creates) == (2, int(call == "create"))
-    assert 1.0 <= monotonic() - began < 3.0
+    assert 1.0 <= monotonic() - began < 1.0 + SLACK_SECONDS
 
 
 async def test_a_deletion_whose_answer_is_lost() -> None:

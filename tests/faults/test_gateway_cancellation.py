@@ -77,7 +77,7 @@ async def test_a_cancelled_upload() -> None:
 
     async with misbehaving(GOOD) as server, before(server.url) as at:
         task = asyncio.ensure_future(at.backend.create_container_file(OURS, Halting(ID)))
-        await asyncio.wait_for(reached.wait(), 5)
+        await asyncio.wait_for(reached.wait(), 20)
         await _cancelled(task)
         await eventually(lambda: server.connected == 0, seconds=1)
         assert server.calls == []

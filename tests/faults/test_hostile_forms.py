@@ -23,15 +23,16 @@ from berth.v1.container_file_service_pb2 import CreateContainerFileRequest
 from berth.v1.file_service_pb2 import CreateFileRequest
 from support.clients.http1 import exchange, is_tidy
 from support.forms.hostile import Hostile, hostile_form
-from support.measuring.memory import children, pss_mebibytes
+from support.measuring.memory import pss_mebibytes
+from support.measuring.processes import descendants_of
 from support.measuring.soak import soak, times
-from support.servers.berth import KEY_A, UNCOUNTED, Berth, running
+from support.servers.berth import KEY_A, Berth, running
 from support.servers.service import MAX_JSON_BYTES, eventually
 
 R = TypeVar("R", CreateContainerFileRequest, CreateFileRequest)
 
 AT_A_TIME = 50
-WARM_UP_BATCHES, BATCHES = 20, times(40, 400)
+WARM_UP_BATCHES, BATCHES = times(15, 20), times(20, 400)
 SETTINGS = {
     "default_provider": "ollama",
     "auth": {"virtual_keys": [{"name": "a", "value": KEY_A, "tenant": "a"}]},
@@ -44,15 +45,21 @@ HEAD = f"host: x\r\nauthorization: {AUTHORIZATION}"
 class Held(NamedTuple):
     """What the service and its Envoy hold on to, together."""
 
-    descriptors: int
+    files: int
+    sockets: int
     threads: int
     mebibytes: float
     calls: float
 
     def exceeds(self, before: "Held") -> bool:
-        """Tell whether this is more than `before`, beyond what pools of threads, caches and allocators take."""
+        """Tell whether this is more than `before`, beyond what pools of threads, caches and allocators take.
+
+        Envoy keeps as many connections to the service as there were forms at
+        a time, and each has two ends.
+        """
         return (
-            self.descriptors > before.descriptors + 4
+            self.files > before.files + 4
+            or self.sockets > before.sockets + 2 * AT_A_TIME
             or self.threads > before.threads + 12
             or self.mebibytes > before.mebibytes + 16
             or self.calls > before.calls
@@ -111,13 +118,24 @@ class Attack:
         assert self.berth.metrics is not None
         told = httpx2.get(self.berth.metrics).text.splitlines()
         (calls,) = (float(line.split()[1]) for line in told if line.startswith("berth_calls_in_flight "))
-        pids = children(self.berth.process.pid)
+        pids = descendants_of(self.berth.process.pid)
+        descriptors = [_opened(path) for pid in pids for path in Path(f"/proc/{pid}/fd").iterdir()]
+        sockets = sum(descriptor.startswith("socket:") for descriptor in descriptors)
         return Held(
-            sum(len(list(Path(f"/proc/{pid}/fd").iterdir())) for pid in pids),
+            len(descriptors) - sockets,
+            sockets,
             sum(len(list(Path(f"/proc/{pid}/task").iterdir())) for pid in pids),
             sum(pss_mebibytes(pid) for pid in pids),
             calls,
         )
+
+
+def _opened(path: Path) -> str:
+    """Return what the descriptor at `path` is of; nothing if it has been closed since."""
+    try:
+        return str(path.readlink())
+    except FileNotFoundError:
+        return ""
 
 
 async def _content(form: Hostile) -> bytes | None:
@@ -154,7 +172,7 @@ def forms_in_batches(send: Callable[[list[Hostile]], None], *, batches: int) -> 
 def test_thousands_of_hostile_forms(tmp_path: Path) -> None:
     """No answer is a 5xx, what is stored is what was sent, and nothing is left: bytes, descriptors, memory, calls."""
     with (
-        running(tmp_path, SETTINGS, inside=UNCOUNTED) as berth,
+        running(tmp_path, SETTINGS) as berth,
         httpx2.Client(base_url=berth.rest, headers={"authorization": AUTHORIZATION}, timeout=30) as client,
         asyncio.Runner() as runner,
     ):

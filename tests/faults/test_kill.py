@@ -3,7 +3,8 @@
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx2
@@ -11,12 +12,33 @@ import pytest
 
 from support.measuring.soak import soak, times
 from support.servers.berth import KEY_A, running, start
+from support.servers.s3 import S3
 
 SETTINGS = {
     "default_provider": "ollama",
     "auth": {"virtual_keys": [{"name": "a", "value": KEY_A, "tenant": "a"}]},
 }
 HEADERS = {"authorization": f"Bearer {KEY_A}"}
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Where a Berth keeps rows and content: its settings, the command that it runs inside, and what reads all blobs."""
+
+    settings: Mapping[str, object]
+    inside: Sequence[str]
+    blobs: Callable[[], list[bytes]]
+
+
+@pytest.fixture(params=["a folder", "servers"])
+def kept_in(request: pytest.FixtureRequest, tmp_path: Path) -> Kept:
+    """Keep rows and content in a folder, and in PostgreSQL and S3."""
+    if request.param == "a folder":
+        folder = tmp_path / "data" / "blobs"
+        return Kept(SETTINGS, (), lambda: [path.read_bytes() for path in folder.rglob("*") if path.is_file()])
+    bucket: S3 = request.getfixturevalue("s3")
+    store = {"store": {"url": request.getfixturevalue("postgres").fresh()}}
+    return Kept(SETTINGS | store | bucket.settings, bucket.inside, lambda: list(map(bucket.content, bucket.objects())))
 
 
 @pytest.fixture(params=range(times(1, 20)))
@@ -26,9 +48,9 @@ def repeated() -> None:
 
 @soak
 @pytest.mark.usefixtures("repeated")
-def test_killed_during_upload(tmp_path: Path) -> None:
+def test_killed_during_upload(tmp_path: Path, kept_in: Kept) -> None:
     """After kill -9 in the middle of an upload and a restart there is no such file, and earlier ones are intact."""
-    berth = start(tmp_path, SETTINGS)
+    berth = start(tmp_path, kept_in.settings, inside=kept_in.inside)
     half_sent, killed = threading.Event(), threading.Event()
 
     def body() -> Iterator[bytes]:
@@ -57,11 +79,10 @@ def test_killed_during_upload(tmp_path: Path) -> None:
     berth.process.stdout.close()
 
     with (
-        running(tmp_path, SETTINGS) as again,
+        running(tmp_path, kept_in.settings, inside=kept_in.inside) as again,
         httpx2.Client(base_url=again.rest, headers=HEADERS, timeout=30) as client,
     ):
         listed = client.get(files).json()
         assert [file["id"] for file in listed["data"]] == [kept["id"]]
         assert client.get(f"{files}/{kept['id']}/content").content == b"kept" * 1000
-        blobs = [path for path in (tmp_path / "data" / "blobs").rglob("*") if path.is_file()]
-        assert [path.read_bytes() for path in blobs] == [b"kept" * 1000]
+        assert kept_in.blobs() == [b"kept" * 1000]

@@ -10,7 +10,8 @@ import pytest
 
 from berth.adapters.blobs.folder import FileBlobs
 from berth.adapters.sql.containers import SqlStore
-from berth.adapters.sql.database import SqlDatabase
+from berth.adapters.sql.sqlite.database import SqliteDatabase
+from berth.adapters.sql.sqlite.transaction import finish
 from berth.core.errors import NotFoundError
 
 PUT_HALF = """
@@ -35,7 +36,7 @@ asyncio.run(main())
 
 ADD_ROWS = """
 import asyncio, itertools, sys
-from berth.adapters.sql.database import SqlDatabase
+from berth.adapters.sql.sqlite.database import SqliteDatabase
 from berth.adapters.sql.containers import SqlStore
 from berth.core.ports.container_store import ContainerRecord
 from berth.v1.container_pb2 import Container
@@ -45,7 +46,7 @@ async def add(store, container_id):
     print(container_id, flush=True)
 
 async def main():
-    store = SqlStore(SqlDatabase.open(sys.argv[1]))
+    store = SqlStore(SqliteDatabase.open(sys.argv[1]))
     for i in itertools.count():
         await asyncio.gather(*(add(store, f"c{i}-{j}") for j in range(7)))
 
@@ -96,9 +97,9 @@ async def test_acknowledged_rows_survive_a_kill(tmp_path: Path) -> None:
         acknowledged = [line_of(process) for _ in range(300)]
     rest, _ = process.communicate()
     acknowledged += rest.splitlines()[:-1]  # the last line may be cut
-    database = SqlDatabase.open(url)
+    database = SqliteDatabase.open(url)
     store = SqlStore(database)
     for container_id in acknowledged:
         assert await store.get_container("ours", container_id)
-    assert database.one("PRAGMA integrity_check") == ("ok",)
+    assert finish(database.one("PRAGMA integrity_check")) == ("ok",)
     database.close()

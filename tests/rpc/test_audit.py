@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from google.api.httpbody_pb2 import HttpBody
 
+from berth.core.errors import StorageError
 from berth.v1.container_file_service_pb2 import CreateContainerFileRequest, DeleteContainerFileRequest
 from berth.v1.container_service_pb2 import (
     CreateContainerRequest,
@@ -11,9 +12,10 @@ from berth.v1.container_service_pb2 import (
     ListContainersRequest,
     RetrieveContainerRequest,
 )
+from support.fakes.counting import CountingBackend
 from support.fakes.idempotent import once
 from support.servers.hosted import Kept
-from support.servers.service import OLLAMA, ONLY_GROQ, OURS, THEIRS, Served, refused, serving
+from support.servers.service import OLLAMA, ONLY_GROQ, OURS, THEIRS, Served, eventually, refused, serving
 
 WHO = {"tenant": "ours", "caller": "first", "source": "127.0.0.1", "provider": "ollama"}
 
@@ -69,7 +71,8 @@ async def test_what_is_not_ones_own_leaves_none(served: Served) -> None:
             served.containers.DeleteContainer(DeleteContainerRequest(container_id=container_id), metadata=THEIRS)
         )
     assert trail(served) == before
-    lines = [{**line, "milliseconds": 0, "request_id": ""} for line in served.lines()[-2:]]
+    of_each = {"milliseconds": 0, "request_id": "", "trace_id": ""}
+    lines = [{**line, **of_each} for line in (await served.logged(3))[-2:]]
     assert lines[0] == lines[1]
 
 
@@ -80,3 +83,26 @@ async def test_what_is_told_again_is_not_made_again(kept: Kept) -> None:
         made = [await served.containers.CreateContainer(request, metadata=metadata) for _ in range(2)]
         events = [(event["event"], event["id"]) for event in trail(served)]
     assert events == [("container.created", made[0].id), ("call.replayed", made[0].id)]
+
+
+async def test_a_caller_who_disconnects_leaves_a_trace() -> None:
+    """A deletion that goes on after its caller has disconnected is in the trail; one that was not admitted is not."""
+    backend = CountingBackend(gated=True)
+    async with serving(backend.as_backend()) as served:
+        for metadata in (OURS, ONLY_GROQ):
+            call = served.containers.DeleteContainer(DeleteContainerRequest(container_id="box"), metadata=metadata)
+            if metadata is OURS:
+                await eventually(lambda: bool(backend.gates))
+            else:
+                await refused(call)
+            call.cancel()
+        await eventually(lambda: len(served.lines()) == 2)
+        backend.error = StorageError("The disk is full.", code="storage_unavailable")
+        backend.gated = False
+        await refused(served.containers.DeleteContainer(DeleteContainerRequest(container_id="box"), metadata=OURS))
+        events = [event for event in trail(served) if event["event"] == "call.unfinished"]
+    unfinished = {"event": "call.unfinished", "operation": "container_delete", "container_id": "box", **WHO}
+    assert events == [
+        {**unfinished, "result": "CancelledError", "code": None},
+        {**unfinished, "result": "StorageError", "code": "storage_unavailable"},
+    ]

@@ -60,7 +60,7 @@ async def listed(served: Served, *metadata: tuple[str, str]) -> None:
 async def test_a_virtual_key_opens(served: Served, header: str) -> None:
     """In each header the right key lets in, and a wrong one does not."""
     await listed(served, carrying(header, "sk-bf-ours"))
-    assert served.lines()[0]["caller"] == "first"
+    assert (await served.logged(1))[0]["caller"] == "first"
     error = await refused(listed(served, carrying(header, "sk-bf-nobody")))
     assert error.facts() == ("UNAUTHENTICATED", "virtual_key_not_found", None)
     assert error.reply.error.type == "virtual_key_not_found"
@@ -70,7 +70,7 @@ async def test_a_virtual_key_opens(served: Served, header: str) -> None:
 async def test_a_basic_user_opens(served: Served) -> None:
     """The right password lets in; a wrong one, or a wrong user, does not, and none can tell which."""
     await listed(served, basic("ops:pass:wörd"))
-    assert served.lines()[0]["caller"] == "ops"
+    assert (await served.logged(1))[0]["caller"] == "ops"
     wrong_password = await refused(listed(served, basic("ops:wrong")))
     wrong_user = await refused(listed(served, basic("nobody:pass:wörd")))
     assert wrong_password.facts() == ("UNAUTHENTICATED", "basic_user_not_found", None)

@@ -16,7 +16,8 @@ from berth.v1.container_file_service_pb2 import (
     RetrieveContainerFileContentRequest,
 )
 from berth.v1.container_service_pb2 import CreateContainerRequest
-from support.fakes.stores import FixedClock, MemoryBlobs, MemoryStore
+from support.fakes.blobs import MemoryBlobs
+from support.fakes.stores import FixedClock, MemoryStore
 from support.servers.hosted import Kept, Left, hosted
 from support.servers.service import OLLAMA, OURS, Served, eventually, serving
 

@@ -11,6 +11,15 @@ from berth.core import errors
 from berth.core.operations import OPERATIONS
 from berth.core.ports.backend import Content
 from berth.core.routing.unsupported import UnsupportedBackend
+from berth.v1.container_exec_service_pb2 import (
+    CancelContainerExecRequest,
+    CreateContainerExecRequest,
+    FollowContainerExecRequest,
+    ListContainerExecsRequest,
+    RetrieveContainerExecRequest,
+    StreamContainerExecRequest,
+)
+from berth.v1.container_exec_service_pb2_grpc import ContainerExecServiceStub
 from berth.v1.container_file_service_pb2 import (
     CreateContainerFileRequest,
     DeleteContainerFileRequest,
@@ -174,8 +183,8 @@ async def _rest(call: AsyncIterable[object]) -> list[object]:
 
 
 async def test_a_provider_without_containers_says_so_for_each_operation(served: Served) -> None:
-    """Each of the nine names itself and the provider."""
-    containers, files = served.containers, served.files
+    """Each of the operations on containers, their files and commands names itself and the provider."""
+    containers, files, execs = served.containers, served.files, ContainerExecServiceStub(served.channel)
     upload = files.CreateContainerFile(metadata=OURS)
     await upload.write(CreateContainerFileRequest(provider=UNSUPPORTED, filename="a"))
     await upload.done_writing()
@@ -195,6 +204,22 @@ async def test_a_provider_without_containers_says_so_for_each_operation(served: 
         "RetrieveContainerFileContent": _rest(files.RetrieveContainerFileContent(download, metadata=OURS)),
         "DeleteContainerFile": files.DeleteContainerFile(
             DeleteContainerFileRequest(provider=UNSUPPORTED), metadata=OURS
+        ),
+        "CreateContainerExec": execs.CreateContainerExec(
+            CreateContainerExecRequest(provider=UNSUPPORTED), metadata=OURS
+        ),
+        "StreamContainerExec": _rest(
+            execs.StreamContainerExec(StreamContainerExecRequest(provider=UNSUPPORTED), metadata=OURS)
+        ),
+        "ListContainerExecs": execs.ListContainerExecs(ListContainerExecsRequest(provider=UNSUPPORTED), metadata=OURS),
+        "RetrieveContainerExec": execs.RetrieveContainerExec(
+            RetrieveContainerExecRequest(provider=UNSUPPORTED), metadata=OURS
+        ),
+        "FollowContainerExec": _rest(
+            execs.FollowContainerExec(FollowContainerExecRequest(provider=UNSUPPORTED), metadata=OURS)
+        ),
+        "CancelContainerExec": execs.CancelContainerExec(
+            CancelContainerExecRequest(provider=UNSUPPORTED), metadata=OURS
         ),
     }
     assert set(calls) == {name for name, known in OPERATIONS.items() if known.request_type.startswith("container")}

@@ -5,6 +5,7 @@ from hashlib import sha256
 import pytest
 from google.api.httpbody_pb2 import HttpBody
 
+from berth.core.observation.trace_context import trace_id_of
 from berth.v1.container_file_service_pb2 import (
     CreateContainerFileRequest,
     DeleteContainerFileRequest,
@@ -139,6 +140,13 @@ async def test_an_id_that_cannot_be_sent_back_is_replaced(served: Served, sent: 
     assert sent not in answer
 
 
+@pytest.mark.parametrize("path", [b"/\xff\xfe", b"/berth.v1.ContainerService/\xe9", b"/\xc3\xa9"])
+async def test_a_path_that_is_no_text_ends_only_its_own_call(served: Served, path: bytes) -> None:
+    """A path that is not UTF-8 is an unknown method; it does not end the server, as in grpc 1.84 and 1.85."""
+    assert b"container_list" not in await raw_call(served.port, path, (b"x-bf-vk", b"sk-bf-ours"))
+    await served.containers.ListContainers(ListContainersRequest(), metadata=OURS)
+
+
 async def test_rest_answers_carry_the_facts_in_the_status_message(served: Served) -> None:
     """What came through the transcoder has the facts where Envoy finds them, and its path may name a provider."""
     answer = await raw_call(
@@ -161,7 +169,7 @@ async def test_each_call_is_one_log_line(served: Served) -> None:
     await make(served)
     await refused(served.containers.RetrieveContainer(RetrieveContainerRequest(container_id="x"), metadata=OURS))
     await refused(served.containers.ListContainers(ListContainersRequest()))
-    first, second, third = served.lines()
+    first, second, third = await served.logged(3)
     assert isinstance(first["milliseconds"], float)
     assert {**first, "milliseconds": 0} == {
         "event": "call.finished",
@@ -170,6 +178,7 @@ async def test_each_call_is_one_log_line(served: Served) -> None:
         "status": "OK",
         "milliseconds": 0,
         "request_id": "request-1",
+        "trace_id": trace_id_of("request-1"),
         "provider": "ollama",
         "tenant": "ours",
         "caller": "first",

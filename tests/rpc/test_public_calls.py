@@ -8,10 +8,12 @@ import pytest
 from grpc_health.v1.health import aio as health
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
+from berth.adapters.prometheus.metrics import PrometheusMetrics
 from berth.core.routing.unsupported import UnsupportedBackend
 from berth.rpc.peer import NO_TRUST
 from berth.rpc.public_calls import PublicCalls
 from berth.rpc.reflection import reflection_servicer
+from berth.rpc.transports.grpcio.server import CallLimit, GrpcRoutes
 from berth.v1.provider_pb2 import Provider
 from support.servers.service import Served, eventually, serving
 
@@ -46,17 +48,20 @@ async def test_what_is_no_small_request_is_refused(served: Served, method: str, 
     assert [line for line in served.lines() if line["log_level"] == "error"] == []
 
 
-async def test_watches_are_limited(served: Served) -> None:
+async def test_watches_are_limited() -> None:
     """An address may have 64 watches; more are refused at once, while checks and other calls are served."""
-    stub: grpc.aio.UnaryStreamMultiCallable[bytes, bytes] = served.channel.unary_stream(WATCH)
-    watches = [stub(b"") for _ in range(70)]
-    await eventually(lambda: sum(watch.done() for watch in watches) == 6)
-    assert {await watch.code() for watch in watches if watch.done()} == {grpc.StatusCode.RESOURCE_EXHAUSTED}
-    check = served.channel.unary_unary(CHECK, HealthCheckRequest.SerializeToString, HealthCheckResponse.FromString)
-    assert (await check(HealthCheckRequest())).status == HealthCheckResponse.SERVING
-    for watch in watches:
-        watch.cancel()
-    await eventually(lambda: all(watch.done() for watch in watches))
+    metrics = PrometheusMetrics()
+    async with serving(UnsupportedBackend(Provider.PROVIDER_GROQ), metrics=metrics) as served:
+        stub: grpc.aio.UnaryStreamMultiCallable[bytes, bytes] = served.channel.unary_stream(WATCH)
+        watches = [stub(b"") for _ in range(70)]
+        await eventually(lambda: sum(watch.done() for watch in watches) == 6)
+        assert {await watch.code() for watch in watches if watch.done()} == {grpc.StatusCode.RESOURCE_EXHAUSTED}
+        check = served.channel.unary_unary(CHECK, HealthCheckRequest.SerializeToString, HealthCheckResponse.FromString)
+        assert (await check(HealthCheckRequest())).status == HealthCheckResponse.SERVING
+        for watch in watches:
+            watch.cancel()
+        await eventually(lambda: all(watch.done() for watch in watches))
+    assert metrics.value("berth_calls_limited_total", limit="health") == 6
 
 
 async def test_calls_without_a_request_are_few(served: Served) -> None:
@@ -71,7 +76,7 @@ async def test_a_request_must_come_soon() -> None:
     """A call whose request does not arrive is ended."""
     public = PublicCalls(health.HealthServicer(), reflection_servicer([]), trust=NO_TRUST, read_seconds=0.2)
     server = grpc.aio.server()
-    server.add_generic_rpc_handlers(public.handlers())
+    server.add_generic_rpc_handlers([GrpcRoutes(public.routes(), CallLimit())])
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:

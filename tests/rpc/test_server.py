@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import grpc.aio
 import pytest
@@ -14,12 +15,15 @@ from berth.core.routing.unsupported import UnsupportedBackend
 from berth.rpc.call import Call, Method
 from berth.rpc.interceptors.admission import admission
 from berth.rpc.server import Server
+from berth.rpc.transports.context import Context, Route
+from berth.rpc.transports.grpcio.server import CallLimit, GrpcRoutes, build_server
 from berth.v1.container_service_pb2 import ListContainersRequest, ListContainersResponse
 from support.fakes.stores import MemoryStore
 from support.servers.service import GROQ, OURS, Served, eventually, no_files, serving
 
+RESOURCE_EXHAUSTED = grpc.StatusCode.RESOURCE_EXHAUSTED
 SERVING, NOT_SERVING = HealthCheckResponse.SERVING, HealthCheckResponse.NOT_SERVING
-SERVICES = ["berth.v1.ContainerService", "berth.v1.ContainerFileService"]
+SERVICES = ["berth.v1.ContainerService", "berth.v1.ContainerFileService", "berth.v1.ContainerExecService"]
 
 
 class Waiting(UnsupportedBackend):
@@ -55,6 +59,34 @@ async def waiting() -> Waiting:
 async def served(waiting: Waiting) -> AsyncIterator[Served]:
     async with serving(waiting) as served:
         yield served
+
+
+async def test_calls_over_grpc_have_a_limit() -> None:
+    """More calls at a time than are allowed are refused and counted, also those of another service."""
+    began, go, counted = asyncio.Event(), asyncio.Event(), list[str]()
+
+    async def wait(_: Context) -> bytes:
+        began.set()
+        await go.wait()
+        return b""
+
+    limit = CallLimit(1, counted.append)
+    server = build_server({"/a/Wait": Route(wait, is_stream=False)}, [], limit)
+    server.add_generic_rpc_handlers([GrpcRoutes({"/b/Wait": Route(wait, is_stream=False)}, limit)])
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        to_a: Any = channel.unary_unary("/a/Wait")
+        to_b: Any = channel.unary_unary("/b/Wait")
+        first = to_a(b"")
+        await began.wait()
+        second = to_b(b"")
+        assert (await second.code(), await second.details()) == (RESOURCE_EXHAUSTED, "Concurrent RPC limit exceeded!")
+        go.set()
+        assert await first.code() == grpc.StatusCode.OK
+        assert await to_b(b"") == b""
+    await server.stop(None)
+    assert counted == ["transport"]
 
 
 @pytest.mark.parametrize("service", ["", *SERVICES])
@@ -159,6 +191,21 @@ async def test_a_drain_lets_a_running_call_finish(served: Served, waiting: Waiti
     async with asyncio.timeout(5):
         await drain
     assert [line["status"] for line in served.lines()] == ["OK"]
+
+
+async def test_a_drain_gives_balancers_time(served: Served, waiting: Waiting) -> None:
+    """If something asked for the health, calls are answered after it has changed: who sends them may not know yet."""
+    check: grpc.aio.UnaryUnaryMultiCallable[HealthCheckRequest, HealthCheckResponse] = served.channel.unary_unary(
+        "/grpc.health.v1.Health/Check", HealthCheckRequest.SerializeToString, HealthCheckResponse.FromString
+    )
+    assert (await check(HealthCheckRequest())).status == SERVING
+    waiting.go.set()
+    drain = asyncio.create_task(served.server.drain(10))
+    async with asyncio.timeout(5):
+        while (await check(HealthCheckRequest())).status != NOT_SERVING:
+            pass
+        assert (await served.containers.ListContainers(ListContainersRequest(), metadata=OURS)).object == "list"
+        await drain
 
 
 async def test_a_drain_does_not_wait_for_watchers(served: Served) -> None:

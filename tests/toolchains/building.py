@@ -33,9 +33,9 @@ TOUR_SECONDS = 60.0
 UNREACHABLE = re.compile(
     r"ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ECONNRESET|ETIMEDOUT|EHOSTUNREACH|ENETUNREACH|SOCKET_TIMEOUT|idle timeout"
     r"|code E(403|407|429|5\d\d)\b|_CERT|no such host|connection re(fused|set)|unreachable|timeout|deadline exceeded"
-    r"|x509: |disabled by GOPROXY|: (403|407|429|5\d\d) |server misbehaving|EOF$"
+    r"|Could not transfer artifact|x509: |disabled by GOPROXY|: (403|407|429|5\d\d) |server misbehaving|EOF$"
 )
-"""Matches what npm and go print if a registry does not answer or a proxy refuses the request."""
+"""Matches what npm, go and mvn print if a registry does not answer or a proxy refuses the request."""
 
 
 def toolchain(name: str, *companions: str) -> str:

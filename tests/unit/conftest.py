@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from support.providers.scripted import Provided, providing
+from support.servers.execs import ExecWorld, exec_world
+from support.servers.hosted import Kept
 
 Write = Callable[[str], Path]
 
@@ -27,3 +29,13 @@ async def provider() -> AsyncIterator[Provided]:
     """Start a provider on a free port, which answers what it is told to."""
     async with providing() as provided:
         yield provided
+
+
+@pytest.fixture
+async def world(kept: Kept) -> AsyncIterator[ExecWorld]:
+    """Return what runs commands with the fake sandbox; in the end nothing has failed, and no folder is left."""
+    world = exec_world(kept)
+    yield world
+    await world.execs.drain(5)
+    assert world.failures == []
+    assert list(world.folder.iterdir()) == []

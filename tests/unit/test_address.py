@@ -62,3 +62,12 @@ def test_a_reserved_port_is_kept_without_a_server() -> None:
             socket.create_connection(address)
         with socket.create_server(address, reuse_port=True):
             socket.create_connection(address).close()
+
+
+def test_every_address_of_ipv6_includes_ipv4() -> None:
+    """A port in use over IPv4 is not free for `[::]`, unless that is for IPv6 only."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = Address("::", taken.getsockname()[1])
+        with pytest.raises(StartError, match=rf"^listen\.rest: cannot listen on \[::\]:{address.port}: .* in use$"):
+            address.require_free("listen.rest")
+        address.require_free("listen.rest", ipv6_only=True)

@@ -10,15 +10,16 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, TypeVar
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from berth.adapters.blobs.folder import FileBlobs
 from berth.adapters.sql.containers import SqlStore
-from berth.adapters.sql.database import SqlDatabase
 from berth.adapters.sql.files import SqlFiles
 from berth.adapters.sql.inventory import SqlInventory
+from berth.adapters.sql.sqlite.database import SqliteDatabase
 from berth.core.caller import Caller
 from berth.core.errors import DAMAGED, BerthError, NotFoundError, StorageError
 from berth.core.hosted.doctor import Doctor
@@ -30,6 +31,8 @@ from berth.v1.file_service_pb2 import DeleteFileRequest, RetrieveFileContentRequ
 from support.fakes.records import OLLAMA
 from support.fakes.stores import FixedClock
 from support.fakes.uploads import GivenFile, GivenUpload
+from support.measuring.soak import soak, times
+from support.servers.empty_database import put_empty_database
 from support.servers.hosted import hosted_both, sweeper
 
 T = TypeVar("T")
@@ -105,7 +108,8 @@ class BytesWorld(RuleBasedStateMachine):
         self.clock = FixedClock()
         self.blobs = CrashingBlobs.open((self.folder / "blobs").as_uri())
         self.stack.callback(self.blobs.close)
-        self.database = self.stack.enter_context(closing(SqlDatabase.open(f"sqlite:///{self.folder}/berth.db")))
+        put_empty_database(self.folder / "berth.db")
+        self.database = self.stack.enter_context(closing(SqliteDatabase.open(f"sqlite:///{self.folder}/berth.db")))
         self.file_store = SqlFiles(self.database, now=self.clock)
         self.store = SqlStore(self.database, now=self.clock)
         self.sweeper = sweeper(
@@ -299,9 +303,11 @@ class BytesWorld(RuleBasedStateMachine):
             return connection.execute(query, values).fetchall()
 
 
-EFFORT = settings(max_examples=40, stateful_step_count=30, deadline=None)
+EFFORT = settings(max_examples=times(20, 200), stateful_step_count=30, deadline=None)
 
 
+@soak
+@pytest.mark.timeout(3600)
 def test_rows_bytes_and_quotas_agree() -> None:
     """Every row has its bytes, every blob a row once it is swept, and sums are what quotas count."""
     run_state_machine_as_test(BytesWorld, settings=EFFORT)

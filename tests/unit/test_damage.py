@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 
 from berth.adapters.sql.containers import SqlStore
-from berth.adapters.sql.database import SqlDatabase
 from berth.adapters.sql.files import SqlFiles
+from berth.adapters.sql.sqlite.database import SqliteDatabase
 from berth.core.caller import Caller
 from berth.core.errors import DAMAGED, NotFoundError, StorageError
 from berth.core.hosted.files import HostedFiles
 from berth.core.ports.file_store import FileRecord
 from berth.v1.file_service_pb2 import DeleteFileRequest, RetrieveFileContentRequest
+from berth.v1.provider_pb2 import PROVIDER_UNSPECIFIED, Provider
 from support.fakes.records import OLLAMA
 from support.fakes.stores import SequentialIds
 from support.fakes.uploads import GivenFile
@@ -50,8 +51,8 @@ async def test_what_goes_with_its_file_is_not_damaged(kept: Kept) -> None:
             told.append(blob)
             return await super().note_damage(blob)
 
-        async def get(self, tenant: str, file_id: str) -> FileRecord:
-            found = await super().get(tenant, file_id)
+        async def get(self, tenant: str, file_id: str, provider: Provider = PROVIDER_UNSPECIFIED) -> FileRecord:
+            found = await super().get(tenant, file_id, provider)
             await kept.files.delete_file(OURS, DeleteFileRequest(file_id=file_id))
             return found
 
@@ -122,8 +123,8 @@ async def test_a_repair_between_two_look_ups_is_found(kept: Kept) -> None:
     """A read whose file row is older than a repair reads the new blob, not the damaged one."""
 
     class Late(SqlFiles):
-        async def get(self, tenant: str, file_id: str) -> FileRecord:
-            found = await super().get(tenant, file_id)
+        async def get(self, tenant: str, file_id: str, provider: Provider = PROVIDER_UNSPECIFIED) -> FileRecord:
+            found = await super().get(tenant, file_id, provider)
             await uploaded(kept.files)
             return found
 
@@ -150,7 +151,7 @@ async def test_nobody_relies_on_what_is_lost(kept: Kept, kept_bytes: int | None,
 async def test_replicas_tell_and_mend_once(kept: Kept) -> None:
     """Two replicas that find the same damage tell of it once, and what both upload then is one good blob."""
     told, ids = list[str](), SequentialIds()
-    with closing(SqlDatabase.open(f"sqlite:///{kept.folder}/berth.db")) as database:
+    with closing(SqliteDatabase.open(f"sqlite:///{kept.folder}/berth.db")) as database:
         replicas = [
             hosted_both(
                 SqlStore(each, now=kept.clock),

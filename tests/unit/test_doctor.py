@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from berth.adapters.blobs.folder import FileBlobs
-from berth.adapters.sql.database import SqlDatabase
 from berth.adapters.sql.inventory import SqlInventory
+from berth.adapters.sql.sqlite.database import SqliteDatabase
 from berth.core.caller import Caller
 from berth.core.errors import StorageError
 from berth.core.hosted.doctor import Doctor, Finding
@@ -308,20 +308,20 @@ def test_stores_are_opened_as_they_are(tmp_path: Path) -> None:
     """Neither a database nor a folder is created or migrated, and a folder that no Berth made is refused."""
     url, folder = f"sqlite:///{tmp_path}/berth.db", tmp_path / "blobs"
     with pytest.raises(StorageError, match="no such file"):
-        SqlDatabase.open_existing(url)
+        SqliteDatabase.open_existing(url)
     with pytest.raises(StorageError, match="not a folder with blobs"):
         FileBlobs.open_existing(folder.as_uri())
     folder.mkdir()
     with pytest.raises(StorageError, match="not a folder with blobs"):
         FileBlobs.open_existing(folder.as_uri())
     assert [path.name for path in tmp_path.iterdir()] == ["blobs"]
-    SqlDatabase.open(url).close()
-    SqlDatabase.open_existing(url).close()
+    SqliteDatabase.open(url).close()
+    SqliteDatabase.open_existing(url).close()
     with closing(sqlite3.connect(tmp_path / "berth.db")) as connection:
         connection.execute("UPDATE alembic_version SET version_num = '0007'")
         connection.commit()
     with pytest.raises(StorageError, match="another version"):
-        SqlDatabase.open_existing(url)
+        SqliteDatabase.open_existing(url)
     FileBlobs.open(folder.as_uri()).close()
     incoming = folder / ".incoming" / "ab.left"
     incoming.write_bytes(b"left")

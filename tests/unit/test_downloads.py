@@ -33,6 +33,7 @@ def test_a_download_is_described() -> None:
         "accept-ranges": "bytes",
         "last-modified": "Thu, 01 Jan 1970 00:00:00 GMT",
         "x-content-type-options": "nosniff",
+        "content-security-policy": "default-src 'none'; sandbox",
         "etag": f'"{"ab" * 32}"',
         "x-content-sha256": "ab" * 32,
     }

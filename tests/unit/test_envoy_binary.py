@@ -7,7 +7,7 @@ import pytest
 import structlog
 from structlog.testing import LogCapture
 
-from berth.launch.envoy_binary import TESTED_VERSION, check_envoy, find_envoy
+from berth.launch.envoy.binary import TESTED_VERSION, check_envoy, find_envoy
 from berth.launch.refusal import StartError
 
 ROOT = Path(__file__).parents[2]

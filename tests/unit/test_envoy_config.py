@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from berth.rest.envoy.bootstrap import bootstrap, envoy_filter, to_yaml
-from berth.rest.envoy.edge import EdgeSettings, Tls
+from berth.rest.envoy.edge import MAX_INNER_CONNECTIONS, EdgeSettings, Tls, Tracing
 from berth.rest.envoy.filters import http_filters, services
 from berth.rest.view import load_contract, rest_view
 
@@ -25,7 +25,7 @@ def manager(settings: EdgeSettings) -> Any:
     return listener(settings)["filter_chains"][0]["filters"][0]["typed_config"]
 
 
-@pytest.mark.parametrize("name", ["local.yaml", "edge.yaml", "sidecar.yaml"])
+@pytest.mark.parametrize("name", ["local.yaml", "edge.yaml", "sidecar.yaml", "secrets/server.json"])
 def test_shipped_configuration_is_fresh(name: str) -> None:
     """Each file in envoy/ is what `python envoy/generate.py` writes."""
     configurations = runpy.run_path(str(FOLDER / "generate.py"))["configurations"]()
@@ -35,7 +35,8 @@ def test_shipped_configuration_is_fresh(name: str) -> None:
 def test_every_shipped_configuration_is_generated() -> None:
     """No file in envoy/ is written by hand."""
     configurations = runpy.run_path(str(FOLDER / "generate.py"))["configurations"]()
-    assert {path.name for path in FOLDER.glob("*.yaml")} == set(configurations)
+    shipped = [path for pattern in ("*.yaml", "*/*.json") for path in FOLDER.glob(pattern)]
+    assert {str(path.relative_to(FOLDER)) for path in shipped} == set(configurations)
 
 
 def test_yaml_says_what_the_document_says() -> None:
@@ -50,6 +51,15 @@ def test_admin_is_on_loopback_whatever_rest_is() -> None:
     """The admin interface never leaves 127.0.0.1, even where REST listens on every address."""
     admin = bootstrap(EdgeSettings(rest_host="::", admin_port=9901))["admin"]
     assert admin["address"]["socket_address"] == {"address": "127.0.0.1", "port_value": 9901}
+
+
+def test_every_address_of_ipv6_includes_ipv4() -> None:
+    """Unless it is for IPv6 only; other addresses have no such choice."""
+    both = {"address": "::", "port_value": 8080, "ipv4_compat": True}
+    assert listener(EdgeSettings(rest_host="::"))["address"]["socket_address"] == both
+    alone = listener(EdgeSettings(rest_host="::", ipv6_only=True))["address"]["socket_address"]
+    assert alone == {"address": "::", "port_value": 8080}
+    assert "ipv4_compat" not in listener(EdgeSettings(rest_host="::1"))["address"]["socket_address"]
 
 
 def test_admin_can_be_a_socket() -> None:
@@ -67,6 +77,20 @@ def test_limits_are_below_those_of_the_service() -> None:
     assert cluster["circuit_breakers"]["thresholds"][0]["max_requests"] == 900
 
 
+def test_over_http1_each_request_has_a_connection() -> None:
+    """Trailers carry the status; connections suffice for all requests, and few descriptors mean fewer requests."""
+    settings = EdgeSettings(grpc_sockets=("grpc",), over_http1=True)
+    cluster = bootstrap(settings)["static_resources"]["clusters"][0]
+    (options,) = cluster["typed_extension_protocol_options"].values()
+    assert options["explicit_http_config"] == {"http_protocol_options": {"enable_trailers": True}}
+    limits = cluster["circuit_breakers"]["thresholds"][0]
+    assert (limits["max_requests"], limits["max_connections"]) == (900, 1800)
+    few = settings.within(384, 384)
+    assert (few.max_requests, few.max_connections) == (96, 384)
+    assert EdgeSettings().within(768, 0) == EdgeSettings(max_connections=768)
+    assert settings.within(20_000, MAX_INNER_CONNECTIONS) == settings
+
+
 def test_long_transfers_are_not_cut() -> None:
     """No timeout counts the whole of a request; headers have 10 s, and a silent stream 300 s."""
     config = manager(EdgeSettings())
@@ -81,6 +105,27 @@ def test_cors_is_off_unless_origins_are_named() -> None:
     host = manager(EdgeSettings(cors_origins=("https://a.example",)))["route_config"]["virtual_hosts"][0]
     policy = host["typed_per_filter_config"]["envoy.filters.http.cors"]
     assert policy["allow_origin_string_match"] == [{"exact": "https://a.example"}]
+
+
+def test_traces_are_configured_only_if_there_is_a_collector() -> None:
+    """Without one there is no word of tracing; with one there is its cluster, and a part of the traces is recorded."""
+    assert "telemetry" not in str(bootstrap(EdgeSettings()))
+    assert "tracing" not in manager(EdgeSettings())
+    settings = EdgeSettings(tracing=Tracing("https://collector.example", sampling_ratio=0.25))
+    provider = manager(settings)["tracing"]["provider"]["typed_config"]
+    by_ratio = provider["sampler"]["typed_config"]["wrapped_sampler"]["typed_config"]
+    assert by_ratio["sampling_percentage"] == {"numerator": 250_000, "denominator": "MILLION"}
+    *_, cluster = bootstrap(settings)["static_resources"]["clusters"]
+    address = cluster["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"]["address"]["socket_address"]
+    assert address == {"address": "collector.example", "port_value": 443}
+
+
+def test_successes_can_be_sampled_in_the_access_log() -> None:
+    """A part of the statuses below 400 is logged, or only those from 500 on."""
+    sampled = str(manager(EdgeSettings(logged_successes=0.5))["access_log"][0]["filter"])
+    assert "{'numerator': 500000, 'denominator': 'MILLION'}" in sampled
+    failures = manager(EdgeSettings(logs_failures_only=True))["access_log"][0]["filter"]["and_filter"]["filters"][-1]
+    assert failures["status_code_filter"]["comparison"]["value"]["default_value"] == 500
 
 
 def test_access_log_can_be_left_out() -> None:
@@ -106,6 +151,25 @@ def test_certificate_is_optional() -> None:
     chain = listener(EdgeSettings(tls=Tls("a.crt", "a.key")))["filter_chains"][0]
     tls = chain["transport_socket"]["typed_config"]["common_tls_context"]
     assert tls["tls_certificates"][0]["certificate_chain"] == {"filename": "a.crt"}
+
+
+def test_a_handshake_has_ten_seconds() -> None:
+    """A connection that does not finish its TLS handshake is closed after 10 s, and after 1 s on a full listener."""
+    document = bootstrap(EdgeSettings(tls=Tls("a.crt", "a.key")))
+    (chain,) = document["static_resources"]["listeners"][0]["filter_chains"]
+    assert chain["transport_socket_connect_timeout"] == "10s"
+    timers = document["overload_manager"]["actions"][0]["typed_config"]["timer_scale_factors"]
+    assert {"timer": "TRANSPORT_SOCKET_CONNECT", "min_timeout": "1s"} in timers
+
+
+@pytest.mark.parametrize(
+    ("client_ca", "sockets", "seconds"), [("ca.crt", (), "600s"), ("ca.crt", ("grpc",), None), (None, (), None)]
+)
+def test_certificates_are_verified_again(client_ca: str | None, sockets: tuple[str, ...], seconds: str | None) -> None:
+    """Where the service cannot check client certificates on every call, their connections end after ten minutes."""
+    config = manager(EdgeSettings(grpc_sockets=sockets, tls=Tls("a.crt", "a.key", client_ca_path=client_ca)))
+    assert config["common_http_protocol_options"].get("max_connection_duration") == seconds
+    assert config["http1_safe_max_connection_duration"] is True
 
 
 def test_nothing_collects_a_body() -> None:
@@ -153,7 +217,7 @@ def test_callers_certificates_are_checked(*, required: bool) -> None:
     assert context["common_tls_context"]["validation_context"] == {"trusted_ca": {"filename": "ca.crt"}}
     manager = chain["filters"][0]["typed_config"]
     assert manager["forward_client_cert_details"] == "SANITIZE_SET"
-    assert manager["set_current_client_cert_details"] == {"cert": True}
+    assert manager["set_current_client_cert_details"] == {"chain": True}
 
 
 def test_without_an_authority_nobody_is_believed() -> None:
@@ -191,3 +255,16 @@ def _matches(match: dict[str, Any], method: str, path: str) -> bool:
         and not other
         and all(header["string_match"]["exact"] == method for header in wanted)
     )
+
+
+def test_replicas_are_checked_and_only_unseen_requests_repeated() -> None:
+    """Each replica is an endpoint with health checks; a request goes to another one only if none has seen it."""
+    document = bootstrap(EdgeSettings(services=(("10.0.0.1", 50051), ("berth.svc", 50051))))
+    for cluster in document["static_resources"]["clusters"]:
+        addresses = [each["endpoint"]["address"] for each in cluster["load_assignment"]["endpoints"][0]["lb_endpoints"]]
+        assert [address["socket_address"]["address"] for address in addresses] == ["10.0.0.1", "berth.svc"]
+        assert (cluster["type"], len(cluster["health_checks"])) == ("STRICT_DNS", 1)
+    routes = manager(EdgeSettings(services=(("10.0.0.1", 50051),)))["route_config"]["virtual_hosts"][0]["routes"]
+    policies = [route["route"]["retry_policy"]["retry_on"] for route in routes if "route" in route]
+    assert set(policies) == {"connect-failure,refused-stream,reset-before-request"}
+    assert "retry_policy" not in str(bootstrap(EdgeSettings()))

@@ -2,10 +2,13 @@
 
 import asyncio
 import errno
+import fcntl
 import os
 import stat
 from collections.abc import AsyncIterator, Iterator
+from contextlib import closing
 from pathlib import Path
+from threading import Timer
 
 import pytest
 
@@ -47,8 +50,20 @@ async def test_a_blob_is_the_file_of_its_key(blobs: FileBlobs, folder: Path) -> 
     assert (folder / "cntr_1/cfile_1").read_bytes() == bytes(3 * MIB)
 
 
-def test_only_the_owner_may_enter(blobs: FileBlobs, folder: Path) -> None:
-    """A folder that is made here is closed to other users."""
+def test_only_the_owner_may_enter(folder: Path) -> None:
+    """All that is made is closed to other users, also in a folder that is open to them and without a umask."""
+    folder.mkdir(mode=0o755, parents=True)
+    before = os.umask(0)
+    try:
+        with closing(FileBlobs.open(folder.as_uri())) as blobs, blobs.held():
+            asyncio.run(blobs.put("aa/x", chunks_of(b"bytes")))
+    finally:
+        os.umask(before)
+    assert {stat.S_IMODE(path.stat().st_mode) for path in folder.rglob("*")} == {0o600, 0o700}
+
+
+def test_a_folder_that_is_made_is_closed_to_others(blobs: FileBlobs, folder: Path) -> None:
+    """The folder of the store itself is accessible to its owner only."""
     assert blobs
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 
@@ -216,3 +231,35 @@ def test_a_url_that_cannot_be_opened_is_refused(url: str, message: str) -> None:
     """The operator is told what is wrong, without any secret in the URL."""
     with pytest.raises(StorageError, match=message):
         FileBlobs.open(url)
+
+
+async def test_a_held_folder_keeps_complete_blobs(blobs: FileBlobs, folder: Path) -> None:
+    """While one process holds the folder, another deletes only incomplete blobs; afterwards it deletes all."""
+    await blobs.put("aa/kept", chunks_of(b"bytes"))
+    (folder / ".incoming" / "old").touch()
+    holder = FileBlobs.open_existing(folder.as_uri())
+    with holder.held():
+        await asyncio.gather(*(blobs.delete(["aa/kept", ".incoming/old"]) for _ in range(20)))
+        assert files_in(folder) == [".hold", "aa/kept"]
+    holder.close()
+    await asyncio.gather(*(blobs.delete(["aa/kept"]) for _ in range(20)))
+    assert files_in(folder) == [".hold"]
+
+
+def test_a_delete_does_not_prevent_a_hold(blobs: FileBlobs, folder: Path) -> None:
+    """A hold waits for a delete of another process, which looks at that moment whether the folder is held."""
+    with (folder / ".hold").open("a") as looked_at:
+        fcntl.flock(looked_at, fcntl.LOCK_SH)
+        Timer(0.05, fcntl.flock, (looked_at.fileno(), fcntl.LOCK_UN)).start()
+        with blobs.held(), pytest.raises(BlockingIOError):
+            fcntl.flock(looked_at, fcntl.LOCK_SH | fcntl.LOCK_NB)
+
+
+def test_a_folder_is_held_once(blobs: FileBlobs, folder: Path) -> None:
+    """A second hold at the same time is refused, and possible after the first."""
+    other = FileBlobs.open_existing(folder.as_uri())
+    with blobs.held(), pytest.raises(StorageError, match="Another backup"), other.held():
+        pass
+    with other.held():
+        pass
+    other.close()

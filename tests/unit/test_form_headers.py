@@ -158,15 +158,15 @@ def test_the_type_of_a_form_has_at_most_1024_characters() -> None:
     """Over gRPC it may be as long as a message, and reading one of a few megabytes takes seconds."""
     longest = "multipart/form-data; boundary=edge".ljust(1_024, ";")
     assert read(form(part('name="file"', b"x")), content_type=longest).content == b"x"
-    started = time.perf_counter()
+    started = time.process_time()
     assert refused(form(), content_type=longest + ";" * 8_000_000) == ("body", "invalid_value")
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 1
 
 
 def test_no_header_takes_long() -> None:
     """Of 4096 characters, whichever they are, none takes the square of its length."""
     for unit in (' "', '\\"', ';a="', ';"', " ", ";", "*=", "%", "';"):
         written = f"{TOLD}*=UTF-8''" + (unit * 4_096)[:4_000]
-        started = time.perf_counter()
+        started = time.process_time()
         outcome([form(part(written))])
-        assert time.perf_counter() - started < 0.5
+        assert time.process_time() - started < 0.5

@@ -9,6 +9,7 @@ from berth.core.caller import Caller
 from berth.core.errors import InvalidRequestError, NotFoundError, StorageError
 from berth.core.hosted.containers import HostedBackend
 from berth.core.ports.container_store import UNLIMITED, ContainerFileRecord, ContainerRecord, Quotas
+from berth.core.ports.pages import Page, Pagination
 from berth.v1.container_file_service_pb2 import (
     DeleteContainerFileRequest,
     ListContainerFilesRequest,
@@ -22,8 +23,9 @@ from berth.v1.container_service_pb2 import (
     NetworkPolicyParam,
     RetrieveContainerRequest,
 )
-from berth.v1.provider_pb2 import Provider
-from support.fakes.stores import FixedClock, MemoryBlobs, MemoryStore
+from berth.v1.provider_pb2 import PROVIDER_UNSPECIFIED, Provider
+from support.fakes.blobs import MemoryBlobs
+from support.fakes.stores import FixedClock, MemoryStore
 from support.fakes.uploads import GivenUpload, put_file
 from support.servers.hosted import LIMITS, hosted
 from support.servers.service import eventually
@@ -53,17 +55,20 @@ class SlowStore(MemoryStore):
         domain_secrets: Sequence[DomainSecret] = (),
         copies: Sequence[ContainerFileRecord] = (),
         quotas: Quotas = UNLIMITED,
+        is_own: bool = False,
     ) -> None:
         await self._wait()
-        await super().add_container(record, domain_secrets=domain_secrets, copies=copies, quotas=quotas)
+        await super().add_container(record, domain_secrets=domain_secrets, copies=copies, quotas=quotas, is_own=is_own)
 
     async def add_file(self, tenant: str, record: ContainerFileRecord, *, quotas: Quotas) -> str:
         await self._wait()
         return await super().add_file(tenant, record, quotas=quotas)
 
-    async def delete_container(self, tenant: str, container_id: str) -> Sequence[str]:
+    async def delete_container(
+        self, tenant: str, container_id: str, provider: Provider = PROVIDER_UNSPECIFIED
+    ) -> Sequence[str]:
         await self._wait()
-        return await super().delete_container(tenant, container_id)
+        return await super().delete_container(tenant, container_id, provider)
 
     async def delete_file(self, tenant: str, container_id: str, file_id: str) -> Sequence[str]:
         await self._wait()
@@ -71,9 +76,10 @@ class SlowStore(MemoryStore):
 
 
 class BrokenBlobs(MemoryBlobs):
-    """A blob store that fails to store and to delete while `broken`."""
+    """A blob store that fails to store and to delete while `broken`, and only to delete while it `keeps`."""
 
     broken = False
+    keeps = False
 
     async def put(self, key: str, chunks: AsyncIterator[bytes]) -> None:
         if self.broken:
@@ -81,7 +87,7 @@ class BrokenBlobs(MemoryBlobs):
         await super().put(key, chunks)
 
     async def delete(self, keys: Iterable[str]) -> None:
-        if self.broken:
+        if self.broken or self.keeps:
             raise StorageError("The blob store failed.")
         await super().delete(keys)
 
@@ -174,6 +180,23 @@ async def test_limits_are_reached_to_the_byte(world: World) -> None:
     assert LIMITS.max_file_bytes == 100_000
 
 
+async def test_a_file_is_replaced_or_stays(world: World) -> None:
+    """An upload that replaces leaves the bytes of before or those of after, in one blob, and never neither."""
+    sizes = [90_000, 90_001, 60_000]
+    uploads = [GivenUpload(world.container_id, (b"x" * size,), file_path="a", replaces=True) for size in sizes]
+    files = [await world.backend.create_container_file(OURS, upload) for upload in uploads]
+    assert [(file.id, file.bytes) for file in files] == [(files[0].id, size) for size in sizes]
+    assert [len(blob) for blob in world.blobs.blobs.values()] == [60_000]
+    await put_file(world.backend, OURS, world.container_id, content=bytes(99_000))
+    await put_file(world.backend, OURS, world.container_id, content=bytes(70_000))
+    for size, code in ((100_001, "file_too_large"), (100_000, "container_size_exceeded")):
+        upload = GivenUpload(world.container_id, (b"y" * size,), file_path="a", replaces=True)
+        with pytest.raises(InvalidRequestError) as caught:
+            await world.backend.create_container_file(OURS, upload)
+        assert caught.value.code == code
+    assert sorted(len(blob) for blob in world.blobs.blobs.values()) == [60_000, 70_000, 99_000]
+
+
 async def test_a_container_that_goes_away_during_an_upload_gets_no_file(world: World) -> None:
     """Who deletes the container meanwhile wins, and the blob is removed."""
     world.store.go.clear()
@@ -254,9 +277,16 @@ async def test_a_row_is_gone_even_if_its_blob_cannot_be_removed(world: World) ->
     file = await put_file(world.backend, OURS, world.container_id)
     world.blobs.broken = True
     request = DeleteContainerFileRequest(container_id=world.container_id, file_id=file.id)
-    with pytest.raises(StorageError):
-        await world.backend.delete_container_file(OURS, request)
-    assert await world.files() == 0
+    assert (await world.backend.delete_container_file(OURS, request)).deleted
+    assert (await world.files(), len(world.blobs.blobs)) == (0, 1)
+
+
+async def test_an_upload_of_known_content_succeeds_even_if_its_blob_cannot_be_removed(world: World) -> None:
+    """The row refers to the blob that exists already, so the second one is left to the sweeper."""
+    await put_file(world.backend, OURS, world.container_id)
+    world.blobs.keeps = True
+    await put_file(world.backend, OURS, world.container_id)
+    assert (await world.files(), len(world.blobs.blobs)) == (2, 2)
 
 
 async def test_secrets_are_kept_apart(world: World) -> None:
@@ -270,3 +300,53 @@ async def test_secrets_are_kept_apart(world: World) -> None:
     again = await world.backend.retrieve_container(OURS, RetrieveContainerRequest(container_id=made.id))
     assert world.store.domain_secrets[made.id] == [secret]
     assert b"s3cret" not in made.SerializeToString() + again.SerializeToString()
+
+
+class ManyFiles(MemoryStore):
+    """A store with some files left over; `most` is how many callers deleted of them at the same time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left, self.running, self.most = 20, 0, 0
+
+    async def delete_leftovers(self) -> Sequence[str] | None:
+        if not self.left:
+            return None
+        self.running += 1
+        self.most = max(self.most, self.running)
+        await asyncio.sleep(0)
+        self.left -= 1
+        self.running -= 1
+        return []
+
+
+async def test_files_of_many_containers_are_deleted_one_step_at_a_time() -> None:
+    """However many large containers are deleted at the same time, one task deletes the files that are left of them."""
+    store = ManyFiles()
+    backend = hosted(store, MemoryBlobs(), clock=FixedClock())
+    request = CreateContainerRequest(name="box", provider=Provider.PROVIDER_OLLAMA)
+    boxes = [(await backend.create_container(OURS, request)).id for _ in range(5)]
+    await asyncio.gather(
+        *(backend.delete_container(OURS, DeleteContainerRequest(container_id=container_id)) for container_id in boxes)
+    )
+    await eventually(lambda: not store.left)
+    assert store.most == 1
+
+
+class HastyStore(MemoryStore):
+    """A store in which another process deletes a container just before its files are listed."""
+
+    async def list_files(self, tenant: str, container_id: str, pagination: Pagination) -> Page[ContainerFileRecord]:
+        await self.delete_container(tenant, container_id)
+        return await super().list_files(tenant, container_id, pagination)
+
+
+async def test_a_container_that_goes_while_it_is_listed_is_not_empty() -> None:
+    """Its files were there until it was deleted, so the answer is that there is no such container."""
+    store = HastyStore()
+    backend = hosted(store, MemoryBlobs(), clock=FixedClock())
+    container = await backend.create_container(
+        OURS, CreateContainerRequest(name="box", provider=Provider.PROVIDER_OLLAMA)
+    )
+    with pytest.raises(NotFoundError):
+        await backend.list_container_files(OURS, ListContainerFilesRequest(container_id=container.id))

@@ -1,6 +1,7 @@
 """Requests with an idempotency key whose process died: resolved by the mark they left, or reported, never repeated."""
 
 import asyncio
+from collections.abc import AsyncIterator
 
 import pytest
 
@@ -11,13 +12,19 @@ from berth.core.errors import (
     StorageError,
     UpstreamError,
 )
+from berth.core.idempotency.backend import IdempotentBackend
 from berth.core.idempotency.fingerprints import hash_of
 from berth.core.idempotency.leases import LEASE_SECONDS
 from berth.core.ports.idempotency_store import Slot
-from support.fakes.idempotent import BOX, KEYED, Died, Troubled, once, records_of
+from support.fakes.idempotent import BOX, KEYED, Died, Troubled, once, records_of, with_key
 from support.fakes.subjects import refused
 from support.servers.hosted import Kept, Left
 from support.servers.service import eventually
+
+_REFUSE_OUTCOMES = """
+    CREATE TRIGGER refuse BEFORE UPDATE OF outcome ON idempotency BEGIN SELECT RAISE(ABORT, 'refused'); END
+"""
+_LATEST = "SELECT max(lease_until) FROM idempotency"
 
 
 @pytest.fixture
@@ -95,6 +102,45 @@ async def test_an_error_of_unknown_fate_is_no_failure(kept: Kept, troubled: Trou
     assert troubled.begun == 1
 
 
+@pytest.fixture
+async def stuck(kept: Kept, troubled: Troubled) -> AsyncIterator[None]:
+    """Let a process claim the key and do nothing more."""
+    troubled.go.clear()
+    task = asyncio.create_task(once(kept, troubled, prefix="stuck").create_container(KEYED, BOX))
+    await eventually(lambda: bool(troubled.begun))
+    yield
+    task.cancel()
+    troubled.go.set()
+
+
+@pytest.mark.usefixtures("stuck")
+async def test_a_refusal_says_when_the_lease_ends(kept: Kept) -> None:
+    """The time in the refusal is what remains of the lease; a request after that time is done."""
+    kept.clock.advance(LEASE_SECONDS - 4)
+    error = await refused(once(kept).create_container(KEYED, BOX))
+    assert (error.code, error.retry_after_seconds) == ("idempotency_in_progress", 4)
+    kept.clock.advance(4)
+    await once(kept).create_container(KEYED, BOX)
+    assert kept.left() == Left(containers=1)
+
+
+@pytest.mark.usefixtures("stuck")
+async def test_a_lease_that_is_about_to_end_is_awaited(kept: Kept) -> None:
+    """A request in the last second of a lease is not refused: replicas' clocks differ by less than that."""
+    slept: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        kept.clock.advance(int(seconds))
+
+    kept.clock.advance(LEASE_SECONDS - 1)
+    leases = records_of(kept, sleep=sleep)
+    backend = IdempotentBackend(kept.backend, leases, resumes=True)
+    await backend.create_container(KEYED, BOX)
+    assert slept[0] == 1
+    assert kept.left() == Left(containers=1)
+
+
 async def test_a_process_that_only_slept_cannot_make_a_second_one(kept: Kept, troubled: Troubled) -> None:
     """Should the first process live after all when its lease has lapsed, its work fails on the mark."""
     troubled.go.clear()
@@ -107,6 +153,31 @@ async def test_a_process_that_only_slept_cannot_make_a_second_one(kept: Kept, tr
         await sleeper
     assert (await once(kept).create_container(KEYED, BOX)).id == made.id
     assert kept.left() == Left(containers=1)
+
+
+async def test_a_key_that_is_not_worked_on_is_not_kept(kept: Kept, troubled: Troubled) -> None:
+    """If the end of a create cannot be stored, its lease expires, also while the process works on other keys."""
+    ticks = asyncio.Semaphore(0)
+
+    async def sleep(_: float) -> None:
+        await ticks.acquire()
+
+    backend = IdempotentBackend(troubled, records_of(kept, "busy", sleep), resumes=True)
+    await kept.database.write(lambda transaction: transaction.run(_REFUSE_OUTCOMES))
+    with pytest.raises(StorageError):
+        await backend.create_container(KEYED, BOX)
+    await kept.database.write(lambda transaction: transaction.run("DROP TRIGGER refuse"))
+    troubled.go.clear()
+    other = asyncio.create_task(backend.create_container(with_key("other"), BOX))
+    await eventually(lambda: troubled.begun == 2)
+    kept.clock.advance(LEASE_SECONDS)
+    ticks.release()
+    await eventually(lambda: kept.row(_LATEST) == (kept.clock() + LEASE_SECONDS,))
+    found = await once(kept).create_container(KEYED, BOX)
+    assert found.extra_fields.idempotent_replayed
+    troubled.go.set()
+    assert (await other).id != found.id
+    assert kept.left() == Left(containers=2)
 
 
 async def test_one_of_two_takes_over(kept: Kept) -> None:

@@ -51,7 +51,7 @@ class Place:
 
     def left(self) -> tuple[object, int]:
         """Return how many files there are, and how many blobs."""
-        rows = self.kept.database.one("SELECT (SELECT count(*) FROM files) + (SELECT count(*) FROM tenant_files)")
+        rows = self.kept.row("SELECT (SELECT count(*) FROM files) + (SELECT count(*) FROM tenant_files)")
         return rows and rows[0], self.kept.left().blobs
 
     async def is_told(self) -> None:
@@ -162,13 +162,13 @@ async def test_a_lease_is_renewed_while_an_upload_is_compared(kept: Kept, opened
     async def sleep(_: float) -> None:
         await ticks.get()
 
-    place.leases["p"]._sleep = sleep
+    place.leases["p"].sleep = sleep
     reading = asyncio.create_task(place.store(slow))
     await begun.wait()
     kept.clock.advance(LEASE_SECONDS - 1)
     ticks.put_nowait(None)
     until = kept.clock() + LEASE_SECONDS
-    await eventually(lambda: kept.database.one("SELECT lease_until FROM idempotency") == (until,))
+    await eventually(lambda: kept.row("SELECT lease_until FROM idempotency") == (until,))
     go.set()
     assert (await reading).extra_fields.idempotent_replayed
 

@@ -1,6 +1,7 @@
 """Which key is next."""
 
 from collections import Counter
+from dataclasses import replace
 from itertools import count
 
 import pytest
@@ -114,3 +115,39 @@ def test_a_callers_own_key_is_none_of_the_ring() -> None:
 def test_a_key_does_not_show_its_value() -> None:
     """What is printed of a key is not the key."""
     assert "secret" not in repr(A)
+
+
+def test_a_reserved_key_is_for_its_tenant_alone() -> None:
+    """It is chosen for its tenant and for no other, and that tenant gets no other key."""
+    ours, second = UpstreamKey("ours", "secret-o", tenant="ours"), UpstreamKey("second", "secret-s", tenant="ours")
+    keys = ring(A, ours, second)
+    assert {keys.choose().name for _ in range(100)} == {"a"}
+    assert {keys.choose(tenant="ours").name for _ in range(100)} == {"ours", "second"}
+    assert (keys.first("ours"), keys.first("theirs"), keys.first()) == (ours, None, A)
+    assert keys.has_other({"ours"}, "ours")
+    assert not keys.has_other({"a"})
+    assert keys.named("ours", "ours") is ours
+    for tenant in ("theirs", None):
+        with pytest.raises(UpstreamError):
+            keys.named("ours", tenant)
+
+
+def test_keys_are_replaced() -> None:
+    """A new set of keys applies to the next choice; a key of the old set is no longer put aside."""
+    keys = ring(A)
+    keys.replace([B])
+    assert (keys.choose(), A in keys, B in keys) == (B, False, True)
+
+
+def test_a_key_with_a_new_value_is_used_at_once() -> None:
+    """A key that was put aside is used again if its value is replaced, and not if it stays."""
+    keys = ring(A)
+    keys.put_aside(A, status=401)
+    keys.replace([replace(A, weight=2.0)])
+    assert A in keys
+    with pytest.raises(UpstreamError):
+        keys.choose()
+    renewed = replace(A, value="secret-new")
+    keys.replace([renewed])
+    assert keys.choose() is renewed
+    assert A not in keys

@@ -1,5 +1,6 @@
 """Log lines that are written in a thread."""
 
+import errno
 import io
 import json
 import subprocess
@@ -9,6 +10,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from berth.telemetry.writer import ThreadedWriter
 
@@ -73,6 +76,39 @@ def test_a_broken_sink_loses_lines_and_says_so() -> None:
     assert kept == b"kept"
 
 
+class FullSink(io.RawIOBase):
+    """A file on a disk that has `room` for some bytes, and no more."""
+
+    def __init__(self, room: int) -> None:
+        self.room = room
+        self.written = b""
+
+    def write(self, data: Any, /) -> int:
+        if not self.room:
+            raise OSError(errno.ENOSPC, "full")
+        taken = bytes(data[: self.room])
+        self.room -= len(taken)
+        self.written += taken
+        return len(taken)
+
+
+@pytest.mark.parametrize(("room", "whole", "lost"), [(0, 0, 3), (7, 0, 3), (10, 1, 2), (17, 1, 2), (30, 3, 0)])
+def test_a_torn_line_does_not_tear_the_next(room: int, whole: int, lost: int) -> None:
+    """What a full disk takes in part counts as dropped, and the report of it begins a line of its own."""
+    sink = FullSink(room)
+    writer = ThreadedWriter(sink)
+    for number in (1, 2, 3):
+        writer.write(b"%d: bytes.\n" % number)
+    until(lambda: writer.dropped == lost and len(sink.written) == room)
+    sink.room = 1000
+    writer.write(b"last\n")
+    writer.finish()
+    lines = sink.written.splitlines()
+    assert [line for line in lines if line.endswith(b": bytes.")] == [b"1: bytes.", b"2: bytes.", b"3: bytes."][:whole]
+    assert [json.loads(line)["lines"] for line in lines if line.startswith(b"{")] == ([lost] if lost else [])
+    assert (lines[-1], writer.dropped) == (b"last", lost)
+
+
 def test_a_sink_that_blocks_takes_bounded_memory() -> None:
     """What does not fit is dropped; the writer goes on as soon as the sink does, and never blocks who logs."""
     sink = Sink()
@@ -86,23 +122,55 @@ def test_a_sink_that_blocks_takes_bounded_memory() -> None:
     assert sink.written.count(b"ten bytes") == 10
 
 
-def test_a_sink_that_takes_nothing_does_not_stop_the_exit() -> None:
-    """A process whose stderr is a full pipe without a reader serves, and ends when it is told to."""
-    program = """
-import sys
-from berth.telemetry.logging import configure_logging
-import structlog
-configure_logging(json=True)
-for number in range(5000):
-    structlog.get_logger().info("line", number=number)
-"""
-    with subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.PIPE) as process:
-        assert process.wait(60) == 0
-
-
 def until(condition: Callable[[], bool]) -> None:
     """Wait until `condition` holds."""
     deadline = time.monotonic() + 10
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+def test_a_sink_that_fails_is_unavailable_until_it_works() -> None:
+    """The writer tries a broken sink again by itself, and reports the lines that were dropped."""
+    sink = Sink()
+    writer = ThreadedWriter(sink)
+    sink.is_broken = True
+    writer.write(b"lost\n")
+    until(lambda: not writer.is_available)
+    sink.is_broken = False
+    until(lambda: writer.is_available)
+    assert json.loads(sink.written)["lines"] == 1
+    writer.finish()
+
+
+def test_a_sink_that_blocks_or_is_far_behind_is_unavailable() -> None:
+    """It is unavailable after a second in one write, and as soon as half of what may wait is waiting."""
+    stuck = Sink()
+    stuck.is_open.clear()
+    writer = ThreadedWriter(stuck, max_pending_bytes=100)
+    writer.write(b"x")
+    until(lambda: not writer.is_available)
+    stuck.is_open.set()
+    until(lambda: writer.is_available)
+    stuck.is_open.clear()
+    for _ in range(51):
+        writer.write(b"x")
+    assert not writer.is_available
+    stuck.is_open.set()
+    until(lambda: writer.is_available)
+    writer.finish()
+
+
+def test_an_event_that_cannot_be_written_raises_nothing() -> None:
+    """A value that JSON cannot hold loses its event, which is logged as lost, and the program goes on."""
+    program = """
+from berth.telemetry.logging import configure_logging
+import structlog
+configure_logging(json=True)
+structlog.get_logger().info("strange", value="\\udc80", other=object())
+print("went on")
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout == "went on\n"
+    line = json.loads(done.stderr)
+    assert (line["event"], line["unwritten"], line["level"]) == ("log.failed", "strange", "error")

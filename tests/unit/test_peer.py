@@ -1,12 +1,15 @@
 """Where a call comes from, and which header is believed."""
 
+import time
 from ipaddress import ip_address
 from urllib.parse import quote
 
 import pytest
 from cryptography import x509
 
-from berth.rpc.peer import Trust, certificate_names, source_of
+from berth.rpc.peer import Trust, client_certificate, source_of
+from berth.rpc.tls.forwarded import MAX_FORWARDED_LENGTH
+from berth.rpc.tls.names import names_in
 from support.certs.authority import Authority
 
 XFF, OWN = "x-forwarded-for", "x-berth-client"
@@ -62,37 +65,55 @@ def pem(*names: x509.GeneralName) -> bytes:
 
 
 CLIENT = pem(x509.UniformResourceIdentifier(SPIFFE), x509.DNSName("a.example"))
-HANDSHAKE = {"x509_pem_cert": [CLIENT], "x509_subject_alternative_name": [b"not.read"]}
-CERT = f'Cert="{quote(CLIENT.decode(), safe="")}"'
+OTHER = pem(x509.UniformResourceIdentifier("spiffe://x/y"))
+HANDSHAKE = {"x509_pem_cert": [OTHER], "x509_subject_alternative_name": [b"not.read"]}
+
+
+def encoded(certificates: bytes) -> str:
+    return f'"{quote(certificates.decode(), safe="")}"'
+
+
+BY, HASH = "By=spiffe://berth", f"Hash={'0a' * 32}"
+CERT, CHAIN = f"Cert={encoded(CLIENT)}", f"Chain={encoded(CLIENT + OTHER)}"
+FORWARDED = f"{BY};{HASH};{CERT}"
 
 
 @pytest.mark.parametrize(
     ("peer", "trust_sidecar", "forwarded", "names"),
     [
-        ("ipv4:10.0.0.7:1", False, "URI=spiffe://x/y", [SPIFFE, "a.example"]),
-        ("ipv4:127.0.0.1:1", False, "URI=spiffe://x/y", [SPIFFE, "a.example"]),
-        ("ipv4:10.0.0.7:1", True, "URI=spiffe://x/y", [SPIFFE, "a.example"]),
-        ("ipv4:127.0.0.6:1", True, "URI=spiffe://x/y", ["spiffe://x/y"]),
+        ("ipv4:10.0.0.7:1", False, FORWARDED, ["spiffe://x/y"]),
+        ("ipv4:127.0.0.1:1", False, FORWARDED, ["spiffe://x/y"]),
+        ("ipv4:10.0.0.7:1", True, FORWARDED, ["spiffe://x/y"]),
+        ("ipv4:127.0.0.6:1", True, FORWARDED, [SPIFFE, "a.example"]),
         ("unix:", False, None, []),
         ("unix:", False, "", []),
-        ("unix:", False, f"By=spiffe://berth;Hash=00;{CERT}", [SPIFFE, "a.example"]),
-        ("unix:", False, f"By=spiffe://berth;Hash=00;{CERT};URI={VICTIM}", [SPIFFE, "a.example"]),
-        ("unix:", False, f"{CERT};{CERT}", []),
-        ("unix:", False, 'Cert="nonsense"', []),
-        ("unix:", False, f"URI={SPIFFE};URI={VICTIM}", []),
-        ("unix:", False, "DNS=a.example", []),
-        ("unix:", False, 'Subject="CN=a,O=\\"b;URI=spiffe://no\\"";URI=spiffe://x/y', ["spiffe://x/y"]),
-        ("unix:", False, f"{CERT},URI=spiffe://near/by", ["spiffe://near/by"]),
-        ("unix:", False, "URI=", []),
-        ("unix:", False, 'URI="', []),
-        ("unix:", False, 'URI="' + '\\"' * 10_000 + ",URI=spiffe://x/y", []),
-        ("unix:", False, "x" * 40_000 + ",URI=spiffe://x/y", []),
+        ("unix:", False, FORWARDED, [SPIFFE, "a.example"]),
+        ("unix:", False, f"{HASH};{CERT}", [SPIFFE, "a.example"]),
+        ("unix:", False, f'{FORWARDED};Subject="CN=a";URI={VICTIM}', [SPIFFE, "a.example"]),
+        ("unix:", False, f"{FORWARDED};URI=spiffe://x/y,URI={VICTIM}", [SPIFFE, "a.example"]),
+        ("unix:", False, f"{FORWARDED};URI=spiffe://x/y,Chain={encoded(OTHER)}", [SPIFFE, "a.example"]),
+        ("unix:", False, f"{BY};{HASH};{CHAIN}", [SPIFFE, "a.example"]),
+        ("unix:", False, f"{BY};{HASH};Cert={encoded(OTHER)};{CHAIN}", [SPIFFE, "a.example"]),
+        ("unix:", False, f"{BY};{HASH};URI={SPIFFE}", []),
+        ("unix:", False, f"{BY};{HASH};URI=spiffe://x/y,{CERT}", []),
+        ("unix:", False, f"{BY};{HASH};URI=spiffe://x/y,{FORWARDED}", []),
+        ("unix:", False, f"{FORWARDED},{FORWARDED}", []),
+        ("unix:", False, f"{CERT},{BY};{HASH};URI=spiffe://x/y", []),
+        ("unix:", False, f"URI={SPIFFE},{FORWARDED}", []),
+        ("unix:", False, f"URI={SPIFFE}", []),
+        ("unix:", False, CERT, []),
+        ("unix:", False, f'{HASH};Cert="nonsense"', []),
+        ("unix:", False, f'{HASH};Cert="', []),
+        ("unix:", False, f"{HASH};", []),
+        ("unix:", False, "x" * 40_000 + FORWARDED, []),
+        ("unix:", False, FORWARDED + ";" * 40_000, []),
         ("unix:", False, ",;=,", []),
     ],
 )
 def test_names_in_certificates(peer: str, *, trust_sidecar: bool, forwarded: str | None, names: list[str]) -> None:
-    """They are read from the certificate: of the handshake, or as an Envoy forwards it that can be believed."""
-    assert list(certificate_names(peer, HANDSHAKE, forwarded, trust=Trust(sidecar=trust_sidecar))) == names
+    """They are read from the certificate of the handshake, or from the one that a single trusted hop forwards."""
+    certificate = client_certificate(peer, HANDSHAKE, forwarded, trust=Trust(sidecar=trust_sidecar))
+    assert list(certificate.names if certificate else ()) == names
 
 
 @pytest.mark.parametrize(
@@ -115,6 +136,24 @@ def test_names_in_certificates(peer: str, *, trust_sidecar: bool, forwarded: str
 def test_a_name_is_of_its_type_and_nothing_else(name: x509.GeneralName) -> None:
     """A name that looks like another one, or like several, is none, whoever did the handshake."""
     certificate = pem(name)
-    forwarded = f'By=spiffe://berth;Cert="{quote(certificate.decode(), safe="")}"'
+    forwarded = f"{BY};{HASH};Cert={encoded(certificate)}"
     for peer in ("unix:", "ipv4:10.0.0.7:1"):
-        assert not certificate_names(peer, {"x509_pem_cert": [certificate]}, forwarded, trust=Trust())
+        found = client_certificate(peer, {"x509_pem_cert": [certificate]}, forwarded, trust=Trust())
+        assert found is not None
+        assert not found.names
+
+
+def test_names_of_rare_types_are_no_error() -> None:
+    """A certificate with an ediPartyName or x400Address, which the library cannot read, has no names."""
+    for encoded in (bytes.fromhex("3006a504a1020c00"), bytes.fromhex("3004a3023000")):
+        assert names_in(AUTHORITY.certificate(alternative_names=encoded)) == ()
+
+
+def test_a_header_is_read_in_linear_time() -> None:
+    """No header of 32 kB takes long, whatever it repeats."""
+    began = time.process_time()
+    for text in ("By=", "Hash=", 'Cert="', '";', "\\", ";", ",", f'{HASH};Cert="'):
+        for prefix in ("", f"{HASH};", f'{HASH};Cert="'):
+            header = (prefix + text * MAX_FORWARDED_LENGTH)[:MAX_FORWARDED_LENGTH]
+            assert client_certificate("unix:", {}, header, trust=Trust()) is not None
+    assert time.process_time() - began < 1

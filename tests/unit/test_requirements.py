@@ -12,7 +12,7 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "requirements"
 FILES = sorted(path.name for path in FOLDER.glob("*.txt"))
-BASES = {"run.txt": None, "build.txt": "run.txt", "dev.txt": "build.txt", "tools.txt": None}
+BASES = {"run.txt": None, "build.txt": "run.txt", "dev.txt": "build.txt", "tools.txt": None, "site.txt": None}
 """Which file each one includes."""
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 HASH = re.compile(r"--hash=sha256:[0-9a-f]{64}")
@@ -95,6 +95,7 @@ def test_a_package_has_one_version(name: str) -> None:
         ("build.txt", PROJECT["build-system"]["requires"]),
         ("dev.txt", PROJECT["project"]["optional-dependencies"]["dev"]),
         ("tools.txt", PROJECT["dependency-groups"]["tools"]),
+        ("site.txt", PROJECT["dependency-groups"]["site"]),
     ],
 )
 def test_what_the_project_needs_is_locked(name: str, wanted: list[str]) -> None:
@@ -107,7 +108,9 @@ def test_what_the_project_needs_is_locked(name: str, wanted: list[str]) -> None:
 
 def test_running_needs_no_tool_of_the_developers() -> None:
     """What `make run` installs to serve has nothing of the tests, the build or the tools."""
-    assert not {"pytest", "mypy", "ruff", "hatchling", "uv", "pip-audit", "cyclonedx-bom"} & set(versions("run.txt"))
+    assert not {"pytest", "mypy", "ruff", "hatchling", "uv", "pip-audit", "cyclonedx-bom", "zensical"} & set(
+        versions("run.txt")
+    )
 
 
 def test_envoy_has_a_hash_for_each_platform() -> None:

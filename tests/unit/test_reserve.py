@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from berth.adapters.sql.upkeep.reserve import RESERVE_BYTES, STEP_BYTES, Reserve
+from berth.adapters.sql.sqlite.reserve import RESERVE_BYTES, STEP_BYTES, Reserve
 
 
 def test_a_reserve_takes_real_space(tmp_path: Path) -> None:

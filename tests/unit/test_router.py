@@ -12,11 +12,13 @@ from berth.core.errors import (
     ProviderNotConfiguredError,
 )
 from berth.core.providers import PROVIDERS, provider_name
+from berth.core.routing.accounts import Accounts
 from berth.core.routing.router import MAX_REMEMBERED, Router
 from berth.core.routing.unsupported import UnsupportedBackend
 from berth.v1.provider_pb2 import Provider
+from support.fakes.blobs import MemoryBlobs
 from support.fakes.records import container
-from support.fakes.stores import FixedClock, MemoryBlobs, MemoryStore
+from support.fakes.stores import FixedClock, MemoryStore
 from support.servers.hosted import hosted
 
 OPENAI, COHERE, GROQ = Provider.PROVIDER_OPENAI, Provider.PROVIDER_COHERE, Provider.PROVIDER_GROQ
@@ -34,9 +36,9 @@ class CountingStore(MemoryStore):
         super().__init__()
         self.looked_up = 0
 
-    async def get_provider(self, tenant: str, container_id: str) -> Provider:
+    async def get_provider(self, tenant: str, container_id: str, provider: Provider = NONE) -> Provider:
         self.looked_up += 1
-        return await super().get_provider(tenant, container_id)
+        return await super().get_provider(tenant, container_id, provider)
 
 
 def test_there_are_23_providers_with_short_names() -> None:
@@ -145,3 +147,80 @@ async def test_a_providers_key_is_good_for_that_provider_alone() -> None:
         assert caught.value.code == "virtual_key_not_found"
     with pytest.raises(AuthenticationError):
         await router.backend_of(direct, NONE, resource_id="box")
+
+
+class Keys:
+    """An account: the tenants that have a key of their own, and whether everybody may reach everything."""
+
+    def __init__(self, *tenants: str, is_open: bool = False) -> None:
+        self.tenants = tenants
+        self.is_open = is_open
+
+    def owns(self, caller: Caller) -> bool:
+        return caller.direct_key is not None or caller.tenant in self.tenants
+
+    def admits_unknown(self, caller: Caller) -> bool:
+        return self.owns(caller) or self.is_open
+
+    def is_own_key(self, tenant: str, key: str) -> bool:
+        return bool(tenant) and key != "shared"
+
+
+@pytest.mark.parametrize(
+    ("accounts", "named", "expected"),
+    [
+        ({OPENAI: Keys("ours")}, NONE, OPENAI),
+        ({OPENAI: Keys("ours")}, OPENAI, OPENAI),
+        ({OPENAI: Keys("ours"), GROQ: Keys("theirs")}, NONE, OPENAI),
+        ({OPENAI: Keys("ours"), GROQ: Keys("theirs")}, GROQ, None),
+        ({OPENAI: Keys("ours"), GROQ: Keys("ours")}, NONE, None),
+        ({OPENAI: Keys("ours"), GROQ: Keys("ours")}, GROQ, GROQ),
+        ({OPENAI: Keys("ours"), GROQ: Keys(is_open=True)}, NONE, OPENAI),
+        ({GROQ: Keys(is_open=True)}, NONE, GROQ),
+        ({OPENAI: Keys("theirs")}, NONE, None),
+        ({OPENAI: Keys("theirs")}, OPENAI, None),
+        ({}, OPENAI, None),
+    ],
+)
+async def test_which_provider_is_asked_for_an_unknown_id(
+    accounts: dict[Provider, Keys], named: Provider, expected: Provider | None
+) -> None:
+    """The named one, else the one where the caller has its only own account; none where others share the account."""
+    backends = {OPENAI: HOSTED, GROQ: HOSTED}
+    router = Router(backends, hosted=HOSTED, store=MemoryStore(), accounts=Accounts(accounts))
+    if named:  # the backend of these tests answers by itself, whatever the id
+        assert router._asked_for_unknown(ANYONE, named) == expected
+    elif expected is None:
+        with pytest.raises(NotFoundError):
+            await router.backend_of(ANYONE, named, resource_id="box")
+    else:
+        assert await router.backend_of(ANYONE, named, resource_id="box") == (expected, HOSTED)
+
+
+async def test_a_direct_key_without_a_provider() -> None:
+    """It goes to the only provider that takes such keys; where there are two, the request must name one."""
+    direct = Caller("direct-1", "direct", direct_key="sk-proj-1")
+    backends = {OPENAI: HOSTED, GROQ: COHERES}
+    one, two = (
+        Router(backends, hosted=HOSTED, store=MemoryStore(), direct=frozenset(backends), accounts=Accounts(accounts))
+        for accounts in ({GROQ: Keys()}, {GROQ: Keys(), OPENAI: Keys()})
+    )
+    assert one.backend(direct, NONE) is COHERES
+    assert await one.backend_of(direct, NONE, resource_id="box") == (GROQ, COHERES)
+    with pytest.raises(AuthenticationError):
+        two.backend(direct, NONE)
+    with pytest.raises(AuthenticationError):
+        await two.backend_of(direct, NONE, resource_id="box")
+
+
+async def test_a_container_that_is_known_elsewhere() -> None:
+    """A container of another provider is not asked for at the named one; one that both have is found at each."""
+    store = MemoryStore()
+    await store.adopt(container("box", provider=GROQ))
+    router = Router(
+        {OPENAI: COHERES, GROQ: COHERES}, hosted=HOSTED, store=store, accounts=Accounts({OPENAI: Keys("ours")})
+    )
+    with pytest.raises(NotFoundError):
+        await router._find(ANYONE, OPENAI, "box")
+    await store.adopt(container("box", provider=OPENAI))
+    assert [await router._find(ANYONE, provider, "box") for provider in (NONE, GROQ, OPENAI)] == [GROQ, GROQ, OPENAI]

@@ -11,7 +11,7 @@ import pytest
 
 from berth.adapters.encryption.aes_gcm import AesGcm
 from berth.adapters.sql.containers import SqlStore
-from berth.adapters.sql.database import SqlDatabase
+from berth.adapters.sql.sqlite.database import SqliteDatabase
 from berth.core.errors import StorageError
 from berth.v1.container_service_pb2 import DomainSecret
 from support.fakes.records import container
@@ -26,8 +26,8 @@ SECRETS = [
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[SqlDatabase]:
-    with closing(SqlDatabase.open(f"sqlite:///{tmp_path}/berth.db")) as opened:
+def database(tmp_path: Path) -> Iterator[SqliteDatabase]:
+    with closing(SqliteDatabase.open(f"sqlite:///{tmp_path}/berth.db")) as opened:
         yield opened
 
 
@@ -36,11 +36,11 @@ def found(folder: Path, marker: str = MARKER) -> list[str]:
     return sorted(path.name for path in folder.iterdir() if marker.encode() in path.read_bytes())
 
 
-def sealed(database: SqlDatabase, key: bytes | None = KEY) -> SqlStore:
+def sealed(database: SqliteDatabase, key: bytes | None = KEY) -> SqlStore:
     return SqlStore(database, now=FixedClock(), cipher=AesGcm(key) if key else None)
 
 
-async def test_with_a_key_no_value_is_on_disk(database: SqlDatabase, tmp_path: Path) -> None:
+async def test_with_a_key_no_value_is_on_disk(database: SqliteDatabase, tmp_path: Path) -> None:
     """Values are encrypted before they reach any file, differently each time, and are read as they were."""
     store = sealed(database)
     for name in ("box", "twin"):
@@ -60,7 +60,7 @@ async def test_with_a_key_no_value_is_on_disk(database: SqlDatabase, tmp_path: P
         (OTHER_KEY, "they were encrypted with another key than store.secret_key"),
     ],
 )
-async def test_without_the_key_reading_says_so(database: SqlDatabase, key: bytes | None, reason: str) -> None:
+async def test_without_the_key_reading_says_so(database: SqliteDatabase, key: bytes | None, reason: str) -> None:
     """With no key or another one the secrets cannot be read, the error says why, and all else works."""
     await sealed(database).add_container(container("box"), domain_secrets=SECRETS)
     store = sealed(database, key)
@@ -80,22 +80,22 @@ async def test_without_the_key_reading_says_so(database: SqlDatabase, key: bytes
         "domain = 'evil.example'",
     ],
 )
-async def test_a_changed_row_is_noticed(database: SqlDatabase, change: str) -> None:
+async def test_a_changed_row_is_noticed(database: SqliteDatabase, change: str) -> None:
     """A value that was changed, or moved to another domain, is an error and never a wrong secret."""
     store = sealed(database)
     await store.add_container(container("box"), domain_secrets=SECRETS)
-    await database.write(lambda connection: connection.execute(f"UPDATE domain_secrets SET {change} WHERE seq = 1"))  # noqa: S608 - constants
+    await database.write(lambda transaction: transaction.run(f"UPDATE domain_secrets SET {change} WHERE seq = 1"))  # noqa: S608 - constants
     with pytest.raises(StorageError, match="they were changed in the database"):
         await store.get_domain_secrets("ours", "box")
 
 
-async def test_plain_secrets_are_read_with_a_key_too(database: SqlDatabase) -> None:
+async def test_plain_secrets_are_read_with_a_key_too(database: SqliteDatabase) -> None:
     """Secrets from the time before there was a key stay readable."""
     await sealed(database, None).add_container(container("box"), domain_secrets=SECRETS)
     assert await sealed(database).get_domain_secrets("ours", "box") == SECRETS
 
 
-async def test_deleted_secrets_leave_the_disk(database: SqlDatabase, tmp_path: Path) -> None:
+async def test_deleted_secrets_leave_the_disk(database: SqliteDatabase, tmp_path: Path) -> None:
     """Of many secrets that are deleted in any order nothing is left in any file after the database was tidied."""
     store, chance = sealed(database, None), random.Random(7)  # noqa: S311 - no secret depends on it
     names = [f"c{number}" for number in range(150)]
@@ -116,7 +116,7 @@ async def test_deleted_secrets_leave_the_disk(database: SqlDatabase, tmp_path: P
     assert found(tmp_path) == []
 
 
-async def test_a_reader_delays_the_end_of_a_secret(database: SqlDatabase, tmp_path: Path) -> None:
+async def test_a_reader_delays_the_end_of_a_secret(database: SqliteDatabase, tmp_path: Path) -> None:
     """While another process reads, the log cannot be emptied; that is no error, and the next time it is."""
     store = sealed(database, None)
     await store.add_container(container("box"), domain_secrets=SECRETS)

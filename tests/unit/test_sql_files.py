@@ -4,8 +4,8 @@ import asyncio
 from contextlib import closing
 from pathlib import Path
 
-from berth.adapters.sql.database import SqlDatabase
 from berth.adapters.sql.files import SqlFiles
+from berth.adapters.sql.sqlite.database import SqliteDatabase
 from berth.core.ports.file_store import FileRecord
 from berth.core.ports.pages import Pagination
 from berth.v1.file_pb2 import File
@@ -21,7 +21,7 @@ def stored(number: int) -> FileRecord:
 
 async def test_others_have_their_turn_while_a_long_page_is_read(tmp_path: Path) -> None:
     """A page of a thousand files is read in several turns of the event loop."""
-    with closing(SqlDatabase.open(f"sqlite:///{tmp_path}/berth.db")) as database:
+    with closing(SqliteDatabase.open(f"sqlite:///{tmp_path}/berth.db")) as database:
         files = SqlFiles(database)
         await asyncio.gather(*(files.add(stored(number), quotas=ROOMY) for number in range(1_000)))
         listing = asyncio.ensure_future(files.list("ours", Pagination(limit=1_000, descending=False)))

@@ -14,10 +14,13 @@ import pytest
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 
-from berth.adapters.sql import container_writes, containers, schema
+from berth.adapters.sql import container_writes, containers, files, schema
 from berth.adapters.sql.containers import SqlStore
-from berth.adapters.sql.database import SqlDatabase
+from berth.adapters.sql.database import Transaction
 from berth.adapters.sql.pages import containers_query, files_query
+from berth.adapters.sql.sqlite.database import SqliteDatabase
+from berth.adapters.sql.sqlite.transaction import finish
+from berth.adapters.sql.upkeep import adoption
 from berth.core.errors import InvalidRequestError, StorageError
 from berth.core.ports.pages import Pagination
 from berth.v1.container_service_pb2 import DomainSecret
@@ -31,14 +34,14 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def database(path: Path) -> Iterator[SqlDatabase]:
-    opened = SqlDatabase.open(f"sqlite:///{path}")
+def database(path: Path) -> Iterator[SqliteDatabase]:
+    opened = SqliteDatabase.open(f"sqlite:///{path}")
     yield opened
     opened.close()
 
 
 @pytest.fixture
-def store(database: SqlDatabase) -> SqlStore:
+def store(database: SqliteDatabase) -> SqlStore:
     return SqlStore(database, now=lambda: 1_700_000_000.9)
 
 
@@ -57,12 +60,12 @@ def modes_in(folder: Path) -> dict[str, int]:
 async def test_rows_survive_closing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was written before closing is there after reopening, by a relative and by an absolute URL."""
     monkeypatch.chdir(tmp_path)
-    opened = SqlDatabase.open("sqlite:///berth.db")
+    opened = SqliteDatabase.open("sqlite:///berth.db")
     first = SqlStore(opened, now=FixedClock())
     await first.add_container(container("box"))
     await first.add_file("ours", file("f"), quotas=ROOMY)
     opened.close()
-    opened = SqlDatabase.open(f"sqlite:///{tmp_path}/berth.db")
+    opened = SqliteDatabase.open(f"sqlite:///{tmp_path}/berth.db")
     second = SqlStore(opened)
     assert (await second.get_container("ours", "box")).container.name == "box"
     assert (await second.get_file("ours", "box", "f"))[1].blob == "blob of f"
@@ -82,25 +85,18 @@ def test_head_is_the_last_migration() -> None:
     assert ScriptDirectory.from_config(config).get_heads() == [schema.HEAD]
 
 
-def test_an_up_to_date_database_opens_without_alembic(store: SqlStore, path: Path) -> None:
-    """Opening a database that needs no migration imports neither alembic nor SQLAlchemy."""
-    assert store
-    code = (
-        "import sys; from berth.adapters.sql.database import SqlDatabase; SqlDatabase.open(sys.argv[1]).close();"
-        " sys.exit(bool({'alembic', 'sqlalchemy'} & set(sys.modules)))"
-    )
-    subprocess.run([sys.executable, "-c", code, f"sqlite:///{path}"], check=True, timeout=60)
-
-
 def test_two_processes_may_make_it_at_once(path: Path) -> None:
     """Of two processes that open a new database at the same time, both succeed."""
-    code = "import sys; from berth.adapters.sql.database import SqlDatabase; SqlDatabase.open(sys.argv[1]).close()"
+    code = (
+        "import sys; from berth.adapters.sql.sqlite.database import SqliteDatabase;"
+        " SqliteDatabase.open(sys.argv[1]).close()"
+    )
     processes = [subprocess.Popen([sys.executable, "-c", code, f"sqlite:///{path}"]) for _ in range(2)]
     assert [process.wait(timeout=60) for process in processes] == [0, 0]
     assert rows(path, "SELECT version_num FROM alembic_version") == [(schema.HEAD,)]
 
 
-def test_commits_are_durable(database: SqlDatabase) -> None:
+def test_commits_are_durable(database: SqliteDatabase) -> None:
     """Writes go to a write-ahead log and wait for the disk at every commit; keys between tables are checked."""
     pragmas = ["journal_mode", "synchronous", "foreign_keys"]
     connection = database._writer._connection
@@ -110,7 +106,7 @@ def test_commits_are_durable(database: SqlDatabase) -> None:
 @pytest.mark.parametrize("descending", [True, False])
 @pytest.mark.parametrize(("providers", "by_name"), [(n, by) for n in (None, 1, 2, 23) for by in (True, False)])
 def test_lists_read_only_what_they_show(
-    database: SqlDatabase, providers: int | None, *, by_name: bool, descending: bool
+    database: SqliteDatabase, providers: int | None, *, by_name: bool, descending: bool
 ) -> None:
     """Every list follows an index from its cursor on: nothing is scanned and nothing sorted."""
     query = containers_query(providers=providers, by_name=by_name, descending=descending)
@@ -126,13 +122,13 @@ def test_lists_read_only_what_they_show(
 
 
 @pytest.mark.parametrize("descending", [True, False])
-def test_lists_of_files_read_only_what_they_show(database: SqlDatabase, *, descending: bool) -> None:
+def test_lists_of_files_read_only_what_they_show(database: SqliteDatabase, *, descending: bool) -> None:
     """The list of a container's files follows an index from its cursor on."""
     values = {"container_seq": 1, "seq": 1, "limit": 101}
     _assert_plan(database, files_query(descending=descending), values, "files_by_container")
 
 
-def _assert_plan(database: SqlDatabase, query: str, values: Mapping[str, object], index: str) -> None:
+def _assert_plan(database: SqliteDatabase, query: str, values: Mapping[str, object], index: str) -> None:
     steps = [row[3] for row in database._reads.execute(f"EXPLAIN QUERY PLAN {query}", values)]
     searches = [step for step in steps if step.startswith("SEARCH")]
     assert searches
@@ -140,17 +136,44 @@ def _assert_plan(database: SqlDatabase, query: str, values: Mapping[str, object]
     assert not [step for step in steps if "SCAN" in step or "TEMP B-TREE" in step]
 
 
-@pytest.mark.parametrize("query", [containers._GET_CONTAINER, containers._GET_FILE])
-def test_point_reads_search_by_id(database: SqlDatabase, query: str) -> None:
+@pytest.mark.parametrize(
+    "query",
+    [
+        containers._GET_CONTAINER,
+        containers._GET_FILE,
+        containers._GET_PROVIDER,
+        containers._CONTAINER_SEQ,
+        containers._CONTAINER_CURSOR,
+        containers._FOREIGN,
+        container_writes._IS_TAKEN,
+        container_writes._CONTAINER,
+        files._GET,
+        files._GET_PROVIDER,
+        files._CURSOR,
+        files._FOREIGN,
+        files._FIND,
+    ],
+)
+def test_point_reads_search_by_id(database: SqliteDatabase, query: str) -> None:
     """A container, and a file with its container, are found by unique ids alone."""
     steps = [row[3] for row in database._reads.execute(f"EXPLAIN QUERY PLAN {query}", ("",) * query.count("?"))]
     assert all(step.startswith("SEARCH") and step.endswith(("(id=?)", "(rowid=?)")) for step in steps)
 
 
-def test_a_purge_finds_only_what_has_expired(database: SqlDatabase) -> None:
+def test_a_purge_finds_only_what_has_expired(database: SqliteDatabase) -> None:
     """Expired containers are found by their expiry alone, in its order, however many others there are."""
     steps = [row[3] for row in database._reads.execute(f"EXPLAIN QUERY PLAN {container_writes._EXPIRED}", (0, 100))]
     assert steps == ["SEARCH containers USING INDEX containers_by_expiry (<expr><?)"]
+
+
+@pytest.mark.parametrize(
+    ("query", "index"),
+    [(adoption.EXPIRED, "containers_by_adopted_expiry"), (adoption.CREATED_EXPIRED, "containers_by_passed_expiry")],
+)
+def test_forgotten_containers_are_found_by_their_expiry(database: SqliteDatabase, query: str, index: str) -> None:
+    """However many others there are at providers."""
+    plan = database._reads.execute(f"EXPLAIN QUERY PLAN {query}", {"before": 0, "limit": 100})
+    assert [row[3] for row in plan] == [f"SEARCH containers USING INDEX {index} (<expr><?)"]
 
 
 async def test_secrets_go_with_their_container(store: SqlStore, path: Path) -> None:
@@ -184,11 +207,11 @@ async def test_text_that_is_no_unicode_is_refused(store: SqlStore) -> None:
     assert [type(outcome) for outcome in outcomes] == [InvalidRequestError, str]
 
 
-async def test_a_failed_write_takes_back_its_own_changes_only(store: SqlStore, database: SqlDatabase) -> None:
+async def test_a_failed_write_takes_back_its_own_changes_only(store: SqlStore, database: SqliteDatabase) -> None:
     """Writes that share a commit with one that fails half-way are not touched by it."""
 
-    def fail_half_way(connection: sqlite3.Connection) -> None:
-        connection.execute("DELETE FROM containers")
+    async def fail_half_way(transaction: Transaction) -> None:
+        await transaction.run("DELETE FROM containers")
         raise ZeroDivisionError
 
     attempts = [store.add_container(container("c1")), database.write(fail_half_way)]
@@ -207,7 +230,7 @@ async def test_an_id_that_is_not_new_is_an_error(store: SqlStore) -> None:
     assert (await store.get_container("ours", "box")).container.name == "box"
 
 
-async def test_a_full_disk_is_told(store: SqlStore, database: SqlDatabase) -> None:
+async def test_a_full_disk_is_told(store: SqlStore, database: SqliteDatabase) -> None:
     """When the disk is full writes say so, reads go on, and writes work again when there is room."""
     await store.add_container(container("before"))
     (pages,) = database._writer._connection.execute("PRAGMA page_count").fetchone()
@@ -220,7 +243,7 @@ async def test_a_full_disk_is_told(store: SqlStore, database: SqlDatabase) -> No
     await store.add_container(container("after", name="x" * 100_000))
 
 
-async def test_a_locked_database_is_told(store: SqlStore, database: SqlDatabase, path: Path) -> None:
+async def test_a_locked_database_is_told(store: SqlStore, database: SqliteDatabase, path: Path) -> None:
     """While another process holds the write lock for too long writes say so, and reads go on."""
     await store.add_container(container("box"))
     database._writer._connection.execute("PRAGMA busy_timeout = 10")
@@ -234,7 +257,7 @@ async def test_a_locked_database_is_told(store: SqlStore, database: SqlDatabase,
     await store.add_container(container("c1"))
 
 
-async def test_a_damaged_database_is_told(store: SqlStore, database: SqlDatabase, path: Path) -> None:
+async def test_a_damaged_database_is_told(store: SqlStore, database: SqliteDatabase, path: Path) -> None:
     """Reading pages that hold something else is an error of the store, and not a wrong answer."""
     for i in range(200):
         await store.add_container(container(f"c{i}", name="x" * 500))
@@ -242,10 +265,10 @@ async def test_a_damaged_database_is_told(store: SqlStore, database: SqlDatabase
     size = path.stat().st_size  # noqa: ASYNC240 - a test has time
     path.write_bytes(path.read_bytes()[:4096] + b"\xff" * (size - 4096))  # noqa: ASYNC240 - as above
     with pytest.raises(StorageError, match="damaged"):
-        SqlDatabase.open(f"sqlite:///{path}")
+        SqliteDatabase.open(f"sqlite:///{path}")
 
 
-async def test_a_closed_store_says_so(store: SqlStore, database: SqlDatabase) -> None:
+async def test_a_closed_store_says_so(store: SqlStore, database: SqliteDatabase) -> None:
     """Reading and writing after closing are errors of the store."""
     database.close()
     for attempt in (store.get_container("ours", "box"), store.add_container(container("box"))):
@@ -260,7 +283,7 @@ def test_a_file_that_is_no_database_is_refused(path: Path) -> None:
     path.parent.mkdir()
     path.write_text("once upon a time " * 1000)
     with pytest.raises(StorageError, match=r"^Cannot open the store /.*: The store's database file is not a database"):
-        SqlDatabase.open(f"sqlite:///{path}")
+        SqliteDatabase.open(f"sqlite:///{path}")
 
 
 @pytest.mark.parametrize("table", ["containers", "alembic_version"])
@@ -271,36 +294,59 @@ def test_a_database_of_something_else_is_left_alone(path: Path, table: str) -> N
     connection.execute(f"CREATE TABLE {table} (mine TEXT)")
     connection.close()
     with pytest.raises(StorageError, match=f"^Cannot open the store {path}: The store failed"):
-        SqlDatabase.open(f"sqlite:///{path}")
+        SqliteDatabase.open(f"sqlite:///{path}")
     assert rows(path, "SELECT name FROM sqlite_schema") == [(table,)]
 
 
-def test_a_database_of_a_newer_version_is_refused(database: SqlDatabase, path: Path) -> None:
+def test_a_database_of_a_newer_version_is_refused(database: SqliteDatabase, path: Path) -> None:
     """A database that a newer version has migrated is not touched."""
     database._writer._connection.execute("UPDATE alembic_version SET version_num = '9999'")
     with pytest.raises(StorageError, match=r"made by a newer version of the service\.$"):
-        SqlDatabase.open(f"sqlite:///{path}")
+        SqliteDatabase.open(f"sqlite:///{path}")
 
 
-def test_an_index_is_added_while_the_previous_version_runs(database: SqlDatabase, path: Path) -> None:
+UNDONE = (
+    *(
+        f"DROP TABLE {table}"
+        for table in (
+            "leftovers",
+            "usage",
+            "usage_minutes",
+            "stored_bytes",
+            "reservations",
+            "leases",
+            "execs",
+            "exec_output",
+        )
+    ),
+    "ALTER TABLE files DROP COLUMN modified_at",
+    "DROP INDEX containers_by_meter",
+    *(f"ALTER TABLE containers DROP COLUMN {name}" for name in ("created_by", "metered_from", "meter_open")),
+    *(f"ALTER TABLE containers DROP COLUMN {name}" for name in ("counted_minutes", "metered_bytes")),
+    *(f"ALTER TABLE containers DROP COLUMN {name}" for name in ("byte_seconds", "bytes_since")),
+    "ALTER TABLE tenant_files DROP COLUMN created_by",
+    *(f"ALTER TABLE virtual_keys DROP COLUMN {name}" for name in ("budget_nano_usd", "budget_period")),
+)
+"""What the migrations after 0009 add, undone."""
+
+
+def test_a_table_is_added_while_the_previous_version_runs(database: SqliteDatabase, path: Path) -> None:
     """A database that another process uses is migrated if that only expands its schema."""
     older = database._writer._connection
-    for table in ("containers", "files", "tenant_files"):
-        older.execute(f"DROP INDEX {table}_by_deletion")
-    older.execute("DROP TABLE sweep_clock")
-    older.execute("ALTER TABLE domain_secrets DROP COLUMN key_id")
-    older.execute("UPDATE alembic_version SET version_num = '0008'")
-    with closing(SqlDatabase.open(f"sqlite:///{path}", is_shared=True)) as newer:
-        assert newer.value("SELECT version_num FROM alembic_version") == schema.HEAD
-        assert database.value("SELECT count(*) FROM containers") == 0
+    for statement in UNDONE:
+        older.execute(statement)
+    older.execute("UPDATE alembic_version SET version_num = '0009'")
+    with closing(SqliteDatabase.open(f"sqlite:///{path}", is_shared=True)) as newer:
+        assert finish(newer.value("SELECT version_num FROM alembic_version")) == schema.HEAD
+        assert finish(database.value("SELECT count(*) FROM containers")) == 0
 
 
-def test_another_migration_waits_until_the_previous_version_has_ended(database: SqlDatabase, path: Path) -> None:
+def test_another_migration_waits_until_the_previous_version_has_ended(database: SqliteDatabase, path: Path) -> None:
     """A migration that does not only expand the schema is refused, and nothing changes, while another process runs."""
     database._writer._connection.execute("UPDATE alembic_version SET version_num = '0005'")
     with pytest.raises(StorageError, match=r"migration 0006 needs it for itself\. Stop the running version first"):
-        SqlDatabase.open(f"sqlite:///{path}", is_shared=True)
-    assert database.value("SELECT version_num FROM alembic_version") == "0005"
+        SqliteDatabase.open(f"sqlite:///{path}", is_shared=True)
+    assert finish(database.value("SELECT version_num FROM alembic_version")) == "0005"
 
 
 @pytest.mark.parametrize(
@@ -317,5 +363,5 @@ def test_another_migration_waits_until_the_previous_version_has_ended(database: 
 def test_a_url_that_cannot_be_opened_is_refused(url: str, message: str) -> None:
     """The operator is told what is wrong, without any secret in the URL."""
     with pytest.raises(StorageError, match=message) as caught:
-        SqlDatabase.open(url)
+        SqliteDatabase.open(url)
     assert "secret" not in caught.value.message

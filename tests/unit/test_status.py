@@ -31,6 +31,8 @@ ROWS = [
         INVALID,
         "provider_not_configured",
     ),
+    (errors.ExecUnsupportedError("no"), StatusCode.FAILED_PRECONDITION, 400, INVALID, "exec_unsupported"),
+    (errors.ContainerBusyError(), StatusCode.ABORTED, 409, INVALID, "container_busy"),
     (errors.ContainerExpiredError(), StatusCode.FAILED_PRECONDITION, 400, INVALID, None),
     (
         errors.AuthenticationError("no", code="virtual_key_required"),
@@ -65,6 +67,7 @@ ROWS = [
         "rate_limited",
         "rate_limited",
     ),
+    (errors.BudgetExceededError("no"), StatusCode.RESOURCE_EXHAUSTED, 402, INVALID, "budget_exceeded"),
     (errors.UpstreamError("no"), StatusCode.UNAVAILABLE, 503, "api_error", "provider_server_error"),
     (errors.StorageError("no"), StatusCode.UNAVAILABLE, 503, "api_error", "storage_unavailable"),
     (errors.UpstreamTimeoutError("no"), StatusCode.DEADLINE_EXCEEDED, 504, "api_error", "request_timed_out"),
@@ -134,6 +137,16 @@ def test_a_bug_is_told_by_the_request_id_alone() -> None:
     assert refused_.unforeseen is bug
 
 
+def test_a_failed_storage_may_be_tried_again_unless_it_is_final() -> None:
+    """The delay is in a header and, for gRPC callers, in RetryInfo, too; a final error has neither."""
+    final = errors.file_damaged()
+    delays = []
+    for error in (errors.StorageError("away"), final):
+        kinds = [detail.TypeName() for detail in Status.FromString(refused(error).details).details]
+        delays.append((dict(refused(error).headers).get("retry-after"), "google.rpc.RetryInfo" in kinds))
+    assert delays == [("2", True), (None, False)]
+
+
 def test_the_standard_details_say_the_same() -> None:
     """Callers of gRPC find code, parameter and delay in ErrorInfo, BadRequest and RetryInfo."""
     error = BerthError("slow down", param="limit", code="too_fast", retry_after_seconds=7)
@@ -176,6 +189,7 @@ def test_http_is_asked_for_where_grpc_has_no_word() -> None:
         "UnsupportedMediaTypeError": 415,
         "PreconditionFailedError": 412,
         "RangeNotSatisfiableError": 416,
+        "BudgetExceededError": 402,
     }
 
 

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from berth.adapters.sql.containers import SqlStore
-from berth.adapters.sql.database import SqlDatabase
+from berth.adapters.sql.database import REMOVALS
 from berth.adapters.sql.idempotency import SqlIdempotency
-from berth.adapters.sql.upkeep import tidying
+from berth.adapters.sql.sqlite.database import SqliteDatabase
 from berth.adapters.sql.upkeep.store import SqlUpkeep
 from berth.core.errors import InvalidRequestError
 from berth.core.hosted.steady_clock import SteadyClock
-from berth.core.hosted.sweeper import Sweeper, SweepResult
+from berth.core.hosted.sweeper import Retention, Sweeper, SweepResult
 from berth.core.ports.file_store import FileRecord
 from berth.core.ports.idempotency_store import IdempotencyRecord, Slot
 from berth.core.ports.pages import Pagination
@@ -134,7 +134,7 @@ async def test_a_file_that_seems_deleted_after_its_container(kept: Kept, swept: 
     assert kept.database._writer._connection.execute("PRAGMA foreign_keys").fetchone() == (1,)
 
 
-@pytest.mark.parametrize("query", tidying.REMOVALS)
+@pytest.mark.parametrize("query", REMOVALS)
 def test_deleted_rows_are_found_by_their_time(kept: Kept, query: str) -> None:
     """What is to be removed is found by an index, in the order of its deletion, however many other rows there are."""
     plan = kept.database._reads.execute(f"EXPLAIN QUERY PLAN {query}", (0, 100)).fetchall()
@@ -178,14 +178,14 @@ async def test_space_is_given_back(kept: Kept, swept: Sweeper) -> None:
 async def test_an_older_database_reuses_its_space(tmp_path: Path) -> None:
     """A database that cannot give space back uses it again; a VACUUM makes it one that can."""
     path, clock = tmp_path / "berth.db", FixedClock()
-    with closing(SqlDatabase.open(f"sqlite:///{path}")):
+    with closing(SqliteDatabase.open(f"sqlite:///{path}")):
         pass
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA auto_vacuum = NONE")
         connection.execute("VACUUM")
     sizes, released = [], []
     for attempt in range(3):
-        with closing(SqlDatabase.open(f"sqlite:///{path}")) as database:
+        with closing(SqliteDatabase.open(f"sqlite:///{path}")) as database:
             store, upkeep = SqlStore(database, now=clock), SqlUpkeep(database)
             names = [f"c{attempt}-{number}" for number in range(100)]
             for name in names:
@@ -211,8 +211,8 @@ async def test_a_clock_jump_removes_nothing(kept: Kept) -> None:
 
     def started() -> Sweeper:
         clock = SteadyClock(now=kept.clock, monotonic=monotonic)
-        rows = (kept.store, kept.file_store, kept.blobs, SqlUpkeep(kept.database))
-        return Sweeper(*rows, clock=clock, retention_seconds=DAY, tombstone_seconds=DAY)
+        rows = (kept.store, kept.file_store, kept.blobs, SqlUpkeep(kept.database, now=kept.clock))
+        return Sweeper(*rows, clock=clock, retention=Retention(DAY, DAY, usage_days=400))
 
     await kept.store.add_container(container("box"))
     await add_files(kept.store, "f1", "f2")
@@ -237,3 +237,22 @@ async def test_a_clock_jump_removes_nothing(kept: Kept) -> None:
     result = await running.sweep()
     assert result is not None
     assert result[:4] == (1, 1, 0, 1)
+
+
+async def test_forgotten_rows_go_with_the_next_sweep(kept: Kept) -> None:
+    """Adopted containers go after the retention, created ones later, and the rows of forgotten ones at once."""
+    for number, name in enumerate(("first", "second", "third")):
+        record = replace(container(name, provider=OLLAMA), key="direct", adopted_at=kept.clock.now + number)
+        await kept.store.adopt(record, keep=2)
+    await kept.store.add_container(replace(container("created", provider=OLLAMA), key="main"))
+    sweeps = sweeper(kept.database, kept.blobs, clock=kept.clock, retention_seconds=3600, tombstone_seconds=30 * DAY)
+    await sweeps.sweep()
+    assert await listed(kept.store, Pagination(9)) == (["created", "third", "second"], False)
+    assert counts(kept)[0] == 3
+    kept.clock.advance(2 * 3600)
+    assert (await sweeps.sweep()) == SweepResult(containers=2, rows=2)
+    assert await listed(kept.store, Pagination(9)) == (["created"], False)
+    assert counts(kept)[0] == 1
+    kept.clock.advance(30 * DAY)
+    assert (await sweeps.sweep()) == SweepResult(containers=1, rows=1)
+    assert counts(kept)[0] == 0

@@ -51,6 +51,25 @@ def test_a_traceback_shows_no_values(form: str) -> None:
     assert "s3cret body" not in text
 
 
+@pytest.mark.parametrize(("level", "events"), [("warning", ["b", "c", "d"]), ("debug", ["debug", "a", "b", "c", "d"])])
+def test_the_level_never_leaves_out_the_audit_trail(level: str, events: list[str]) -> None:
+    """Events below the level are left out, but those of the audit trail are logged at every level."""
+    program = """
+import sys, structlog
+from berth.telemetry.logging import configure_logging
+configure_logging(json=True, level=sys.argv[1])
+log = structlog.get_logger()
+log.debug("debug")
+log.info("a")
+log.bind(audit=True).info("b")
+log.warning("c")
+log.error("d")
+"""
+    command = [sys.executable, "-c", program, level]
+    text = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stderr
+    assert [json.loads(line)["event"] for line in text.splitlines()] == events
+
+
 def test_libraries_log_in_the_same_form() -> None:
     """What comes through the standard library is a line of JSON like the others; below a warning it is left out."""
     program = """

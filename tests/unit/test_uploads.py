@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from copy import deepcopy
 from typing import NamedTuple
 
 import pytest
@@ -230,10 +231,10 @@ def test_all_that_may_be_said() -> None:
     }
 
 
-@pytest.mark.parametrize("later", SAID)
-def test_only_the_first_message_says_what_the_file_is(later: Request | CreateFileRequest) -> None:
+@pytest.mark.parametrize("said", SAID)
+def test_only_the_first_message_says_what_the_file_is(said: Request | CreateFileRequest) -> None:
     """A later one that says anything else is refused by its name, and one that says the same again is taken."""
-    kind, name = type(later), later.ListFields()[0][0].name
+    kind, name, later = type(said), said.ListFields()[0][0].name, deepcopy(said)
     later.body.data = b"lo"
 
     async def read(first: Request | CreateFileRequest) -> bytes:

@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator
 import pytest
 from google.protobuf.json_format import MessageToDict
 
-from berth.adapters.upstream.settings import Dialect, UpstreamKey
+from berth.adapters.upstream.dialects import Dialect
+from berth.adapters.upstream.settings import UpstreamKey
 from berth.core.caller import Caller, Options
 from berth.core.errors import (
     BerthError,
@@ -261,7 +262,9 @@ async def test_a_retry_after_without_end_is_thirty_days(provider: Provided, pass
 
 async def test_what_a_provider_lacks_is_not_asked_for(provider: Provided) -> None:
     """An operation that the flavor lacks is refused in the documented words."""
-    bare = Dialect(prefix="", key_header="x", key_form="{}", lacks=frozenset({"container_create"}))
+    bare = Dialect(
+        about="", example="", prefix="", key_header="x", key_form="{}", lacks=frozenset({"container_create"})
+    )
     async with passing(provider.port, UpstreamKey("a", "b"), dialect=bare) as passed:
         error = await refused(passed.backend.create_container(OURS, FULL))
     assert isinstance(error, UnsupportedOperationError)

@@ -2,7 +2,8 @@
 
 import pytest
 
-from berth.adapters.upstream.settings import AZURE, UpstreamKey
+from berth.adapters.upstream.dialects import DIALECTS
+from berth.adapters.upstream.settings import UpstreamKey
 from berth.core.caller import Caller, Options
 from berth.core.errors import (
     AuthenticationError,
@@ -183,7 +184,7 @@ async def test_azure_is_asked_its_own_way() -> None:
             provider.port,
             MAIN,
             provider=Provider.PROVIDER_AZURE,
-            dialect=AZURE,
+            dialect=DIALECTS["azure"],
             api_version="preview",
             base_url=f"http://127.0.0.1:{provider.port}/",
         ) as passed,

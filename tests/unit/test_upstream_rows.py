@@ -83,6 +83,19 @@ async def test_a_container_that_is_gone_there_is_gone_here(provider: Provided, p
     assert len(provider.asked) == 1
 
 
+async def test_a_404_of_something_else_deletes_no_row(provider: Provided, passed: Passthrough) -> None:
+    """One without an error of the API, as of a proxy with a wrong configuration, says nothing of the container."""
+    provider.answers(*[answer(b"not found", status=404)] * 3)
+    requests = (
+        passed.backend.retrieve_container(OURS, BOX),
+        passed.backend.list_container_files(OURS, ListContainerFilesRequest(container_id="cntr_1")),
+        passed.backend.delete_container(OURS, DeleteContainerRequest(container_id="cntr_1")),
+    )
+    for request in requests:
+        assert isinstance(await refused(request), NotFoundError)
+    assert await passed.store.get_provider("ours", "cntr_1") == OPENAI
+
+
 async def test_a_repeated_delete_that_finds_nothing_has_deleted(provider: Provided, passed: Passthrough) -> None:
     """Where the first attempt failed on the way back, the 404 to the second is success."""
     provider.answers(refuse(502), refuse(404))

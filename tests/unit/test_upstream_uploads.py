@@ -173,7 +173,7 @@ def hanging(arrived: asyncio.Event, left: asyncio.Event) -> Behaviour:
 
 async def test_a_provider_that_takes_no_bytes_is_given_up(provider: Provided) -> None:
     """An upload that does not get on ends in a 504 when the time is up, although the caller has more to send."""
-    async with passing(provider.port, NARROW, timeout_seconds=0.3) as passed:
+    async with passing(provider.port, NARROW, timeout_seconds=1.0) as passed:
         await passed.backend.create_container(OURS, NEW)
         provider.answers(hanging(asyncio.Event(), asyncio.Event()))
         error = await refused(passed.backend.create_container_file(OURS, EndlessUpload("cntr_1")))
@@ -185,13 +185,13 @@ class SlowUpload(GivenUpload):
 
     async def chunks(self) -> AsyncIterator[bytes]:
         yield b"hel"
-        await asyncio.sleep(0.6)
+        await asyncio.sleep(1.2)
         yield b"lo"
 
 
 async def test_a_slow_caller_is_not_the_providers_fault(provider: Provided) -> None:
     """The time that the caller takes does not count against the provider."""
-    async with passing(provider.port, NARROW, timeout_seconds=0.3) as passed:
+    async with passing(provider.port, NARROW, timeout_seconds=1.0) as passed:
         await passed.backend.create_container(OURS, NEW)
         provider.answers(answer(FILE))
         await passed.backend.create_container_file(OURS, SlowUpload("cntr_1"))
@@ -204,9 +204,9 @@ async def test_a_caller_who_goes_away_ends_the_call(provider: Provided, passed: 
     provider.answers(hanging(arrived, left))
     request = RetrieveContainerRequest(container_id="cntr_1")
     task = asyncio.create_task(passed.backend.retrieve_container(OURS, request))
-    await asyncio.wait_for(arrived.wait(), 5)
+    await asyncio.wait_for(arrived.wait(), 10)
     assert isinstance(await refused(passed.backend.retrieve_container(OURS, request)), RateLimitError)
     task.cancel()
-    await asyncio.wait_for(left.wait(), 1)
+    await asyncio.wait_for(left.wait(), 10)
     with pytest.raises(asyncio.CancelledError):
         await task

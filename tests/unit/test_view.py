@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 from typing import Any
 
 import pytest
@@ -27,6 +28,7 @@ from berth.rest.view import ViewError, load_contract, methods_by_path, rest_view
 from berth.v1 import error_pb2, options_pb2
 from berth.v1.container_pb2 import CONTAINER_STATUS_RUNNING, Container
 from berth.v1.provider_pb2 import PROVIDER_OLLAMA
+from berth.web.site import site_files
 
 _MAXIMUM: Any = options_pb2.maximum
 _INT64, _STRING, _ENUM = (getattr(FieldDescriptorProto, f"TYPE_{name}") for name in ("INT64", "STRING", "ENUM"))
@@ -39,6 +41,8 @@ _SCALARS = {
     FieldDescriptor.TYPE_BYTES: st.binary(max_size=20),
     FieldDescriptor.TYPE_DOUBLE: st.floats(allow_nan=False),
 }
+MAX_VIEW_BYTES = 98_304
+"""A tenth of what Kubernetes takes as one object: the view is a part of an EnvoyFilter."""
 
 
 def pool(files: FileDescriptorSet) -> DescriptorPool:
@@ -141,7 +145,7 @@ def is_the_same(ours: type[Message], theirs: type[Message], name: str) -> bool:
     "name", ["CreateFileRequest", "CreateContainerFileRequest", "ListContainersRequest", "RetrieveContainerRequest"]
 )
 def test_a_query_has_names_and_no_lists(name: str) -> None:
-    """Envoy takes an enum value of a query as a text, so that no number stands for a name, and lists not at all."""
+    """Envoy takes an enum value of a query as a text, so that no number stands for a name; a list of messages never."""
     fields = VIEW.FindMessageTypeByName(f"berth.v1.{name}").fields_by_name
     assert fields["provider"].type == FieldDescriptor.TYPE_STRING
     assert "additional_fields" not in fields
@@ -219,7 +223,7 @@ def test_every_path_has_its_aliases() -> None:
         for method in (method for service in file.service for method in service.method):
             rule = method.options.Extensions[http]
             verb = rule.WhichOneof("pattern")
-            if verb is None:  # its JSON body comes through another method
+            if verb is None or method.name == "GetPage":  # its JSON body comes through another method, or it is a page
                 continue
             tail = getattr(rule, verb).removeprefix("/v1")
             aliases = [(getattr(alias, verb), alias.body) for alias in rule.additional_bindings]
@@ -234,7 +238,7 @@ def test_view_is_small_and_always_the_same() -> None:
     assert first.SerializeToString(deterministic=True) == second.SerializeToString(deterministic=True)
     assert contract.SerializeToString(deterministic=True) == before
     assert not any(file.HasField("source_code_info") for file in first.file)
-    assert len(base64.b64encode(first.SerializeToString())) < 65_536
+    assert len(base64.b64encode(first.SerializeToString())) < MAX_VIEW_BYTES
 
 
 def test_other_packages_are_left_alone() -> None:
@@ -356,3 +360,14 @@ def test_contract_without_error_reply_is_refused() -> None:
     files = [file for file in load_contract().file if file.name != "berth/v1/error.proto"]
     with pytest.raises(ViewError, match=r"berth\.v1\.ErrorReply"):
         rest_view(FileDescriptorSet(file=files))
+
+
+def test_pages_are_for_rest_alone() -> None:
+    """The view has a service for pages, with a path for each, of which the contract knows nothing."""
+    method = VIEW.FindServiceByName("berth.rest.Pages").methods_by_name["GetPage"]
+    rule = method.GetOptions().Extensions[http]
+    paths = [rule.get, *(binding.get for binding in rule.additional_bindings)]
+    templates = [re.sub(r"\{\w+\}", "[^/]+", path.replace("{name=**}", ".+")) for path in paths]
+    pages = [*site_files(), "/healthz", "/readyz"]
+    assert [page for page in pages if not any(re.fullmatch(template, page) for template in templates)] == []
+    assert not [file for file in load_contract().file if "page" in file.name]

@@ -1,36 +1,33 @@
 """Writes: bounded memory, and never too late a moment."""
 
 from berth.core.caching.write_tracker import Writes, place_of
-from berth.core.errors import UpstreamError
 from support.fakes.stores import FixedClock
 
 PLACES = [place_of("ours", f"cntr_{number}") for number in range(5)]
 
 
-def write(writes: Writes, number: int, error: Exception | None = None) -> None:
-    try:
-        with writes.writing(PLACES[number]):
-            if error is not None:
-                raise error
-    except UpstreamError:
-        pass
+def write(writes: Writes, number: int, *, is_settled: bool = True) -> None:
+    writes.begin(PLACES[number])
+    writes.end(PLACES[number], is_settled=is_settled)
 
 
 def test_a_container_may_change_until_its_write_has_ended() -> None:
     """There is no last moment while a write runs; behind it there is the moment of its end."""
     writes = Writes(FixedClock())
     assert (writes.moment, writes.last(PLACES[0])) == (0, 0)
-    with writes.writing(PLACES[0]):
-        assert (writes.last(PLACES[0]), writes.last(PLACES[1])) == (None, 0)
+    writes.begin(PLACES[0])
+    assert (writes.last(PLACES[0]), writes.last(PLACES[1])) == (None, 0)
+    writes.end(PLACES[0], is_settled=True)
     assert (writes.moment, writes.last(PLACES[0]), writes.last(PLACES[1])) == (1, 1, 0)
 
 
 def test_a_container_may_change_until_its_last_write_has_ended() -> None:
     """Of two writes at the same time the end of one is not the end of both."""
     writes = Writes(FixedClock())
-    with writes.writing(PLACES[0]):
-        write(writes, 0)
-        assert writes.last(PLACES[0]) is None
+    writes.begin(PLACES[0])
+    write(writes, 0)
+    assert writes.last(PLACES[0]) is None
+    writes.end(PLACES[0], is_settled=True)
     assert writes.last(PLACES[0]) == writes.moment == 2
 
 
@@ -49,11 +46,11 @@ def test_doubts_are_bounded_too() -> None:
     """Those that have settled are forgotten first, and then the oldest."""
     clock = FixedClock()
     writes = Writes(clock, max_remembered=2)
-    write(writes, 0, UpstreamError("No."))
+    write(writes, 0, is_settled=False)
     clock.advance(60)
     for number in (1, 2, 1):
-        write(writes, number, UpstreamError("No."))
+        write(writes, number, is_settled=False)
     assert [writes.last(place) is None for place in PLACES] == [False, True, True, False, False]
-    write(writes, 3, UpstreamError("No."))
+    write(writes, 3, is_settled=False)
     assert [writes.last(place) is None for place in PLACES] == [False, True, False, True, False]
     assert len(writes._settled_at) == 2

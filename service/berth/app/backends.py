@@ -1,83 +1,115 @@
 """Builds the stores, the backend of each provider, and the routers that choose a backend."""
 
-import secrets
 import time
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from structlog.typing import FilteringBoundLogger
 
-from berth.adapters.blobs.folder import FileBlobs
 from berth.adapters.memory.cache import MemoryCache
+from berth.adapters.sql import opening
 from berth.adapters.sql.containers import SqlStore
-from berth.adapters.sql.database import SqlDatabase
+from berth.adapters.sql.database import Database
 from berth.adapters.sql.files import SqlFiles
 from berth.adapters.sql.idempotency import SqlIdempotency
 from berth.adapters.sql.upkeep.store import SqlUpkeep
-from berth.adapters.upstream.account import UpstreamAccount
-from berth.adapters.upstream.containers import PassthroughBackend
-from berth.adapters.upstream.files import PassthroughFiles
-from berth.adapters.upstream.settings import AZURE, OPENAI, UpstreamKey, UpstreamSettings
+from berth.app.execs import HostedParts
+from berth.app.observation.build import Observation
+from berth.app.sources import Clock, clock_of, new_id
+from berth.app.stores.blobs import OpenBlobs, open_blobs
+from berth.app.stores.database import database_settings
+from berth.app.usage import Accounting
 from berth.config import Config
-from berth.config.model import ProviderSettings
 from berth.core.background import BackgroundTasks
-from berth.core.caching.backend import CachedBackend
 from berth.core.errors import StorageError
+from berth.core.exec.backend import ExecBackend
 from berth.core.hosted.container_rules import HostedLimits
 from berth.core.hosted.containers import HostedBackend
 from berth.core.hosted.content import ContentStore
 from berth.core.hosted.files import HostedFiles
 from berth.core.hosted.steady_clock import SteadyClock
-from berth.core.hosted.sweeper import Sweeper
+from berth.core.hosted.sweeper import Retention, Sweeper
 from berth.core.idempotency.backend import IdempotentBackend, IdempotentFiles
 from berth.core.idempotency.leases import Leases
 from berth.core.ports.backend import Backend
+from berth.core.ports.blob_store import BlobStore
 from berth.core.ports.cipher import Cipher
 from berth.core.ports.container_store import Quotas
 from berth.core.ports.file_backend import FileBackend
-from berth.core.ports.metrics import Metrics
+from berth.core.ports.response_cache import ResponseCache
 from berth.core.providers import PROVIDERS
+from berth.core.routing.accounts import Accounts
 from berth.core.routing.file_ownership import FileOwnership
-from berth.core.routing.file_references import FileReferences
 from berth.core.routing.router import Router
 from berth.core.routing.unsupported import UnsupportedBackend
+from berth.core.usage.budgets import Budgets
 from berth.launch.refusal import StartError
 from berth.v1.provider_pb2 import Provider
 
+if TYPE_CHECKING:
+    from berth.app.passthrough import Passthrough
+
 DRAIN_SECONDS = 10.0
 """How long a shutdown waits for background tasks that still run after their calls have ended."""
-_DIALECTS = {"openai": OPENAI, "azure": AZURE}
 
 
 class Backends(NamedTuple):
-    """The routers for containers and for files, and the sweeper for hosted data."""
+    """The routers for containers and files, the sweeper, the store of content, and what counts usage.
+
+    `parts` are what hosted containers consist of; `execs` is the router for commands, which is built of them.
+    `passed_through` has the backends of providers that are passed through, None if no provider is.
+    """
 
     containers: Router[Backend]
     files: Router[FileBackend]
     sweeper: Sweeper
+    blobs: OpenBlobs
+    accounting: Accounting
+    passed_through: "Passthrough | None"
+    parts: HostedParts
+    execs: Router[ExecBackend] | None = None
+
+    def replace_keys(self, config: Config) -> None:
+        """Replace the keys of the providers by those of `config`, of the providers that are passed through now."""
+        if self.passed_through is not None:
+            self.passed_through.replace_keys(config)
 
 
-def open_database(config: Config, stack: AsyncExitStack, *, is_shared: bool) -> SqlDatabase:
+async def open_database(
+    config: Config, stack: AsyncExitStack, *, is_shared: bool, log: FilteringBoundLogger
+) -> Database:
     """Open the database; `stack` closes it.
 
     Raises StartError if it cannot be opened or, with `is_shared`, migrated while an older version uses it.
     """
     with _report_storage_errors("store.url"):
-        database = SqlDatabase.open(config.store_url(), is_shared=is_shared)
-    stack.callback(database.close)
+        database = await opening.open_database(
+            database_settings(config),
+            is_shared=is_shared,
+            report=lambda reason: log.warning("store.waiting", reason=reason),
+        )
+    stack.push_async_callback(database.aclose)
     return database
 
 
 def build_backends(
-    config: Config, stack: AsyncExitStack, *, database: SqlDatabase, log: FilteringBoundLogger, metrics: Metrics
+    config: Config,
+    stack: AsyncExitStack,
+    *,
+    database: Database,
+    accounting: Accounting,
+    log: FilteringBoundLogger,
+    observation: Observation,
+    caches: bool = True,
 ) -> Backends:
     """Open the blob store and build a backend for each configured provider; `stack` closes everything.
 
-    Raises StartError if the blob store cannot be opened.
+    Responses of providers are cached if `caches` is set. Raises StartError if the blob store or a file of authorities
+    cannot be used.
     """
-    store, file_store = SqlStore(database, cipher=_cipher(config)), SqlFiles(database)
-    background = BackgroundTasks()
+    store, file_store, now = SqlStore(database, cipher=_cipher(config)), SqlFiles(database), clock_of(database)
+    background, budgets = BackgroundTasks(), accounting.budgets
     leases = Leases(
         SqlIdempotency(database),
         keep_seconds=config.idempotency.hours * 3600,
@@ -86,8 +118,22 @@ def build_backends(
         background=background,
     )
     blobs = _open_blobs(config, stack)
-    hosted, hosted_files = _build_hosted(config, store, file_store, blobs=blobs, leases=leases, log=log)
-    backends, files = _build_passthrough(config, stack, database=database, leases=leases, log=log, metrics=metrics)
+    observed = observation.of_blobs(blobs, config)
+    hosted, hosted_files, parts = _build_hosted(
+        config, store, file_store, blobs=observed, leases=leases, budgets=budgets, log=log
+    )
+    passed = _build_passthrough(
+        config,
+        stack,
+        database=database,
+        cache=_build_cache(config, stack, log, caches=caches),
+        leases=leases,
+        budgets=budgets,
+        log=log,
+        observation=observation,
+    )
+    known = passed.known if passed else Accounts({})
+    backends, files = ({**passed.containers}, {**passed.files}) if passed else ({}, {})
     stack.push_async_callback(background.drain, DRAIN_SECONDS)
     direct = frozenset(backends) if config.auth.allow_direct_keys else frozenset()
     for name, provider in PROVIDERS.items():
@@ -99,9 +145,56 @@ def build_backends(
             backends[provider], files[provider] = unsupported, unsupported
     default = PROVIDERS[config.default_provider] if config.default_provider else Provider.PROVIDER_UNSPECIFIED
     return Backends(
-        Router(backends, hosted=hosted, store=store, direct=direct, default_provider=default),
-        Router(files, hosted=hosted_files, store=file_store, resource="file", direct=direct, default_provider=default),
-        _build_sweeper(config, store, file_store, blobs, SqlUpkeep(database)),
+        Router(backends, hosted=hosted, store=store, direct=direct, default_provider=default, accounts=known),
+        Router(
+            files,
+            hosted=hosted_files,
+            store=file_store,
+            resource="file",
+            direct=direct,
+            default_provider=default,
+            accounts=known,
+        ),
+        _build_sweeper(config, store, file_store, observed, SqlUpkeep(database, owner=leases.owner), now),
+        blobs,
+        accounting,
+        passed,
+        parts,
+    )
+
+
+def _build_cache(config: Config, stack: AsyncExitStack, log: FilteringBoundLogger, *, caches: bool) -> ResponseCache:
+    """Return the response cache: on the server that all replicas share, if one is configured, or in this process."""
+    if config.cache.url is None:
+        return MemoryCache(config.cache.max_bytes if caches else 0, timer=time.monotonic)
+    from berth.adapters.valkey.cache import ValkeyCache  # noqa: PLC0415 - its client takes 10 MiB of memory
+
+    shared = ValkeyCache(config.cache.url.get_secret_value(), log=log)
+    stack.push_async_callback(shared.close)
+    return shared
+
+
+def _build_passthrough(
+    config: Config,
+    stack: AsyncExitStack,
+    *,
+    database: Database,
+    cache: ResponseCache,
+    leases: Leases,
+    budgets: Budgets,
+    log: FilteringBoundLogger,
+    observation: Observation,
+) -> "Passthrough | None":
+    """Return the backends of providers that are passed through, None if no provider is.
+
+    OpenAI is, unless callers may not send keys of their own.
+    """
+    if not config.passed_through():
+        return None
+    from berth.app.passthrough import build_passthrough  # noqa: PLC0415 - aiohttp takes 8 MiB and 0.1 s of a core
+
+    return build_passthrough(
+        config, stack, database=database, cache=cache, leases=leases, budgets=budgets, log=log, observation=observation
     )
 
 
@@ -115,7 +208,7 @@ def _cipher(config: Config) -> Cipher | None:
 
 
 def _build_sweeper(
-    config: Config, store: SqlStore, file_store: SqlFiles, blobs: FileBlobs, upkeep: SqlUpkeep
+    config: Config, store: SqlStore, file_store: SqlFiles, blobs: BlobStore, upkeep: SqlUpkeep, now: Clock
 ) -> Sweeper:
     return Sweeper(
         store,
@@ -123,70 +216,17 @@ def _build_sweeper(
         blobs,
         upkeep,
         clock=SteadyClock(now=now, monotonic=time.monotonic),
-        retention_seconds=config.hosted.retention_hours * 3600,
-        tombstone_seconds=config.tombstone_seconds(),
-    )
-
-
-def _build_passthrough(
-    config: Config,
-    stack: AsyncExitStack,
-    *,
-    database: SqlDatabase,
-    leases: Leases,
-    log: FilteringBoundLogger,
-    metrics: Metrics,
-) -> tuple[dict[Provider, Backend], dict[Provider, FileBackend]]:
-    """Return the passthrough backends for containers and for files, wrapped in caching and idempotency."""
-    cache = MemoryCache(config.cache.max_bytes, timer=time.monotonic)
-    store, file_store = SqlStore(database), SqlFiles(database)
-    backends: dict[Provider, Backend] = {}
-    files: dict[Provider, FileBackend] = {}
-    for name, settings in config.passed_through().items():
-        provider, resumes = PROVIDERS[name], settings.honours_idempotency_keys
-        account = UpstreamAccount(_upstream_settings(settings), provider=provider, now=now, log=log, metrics=metrics)
-        stack.push_async_callback(account.close)
-        references = FileReferences(file_store, provider)
-        passthrough = PassthroughBackend(
-            account, store=store, files=references, now=now, log=log, background=leases.background
-        )
-        cached = CachedBackend(
-            passthrough,
-            cache,
-            provider=provider,
-            default_ttl_seconds=settings.cache_seconds or config.cache.seconds,
-            always=settings.cache_seconds is not None,
-            now=now,
-            new_id=new_id,
-        )
-        backends[provider] = IdempotentBackend(cached, leases, resumes=resumes)
-        files[provider] = IdempotentFiles(
-            PassthroughFiles(account, store=file_store, background=leases.background), leases, resumes=resumes
-        )
-    return backends, files
-
-
-def _upstream_settings(settings: ProviderSettings) -> UpstreamSettings:
-    return UpstreamSettings(
-        base_url=settings.url(),
-        dialect=_DIALECTS[settings.backend],
-        keys=tuple(
-            UpstreamKey(key.name, key.value.get_secret_value(), weight=key.weight, max_in_flight=key.max_in_flight)
-            for key in settings.keys or ()
+        retention=Retention(
+            expired_seconds=config.hosted.retention_hours * 3600,
+            deleted_seconds=config.tombstone_seconds(),
+            usage_days=config.usage.days,
         ),
-        timeout_seconds=settings.timeout_seconds,
-        max_retries=settings.max_retries,
-        extra_headers={name: value.get_secret_value() for name, value in settings.extra_headers.items()},
-        proxy=settings.proxy,
-        ca_file=settings.ca_file,
-        api_version=settings.api_version,
-        forwards_unknown=settings.unknown_fields == "forward",
     )
 
 
-def _open_blobs(config: Config, stack: AsyncExitStack) -> FileBlobs:
+def _open_blobs(config: Config, stack: AsyncExitStack) -> OpenBlobs:
     with _report_storage_errors("blobs.url"):
-        blobs = FileBlobs.open(config.blobs_url())
+        blobs = open_blobs(config)
     stack.callback(blobs.close)
     return blobs
 
@@ -196,11 +236,12 @@ def _build_hosted(
     store: SqlStore,
     file_store: SqlFiles,
     *,
-    blobs: FileBlobs,
+    blobs: BlobStore,
     leases: Leases,
+    budgets: Budgets,
     log: FilteringBoundLogger,
-) -> tuple[Backend, FileBackend]:
-    """Return the hosted backends for containers and for files, wrapped in idempotency."""
+) -> tuple[Backend, FileBackend, HostedParts]:
+    """Return the hosted backends for containers and for files, wrapped in idempotency, and what they consist of."""
     limits = HostedLimits(
         default_minutes=config.hosted.default_minutes,
         max_minutes=config.hosted.max_minutes,
@@ -213,18 +254,21 @@ def _build_hosted(
         new_id=new_id,
         background=leases.background,
         report_damage=lambda blob: log.error("blob.damaged", blob=blob),
+        report_left=lambda error: log.warning("blobs.left", reason=error.message, cause=repr(error.__cause__)),
     )
     containers = HostedBackend(
         store=store,
         files=FileOwnership(file_store),
         content=content,
         limits=limits,
-        now=now,
+        now=leases.now,
         new_id=new_id,
         background=leases.background,
+        budgets=budgets,
     )
-    files = HostedFiles(store=file_store, content=content, quotas=limits.quotas, now=now, new_id=new_id)
-    return IdempotentBackend(containers, leases, resumes=True), IdempotentFiles(files, leases, resumes=True)
+    files = HostedFiles(store=file_store, content=content, quotas=limits.quotas, now=leases.now, new_id=new_id)
+    parts = HostedParts(store, content, leases, limits.quotas)
+    return IdempotentBackend(containers, leases, resumes=True), IdempotentFiles(files, leases, resumes=True), parts
 
 
 @contextmanager
@@ -234,13 +278,3 @@ def _report_storage_errors(setting: str) -> Iterator[None]:
         yield
     except StorageError as error:
         raise StartError(f"{setting}: {error.message}") from error
-
-
-def now() -> int:
-    """Return the current time, in seconds since 1970-01-01 UTC."""
-    return int(time.time())
-
-
-def new_id(prefix: str, digits: int) -> str:
-    """Return an unguessable id: `prefix` followed by `digits` random hexadecimal digits."""
-    return prefix + secrets.token_hex(digits // 2)

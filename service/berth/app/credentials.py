@@ -3,16 +3,15 @@
 import time
 from collections.abc import Callable, Iterable
 
-from structlog.typing import FilteringBoundLogger
-
-from berth.adapters.sql.database import SqlDatabase
+from berth.adapters.sql.database import Database
 from berth.adapters.sql.keys import SqlKeys
-from berth.config import EVERY_PROVIDER, Config, ConfigError
+from berth.config import EVERY_PROVIDER, Config
 from berth.config.auth import VirtualKey as VirtualKeySettings
 from berth.core.auth.credentials import Credentials
 from berth.core.auth.virtual_keys import RememberedKeys, VirtualKey
-from berth.core.caller import NO_LIMITS, Caller, Limits
+from berth.core.caller import NO_LIMITS, Budget, Caller, Limits
 from berth.core.providers import PROVIDERS
+from berth.core.usage.prices import NANO
 from berth.launch.kept_secrets import TENANT, direct_secret
 from berth.v1.provider_pb2 import Provider
 
@@ -20,7 +19,7 @@ Users = dict[tuple[str, str], Caller]
 
 
 def build_credentials(
-    config: Config, database: SqlDatabase, *, first_key: str | None, now: Callable[[], int]
+    config: Config, database: Database, *, first_key: str | None, now: Callable[[], int]
 ) -> Credentials:
     """Return the accepted credentials: configured callers, stored keys, the first key, or anonymous access.
 
@@ -38,21 +37,10 @@ def build_credentials(
     )
 
 
-def reload_credentials(
-    credentials: Credentials, load: Callable[[], Config], *, first_key: str | None, log: FilteringBoundLogger
-) -> None:
-    """Replace the configured callers by those of the current configuration.
-
-    If the configuration is invalid, log why and keep the previous callers.
-    """
-    try:
-        config = load()
-    except ConfigError as error:
-        log.error("auth.reload_failed", problems=str(error).splitlines())  # noqa: TRY400 - a traceback adds nothing
-        return
+def replace_callers(credentials: Credentials, config: Config, first_key: str | None) -> None:
+    """Replace the configured callers by those of `config`; `first_key` remains valid."""
     keys, users = _configured_callers(config, first_key)
     credentials.replace(virtual_keys=keys, basic_users=users, certificates=_certificates(config))
-    log.info("auth.reloaded", virtual_keys=len(config.auth.virtual_keys), basic_users=len(users))
 
 
 def allowed_providers(names: Iterable[str]) -> frozenset[Provider] | None:
@@ -79,9 +67,20 @@ def _certificates(config: Config) -> dict[str, Caller]:
 
 
 def _virtual_key(settings: VirtualKeySettings) -> VirtualKey:
-    caller = Caller(settings.tenant, settings.name, allowed_providers(settings.providers), limits=_limits(settings))
+    caller = Caller(
+        settings.tenant,
+        settings.name,
+        allowed_providers(settings.providers),
+        limits=_limits(settings),
+        budget=_budget(settings),
+    )
     expires = settings.expires
     return VirtualKey(caller, active=settings.active, expires_at=int(expires.timestamp()) if expires else None)
+
+
+def _budget(settings: VirtualKeySettings) -> Budget | None:
+    budget = settings.budget
+    return None if budget is None else Budget(round(budget.usd * NANO), budget.per)
 
 
 def _limits(settings: VirtualKeySettings) -> Limits:

@@ -3,12 +3,15 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from time import perf_counter
 
 from structlog.typing import FilteringBoundLogger
 
-from berth.adapters.sql.database import SqlDatabase
+from berth.adapters.sql.database import Database
+from berth.core.background import cancelled
 from berth.core.errors import StorageError
-from berth.core.hosted.sweeper import Sweeper
+from berth.core.hosted.sweeper import Sweeper, SweepResult
+from berth.core.ports.metrics import Metrics
 
 SWEEP_SECONDS = 600
 """Time between two sweeps."""
@@ -16,11 +19,13 @@ TIDY_SECONDS = 30
 """Time between two checkpoints, after which a deleted secret is nowhere in the database's files."""
 
 
-def start_upkeep(sweeper: Sweeper, database: SqlDatabase, stack: AsyncExitStack, log: FilteringBoundLogger) -> None:
+def start_upkeep(
+    sweeper: Sweeper, database: Database, stack: AsyncExitStack, log: FilteringBoundLogger, metrics: Metrics
+) -> None:
     """Sweep and tidy now, and then periodically until `stack` closes; a failure is logged."""
 
     async def sweep() -> None:
-        swept = await sweeper.sweep()
+        swept = await measured_sweep(sweeper, metrics)
         if swept is None:
             log.warning("sweep.skipped", reason="the clock was set less than an hour ago")
         elif any(swept):
@@ -28,6 +33,17 @@ def start_upkeep(sweeper: Sweeper, database: SqlDatabase, stack: AsyncExitStack,
 
     _repeat(sweep, SWEEP_SECONDS, stack, report=lambda reason: log.warning("sweep.failed", reason=reason))
     _repeat(database.tidy, TIDY_SECONDS, stack, report=lambda reason: log.warning("tidy.failed", reason=reason))
+
+
+async def measured_sweep(sweeper: Sweeper, metrics: Metrics) -> SweepResult | None:
+    """Sweep, and count the result and what was removed."""
+    started, result, removed = perf_counter(), "failed", SweepResult()
+    try:
+        swept = await sweeper.sweep()
+        result, removed = ("skipped", removed) if swept is None else ("done", swept)
+        return swept
+    finally:
+        metrics.sweep_ended(result, removed._asdict(), seconds=perf_counter() - started)
 
 
 def _repeat(
@@ -43,4 +59,4 @@ def _repeat(
                 report(error.message)
             await asyncio.sleep(seconds)
 
-    stack.callback(asyncio.create_task(repeat()).cancel)
+    stack.push_async_callback(cancelled, asyncio.create_task(repeat()))

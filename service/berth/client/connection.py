@@ -10,6 +10,7 @@ from google.api.httpbody_pb2 import HttpBody
 from berth.client.downloads import Download
 from berth.client.endpoint import Server
 from berth.client.errors import ClientError, KeyRequiredError, RefusedError
+from berth.v1.container_exec_service_pb2_grpc import ContainerExecServiceStub
 from berth.v1.container_file_service_pb2 import CreateContainerFileRequest
 from berth.v1.container_file_service_pb2_grpc import ContainerFileServiceStub
 from berth.v1.container_service_pb2_grpc import ContainerServiceStub
@@ -25,6 +26,9 @@ _OPTIONS = (
     # Detects a server that has disappeared, also during a transfer.
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 20_000),
+    # Otherwise grpc enlarges the window with the bandwidth, and downloads to a slow disk pile up in memory.
+    ("grpc.http2.bdp_probe", 0),
+    ("grpc.http2.lookahead_bytes", 2 * 1024 * 1024),
     # gRPC must not repeat requests by itself.
     ("grpc.enable_retries", 0),
 )
@@ -45,6 +49,7 @@ class Connection:
     def __init__(self, channel: grpc.Channel, server: Server) -> None:
         self.containers = ContainerServiceStub(channel)
         self.container_files = ContainerFileServiceStub(channel)
+        self.execs = ContainerExecServiceStub(channel)
         self.files = FileServiceStub(channel)
         self._endpoint = server.endpoint
         self._metadata = (("authorization", f"Bearer {server.key}"),) if server.key else ()
@@ -79,6 +84,11 @@ class Connection:
             if failures:
                 raise failures[0] from None
             raise
+
+    def events(self, method: "grpc.UnaryStreamMultiCallable[Request, Answer]", request: Request) -> Iterator[Answer]:
+        """Yield the answers to a request as they come."""
+        with self._translate_errors():
+            yield from method(request, None, self._metadata)
 
     def receive(self, method: "grpc.UnaryStreamMultiCallable[Request, HttpBody]", request: Request) -> Download:
         """Return the download once its first message has arrived."""

@@ -1,17 +1,13 @@
 """A file that is downloaded from a server: its name, its size and its bytes, which are verified."""
 
 import hashlib
+import re
 from collections.abc import Iterator, Mapping
 from warnings import catch_warnings, simplefilter
 
-from aiohttp import (
-    BadContentDispositionHeader,
-    BadContentDispositionParam,
-    content_disposition_filename,
-    parse_content_disposition,
-)
-
 from berth.client.errors import ClientError
+
+_SIZE = re.compile(r"\d{1,18}", re.ASCII)
 
 
 class Download:
@@ -23,7 +19,7 @@ class Download:
     def __init__(self, headers: Mapping[str, str], pieces: Iterator[bytes]) -> None:
         self.filename = _filename(headers.get("content-disposition"))
         length = headers.get("x-content-length", "")
-        self.size = int(length) if length.isascii() and length.isdigit() else None
+        self.size = int(length) if _SIZE.fullmatch(length) else None
         self.sha256 = headers.get("x-content-sha256") or None
         self._pieces = pieces
 
@@ -42,6 +38,13 @@ class Download:
 
 def _filename(disposition: str | None) -> str | None:
     """Return the file name in the header, None if there is none; `filename*` takes precedence over `filename`."""
+    from aiohttp import (  # noqa: PLC0415 - loading it takes longer than most commands run, and only downloads need it
+        BadContentDispositionHeader,
+        BadContentDispositionParam,
+        content_disposition_filename,
+        parse_content_disposition,
+    )
+
     with catch_warnings():  # aiohttp warns about a header that it cannot parse
         simplefilter("ignore", BadContentDispositionHeader)
         simplefilter("ignore", BadContentDispositionParam)

@@ -3,10 +3,11 @@
 from pathlib import Path
 
 import orjson
+import structlog
 import typer
 
 from berth.commands.options import ConfigFile, DataDir, load_config
-from berth.commands.printing import print_message
+from berth.commands.terminal.printing import print_message
 from berth.config.reference import schema as schema_of_settings
 
 config = typer.Typer(help="Describe and check the configuration.", no_args_is_help=True)
@@ -20,6 +21,11 @@ def schema() -> None:
 
 @config.command()
 def check(*, config: ConfigFile = None, data_dir: DataDir = None) -> None:
-    """Read the configuration as `up` and `serve` do, and report all problems."""
-    load_config(config, data_dir)
+    """Read the configuration, and report all problems because of which a start or a reload would be refused."""
+    from berth.app.authorities import check_authorities  # noqa: PLC0415 - loading it takes longer than other commands
+    from berth.app.listeners import check_listeners  # noqa: PLC0415 - see above
+
+    loaded = load_config(config, data_dir, purpose="check")
+    check_listeners(loaded, rest=False, log=structlog.get_logger())
+    check_authorities(loaded)
     print_message(f"{config or Path('the environment')}: every setting can be used")

@@ -22,7 +22,8 @@ from berth.v1.container_service_pb2 import (
 
 Status = Literal["running", "expired"]
 _STATUSES = {None: None, "running": CONTAINER_STATUS_RUNNING, "expired": CONTAINER_STATUS_EXPIRED}
-COLUMNS = ("id", "provider", "status", "expires_after", "created_at", "last_active_at", "name")
+COLUMNS = ("id", "provider", "status", "expires_after", "bytes", "created_at", "last_active_at", "name")
+_LESS_IMPORTANT = ("LAST ACTIVE", "EXPIRES AFTER", "CREATED", "SIZE", "PROVIDER", "STATUS")
 
 containers = typer.Typer(help="Create, list, show and delete the containers of a running Berth.", no_args_is_help=True)
 
@@ -44,11 +45,12 @@ def list_containers(
 
     def fetch(size: int, after: str | None) -> ListContainersResponse:
         request = ListContainersRequest(
-            provider=wanted, limit=size, after=after, name=name, status=_STATUSES.get(status)
+            provider=wanted, limit=size, after=after, name=name, status=_STATUSES.get(status), include=["bytes"]
         )
         return connection.ask(connection.containers.ListContainers, request)
 
-    print_listing(Listing(fetch, None if everything else limit), COLUMNS, as_json=as_json)
+    listing = Listing(fetch, None if everything else limit)
+    print_listing(listing, COLUMNS, less_important=_LESS_IMPORTANT, as_json=as_json)
 
 
 @containers.command()

@@ -1,18 +1,17 @@
 """`berth doctor`: compares the database with the stored content, beside a running Berth or without one."""
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from typing import Annotated
 
 import typer
 
-from berth.adapters.blobs.folder import FileBlobs
-from berth.adapters.sql.database import SqlDatabase
 from berth.adapters.sql.inventory import SqlInventory
+from berth.app.stores.blobs import open_existing_blobs
+from berth.app.stores.database import existing_database
 from berth.client.text import shown
 from berth.commands.options import ConfigFile, DataDir, load_config
-from berth.commands.printing import print_json, print_message
+from berth.commands.terminal.printing import counted, print_json, print_message
 from berth.config import Config
 from berth.core.errors import StorageError
 from berth.core.hosted.doctor import Doctor, Finding
@@ -35,10 +34,22 @@ def doctor(
     data_dir: DataDir = None,
 ) -> None:
     """Compare the database with the stored content; exit with 1 while something is wrong."""
-    with _opened(load_config(config, data_dir), is_deep=deep, fixes=fix) as examiner:
-        is_wrong = asyncio.run(_print_findings(examiner, as_json=as_json))
-    if is_wrong:
+    if asyncio.run(_examine(load_config(config, data_dir), is_deep=deep, fixes=fix, as_json=as_json)):
         raise typer.Exit(_FAILED)
+
+
+async def _examine(config: Config, *, is_deep: bool, fixes: bool, as_json: bool) -> bool:
+    """Examine the configured stores as they are, whether or not Berth is running; return whether anything is wrong.
+
+    Raises StartError if one cannot be opened or the database fails.
+    """
+    try:
+        async with existing_database(config) as database:
+            with closing(open_existing_blobs(config)) as blobs:
+                examiner = Doctor(SqlInventory(database), blobs, is_deep=is_deep, fixes=fixes)
+                return await _print_findings(examiner, as_json=as_json)
+    except StorageError as error:
+        raise StartError(error.message) from error
 
 
 async def _print_findings(examiner: Doctor, *, as_json: bool) -> bool:
@@ -48,8 +59,8 @@ async def _print_findings(examiner: Doctor, *, as_json: bool) -> bool:
         found += 1
         fixed += finding.is_fixed
         _print(finding, as_json=as_json)
-    examined = f"examined {_counted(examiner.blobs, 'blob')}, {_counted(examiner.bytes, 'byte')}"
-    result = f"{_counted(found, 'finding')}, {fixed} fixed" if found else "all is well"
+    examined = f"examined {counted(examiner.blobs, 'blob')}, {counted(examiner.bytes, 'byte')}"
+    result = f"{counted(found, 'finding')}, {fixed} fixed" if found else "all is well"
     print_message(f"{examined}: {result}")
     return found > fixed
 
@@ -59,23 +70,3 @@ def _print(finding: Finding, *, as_json: bool) -> None:
         print_json({"kind": finding.kind, "message": finding.message, "fixed": finding.is_fixed, **finding.facts})
     else:
         typer.echo(f"{finding.kind}: {shown(finding.message)}{' (fixed)' if finding.is_fixed else ''}")
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
-@contextmanager
-def _opened(config: Config, *, is_deep: bool, fixes: bool) -> Iterator[Doctor]:
-    """Open the configured stores as they are, whether or not Berth is running.
-
-    Raises StartError if one cannot be opened or the database fails.
-    """
-    try:
-        with (
-            closing(SqlDatabase.open_existing(config.store_url())) as database,
-            closing(FileBlobs.open_existing(config.blobs_url())) as blobs,
-        ):
-            yield Doctor(SqlInventory(database), blobs, is_deep=is_deep, fixes=fixes)
-    except StorageError as error:
-        raise StartError(error.message) from error

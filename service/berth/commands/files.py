@@ -22,13 +22,14 @@ from berth.client.files import ContainerFiles, Description, files_of
 from berth.client.local_files import STDIO, landing, safe_name, source_of
 from berth.client.text import shown
 from berth.commands.items import AsJson, Everything, Limit, for_each, print_item, print_listing
-from berth.commands.moments import parse_duration
-from berth.commands.progress import show_progress
 from berth.commands.remote import ProviderName, provider_of, remote
+from berth.commands.terminal.moments import parse_duration
+from berth.commands.terminal.progress import show_progress
 from berth.launch.refusal import StartError
 
 CONTAINER_FILE_COLUMNS = ("id", "bytes", "created_at", "source", "path")
 FILE_COLUMNS = ("id", "bytes", "created_at", "expires_at", "purpose", "filename")
+_LESS_IMPORTANT = ("EXPIRES", "PURPOSE", "CREATED")
 DEFAULT_PURPOSE = "user_data"
 DEFAULT_TYPE = "application/octet-stream"
 
@@ -62,7 +63,8 @@ def list_files(
     listing = files_of(connection, container).listing(
         None if everything else limit, provider=provider_of(provider), purpose=purpose
     )
-    print_listing(listing, FILE_COLUMNS if container is None else CONTAINER_FILE_COLUMNS, as_json=as_json)
+    columns = FILE_COLUMNS if container is None else CONTAINER_FILE_COLUMNS
+    print_listing(listing, columns, less_important=_LESS_IMPORTANT, as_json=as_json)
 
 
 @files.command()

@@ -11,8 +11,8 @@ from rich.filesize import decimal
 from berth.client.errors import LocalFileError, RefusedError
 from berth.client.listing import Listing
 from berth.client.text import shown
-from berth.commands.moments import format_time
-from berth.commands.printing import print_json, print_message, print_table
+from berth.commands.terminal.moments import format_time
+from berth.commands.terminal.printing import print_json, print_message, print_table
 from berth.rest.json_view import JsonView
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print each item as a line of JSON, as in the REST API.")]
@@ -22,8 +22,13 @@ Everything = Annotated[bool, typer.Option("--all", help="Show all items.")]
 REFUSED = 1
 
 
-def print_listing(listing: Listing[Any], columns: Sequence[str], *, as_json: bool) -> None:
-    """Print a table with these columns, or all fields of each item as a line of JSON."""
+def print_listing(
+    listing: Listing[Any], columns: Sequence[str], *, less_important: Sequence[str], as_json: bool
+) -> None:
+    """Print a table with these columns, or all fields of each item as a line of JSON.
+
+    `less_important` has the headings of columns that are left out on a narrow terminal, the least important first.
+    """
     view = JsonView()
     items = map(view.of, listing)
     if as_json:
@@ -31,7 +36,7 @@ def print_listing(listing: Listing[Any], columns: Sequence[str], *, as_json: boo
             print_json(item)
         return
     rows = ([_text(name, item.get(name)) for name in columns] for item in items)
-    print_table([[_heading(name) for name in columns], *rows], less_important=_LESS_IMPORTANT)
+    print_table([[_heading(name) for name in columns], *rows], less_important=less_important)
     if listing.has_more:
         print_message("there are more; --all shows them")
 
@@ -72,8 +77,6 @@ def explain(error: RefusedError) -> str:
     return f"{error}: give it with {option}" if option else str(error)
 
 
-_LESS_IMPORTANT = ("LAST ACTIVE", "EXPIRES AFTER", "EXPIRES", "PURPOSE", "CREATED", "PROVIDER", "STATUS")
-"""Columns that are left out on a narrow terminal, the least important first."""
 _OPTIONS = {"provider": "--provider NAME"}
 _INTERNAL = {"object", "extra_fields"}
 
@@ -86,7 +89,7 @@ def _text(name: str, value: Any) -> Any:
     """Return the value of a field as it is shown to people."""
     if name.endswith("_at"):
         return format_time(value)
-    if name == "bytes":
+    if name == "bytes" and value is not None:
         return decimal(value)
     if name == "expires_after" and value:
         return f"{value['minutes']}m idle"

@@ -5,39 +5,53 @@ A new key is printed alone on stdout and cannot be printed again. Each change is
 
 import asyncio
 import getpass
+import os
 import secrets
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import Annotated, Any
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any, Literal, TypeVar
 
 import structlog
 import typer
 
-from berth.adapters.sql.database import SqlDatabase
 from berth.adapters.sql.keys import SqlKeys
 from berth.app.credentials import allowed_providers
-from berth.commands.moments import format_time, parse_duration, parse_time
+from berth.app.stores.database import opened_database
 from berth.commands.options import ConfigFile, DataDir, load_config
-from berth.commands.printing import print_json, print_table
+from berth.commands.terminal.moments import format_time, parse_duration, parse_time
+from berth.commands.terminal.printing import print_json, print_table
 from berth.config import Config
 from berth.core.auth.credentials import VIRTUAL_KEY_PREFIX
 from berth.core.auth.virtual_keys import KeyEntry, VirtualKey, digest_of
-from berth.core.caller import Caller, Limits
-from berth.core.errors import BerthError
+from berth.core.caller import Budget, Caller, Limits
 from berth.core.providers import PROVIDERS, provider_name
+from berth.core.usage.prices import NANO
 from berth.core.validation import did_you_mean
 from berth.launch.refusal import StartError
 from berth.telemetry.logging import configure_logging
 from berth.v1.provider_pb2 import Provider
 
+T = TypeVar("T")
 DIGITS = 48
+MAX_BUDGET_USD = MAX_LIMIT = 1_000_000_000
 _MAX_NAME = 256
-_HEADINGS = ("NAME", "TENANT", "PROVIDERS", "REQUESTS/MIN", "IN FLIGHT", "CREATED", "EXPIRES", "STATE")
+_HEADINGS = (
+    "NAME",
+    "TENANT",
+    "PROVIDERS",
+    "REQUESTS/MIN",
+    "IN FLIGHT",
+    "BUDGET USD",
+    "PER",
+    "CREATED",
+    "EXPIRES",
+    "STATE",
+)
 
 keys = typer.Typer(help="Create, list, revoke and rotate virtual keys.", no_args_is_help=True)
 
+Period = Literal["day", "month"]
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The key's name.")]
 
 
@@ -50,9 +64,15 @@ def create(
         list[str] | None, typer.Option(help="A provider that the key may use; repeatable; by default all.")
     ] = None,
     requests_per_minute: Annotated[
-        int | None, typer.Option(min=1, help="The largest number of calls per minute.")
+        int | None, typer.Option(min=1, max=MAX_LIMIT, help="The largest number of calls per minute.")
     ] = None,
-    max_in_flight: Annotated[int | None, typer.Option(min=1, help="The largest number of concurrent calls.")] = None,
+    max_in_flight: Annotated[
+        int | None, typer.Option(min=1, max=MAX_LIMIT, help="The largest number of concurrent calls.")
+    ] = None,
+    budget_usd: Annotated[
+        float | None, typer.Option(help="How much its containers may cost per period, in US dollars.")
+    ] = None,
+    budget_per: Annotated[Period, typer.Option(help="The period of the budget.")] = "month",
     expires: Annotated[
         str | None, typer.Option(metavar="WHEN", help="When it expires: a time, or a duration such as 90d.")
     ] = None,
@@ -63,7 +83,13 @@ def create(
     loaded, now = load_config(config, data_dir), int(time.time())
     _require_name(name, "--name", loaded)
     _require_name(tenant, "--tenant")
-    caller = Caller(tenant, name, _providers(provider), limits=Limits(requests_per_minute, max_in_flight))
+    caller = Caller(
+        tenant,
+        name,
+        _providers(provider),
+        limits=Limits(requests_per_minute, max_in_flight),
+        budget=_budget(budget_usd, budget_per),
+    )
     key = VirtualKey(caller, expires_at=None if expires is None else parse_time(expires, now, option="--expires"))
     value = _new_value()
     _change(loaded, lambda stored: stored.add(key, digest_of(value), now=now), "key.created", name=name, tenant=tenant)
@@ -78,13 +104,15 @@ def list_keys(
     data_dir: DataDir = None,
 ) -> None:
     """List the stored keys, without their values, which are not stored."""
-    with _open_keys(load_config(config, data_dir)) as stored:
-        rows = [_row(entry, int(time.time())) for entry in asyncio.run(_entries(stored))]
+    entries = asyncio.run(_with_keys(load_config(config, data_dir), SqlKeys.entries))
+    rows = [_row(entry, int(time.time())) for entry in entries]
     if as_json:
         for row in rows:
             print_json(row)
         return
-    print_table([_HEADINGS, *(list(row.values()) for row in rows)], less_important=("MAX IN FLIGHT", "CREATED"))
+    print_table(
+        [_HEADINGS, *(list(row.values()) for row in rows)], less_important=("IN FLIGHT", "CREATED", "PER", "BUDGET USD")
+    )
 
 
 @keys.command()
@@ -115,34 +143,25 @@ def rotate(
     typer.echo(value)
 
 
-async def _entries(stored: SqlKeys) -> Sequence[KeyEntry]:
-    return await stored.entries()
-
-
 def _change(config: Config, change: Callable[[SqlKeys], Awaitable[None]], event: str, **facts: Any) -> None:
     """Apply a change and log it as an audit event with the local user's name and `facts`, without secrets."""
     configure_logging(json=not sys.stderr.isatty())
-
-    async def run(stored: SqlKeys) -> None:
-        await change(stored)
-
-    with _open_keys(config) as stored:
-        asyncio.run(run(stored))
-    structlog.get_logger().info(event, audit=True, who=getpass.getuser(), **facts)
+    asyncio.run(_with_keys(config, change))
+    structlog.get_logger().info(event, audit=True, who=_local_user(), **facts)
 
 
-@contextmanager
-def _open_keys(config: Config) -> Iterator[SqlKeys]:
-    """Open the configured key store; raise StartError for its errors."""
-    config.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+def _local_user() -> str:
+    """Return the user's name; its number if it has no name, as in a container with an arbitrary user."""
     try:
-        database = SqlDatabase.open(config.store_url())
-        try:
-            yield SqlKeys(database)
-        finally:
-            database.close()
-    except BerthError as error:
-        raise StartError(error.message) from error
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())
+
+
+async def _with_keys(config: Config, work: Callable[[SqlKeys], Awaitable[T]]) -> T:
+    """Do something with the configured key store; raise StartError for its errors."""
+    async with opened_database(config) as database:
+        return await work(SqlKeys(database))
 
 
 def _require_name(value: str, option: str, config: Config | None = None) -> None:
@@ -160,6 +179,14 @@ def _providers(names: list[str] | None) -> frozenset[Provider] | None:
     return allowed_providers(names or ["*"])
 
 
+def _budget(usd: float | None, period: Period) -> Budget | None:
+    if usd is None:
+        return None
+    if not 0 < usd <= MAX_BUDGET_USD:
+        raise StartError(f"--budget-usd: must be above 0 and at most {MAX_BUDGET_USD}")
+    return Budget(round(usd * NANO), period)
+
+
 def _new_value() -> str:
     return VIRTUAL_KEY_PREFIX + secrets.token_hex(DIGITS // 2)
 
@@ -173,6 +200,8 @@ def _row(entry: KeyEntry, now: int) -> dict[str, Any]:
         "providers": ["*"] if caller.providers is None else sorted(map(provider_name, caller.providers)),
         "requests_per_minute": limits.requests_per_minute,
         "max_in_flight": limits.max_in_flight,
+        "budget_usd": caller.budget.nano_usd / NANO if caller.budget else None,
+        "budget_per": caller.budget.period if caller.budget else None,
         "created": format_time(entry.created_at),
         "expires": format_time(expires_at),
         "state": "revoked" if entry.revoked_at else "expired" if expired else "active",

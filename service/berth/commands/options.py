@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from berth.config import Config, load
+from berth.config import Config, Purpose, load
 
 ConfigFile = Annotated[
     Path | None,
@@ -18,10 +18,15 @@ DataDir = Annotated[
 
 
 def load_config(
-    config: Path | None, data_dir: Path | None, *, rest_port: int | None = None, grpc_port: int | None = None
+    config: Path | None,
+    data_dir: Path | None,
+    *,
+    rest_port: int | None = None,
+    grpc_port: int | None = None,
+    purpose: Purpose = "start",
 ) -> Config:
     """Read the configuration; arguments of the command line override it.
 
     Raises ConfigError, which lists all problems.
     """
-    return load(config, os.environ, data_dir=data_dir, rest_port=rest_port, grpc_port=grpc_port)
+    return load(config, os.environ, data_dir=data_dir, rest_port=rest_port, grpc_port=grpc_port, purpose=purpose)

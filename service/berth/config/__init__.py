@@ -4,9 +4,9 @@ Only this package reads the file and the environment. Only `app` and the command
 values.
 """
 
-from berth.config.loading import load
+from berth.config.loading import Purpose, load
 from berth.config.model import Config
 from berth.config.sources import ConfigError
 from berth.config.values import EVERY_PROVIDER
 
-__all__ = ["EVERY_PROVIDER", "Config", "ConfigError", "load"]
+__all__ = ["EVERY_PROVIDER", "Config", "ConfigError", "Purpose", "load"]

@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import AwareDatetime, Field, field_validator
 
 from berth.config.section import Section, require_unique
+from berth.config.usage import Budget
 from berth.config.values import (
     EVERY_PROVIDER,
     BasicName,
@@ -32,7 +33,8 @@ class VirtualKey(Section):
     name: Name
     """The key's name, for the log and for limits."""
     value: VirtualKeySecret
-    """The key itself; it must begin with `sk-bf-`."""
+    """The key itself: `sk-bf-` and at least one more character, best 48 random hexadecimal digits (`openssl rand -hex
+    24`). If two or more follow, and only hexadecimal digits, there must be at least 48: fewer may be cut."""
     tenant: Name
     """The tenant to which the key gives access."""
     providers: tuple[ProviderNameOrAll, ...] = (EVERY_PROVIDER,)
@@ -41,8 +43,10 @@ class VirtualKey(Section):
     """The largest number of calls in any 60 seconds; unlimited unless set."""
     max_in_flight: Count | None = None
     """The largest number of concurrent calls; unlimited unless set."""
-    operations: dict[Literal["read", "write", "content"], OperationLimits] = Field(default_factory=dict)
-    """Additional limits per kind of operation: `read`, `write`, or `content` (downloads)."""
+    operations: dict[Literal["read", "write", "content", "exec"], OperationLimits] = Field(default_factory=dict)
+    """Additional limits per kind of operation: `read`, `write`, `content` (downloads), or `exec` (commands)."""
+    budget: Budget | None = None
+    """How much the containers of the key may cost, such as `{usd: 50, per: month}`; unlimited unless set."""
     active: bool = True
     """Whether the key may be used."""
     expires: AwareDatetime | None = None

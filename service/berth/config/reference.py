@@ -22,12 +22,18 @@ Generated from the code of the settings by `python docs/generate.py`.
 
 The configuration is one YAML file, given as `--config FILE` or `BERTH_CONFIG`. Each setting can also be given as an
 environment variable, which overrides the file: `listen.rest` is `BERTH_LISTEN__REST`; lists and maps are written as
-JSON. A secret can be `env:NAME` or `file:PATH`. If a setting is unknown, invalid or incomplete, Berth does not start
-and names the setting.
+JSON. If a setting is unknown, invalid or incomplete, Berth does not start and names the setting. Numbers are decimal:
+`020` and `1:30`, which YAML reads as 16 and 90, are refused. A name that occurs twice in a map is refused, and so are
+more than 32 levels of lists and maps. The file has at most 4194304 bytes. In a path, `~` at the beginning is the home
+folder.
 
-`berth config check` reads the configuration and reports all problems. `berth config schema` prints a JSON schema, which
-is also in [berth.schema.json](berth.schema.json): with `# yaml-language-server: $schema=docs/berth.schema.json` as the
-first line of the file, editors complete and check it.
+A secret can be `env:NAME`, the content of a variable, or `file:PATH`, the content of a file of at most 65536 bytes.
+One newline at the end of either is removed, and nothing else.
+
+`berth config check` reads the configuration, reports all problems, and refuses what a reload would refuse: see
+[operations.md](operations.md#reload). `berth config schema` prints a JSON schema, which is also in
+[berth.schema.json](berth.schema.json): with `# yaml-language-server: $schema=docs/berth.schema.json` as the first line
+of the file, editors complete and check it.
 """
 
 

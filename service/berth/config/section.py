@@ -1,5 +1,6 @@
 """The base class of all sections of the configuration."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 from pydantic import BaseModel, ConfigDict
@@ -15,6 +16,6 @@ class Section(BaseModel):
 
 def require_unique(names: Sequence[str], what: str) -> None:
     """Raise an error if a name occurs twice; `what` says in the message what the names are."""
-    repeated = sorted({name for name in names if names.count(name) > 1})
+    repeated = sorted(name for name, count in Counter(names).items() if count > 1)
     if repeated:
         raise invalid(f"the {what} '{repeated[0]}' is used twice")

@@ -1,24 +1,26 @@
-"""Reads settings from the YAML file and from the environment.
+"""Reads settings from the environment, and merges them with those of other sources.
 
 The variable of a setting is `BERTH_` and the setting's path in capitals, joined by two underscores: BERTH_LISTEN__REST.
 Its value is text, or JSON if the setting is a list or a map. An empty variable counts as not set.
 """
 
 import re
-from collections.abc import Hashable, Mapping
-from json import JSONDecodeError, loads
-from pathlib import Path
-
-import yaml
+from collections import Counter
+from collections.abc import Mapping
+from json import loads
 
 from berth.launch.refusal import StartError
 
 PREFIX = "BERTH_"
 OPTION_VARIABLES = {"BERTH_CONFIG", "BERTH_SERVER", "BERTH_KEY", "BERTH_CA", "BERTH_ENVOY"}
 """Variables that set options of commands, or choose the Envoy binary, and are no settings."""
+MAX_DEPTH = 32
+"""How deep lists and maps may be nested; the settings need eight levels."""
 _SEPARATOR = "__"
 # Kubernetes sets such variables in every pod of a namespace that has a service named "berth".
 _SERVICE_LINK = re.compile(r"BERTH(_\w+)?_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?)")
+_JSON_BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
+_TOO_DEEP = f"is nested deeper than {MAX_DEPTH} levels"
 
 Settings = dict[str, object]
 SettingPath = tuple[str | int, ...]
@@ -28,38 +30,24 @@ class ConfigError(StartError):
     """The configuration is invalid. The message has one line for each problem, which names the setting."""
 
 
-class _Loader(yaml.SafeLoader):
-    """A YAML loader that rejects repeated keys, of which PyYAML would use the last one."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, object]:  # noqa: FBT001, FBT002 - PyYAML's
-        names = [key.value for key, _ in node.value]
-        for name in names:
-            if names.count(name) > 1:
-                raise yaml.YAMLError(f"the setting '{name}' is given twice")
-        return super().construct_mapping(node, deep)
-
-
-def read_file(path: Path) -> Settings:
-    """Read a YAML file; raise ConfigError if it cannot be read or is not a map. A null setting counts as not set."""
-    try:
-        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 - a SafeLoader
-    except OSError as error:
-        raise ConfigError(f"cannot read the configuration file {path}: {error.strerror}") from error
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"the configuration file {path} is not YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(content, dict | None):
-        raise ConfigError(f"the configuration file {path} is not a map of settings")
-    return {str(name): value for name, value in (content or {}).items() if value is not None}
+class _NotUsableError(Exception):
+    """The value of a variable cannot be used; the message follows the name of the setting."""
 
 
 def read_environment(environ: Mapping[str, str]) -> tuple[Settings, dict[SettingPath, str]]:
-    """Return the settings in the environment, and the variable that set each path."""
+    """Return the settings in the environment, and the variable that set each path.
+
+    Raises ConfigError if a value is nested too deeply, or has a name twice in one map.
+    """
     settings: Settings = {}
     origins: dict[SettingPath, str] = {}
     for variable, text in sorted(environ.items()):
         if _is_setting(variable, text):
             path = variable.removeprefix(PREFIX).lower().split(_SEPARATOR)
-            settings = merge(settings, _nested(path, _value(text)))
+            try:
+                settings = merge(settings, _nested(path, _value(text)))
+            except _NotUsableError as error:
+                raise ConfigError(f"{'.'.join(path)} (from {variable}): {error}") from None
             origins[tuple(path)] = variable
     return settings, origins
 
@@ -83,15 +71,36 @@ def _is_service_link(variable: str, text: str) -> bool:
 
 
 def _nested(path: list[str], value: object) -> Settings:
+    if len(path) > MAX_DEPTH:
+        raise _NotUsableError(_TOO_DEEP)
     for part in reversed(path[1:]):
         value = {part: value}
     return {path[0]: value}
 
 
 def _value(text: str) -> object:
+    """Return the value of a variable: JSON if it is a list or a map, otherwise text."""
     if not text.lstrip().startswith(("[", "{")):
         return text
+    if _depth(text) > MAX_DEPTH:
+        raise _NotUsableError(_TOO_DEEP)
     try:
-        return loads(text)
-    except JSONDecodeError:
+        return loads(text, object_pairs_hook=_unique)
+    except ValueError:
         return text
+
+
+def _depth(text: str) -> int:
+    """Return how deep brackets are nested outside of strings."""
+    depth = deepest = 0
+    for bracket in _JSON_BRACKETS.findall(text):
+        depth += (bracket in "[{") - (bracket in "]}")
+        deepest = max(deepest, depth)
+    return deepest
+
+
+def _unique(pairs: list[tuple[str, object]]) -> Settings:
+    repeated = [name for name, count in Counter(name for name, _ in pairs).items() if count > 1]
+    if repeated:
+        raise _NotUsableError(f"the setting '{repeated[0]}' is given twice")
+    return dict(pairs)

@@ -1,7 +1,9 @@
-"""Runs work to completion even if the caller is cancelled, such as writing a row or deleting a blob."""
+"""Tasks: runs work to completion even if the caller is cancelled, ends tasks, and waits for the first of several."""
 
 import asyncio
 from collections.abc import Coroutine
+from contextlib import suppress
+from contextvars import Context
 from typing import Any, TypeVar
 
 from berth.core.errors import BerthError
@@ -26,15 +28,46 @@ class BackgroundTasks:
             task.add_done_callback(_report_bugs)
             raise
 
+    def start(self, work: Coroutine[Any, Any, object]) -> None:
+        """Run `work` without a caller that awaits it. An error of Berth's own ends it silently."""
+        task = asyncio.ensure_future(work)
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        task.add_done_callback(_report_bugs)
+
     async def drain(self, seconds: float) -> None:
         """Wait until no task is running, for at most `seconds`."""
         if self._running:
             await asyncio.wait(self._running, timeout=seconds)
 
 
+def create_detached(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+    """Return a task for what outlives the call that happens to start it, and so is no part of that call's trace."""
+    return asyncio.get_running_loop().create_task(work, context=Context())
+
+
 def _report_bugs(task: asyncio.Task[Any]) -> None:
     """Report the exception of a task that no caller awaits any more to the event loop, unless it is a BerthError."""
     error = None if task.cancelled() else task.exception()
     if error is not None and not isinstance(error, BerthError):
-        message = "A background task failed after its caller was cancelled"
+        message = "A background task failed"
         task.get_loop().call_exception_handler({"message": message, "exception": error, "task": task})
+
+
+async def cancelled(task: "asyncio.Task[None]") -> None:
+    """Cancel `task` and wait for its end."""
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+
+
+async def first_of(*coroutines: Coroutine[Any, Any, None]) -> None:
+    """Run all until the first one ends; cancel the others, and raise its error, if any."""
+    tasks = [asyncio.create_task(coroutine) for coroutine in coroutines]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in tasks:
+            await cancelled(task)

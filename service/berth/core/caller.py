@@ -1,11 +1,16 @@
-"""The caller of a request: its tenant, allowed providers, limits and request options."""
+"""The caller of a request: its tenant, allowed providers, limits, budget and request options."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
 
 from berth.core.errors import BerthError, PermissionDeniedError
 from berth.core.providers import provider_name
 from berth.v1.provider_pb2 import PROVIDER_UNSPECIFIED, Provider
+
+MAX_OPTION_LENGTH = 256
+"""How many characters a text may have that a caller sets in a header."""
+MAX_IDEMPOTENCY_KEY_LENGTH = 255
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +52,24 @@ class Limits:
 NO_LIMITS = Limits()
 
 
+class Origin(NamedTuple):
+    """Where a call came from, for the audit trail: the address of its source and the id of the request."""
+
+    source: str | None = None
+    request_id: str | None = None
+
+
+NO_ORIGIN = Origin()
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What the containers of a key may cost in each period, a UTC day or month, in nano-dollars."""
+
+    nano_usd: int
+    period: Literal["day", "month"]
+
+
 @dataclass(frozen=True, slots=True)
 class Caller:
     """A tenant and the providers that it may use; `providers` None means all.
@@ -62,6 +85,8 @@ class Caller:
     direct_key: str | None = field(default=None, repr=False)
     options: Options = NO_OPTIONS
     limits: Limits = NO_LIMITS
+    origin: Origin = field(default=NO_ORIGIN, compare=False, repr=False)
+    budget: Budget | None = None
 
     def require_match(self, provider: Provider, *, named: Provider, not_found: Callable[[], BerthError]) -> None:
         """Check that the caller may access a resource of `provider`, and that no other provider was `named`.

@@ -6,6 +6,8 @@ HTTP status and default type.
 
 DAMAGED = "file_damaged"
 """The error code for stored content that is damaged."""
+STORAGE_RETRY_SECONDS = 2
+"""When a client may try again: within seconds the storage answers again, or another replica is called."""
 
 
 class BerthError(Exception):
@@ -125,6 +127,20 @@ class IdempotencyConflictError(BerthError):
     """A request with the same idempotency key is still running, or its outcome is unknown."""
 
 
+class ContainerBusyError(BerthError):
+    """Another command is running in the container."""
+
+    def __init__(self) -> None:
+        super().__init__("Another command is running in the container.", code="container_busy", retry_after_seconds=1)
+
+
+class ExecUnsupportedError(BerthError):
+    """Commands cannot be run, or not in this container; the message says why."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"Commands cannot be run: {reason}.", code="exec_unsupported")
+
+
 class RateLimitError(BerthError):
     """A limit of the caller is exhausted, in Berth or at the provider."""
 
@@ -132,12 +148,27 @@ class RateLimitError(BerthError):
         super().__init__(message, code=code, retry_after_seconds=retry_after_seconds, kind=kind)
 
 
+class BudgetExceededError(BerthError):
+    """The budget of the caller's key does not suffice for another container."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, code="budget_exceeded")
+
+
 class UpstreamError(BerthError):
     """The provider failed, could not be reached, or rejected the configured keys."""
 
 
 class StorageError(UpstreamError):
-    """Berth's own storage failed, such as the database or the blob store."""
+    """Berth's own storage failed, such as the database or the blob store.
+
+    Unless it is final, clients may try again after STORAGE_RETRY_SECONDS.
+    """
+
+    def __init__(
+        self, message: str, *, code: str | None = None, retry_after_seconds: int = STORAGE_RETRY_SECONDS
+    ) -> None:
+        super().__init__(message, code=code, retry_after_seconds=retry_after_seconds)
 
 
 class UpstreamTimeoutError(BerthError):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Literal
 
-Kind = Literal["read", "write", "content"]
+Kind = Literal["read", "write", "content", "exec", "mcp"]
 
 
 class Scope(Enum):
@@ -24,21 +24,29 @@ class Scope(Enum):
     """The caller's files, of the named provider or of all providers."""
     FILE = "file"
     """The file with the id `file_id`; it must belong to the caller, and to the named provider if there is one."""
+    USAGE = "usage"
+    """The usage of the caller's tenant, of the named provider or of all."""
     CONTAINER = "container"
     """The container with the id `container_id`; it must belong to the caller, and to the named provider if any."""
+    EXEC = "exec"
+    """The same, for running commands in it."""
+    TOOLS = "tools"
+    """None by itself: the operations that its tools call have scopes of their own."""
 
 
 @dataclass(frozen=True, slots=True)
 class Operation:
     """A method: its name in answers, logs and headers, its scope, and the kind that limits apply to.
 
-    `audit_event` is the event that it causes in the audit trail, None if it changes nothing.
+    `audit_event` is the event that it causes in the audit trail, None if it changes nothing. With `reports_itself`,
+    what it starts writes its own events.
     """
 
     request_type: str
     scope: Scope | None
     kind: Kind = "read"
     audit_event: str | None = None
+    reports_itself: bool = False
 
 
 OPERATIONS = {
@@ -51,11 +59,19 @@ OPERATIONS = {
     "RetrieveContainerFile": Operation("container_file_retrieve", Scope.CONTAINER),
     "RetrieveContainerFileContent": Operation("container_file_content", Scope.CONTAINER, "content"),
     "DeleteContainerFile": Operation("container_file_delete", Scope.CONTAINER, "write", "container_file.deleted"),
+    "CreateContainerExec": Operation("container_exec_create", Scope.EXEC, "exec", reports_itself=True),
+    "StreamContainerExec": Operation("container_exec_stream", Scope.EXEC, "exec", reports_itself=True),
+    "ListContainerExecs": Operation("container_exec_list", Scope.EXEC),
+    "RetrieveContainerExec": Operation("container_exec_retrieve", Scope.EXEC),
+    "FollowContainerExec": Operation("container_exec_follow", Scope.EXEC, "exec"),
+    "CancelContainerExec": Operation("container_exec_cancel", Scope.EXEC, "write", "container_exec.cancelled"),
     "CreateFile": Operation("file_create", Scope.NEW_FILE, "write", "file.created"),
     "ListFiles": Operation("file_list", Scope.ALL_FILES),
     "RetrieveFile": Operation("file_retrieve", Scope.FILE),
     "RetrieveFileContent": Operation("file_content", Scope.FILE, "content"),
     "DeleteFile": Operation("file_delete", Scope.FILE, "write", "file.deleted"),
+    "ListUsage": Operation("usage_list", Scope.USAGE),
+    "SendMcpMessage": Operation("mcp", Scope.TOOLS, "mcp"),
 }
 
 REQUEST_TYPES = {

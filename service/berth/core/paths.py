@@ -7,10 +7,12 @@ on the machine that the service runs on; the rules make them safe to create in a
 import re
 import unicodedata
 
+from berth.core.limits import limits_of
 from berth.core.validation import check_length, invalid
+from berth.v1.container_file_service_pb2 import CreateContainerFileRequest
 
 ROOT = "/mnt/data"
-MAX_PATH_BYTES = 1024
+MAX_PATH_BYTES = limits_of(CreateContainerFileRequest, "file_path").max_bytes
 MAX_PART_BYTES = 255
 """The maximum length of a single name in common file systems."""
 UNIQUE_DIGITS = 32

@@ -11,10 +11,12 @@ from difflib import get_close_matches
 from typing import TypeVar
 
 from berth.core.errors import InvalidRequestError, NotFoundError
+from berth.core.limits import limits_of
+from berth.v1.container_file_service_pb2 import CreateContainerFileRequest
 
 T = TypeVar("T")
 
-MAX_MEDIA_TYPE_LENGTH = 255
+MAX_MEDIA_TYPE_LENGTH = limits_of(CreateContainerFileRequest, "content_type").max_length
 _MEDIA_TYPE = re.compile(r"[\w.+-]+/[\w.+-]+(\s*;[\x20-\x7e]*)?", re.ASCII)
 _MAX_SHOWN = 64
 """The length of the longest id."""
@@ -108,6 +110,12 @@ def container_file_not_found(container_id: str, file_id: str) -> NotFoundError:
     """Return the error for a container file that does not exist or is in a container of another tenant."""
     message = f"File {shown(file_id)} not found on container {shown(container_id)}."
     return NotFoundError(message, reason="container_file_not_found")
+
+
+def exec_not_found(container_id: str, exec_id: str) -> NotFoundError:
+    """Return the error for an exec that does not exist, no longer, or in a container of another tenant."""
+    message = f"Exec {shown(exec_id)} not found on container {shown(container_id)}."
+    return NotFoundError(message, reason="container_exec_not_found")
 
 
 def file_not_found(file_id: str) -> NotFoundError:

@@ -44,24 +44,28 @@ class Address(NamedTuple):
         """Return the address for a caller on this machine: loopback in place of the wildcard address."""
         return self._replace(host=_ANYWHERE.get(self.host, self.host))
 
-    def require_free(self, setting: str) -> None:
+    def accepts_ipv4(self, *, ipv6_only: bool) -> bool:
+        """Return whether this is the wildcard address of IPv6, and IPv4 is to be accepted there, too."""
+        return self.host == "::" and not ipv6_only
+
+    def require_free(self, setting: str, *, ipv6_only: bool = False) -> None:
         """Raise StartError, naming `setting`, if the address cannot be listened on."""
-        with self._socket() as probe:
-            # As servers do: connections in TIME_WAIT do not block the port.
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
+        try:
+            with self._socket(ipv6_only=ipv6_only) as probe:
+                # As servers do: connections in TIME_WAIT do not block the port.
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 probe.bind(self)
-            except OSError as error:
-                raise self._refusal(setting, error) from error
+        except OSError as error:
+            raise self._refusal(setting, error) from error
 
     @contextmanager
-    def reserved(self, setting: str) -> Iterator["Address"]:
+    def reserved(self, setting: str, *, ipv6_only: bool = False) -> Iterator["Address"]:
         """Keep the port, which a server with SO_REUSEPORT listens on now and then; yield the address with its port.
 
         The port is bound but not listened on: no connection ends here. Raises StartError, naming `setting`, if the port
         cannot be bound.
         """
-        with self._socket() as holder:
+        with self._socket(ipv6_only=ipv6_only) as holder:
             holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             try:
                 _bind_for_good(holder, self)
@@ -69,8 +73,13 @@ class Address(NamedTuple):
                 raise self._refusal(setting, error) from error
             yield self._replace(port=holder.getsockname()[1])
 
-    def _socket(self) -> socket.socket:
-        return socket.socket(socket.AF_INET6 if ":" in self.host else socket.AF_INET, socket.SOCK_STREAM)
+    def _socket(self, *, ipv6_only: bool) -> socket.socket:
+        if ":" not in self.host:
+            return socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        created = socket.socket(socket.AF_INET6, socket.SOCK_STREAM)
+        # Whatever the system's default is (net.ipv6.bindv6only).
+        created.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, not self.accepts_ipv4(ipv6_only=ipv6_only))
+        return created
 
     def _refusal(self, setting: str, error: OSError) -> StartError:
         return StartError(f"{setting}: cannot listen on {self}: {error.strerror}")

@@ -1,9 +1,13 @@
 """The banner that people see when Berth is ready."""
 
+import shlex
+from pathlib import Path
+
 _TEXT = """
   Berth is ready.
 
     REST   {rest}
+    docs   {rest}/docs
     gRPC   {grpc}
     key    {key}
 
@@ -13,10 +17,11 @@ _TEXT = """
       -H 'Content-Type: application/json' \\
       -d '{{"provider": "ollama", "name": "my-container"}}'
 
-  Upload a file into it, with the returned id in place of ID:
+  Run Python in it, with the returned id in place of ID:
 
-    curl {rest}/v1/containers/ID/files{header} \\
-      -F file=@README.md
+    curl {rest}/v1/containers/ID/execs{header} \\
+      -H 'Content-Type: application/json' \\
+      -d '{{"code": {{"language": "python", "source": "print(6 * 7)"}}}}'
 
   Stop with Ctrl-C.
 """
@@ -30,12 +35,25 @@ _TEXT_WITHOUT_REST = """
 """
 
 
-def banner(*, grpc: str, rest: str | None, virtual_key: str | None, is_open: bool) -> str:
+def banner(*, grpc: str, rest: str | None, virtual_key: str | None, key_file: Path | None, is_open: bool) -> str:
     """Return the banner: the addresses, the key, example requests, and how to stop.
 
-    `virtual_key` is None if callers are configured or authentication is off; `is_open` says that it is off.
+    `key_file` has the first key, None if callers are configured or authentication is off. `virtual_key` is that key,
+    None if it must not be shown. `is_open` says that authentication is off.
     """
-    key = virtual_key or ("none is needed" if is_open else "one of your configuration")
-    header = "" if is_open else f" \\\n      -H 'Authorization: Bearer {virtual_key or 'sk-bf-…'}'"
+    key, header = _key(virtual_key, key_file, is_open=is_open)
     text = _TEXT if rest else _TEXT_WITHOUT_REST
     return text.format(grpc=grpc, rest=rest, key=key, header=header)
+
+
+def _key(virtual_key: str | None, key_file: Path | None, *, is_open: bool) -> tuple[str, str]:
+    """Return where to find the key, and the option of curl that sends it."""
+    if is_open:
+        return "none is needed", ""
+    if virtual_key:
+        key, value = virtual_key, f"'Authorization: Bearer {virtual_key}'"
+    elif key_file:
+        key, value = f"in the file {key_file}", f'"Authorization: Bearer $(cat {shlex.quote(str(key_file))})"'
+    else:
+        key, value = "one of your configuration", "'Authorization: Bearer sk-bf-…'"
+    return key, f" \\\n      -H {value}"

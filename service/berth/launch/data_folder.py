@@ -1,4 +1,4 @@
-"""The data folder: created if it does not exist, and locked, so that only one Berth uses it."""
+"""The data folder: created if it does not exist, refused if others could change it, and locked for one Berth."""
 
 import fcntl
 import os
@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from berth.launch.refusal import StartError
+from berth.launch.trusted_files import UntrustedFileError, open_private, untrusted_reason
 
 SETTING = "data_dir"
 LOCK = "lock"
@@ -37,16 +38,32 @@ class FolderLock:
         return os.pread(self.descriptor, 20, 0).decode("ascii", "replace")
 
 
-@contextmanager
-def opened_lock(folder: Path) -> Iterator[FolderLock]:
-    """Create `folder`, accessible to its owner only, and open its lock, without taking it; StartError if that fails."""
+def prepare_folder(folder: Path, *, setting: str = SETTING) -> None:
+    """Create `folder`, accessible to its owner only; raise StartError if it cannot be used or others can change it.
+
+    The message begins with `setting`.
+    """
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+        reason = untrusted_reason(folder.stat())
     except FileExistsError as error:
-        raise StartError(f"{SETTING}: {folder} is not a folder") from error
+        raise StartError(f"{setting}: {folder} is not a folder") from error
     except OSError as error:
-        raise StartError(f"{SETTING}: cannot use the folder {folder}: {error.strerror}") from error
+        raise _unusable(folder, error, setting) from error
+    if reason:
+        raise StartError(f"{setting}: the folder {folder} is not safe: {reason}")
+
+
+@contextmanager
+def opened_lock(folder: Path, *, setting: str = SETTING) -> Iterator[FolderLock]:
+    """Prepare `folder` and open its lock, without taking it; raise StartError, which names `setting`, if that fails."""
+    prepare_folder(folder, setting=setting)
+    try:
+        descriptor = open_private(folder / LOCK, os.O_RDWR | os.O_CREAT)
+    except UntrustedFileError as error:
+        raise StartError(f"{setting}: cannot use {folder / LOCK}: {error.strerror}") from error
+    except OSError as error:
+        raise _unusable(folder, error, setting) from error
     # Child processes do not inherit the descriptor.
     lock = FolderLock(descriptor)
     try:
@@ -65,6 +82,10 @@ def claimed(folder: Path) -> Iterator[FolderLock]:
         if not lock.try_to_take():
             raise in_use_error(folder, lock, "stop that one or set another folder")
         yield lock
+
+
+def _unusable(folder: Path, error: OSError, setting: str) -> StartError:
+    return StartError(f"{setting}: cannot use the folder {folder}: {error.strerror}")
 
 
 def in_use_error(folder: Path, lock: FolderLock, advice: str) -> StartError:

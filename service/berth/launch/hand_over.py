@@ -33,6 +33,7 @@ SOCKET = "replace"
 VERSION = 1
 ANSWER_SECONDS = 10.0
 """How long the other process may take to answer."""
+RETRY_SECONDS = 1.0
 _LINE_BYTES = 4096
 
 
@@ -119,6 +120,7 @@ class HandOver:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as server:
             with short_path(self._path) as path:
                 server.bind(path)
+                Path(path).chmod(0o600)  # whatever the umask is
             server.listen(1)
             server.setblocking(False)
             try:
@@ -129,7 +131,12 @@ class HandOver:
     async def requested(self, server: socket.socket) -> None:
         """Wait until a successor, which connects to `server` of `listening`, takes over."""
         while self._successor is None:
-            connection, _ = await asyncio.get_running_loop().sock_accept(server)
+            try:
+                connection, _ = await asyncio.get_running_loop().sock_accept(server)
+            except OSError as error:  # too many open files: the successor waits
+                self._log.warning("replacement.failed", reason=repr(error))
+                await asyncio.sleep(RETRY_SECONDS)
+                continue
             connection.setblocking(False)
             try:
                 taken = await self._serve(connection)

@@ -10,38 +10,72 @@ from pathlib import Path
 
 from berth.core.auth.credentials import VIRTUAL_KEY_PREFIX
 from berth.launch.refusal import StartError
+from berth.launch.trusted_files import read_private, read_regular
 
 FIRST_KEY = "first-key"
 DIRECT_SECRET = "direct-secret"  # noqa: S105 - the name of a file
+SECRETS = (FIRST_KEY, DIRECT_SECRET)
 TENANT = "default"
 DIGITS = 48
 
 
 def first_key(folder: Path) -> str:
     """Return the first key in `folder`, and create it if there is none; raise StartError if that fails."""
-    key = _read_or_create(folder / FIRST_KEY, VIRTUAL_KEY_PREFIX + secrets.token_hex(DIGITS // 2))
-    if not key.startswith(VIRTUAL_KEY_PREFIX):
-        raise StartError(f"data_dir: {folder / FIRST_KEY} holds no virtual key; delete it to have a new one made")
-    return key
+    return _require_key(
+        folder / FIRST_KEY, _read_or_create(folder / FIRST_KEY, VIRTUAL_KEY_PREFIX + secrets.token_hex(DIGITS // 2))
+    )
 
 
 def read_first_key(folder: Path) -> str | None:
-    """Return the first key in `folder`, None if there is none; raise StartError if it cannot be read."""
-    return first_key(folder) if (folder / FIRST_KEY).exists() else None
+    """Return the first key in `folder`, for a call to the Berth that made it; None if there is none.
+
+    Raises StartError if it cannot be read. It may belong to another user, for whom this user calls.
+    """
+    path = folder / FIRST_KEY
+    try:
+        return _require_key(path, _text(read_regular(path)))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise StartError(f"data_dir: cannot read {path}: {error.strerror}") from error
 
 
 def direct_secret(folder: Path) -> str:
     """Return the direct secret in `folder`, and create it if there is none; raise StartError if that fails."""
-    return _read_or_create(folder / DIRECT_SECRET, secrets.token_hex(DIGITS // 2))
+    secret = _read_or_create(folder / DIRECT_SECRET, secrets.token_hex(DIGITS // 2))
+    if not secret:
+        raise StartError(
+            f"data_dir: {folder / DIRECT_SECRET} is empty; restore it, or delete it to have a new one made"
+        )
+    return secret
+
+
+def _require_key(path: Path, text: str) -> str:
+    if not text.startswith(VIRTUAL_KEY_PREFIX):
+        raise StartError(f"data_dir: {path} holds no virtual key; delete it to have a new one made")
+    return text
+
+
+def copy_secrets(source: Path, target: Path) -> None:
+    """Copy the secrets that are in the folder `source`, and replace those in `target`. OSError if that fails."""
+    for name in SECRETS:
+        if (source / name).is_file():
+            _write(target / name, (source / name).read_text(encoding="ascii").strip())
 
 
 def _read_or_create(path: Path, new: str) -> str:
     try:
-        if not path.exists():
+        try:
+            return _text(read_private(path))
+        except FileNotFoundError:
             _write(path, new)
-        return path.read_text(encoding="ascii").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise StartError(f"data_dir: cannot store a secret in {path}: {error}") from error
+            return new
+    except OSError as error:
+        raise StartError(f"data_dir: cannot use the secret in {path}: {error.strerror}") from error
+
+
+def _text(content: bytes) -> str:
+    return content.decode("ascii", "replace").strip()
 
 
 def _write(path: Path, text: str) -> None:

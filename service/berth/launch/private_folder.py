@@ -5,30 +5,35 @@ It is in the data folder, and removed at the end. Those of killed processes are 
 
 import fcntl
 import os
-import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-PREFIX = "run-"
+from berth.core.trees import remove_tree
+from berth.launch.refusal import StartError
+
+PREFIX, EXEC_PREFIX = "run-", "exec-"
+"""How the names of the folders begin: that of the process and its Envoy, and that for the files of commands."""
+MAX_PATH_BYTES = 103
+"""The longest path of a socket on macOS."""
 _OPEN_FILES = Path("/proc/self/fd")
 
 
 @contextmanager
-def private_folder(data_folder: Path) -> Iterator[Path]:
+def private_folder(data_folder: Path, prefix: str = PREFIX) -> Iterator[Path]:
     """Create a folder in `data_folder`, accessible to this user only; yield its absolute path.
 
     A process locks its folder, so that other processes can tell that it is alive.
     """
-    _remove_leftovers(data_folder)
-    folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=data_folder.absolute()))
+    _remove_leftovers(data_folder, prefix)
+    folder = Path(tempfile.mkdtemp(prefix=prefix, dir=data_folder.absolute()))
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        remove_tree(folder)
         os.close(descriptor)
 
 
@@ -39,6 +44,8 @@ def short_path(path: Path) -> Iterator[str]:
     The kernel limits paths of sockets to 107 bytes, and grpc takes a percent sign for an escape.
     """
     if not _OPEN_FILES.exists():  # not on Linux
+        if len(os.fsencode(path)) > MAX_PATH_BYTES:
+            raise StartError(f"data_dir: the path of {path} is too long for a socket; set a folder with a shorter one")
         yield str(path)
         return
     descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
@@ -48,9 +55,9 @@ def short_path(path: Path) -> Iterator[str]:
         os.close(descriptor)
 
 
-def _remove_leftovers(data_folder: Path) -> None:
+def _remove_leftovers(data_folder: Path, prefix: str) -> None:
     """Remove the folders of processes that were killed."""
-    for folder in data_folder.glob(f"{PREFIX}*"):
+    for folder in data_folder.glob(f"{prefix}*"):
         with suppress(OSError):
             _remove_if_unlocked(folder)
 
@@ -60,6 +67,6 @@ def _remove_if_unlocked(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        shutil.rmtree(folder)
+        remove_tree(folder)
     finally:
         os.close(descriptor)

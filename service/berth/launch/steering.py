@@ -2,14 +2,15 @@
 
 When a listening socket is closed, the kernel resets the connections that wait in its queue. So the predecessor must get
 no new ones for a moment before it closes its socket. Linux chooses among sockets with SO_REUSEPORT by a program, which
-any of them can set: here it names the socket of this process. Works for IPv4 on Linux; elsewhere nothing is steered.
+any of them can set: here it names the sockets of this Berth, one for each of its workers. Works on Linux for IPv4
+addresses, and for `[::]` if it accepts IPv4, too; elsewhere nothing is steered.
 """
 
 import asyncio
 import ctypes
 import socket
 import struct
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from ipaddress import IPv6Address, ip_address
 from pathlib import Path
@@ -24,13 +25,13 @@ _POLL_SECONDS = 0.01
 _SO_ATTACH_REUSEPORT_CBPF = 51
 _SO_DETACH_REUSEPORT_BPF = 68
 _SO_ATTACH_FILTER = 26
-_BPF_RETURN = 0x06
+_BPF_LOAD, _BPF_MODULO, _BPF_ADD, _BPF_RETURN, _BPF_RETURN_LOADED = 0x20, 0x94, 0x04, 0x06, 0x16
+_RANDOM = 0xFFFFF000 + 56
+"""Where a program loads a random number from."""
 _LISTENING = "0A"
 _ANYWHERE = {"0.0.0.0": "::"}  # noqa: S104 - compared, not bound
-_PREDECESSOR_AND_THIS = 2
-_THIS_AND_MEMBER = 2
-_INDEX_OF_THIS = 1
-"""The kernel counts the sockets of a port from 0, in the order in which they began to listen."""
+_Program = list[tuple[int, int]]
+"""The instructions of a program, each with its constant."""
 
 
 class _Endpoint(NamedTuple):
@@ -48,42 +49,74 @@ class _Endpoint(NamedTuple):
         return sum(fields[1] == row and fields[3] == _LISTENING for fields in lines)
 
 
-@asynccontextmanager
-async def steered_here(addresses: list[Address]) -> AsyncIterator[None]:
-    """Steer new connections to the second of the two sockets that listen on each address, if the kernel can do so.
+class _Sockets(NamedTuple):
+    """How many sockets listen at an endpoint: first those of the predecessor, then those of this Berth.
 
-    At the end, wait until the first one is closed, for at most CLOSE_SECONDS.
+    The kernel counts the sockets of a port from 0, in the order in which they began to listen. When one is closed, the
+    last one takes its place. So there are as many members of our own at the end as the predecessor has sockets: ours
+    stay where they are.
     """
+
+    endpoint: _Endpoint
+    predecessor: int
+    own: int
+
+
+@asynccontextmanager
+async def steered_here(
+    addresses: list[Address], *, ipv6_only: bool = False, workers: Mapping[Address, int] | None = None
+) -> AsyncIterator[None]:
+    """Steer new connections to the sockets of this Berth that listen on each address, if the kernel can do so.
+
+    There is one at each address, unless `workers` says how many. At the end, wait until those of the predecessor are
+    closed, for at most CLOSE_SECONDS.
+    """
+    own = {address: (workers or {}).get(address, 1) for address in addresses}
     with ExitStack() as stack:
-        steered = [stack.enter_context(_steered(endpoint)) for endpoint in _shared(addresses)]
+        steered = [stack.enter_context(_steered(sockets)) for sockets in _shared(own, ipv6_only=ipv6_only)]
         yield
         with suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_SECONDS):
-                while any(endpoint.listening() > _THIS_AND_MEMBER for endpoint in steered):  # noqa: ASYNC110 - no event
+                while any(map(_listens_still, steered)):  # noqa: ASYNC110 - no event
                     await asyncio.sleep(_POLL_SECONDS)
 
 
-def _shared(addresses: list[Address]) -> list[_Endpoint]:
-    """Return the endpoints at which two sockets listen, the first of which is the predecessor's."""
-    endpoints = [endpoint for address in addresses for endpoint in _endpoints(address)]
+def _listens_still(sockets: _Sockets) -> bool:
+    """Return whether any socket of the predecessor listens, besides ours and as many members."""
+    return sockets.endpoint.listening() > sockets.own + sockets.predecessor
+
+
+def _shared(own: Mapping[Address, int], *, ipv6_only: bool) -> list[_Sockets]:
+    """Return the endpoints at which others listen as well: the predecessor, and before us."""
     try:
-        return [endpoint for endpoint in endpoints if endpoint.listening() == _PREDECESSOR_AND_THIS]
+        found = [
+            _Sockets(endpoint, endpoint.listening() - count, count)
+            for address, count in own.items()
+            for endpoint in _endpoints(address, ipv6_only=ipv6_only)
+        ]
     except OSError:
         return []
+    return [sockets for sockets in found if sockets.predecessor > 0]
 
 
 @contextmanager
-def _steered(endpoint: _Endpoint) -> Iterator[_Endpoint]:
-    with socket.socket(endpoint.family, socket.SOCK_STREAM) as member:
+def _steered(sockets: _Sockets) -> Iterator[_Sockets]:
+    with ExitStack() as stack:
+        members = [
+            stack.enter_context(socket.socket(sockets.endpoint.family, socket.SOCK_STREAM))
+            for _ in range(sockets.predecessor)
+        ]
         with suppress(OSError):
-            _steer(member, endpoint)
-        yield endpoint
+            for member in members:
+                _join(member, sockets.endpoint)
+            _set_program(members[-1], _SO_ATTACH_REUSEPORT_CBPF, _choice(sockets))
+        yield sockets
         with suppress(OSError):
-            member.setsockopt(socket.SOL_SOCKET, _SO_DETACH_REUSEPORT_BPF, 0)
+            members[-1].setsockopt(socket.SOL_SOCKET, _SO_DETACH_REUSEPORT_BPF, 0)
 
 
-def _steer(member: socket.socket, endpoint: _Endpoint) -> None:
-    """Make `member` listen as a third socket, and set the program with it, which only such a socket can do.
+def _join(member: socket.socket, endpoint: _Endpoint) -> None:
+    """Make `member` listen as one more socket: only such a one can set the program of all.
 
     Packets that reach it before and after that are dropped, so that the client sends them again, to another socket.
     """
@@ -91,22 +124,33 @@ def _steer(member: socket.socket, endpoint: _Endpoint) -> None:
     member.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     if endpoint.family == socket.AF_INET6:
         member.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-    _set_program(member, _SO_ATTACH_FILTER, result=0)
+    _set_program(member, _SO_ATTACH_FILTER, [(_BPF_RETURN, 0)])
     member.bind((endpoint.host, endpoint.port))
     member.listen()
-    _set_program(member, _SO_ATTACH_REUSEPORT_CBPF, result=_INDEX_OF_THIS)
 
 
-def _set_program(target: socket.socket, option: int, *, result: int) -> None:
-    """Set a program of one instruction, which returns `result`."""
-    instruction = ctypes.create_string_buffer(struct.pack("=HBBI", _BPF_RETURN, 0, 0, result))
-    target.setsockopt(socket.SOL_SOCKET, option, struct.pack("HP", 1, ctypes.addressof(instruction)))
+def _choice(sockets: _Sockets) -> _Program:
+    """Return the program that chooses one of our sockets at random."""
+    return [
+        (_BPF_LOAD, _RANDOM),
+        (_BPF_MODULO, sockets.own),
+        (_BPF_ADD, sockets.predecessor),
+        (_BPF_RETURN_LOADED, 0),
+    ]
 
 
-def _endpoints(address: Address) -> list[_Endpoint]:
+def _set_program(target: socket.socket, option: int, program: _Program) -> None:
+    packed = b"".join(struct.pack("=HBBI", code, 0, 0, constant) for code, constant in program)
+    instructions = ctypes.create_string_buffer(packed, len(packed))
+    target.setsockopt(socket.SOL_SOCKET, option, struct.pack("HP", len(program), ctypes.addressof(instructions)))
+
+
+def _endpoints(address: Address, *, ipv6_only: bool) -> list[_Endpoint]:
     """Return how a server may listen on an address: grpc uses IPv6 sockets, which accept IPv4, too, for IPv4."""
     if ":" in address.host:
-        return []
+        # Sockets of Envoy for IPv6 alone do not share a program with those of grpc, which always accept IPv4.
+        accepts_ipv4 = address.accepts_ipv4(ipv6_only=ipv6_only)
+        return [_Endpoint(socket.AF_INET6, address.host, address.port, "tcp6")] if accepts_ipv4 else []
     mapped = _ANYWHERE.get(address.host, f"::ffff:{address.host}")
     return [
         _Endpoint(socket.AF_INET, address.host, address.port, "tcp"),

@@ -41,6 +41,7 @@ def json_bodies(contract: FileDescriptorSet) -> FileDescriptorProto:
             input_type=f".{PACKAGE}.{method.name}Body",
             output_type=method.output_type,
             client_streaming=True,
+            server_streaming=method.server_streaming,
         )
         bound.options.Extensions[http].CopyFrom(rule)
         bound.options.Extensions[http].body = BODY

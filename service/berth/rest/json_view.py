@@ -25,8 +25,14 @@ class JsonView:
     def of(self, message: Message) -> dict[str, Any]:
         """Return a message of the contract as REST callers see it."""
         view_class = GetMessageClass(self._pool.FindMessageTypeByName(message.DESCRIPTOR.full_name))
-        return MessageToDict(
+        fields = MessageToDict(
             view_class.FromString(message.SerializeToString()),
             preserving_proto_field_name=True,
             always_print_fields_with_no_presence=True,
         )
+        return {name: _number(value) for name, value in fields.items()}
+
+
+def _number(value: Any) -> Any:
+    """Return a whole double as an integer, because Envoy writes 5 and not 5.0; anything else as it is."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value

@@ -26,6 +26,7 @@ from google.protobuf.descriptor_pb2 import (
 from google.rpc import status_pb2
 
 from berth.rest.bodies import BODY, has_json_body, json_bodies
+from berth.rest.pages import page_service
 from berth.v1 import options_pb2
 
 ALIASES = ("/openai/v1/", "/openai/")
@@ -38,6 +39,7 @@ _UNUSED_NUMBER = 20_000
 _ENUM_TEXT_OFFSET = 10_000
 """Added to the number of an enum field that is a string in the view."""
 _MAXIMUM: Any = options_pb2.maximum  # its stub does not declare it as an extension
+_LIMITS: Any = options_pb2.limits
 
 # sint64 and the fixed types are encoded differently from uint32, and cannot be read as one.
 _VARINTS = {FieldDescriptorProto.TYPE_INT64, FieldDescriptorProto.TYPE_UINT64}
@@ -61,12 +63,14 @@ def rest_view(contract: FileDescriptorSet) -> FileDescriptorSet:
     """Return the view of `contract`. ViewError names what the view cannot express."""
     view = FileDescriptorSet()
     view.CopyFrom(contract)
-    view.file.append(json_bodies(contract))
+    view.file.extend([json_bodies(contract), page_service()])
     ours = [file for file in view.file if f"{file.package}.".startswith("berth.")]
     for file in view.file:
         file.ClearField("source_code_info")
     _stream_unused_bodies(ours)
+    _stream_raw_bodies(ours)
     for file in ours:
+        _drop_limits(file)
         _unbind_json_bodies(file)
         _narrow_integers(file)
         _add_aliases(file)
@@ -76,6 +80,13 @@ def rest_view(contract: FileDescriptorSet) -> FileDescriptorSet:
     _shorten_enum_values(ours)
     _replace_status(view)
     return FileDescriptorSet(file=_dependencies_first(view.file))
+
+
+def _drop_limits(file: FileDescriptorProto) -> None:
+    """Remove the limits of fields, which Envoy does not need."""
+    for _, message in _messages(file):
+        for field in message.field:
+            field.options.ClearExtension(_LIMITS)
 
 
 def _unbind_json_bodies(file: FileDescriptorProto) -> None:
@@ -112,6 +123,13 @@ def _stream_unused_bodies(files: Sequence[FileDescriptorProto]) -> None:
                 )
                 if _HTTP_BODY not in file.dependency:
                     file.dependency.append(_HTTP_BODY)
+
+
+def _stream_raw_bodies(files: Iterable[FileDescriptorProto]) -> None:
+    """Let Envoy pass the bytes of a body on as they come, and not collect them before the caller is authenticated."""
+    for method in chain.from_iterable(service.method for file in files for service in file.service):
+        if method.options.HasExtension(http) and method.options.Extensions[http].body == BODY:
+            method.client_streaming = True
 
 
 def _hide_bodies(view: FileDescriptorSet) -> None:

@@ -1,31 +1,39 @@
 """The `Call` object: what handlers and interceptors know about a call, and how it ends."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from math import ceil
 from time import monotonic
 from typing import Any, NamedTuple, NoReturn, Protocol, TypeVar
 
-import grpc.aio
+from google.api.httpbody_pb2 import HttpBody
 from google.protobuf.message import Message
 
 from berth.core.auth.rate_limits import Quota
 from berth.core.caller import Caller
+from berth.core.exec.backend import ExecBackend
+from berth.core.observation.trace_context import TraceContext
 from berth.core.operations import Operation
 from berth.core.ports.backend import Backend
 from berth.core.ports.file_backend import FileBackend
 from berth.core.providers import PROVIDER_NAMES
+from berth.core.usage.prices import NANO
 from berth.rpc.metadata import Head
 from berth.rpc.patience import Waiting
-from berth.rpc.peer import FORWARDED_CERTIFICATE, NO_TRUST, certificate_names, source_of
+from berth.rpc.peer import NO_TRUST, client_certificate, source_of
 from berth.rpc.status import REPLAYED, Refusal
+from berth.rpc.tls.check import ClientCertificate
+from berth.rpc.tls.forwarded import FORWARDED_CERTIFICATE
+from berth.rpc.transports.context import Context, Headers
 from berth.v1.provider_pb2 import PROVIDER_UNSPECIFIED, Provider
 
+BUDGET_REMAINING = "x-budget-remaining-usd"
+"""The header that says what is left of the budget of the caller's key, in US dollars."""
 HTTP_STATUS = "x-berth-status"
 """The metadata that asks Envoy for an HTTP status that no gRPC status maps to."""
-Context = grpc.aio.ServicerContext[Any, Any]
-Headers = list[tuple[str, str]]
+DEADLINE_SLACK_SECONDS = 0.05
+"""The caller's clock may end a call this much earlier than the deadline known here."""
 T = TypeVar("T")
 
 
@@ -52,11 +60,14 @@ class Admitted:
     """The result of admission: the backend that answers the request, and the container that the request names.
 
     `choose_provider` is set only for a new file, because its form may name the provider.
+    `is_own_account` is whether the container is in an account of the caller's own at a provider.
     """
 
     containers: Backend | None = None
     files: FileBackend | None = None
+    execs: ExecBackend | None = None
     container_id: str = ""
+    is_own_account: bool = False
     choose_provider: Callable[[Provider], None] | None = None
 
 
@@ -64,11 +75,13 @@ class Admitted:
 class Outcome:
     """How a call ended.
 
-    `status` is the gRPC status. `has_begun` is True once part of a streamed response was sent.
-    `upstream_milliseconds` is the time that a provider took, None if no provider was asked.
+    `status` is the gRPC status, and `code` that of an error of Berth's own. `has_begun` is True
+    once part of a streamed response was sent. `upstream_milliseconds` is the time that a provider
+    took, None if no provider was asked.
     """
 
     status: str = "CANCELLED"
+    code: str | None = None
     has_begun: bool = False
     is_replayed: bool = False
     upstream_milliseconds: int | None = None
@@ -79,20 +92,32 @@ class Call:
 
     The request interceptor sets `head` and `trust`, auth sets `identity`, limits set `quota`, and
     admission sets `admitted`. `provider` is the provider that the call is about, as far as it is
-    known.
+    known. `check_before_change` raises an error if nothing may be created or deleted at the moment.
+    `is_arriving` says that an upload has not arrived completely, so nothing of it is stored.
+    `bytes_in` and `bytes_out` are the bytes of requests, and of the content that was sent, so
+    far. `caller_trace` says in which trace the caller is, and `trace_id` is
+    that of the trace to which the call belongs, or one made of the id of the request.
+    `budget_remaining` is what is left of the caller's budget, in nano-dollars; None if it has
+    none.
     """
 
     __slots__ = (
         "_is_settled",
-        "_sending",
         "admitted",
+        "budget_remaining",
+        "bytes_in",
+        "bytes_out",
+        "caller_trace",
+        "check_before_change",
         "context",
         "head",
         "identity",
+        "is_arriving",
         "method",
         "outcome",
         "provider",
         "quota",
+        "trace_id",
         "trust",
         "waiting",
     )
@@ -107,8 +132,13 @@ class Call:
         self.quota: Quota | None = None
         self.provider: Provider = PROVIDER_UNSPECIFIED
         self.admitted = Admitted()
+        self.check_before_change: Callable[[], None] = _allow
         self.outcome = Outcome()
-        self._sending: asyncio.Future[None] | None = None
+        self.bytes_in = self.bytes_out = 0
+        self.budget_remaining: int | None = None
+        self.caller_trace: TraceContext | None = None
+        self.trace_id = ""
+        self.is_arriving = False
         self._is_settled = False
 
     @property
@@ -123,11 +153,11 @@ class Call:
         """The address that the call comes from."""
         return source_of(self.context.peer(), self.head.forwarded, trust=self.trust)
 
-    def certificate_names(self) -> Sequence[str]:
-        """Return the alternative names in the caller's certificate; empty without a certificate."""
+    def certificate(self) -> ClientCertificate | None:
+        """Return the caller's certificate; None if there is none."""
         peer, handshake = self.context.peer(), self.context.auth_context()
         forwarded = self.head.forwarded.get(FORWARDED_CERTIFICATE)
-        return certificate_names(peer, handshake, forwarded, trust=self.trust)
+        return client_certificate(peer, handshake, forwarded, trust=self.trust)
 
     @property
     def containers(self) -> Backend:
@@ -138,6 +168,11 @@ class Call:
     def files(self) -> FileBackend:
         """The file backend that answers. For a new file it is known once the provider is chosen."""
         return _require_admitted(self.admitted.files)
+
+    @property
+    def execs(self) -> ExecBackend:
+        """The backend that answers requests about commands."""
+        return _require_admitted(self.admitted.execs)
 
     def choose_provider(self, named: Provider) -> None:
         """Choose the backend of a new file: that of the provider `named` in its form, or of the default provider.
@@ -159,21 +194,18 @@ class Call:
         request.provider = self.provider = request.provider or self.head.default_provider
         return self.provider
 
+    def cancellation_status(self) -> str:
+        """Return the status of a call that was cancelled: its deadline has passed, or the caller disconnected."""
+        seconds = self.context.time_remaining()
+        return "CANCELLED" if seconds is None or seconds > DEADLINE_SLACK_SECONDS else "DEADLINE_EXCEEDED"
+
     def headers(self) -> Headers:
         """Return the headers that every response carries."""
         return [("x-request-id", self.head.request_id), *self._info_headers()]
 
     def attach_headers(self) -> None:
-        """Attach the headers to a unary response.
-
-        Metadata ahead of the response would cost a quarter more time, and Envoy's transcoder drops
-        metadata after it. So REST callers get their headers through the status message, which Envoy
-        turns into headers (see rest/envoy/answers.lua). Envoy adds the request id itself.
-        """
-        if self.head.is_rest:
-            self.context.set_details(";".join(f"{name}={value}" for name, value in self._info_headers()))
-        else:
-            self.context.set_trailing_metadata(self.headers())
+        """Attach the headers to a unary response."""
+        self.context.attach_headers(self.headers(), to_envoy=self.head.is_rest)
 
     def _info_headers(self) -> Headers:
         headers = [("x-bifrost-request-type", self.method.request_type)]
@@ -185,6 +217,8 @@ class Call:
             headers.append(REPLAYED)
         if self.quota is not None:
             headers += _quota_headers(self.quota)
+        if self.budget_remaining is not None:
+            headers.append((BUDGET_REMAINING, _dollars(self.budget_remaining)))
         return headers
 
     def set_quota(self, quota: Quota) -> None:
@@ -192,54 +226,51 @@ class Call:
         self.quota = quota
 
     async def read(self) -> bytes | None:
-        """Return the next request as raw bytes, None at the end. SlowRequestError if it takes too long.
-
-        This costs less CPU than iterating over the stream.
-        """
+        """Return the next request as raw bytes, None at the end. SlowRequestError if it takes too long."""
         began = monotonic()
         try:
             async with asyncio.timeout(self.waiting.seconds()):
-                message = await self.context.read()
+                request = await self.context.read()
         except TimeoutError:
             raise self.waiting.too_slow() from None
-        if message is grpc.aio.EOF:
+        if request is None:
             return None
-        request: bytes = message
+        self.bytes_in += len(request)
         self.waiting.count(len(request), monotonic() - began)
         return request
 
     async def require_whole(self) -> None:
         """Check, after the last request, that the caller ended the stream; raise CancelledError if it was cut off.
 
-        In grpc.aio, a stream that was cut off first looks like one that has ended; a moment later
-        the call is cancelled. Sending something waits for that moment, so the initial headers,
-        which are due anyway, are sent here. After `settle` this always raises CancelledError,
-        because the reader was already asked to stop.
+        Also check again whether something may be created: that was long ago if the stream is an upload.
         """
         if self._is_settled:
-            raise asyncio.CancelledError
-        self._sending = asyncio.ensure_future(self.context.send_initial_metadata(self.headers()))
-        self._sending.add_done_callback(_retrieve_exception)
-        await asyncio.shield(self._sending)
+            raise asyncio.CancelledError  # the reader was already asked to stop
+        self.check_before_change()
+        await self.context.require_whole(self.headers())
+        self.is_arriving = False
 
     async def settle(self) -> None:
-        """Wait until pending headers are sent: grpc.aio loses the end of a call that ends before that.
-
-        Requests may be read in a different task than the one that answers, and the response may be
-        ready before all requests are read.
-        """
+        """Wait until the transport is ready for the response, which may be there before all requests are read."""
         self._is_settled = True
-        if self._sending is not None:
-            await asyncio.wait([self._sending])
+        await self.context.settle()
 
     async def send_headers(self, headers: Headers) -> None:
         """Send the headers of a streamed response, before its first message."""
-        await self.context.send_initial_metadata([*self.headers(), *headers])
+        await self.context.send_headers([*self.headers(), *headers])
 
-    async def write(self, message: Message) -> None:
+    async def write(self, message: HttpBody) -> None:
         """Send the next message of a streamed response."""
         self.outcome.has_begun = True
-        await self.context.write(message)
+        self.bytes_out += len(message.data)
+        await self.context.write(message.SerializeToString())
+
+    async def send_event(self, message: Message) -> None:
+        """Send the next message of a streamed response that is no content."""
+        self.outcome.has_begun = True
+        event = message.SerializeToString()
+        self.bytes_out += len(event)
+        await self.context.write(event)
 
     async def refuse(self, refused: Refusal) -> NoReturn:
         """End the call with an error."""
@@ -249,22 +280,19 @@ class Call:
         if self.head.is_rest and refused.http_override is not None:
             trailers.append((HTTP_STATUS, str(refused.http_override)))
         if self.outcome.has_begun and self.head.is_rest:
-            # Too late for an error over REST: Envoy would end the response as if it were complete. HTTP/2 forbids
-            # this header, so Envoy aborts the response instead, and the client sees that it is incomplete.
-            trailers.append(("connection", "close"))
-        await self.context.abort(refused.status, refused.message, trailing_metadata=tuple(trailers))
+            # Too late for an error over REST: Envoy would end the response as if it were complete.
+            await self.context.break_off(refused.status, refused.message, trailers)
+        await self.context.abort(refused.status, refused.message, trailers)
+
+
+def _allow() -> None:
+    """Allow a change."""
 
 
 def _require_admitted(value: T | None) -> T:
     if value is None:
         raise RuntimeError("a handler ran before admission")
     return value
-
-
-def _retrieve_exception(sending: "asyncio.Future[None]") -> None:
-    """Retrieve the exception of a failed send, which is expected if the caller has disconnected."""
-    if not sending.cancelled():
-        sending.exception()
 
 
 def _quota_headers(quota: Quota) -> Headers:
@@ -274,6 +302,11 @@ def _quota_headers(quota: Quota) -> Headers:
         ("x-ratelimit-remaining-requests", str(quota.remaining)),
         ("x-ratelimit-reset-requests", f"{ceil(quota.reset_seconds)}s"),
     ]
+
+
+def _dollars(nano_usd: int) -> str:
+    """Return an amount in dollars, 0 if it is negative."""
+    return f"{max(0, nano_usd) / NANO:.6f}"
 
 
 Handler = Callable[[Any, Call], Awaitable[Any]]

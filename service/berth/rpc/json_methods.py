@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import grpc
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message_factory import GetMessageClass
 
@@ -19,7 +18,8 @@ from berth.rpc.bodies.json_bodies import read_json
 from berth.rpc.bodies.json_fields import ADDITIONAL, fill
 from berth.rpc.call import Call, Handler, Interceptor
 from berth.rpc.interceptors.admission import Admission
-from berth.rpc.methods import Services, complete, method_handler, parse_message
+from berth.rpc.methods import Services, complete, method_route, parse_message, path_of
+from berth.rpc.transports.context import Routes
 
 BODY = "body"
 
@@ -36,18 +36,18 @@ class JsonBodies:
     room_for_text: Mapping[str, int]
 
 
-def json_handler(
+def json_routes(
     bodies: JsonBodies, services: Services, *, admit: Admission, interceptors: Sequence[Interceptor]
-) -> grpc.GenericRpcHandler:
-    """Return the grpc handler of the internal service of `bodies`, for `services` of the contract."""
+) -> Routes:
+    """Return the routes of the internal service of `bodies`, for `services` of the contract."""
     contract = {method.name: (method, owner) for service, owner in services.items() for method in service.methods}
-    methods = {}
+    routes = {}
     for bound in bodies.service.methods:
         descriptor, owner = contract[bound.name]
         reader = partial(read_json, maximum=bodies.max_bytes, room_for_text=bodies.room_for_text.get(bound.name, 0))
         handler = _with_json_body(getattr(owner, bound.name), bound, descriptor, admit=admit, reader=reader)
-        methods[bound.name] = method_handler(descriptor, handler, interceptors)
-    return grpc.method_handlers_generic_handler(bodies.service.full_name, methods)
+        routes[path_of(bound)] = method_route(descriptor, handler, interceptors)
+    return routes
 
 
 def _with_json_body(
@@ -77,21 +77,25 @@ def _with_json_body(
         if named or in_path:
             await admit(_copy(request), call)
         call.waiting.expect_json()
-        fill(request, await reader(head.body.content_type, _bytes(head, call)), names=in_body)
+        fill(request, await reader(head.body.content_type, body_bytes(head, call)), names=in_body)
         request.provider = require_same("provider", named or None, request.provider or named)
         await admit(request, call)
         return await handler(request, call)
 
-    async def _bytes(head: Any, call: Call) -> AsyncIterator[bytes]:
-        """Yield the bytes of the body. If its length is known, the end of the stream is not awaited."""
-        yield head.body.data
-        seen = len(head.body.data)
-        while seen != call.head.content_length and (message := await call.read()) is not None:
-            part: Any = parse_message(head_class, message)
-            seen += len(part.body.data)
-            yield part.body.data
-
     return read
+
+
+async def body_bytes(head: Any, call: Call) -> AsyncIterator[bytes]:
+    """Yield the bytes of the body that begins in the request `head`.
+
+    If its length is known, the end of the stream is not awaited.
+    """
+    yield head.body.data
+    seen = len(head.body.data)
+    while seen != call.head.content_length and (message := await call.read()) is not None:
+        part: Any = parse_message(type(head), message)
+        seen += len(part.body.data)
+        yield part.body.data
 
 
 _QUERY = ("provider",)

@@ -4,9 +4,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from berth.core.auth.credentials import HEADERS
+from berth.core.observation.trace_context import PARENT, STATE, TraceContext
 from berth.rpc import options
 from berth.rpc.bodies import conditions
-from berth.rpc.peer import CLIENT, FORWARDED_CERTIFICATE, FORWARDED_FOR
+from berth.rpc.mcp import headers
+from berth.rpc.peer import CLIENT, FORWARDED_FOR
+from berth.rpc.tls.forwarded import FORWARDED_CERTIFICATE
 from berth.v1.provider_pb2 import PROVIDER_OPENAI, PROVIDER_UNSPECIFIED, Provider
 
 MAX_REQUEST_ID_LENGTH = 128
@@ -20,7 +23,8 @@ class Head:
 
     `forwarded` holds headers of proxies; `default_provider` is the one that the path implies. The
     fields after it are for REST requests only; `conditions` are the headers that
-    `bodies.conditions` reads.
+    `bodies.conditions` reads, and `mcp` those that `mcp.headers` reads. `trace_parent` and
+    `trace_state` are the headers of W3C Trace Context.
     """
 
     request_id: str = ""
@@ -34,6 +38,13 @@ class Head:
     query: str = ""
     conditions: dict[str, str] = field(default_factory=dict)
     content_length: int | None = None
+    mcp: dict[str, str] = field(default_factory=dict)
+    trace_parent: str = ""
+    trace_state: str = ""
+
+    def trace_context(self) -> TraceContext | None:
+        """Return the context of the trace to which the request belongs; None if it names none."""
+        return TraceContext.parse(self.trace_parent, self.trace_state) if self.trace_parent else None
 
 
 def read_metadata(metadata: Iterable[tuple[str, str | bytes]]) -> Head:
@@ -56,6 +67,18 @@ def _read_option(head: Head, name: str, value: str) -> None:
 
 def _read_condition(head: Head, name: str, value: str) -> None:
     head.conditions[name] = value
+
+
+def _read_mcp(head: Head, name: str, value: str) -> None:
+    head.mcp[name] = value
+
+
+def _read_trace(head: Head, name: str, value: str) -> None:
+    # The state may be in several headers, which are one list. Several parents are none, because they cannot be parsed.
+    if name == PARENT:
+        head.trace_parent = f"{head.trace_parent},{value}" if head.trace_parent else value
+    else:
+        head.trace_state = f"{head.trace_state},{value}" if head.trace_state else value
 
 
 def _read_request_id(head: Head, _: str, value: str) -> None:
@@ -88,7 +111,9 @@ _READERS: dict[str, Callable[[Head, str, str], None]] = {
     **dict.fromkeys(HEADERS, _read_credential),
     **dict.fromkeys(options.HEADERS, _read_option),
     **dict.fromkeys(conditions.HEADERS, _read_condition),
+    **dict.fromkeys(headers.HEADERS, _read_mcp),
     **dict.fromkeys((CLIENT, FORWARDED_FOR, FORWARDED_CERTIFICATE), _read_origin),
+    **dict.fromkeys((PARENT, STATE), _read_trace),
     "x-request-id": _read_request_id,
     "x-envoy-original-path": _read_path,  # the path of a REST request, as the caller sent it
     "x-berth-content-length": _read_length,  # the length of a REST body, which the transcoder removes

@@ -1,58 +1,54 @@
-"""Turn the contract's services into grpc handlers: one wrapped function per method."""
+"""Turn the contract's services into routes: one wrapped function per method."""
 
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from typing import Any
 
-import grpc
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
 from berth.core.errors import InvalidRequestError
 from berth.core.operations import OPERATIONS, Operation
-from berth.rpc.call import Call, Context, Handler, Interceptor, Method
+from berth.rpc.call import Call, Handler, Interceptor, Method
 from berth.rpc.interceptors.admission import Admission
 from berth.rpc.rest_request import check_path, read_query
+from berth.rpc.transports.context import Context, Route, Routes
 
 Services = Mapping[ServiceDescriptor, object]
 """The contract's services, each with the object that has its methods."""
 
 
-def service_handler(
+def service_routes(
     service: ServiceDescriptor, handlers: object, *, admit: Admission, interceptors: Sequence[Interceptor]
-) -> grpc.GenericRpcHandler:
-    """Return the grpc handler of `service`: its `handlers`, wrapped in admission and in `interceptors`."""
-    methods = {
-        method.name: method_handler(
+) -> Routes:
+    """Return the routes of `service`: its `handlers`, wrapped in admission and in `interceptors`."""
+    return {
+        path_of(method): method_route(
             method,
             _with_parsing(getattr(handlers, method.name), method, admit),
             interceptors,
         )
         for method in service.methods
     }
-    return grpc.method_handlers_generic_handler(service.full_name, methods)
 
 
-def method_handler(
-    descriptor: MethodDescriptor, handler: Handler, interceptors: Sequence[Interceptor]
-) -> "grpc.RpcMethodHandler[Any, Any]":
-    """Return the grpc handler of a method of the contract.
+def path_of(descriptor: MethodDescriptor) -> str:
+    """Return the path of a method on the wire."""
+    return f"/{descriptor.containing_service.full_name}/{descriptor.name}"
 
-    Requests are always taken as a stream, which is the same on the wire: grpc would read a single
-    request, of any size, before the caller is known.
-    """
-    path = f"/{descriptor.containing_service.full_name}/{descriptor.name}"
-    method = Method(path, OPERATIONS.get(descriptor.name, Operation(descriptor.name, scope=None)))
+
+def method_route(descriptor: MethodDescriptor, handler: Handler, interceptors: Sequence[Interceptor]) -> Route:
+    """Return the route of a method of the contract."""
+    operation = OPERATIONS.get(descriptor.name, Operation(descriptor.name, scope=None))
+    method = Method(path_of(descriptor), operation)
     for interceptor in reversed(interceptors):
         handler = interceptor(handler)
 
-    async def handle(_: object, context: Context) -> Any:
-        return await handler(None, Call(context, method))
+    async def handle(context: Context) -> bytes | None:
+        response: bytes | None = await handler(None, Call(context, method))
+        return response
 
-    serve: Callable[..., grpc.RpcMethodHandler[Any, Any]] = (
-        grpc.stream_stream_rpc_method_handler if descriptor.server_streaming else grpc.stream_unary_rpc_method_handler
-    )
-    return serve(handle, response_serializer=GetMessageClass(descriptor.output_type).SerializeToString)
+    return Route(handle, is_stream=descriptor.server_streaming)
 
 
 def _with_parsing(handler: Handler, descriptor: MethodDescriptor, admit: Admission) -> Handler:
@@ -81,6 +77,7 @@ def _with_parsing(handler: Handler, descriptor: MethodDescriptor, admit: Admissi
         await call.require_whole()
 
     async def parse_each(_: object, call: Call) -> Any:
+        call.is_arriving = True
         try:
             return await handler(parse_stream(call), call)
         finally:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from berth.core.caller import NO_OPTIONS, Options
+from berth.core.caller import MAX_IDEMPOTENCY_KEY_LENGTH, MAX_OPTION_LENGTH, NO_OPTIONS, Options
 from berth.core.validation import check_integer, check_text, invalid
 
 ORGANIZATION = "openai-organization"
@@ -30,8 +30,6 @@ HEADERS = frozenset(
     }
 )
 
-MAX_HEADER_LENGTH = 256
-MAX_IDEMPOTENCY_KEY_LENGTH = 255
 MAX_CACHE_TTL_SECONDS = 86_400
 _UNITS = {"s": 1, "m": 60, "h": 3600}
 
@@ -60,7 +58,7 @@ def read_options(headers: Mapping[str, str]) -> Options:
 
 
 def _text(headers: Mapping[str, str], name: str) -> str | None:
-    return check_text(headers[name], name, maximum=MAX_HEADER_LENGTH) if headers.get(name) else None
+    return check_text(headers[name], name, maximum=MAX_OPTION_LENGTH) if headers.get(name) else None
 
 
 def _idempotency_key(headers: Mapping[str, str]) -> str | None:

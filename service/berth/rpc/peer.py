@@ -1,31 +1,26 @@
 """Find the source of a call: the caller's address and certificate, also if Envoy is in between."""
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import ip_address
-from urllib.parse import unquote, unquote_to_bytes
+from urllib.parse import unquote
 
-from berth.rpc.certificates import is_uri, names_in
+from berth.rpc.tls.check import ClientCertificate
+from berth.rpc.tls.forwarded import forwarded_chain
+from berth.rpc.tls.names import names_in
 
 CLIENT = "x-berth-client"
 """The header in which Berth's Envoy sends the address of its client."""
 FORWARDED_FOR = "x-forwarded-for"
 """The header to which each proxy appends the address of its client."""
-FORWARDED_CERTIFICATE = "x-forwarded-client-cert"
-"""The header in which Envoy describes the client's certificate."""
-MAX_FORWARDED_LENGTH = 32_768
-"""Room for the certificate, in the header of the nearest hop, and for the elements of others."""
+MAX_HEADERS = 256
+"""How many headers are cached with what they say: Envoy sends the same one on every call of a connection."""
+_HANDSHAKE = ("x509_pem_cert", "x509_pem_cert_chain")
+"""How grpc names a client's certificate, and the others that the client sent."""
 _UNKNOWN = "unknown"
 _OWN_ENVOY = "unix:"
 """How grpc names a peer on a Unix socket. Only the Envoy of `berth up` can reach that socket."""
-_ELEMENT = re.compile(r'(?:[^,"]|"(?:[^"\\]|\\.)*+")+')
-_ELEMENTS = re.compile(r'(?:[^"]|"(?:[^"\\]|\\.)*+")*+')
-"""The whole header, if no quote in it is left open.
-
-With an open quote, `_ELEMENT` would search to the end of the header again and again.
-"""
-_PAIR = re.compile(r'(?:^|;)\s*(\w+)=("(?:[^"\\]|\\.)*"|[^;]*)')
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,37 +57,26 @@ def source_of(peer: str, forwarded: Mapping[str, str], *, trust: Trust) -> str:
     return hops[-count] or address if 0 < count <= len(hops) else address
 
 
-def certificate_names(
+def client_certificate(
     peer: str, handshake: Mapping[str, Iterable[bytes]], forwarded: str | None, *, trust: Trust
-) -> Sequence[str]:
-    """Return the alternative names in the caller's certificate: DNS names and URIs.
+) -> ClientCertificate | None:
+    """Return the caller's certificate with its alternative names, DNS names and URIs; None if there is none.
 
-    They are read from the certificate itself: from the TLS `handshake` of the call, as grpc reports
-    it, or, if Envoy did the handshake, from the `forwarded` header. That is believed only from the
-    Envoy that `berth up` runs and from a trusted sidecar.
+    It comes from the TLS `handshake` of the call, as grpc reports it, or, if Envoy did the handshake,
+    from the `forwarded` header. That is believed only from the Envoy that `berth up` runs and from a
+    trusted sidecar.
     """
-    if peer.startswith(_OWN_ENVOY) or (trust.sidecar and _is_local(_address(unquote(peer)))):
-        return _forwarded_names(forwarded or "")
-    return names_in(next(iter(handshake.get("x509_pem_cert", ())), b""))
+    is_own_envoy = peer.startswith(_OWN_ENVOY)
+    if is_own_envoy or (trust.sidecar and _is_local(_address(unquote(peer)))):
+        return _forwarded_certificate(forwarded, is_foreign=not is_own_envoy) if forwarded else None
+    chain = b"".join(pem for name in _HANDSHAKE for pem in handshake.get(name, ()))
+    return ClientCertificate(chain, names_in(chain)) if chain else None
 
 
-def _forwarded_names(header: str) -> Sequence[str]:
-    """Return the names in the last element of the header, which the nearest hop wrote.
-
-    Envoy writes names unescaped, so those of a malicious certificate can look like several. Without
-    the certificate itself only a single URI is taken, as the certificates of meshes have it.
-    """
-    is_readable = len(header) <= MAX_FORWARDED_LENGTH and _ELEMENTS.fullmatch(header)
-    elements = _ELEMENT.findall(header) if is_readable else []
-    pairs = _PAIR.findall(elements[-1]) if elements else []
-    values: dict[str, list[str]] = {}
-    for name, value in pairs:
-        values.setdefault(name, []).append(value)
-    if "Cert" in values:
-        (certificate,) = values["Cert"] if len(values["Cert"]) == 1 else ("",)
-        return names_in(unquote_to_bytes(certificate.strip('"')))
-    uris = values.get("URI", [])
-    return uris if len(uris) == 1 and is_uri(uris[0]) else ()
+@lru_cache(MAX_HEADERS)
+def _forwarded_certificate(header: str, *, is_foreign: bool) -> ClientCertificate:
+    chain = forwarded_chain(header)
+    return ClientCertificate(chain, names_in(chain), is_foreign)
 
 
 def _address(peer: str) -> str:

@@ -5,6 +5,7 @@ calls at a time per address, and few in total. None of this counts against the c
 """
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
@@ -13,13 +14,12 @@ from typing import Any, TypeVar
 import grpc
 from google.protobuf.message import DecodeError, Message
 from grpc_health.v1 import health_pb2
-from grpc_health.v1.health import aio as health_aio
 from grpc_reflection.v1alpha import reflection_pb2
 
 from berth.core.errors import InvalidRequestError, RateLimitError
-from berth.rpc.call import Context
 from berth.rpc.metadata import read_metadata
 from berth.rpc.peer import Trust, source_of
+from berth.rpc.transports.context import Context, Limited, Route, Routes, uncounted
 
 MAX_REQUEST_BYTES = 4096
 """Above the longest name of a service or symbol."""
@@ -29,53 +29,71 @@ MAX_READING, MAX_READING_PER_SOURCE = 16, 2
 """Calls without a request so far: each may hold a whole message until its size is known."""
 MAX_RUNNING, MAX_RUNNING_PER_SOURCE = 256, 64
 """Calls in all; health checks are counted by themselves, because watches stay for as long as their callers do."""
+RECENT_SECONDS = 15.0
+"""A balancer checks the health more often than this."""
+HEALTH_LIMIT = "health"
+"""The name of the limits of what tells the state of the service, in the metrics."""
 HEALTH = "grpc.health.v1.Health"
 REFLECTION = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection")
 
 M = TypeVar("M", bound=Message)
-Handler = Any
-"""A method handler of grpc."""
 
 
 class PublicCalls:
-    """Serves health and reflection within their limits. `trust` is needed to find the source of a call."""
+    """Serves health and reflection within their limits.
+
+    `trust` is needed to find the source of a call; `limited` counts what is refused.
+    """
 
     def __init__(
-        self, health: health_aio.HealthServicer, reflection: Any, *, trust: Trust, read_seconds: float = READ_SECONDS
+        self,
+        health: Any,
+        reflection: Any,
+        *,
+        trust: Trust,
+        read_seconds: float = READ_SECONDS,
+        limited: Limited = uncounted,
     ) -> None:
         self._health = health
         self._reflection = reflection
         self._trust = trust
         self._read_seconds = read_seconds
-        self._reading = _Slots(MAX_READING, MAX_READING_PER_SOURCE)
-        self._checking = _Slots(MAX_RUNNING, MAX_RUNNING_PER_SOURCE)
-        self._staying = _Slots(MAX_RUNNING, MAX_RUNNING_PER_SOURCE)
+        self._reading = Slots(MAX_READING, MAX_READING_PER_SOURCE, limited=limited)
+        self._checking = Slots(MAX_RUNNING, MAX_RUNNING_PER_SOURCE, limited=limited)
+        self._staying = Slots(MAX_RUNNING, MAX_RUNNING_PER_SOURCE, limited=limited)
+        self._checked_at = float("-inf")
 
-    def handlers(self) -> list[grpc.GenericRpcHandler]:
-        """Return the handlers of the services."""
+    def was_checked(self) -> bool:
+        """Return whether the health was asked for in the last RECENT_SECONDS."""
+        return time.monotonic() - self._checked_at < RECENT_SECONDS
+
+    def routes(self) -> Routes:
+        """Return the routes of the services."""
         health = {
-            "Check": _unary(self._check, health_pb2.HealthCheckResponse),
-            "Watch": _stream(self._watch, health_pb2.HealthCheckResponse),
+            f"/{HEALTH}/Check": Route(self._check, is_stream=False),
+            f"/{HEALTH}/Watch": Route(self._watch, is_stream=True),
         }
-        reflection = {"ServerReflectionInfo": _stream(self._reflect, reflection_pb2.ServerReflectionResponse)}
-        services = {HEALTH: health, **dict.fromkeys(REFLECTION, reflection)}
-        return [grpc.method_handlers_generic_handler(name, methods) for name, methods in services.items()]
+        reflection = Route(self._reflect, is_stream=True)
+        return health | {f"/{name}/ServerReflectionInfo": reflection for name in REFLECTION}
 
-    async def _check(self, _: object, context: Context) -> Any:
+    async def _check(self, context: Context) -> bytes | None:
         async for request in self._requests(health_pb2.HealthCheckRequest, context, self._checking):
-            return await self._health.Check(request, context)
-        return await _abort(context, InvalidRequestError("The call has no request message."))
+            self._checked_at = time.monotonic()
+            response: Message = await self._health.Check(request, _MessageContext(context))
+            return response.SerializeToString()
+        await _abort(context, InvalidRequestError("The call has no request message."))
+        return None
 
-    async def _watch(self, _: object, context: Context) -> None:
+    async def _watch(self, context: Context) -> None:
         async for request in self._requests(health_pb2.HealthCheckRequest, context, self._staying):
-            await self._health.Watch(request, context)
+            await self._health.Watch(request, _MessageContext(context))
 
-    async def _reflect(self, _: object, context: Context) -> None:
+    async def _reflect(self, context: Context) -> None:
         requests = self._requests(reflection_pb2.ServerReflectionRequest, context, self._staying)
         async for response in self._reflection.ServerReflectionInfo(requests, context):
-            await context.write(response)
+            await context.write(response.SerializeToString())
 
-    async def _requests(self, kind: type[M], context: Context, running: "_Slots") -> AsyncIterator[M]:
+    async def _requests(self, kind: type[M], context: Context, running: "Slots") -> AsyncIterator[M]:
         """Yield the requests of a call, and end the call if it exceeds a limit."""
         source = self._source(context)
         try:
@@ -93,20 +111,42 @@ class PublicCalls:
         """Return the next request as it came, None at the end. InvalidRequestError if it does not come in time."""
         try:
             async with asyncio.timeout(self._read_seconds):
-                message = await context.read()
+                return await context.read()
         except TimeoutError:
             raise InvalidRequestError(f"No request arrived within {self._read_seconds:g} s.") from None
-        return None if message is grpc.aio.EOF else message
 
     def _source(self, context: Context) -> str:
-        head = read_metadata(context.invocation_metadata() or ())
+        head = read_metadata(context.invocation_metadata())
         return source_of(context.peer(), head.forwarded, trust=self._trust)
 
 
-class _Slots:
-    """Counts calls, in total and by source."""
+class _MessageContext:
+    """What grpc's health service needs of a call: it writes messages."""
 
-    def __init__(self, maximum: int, maximum_per_source: int) -> None:
+    def __init__(self, context: Context) -> None:
+        self.abort = context.abort
+        self._context = context
+
+    async def write(self, message: Message) -> None:
+        """Send the next message of a streamed response."""
+        await self._context.write(message.SerializeToString())
+
+
+class Slots:
+    """Counts calls of a kind, in total and by source. `limited` counts those that are refused, by their `limit`."""
+
+    def __init__(
+        self,
+        maximum: int,
+        maximum_per_source: int,
+        kind: str = "health or reflection calls",
+        *,
+        limit: str = HEALTH_LIMIT,
+        limited: Limited = uncounted,
+    ) -> None:
+        self._kind = kind
+        self._limit = limit
+        self._limited = limited
         self._maximum = maximum
         self._maximum_per_source = maximum_per_source
         self._taken: Counter[str] = Counter()
@@ -115,7 +155,8 @@ class _Slots:
     def taken(self, source: str) -> Iterator[None]:
         """Take a slot until the context ends. RateLimitError if there is none."""
         if self._taken[source] >= self._maximum_per_source or self._taken.total() >= self._maximum:
-            message = "Too many health or reflection calls at a time."
+            self._limited(self._limit)
+            message = f"Too many {self._kind} at a time."
             raise RateLimitError(message, code="request_limited", retry_after_seconds=1)
         self._taken[source] += 1
         try:
@@ -140,11 +181,3 @@ async def _abort(context: Context, error: InvalidRequestError | RateLimitError) 
     await context.abort(
         grpc.StatusCode.RESOURCE_EXHAUSTED if is_limit else grpc.StatusCode.INVALID_ARGUMENT, error.message
     )
-
-
-def _unary(serve: Any, response: type[Message]) -> Handler:
-    return grpc.stream_unary_rpc_method_handler(serve, response_serializer=response.SerializeToString)
-
-
-def _stream(serve: Any, response: type[Message]) -> Handler:
-    return grpc.stream_stream_rpc_method_handler(serve, response_serializer=response.SerializeToString)

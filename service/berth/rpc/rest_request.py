@@ -35,7 +35,7 @@ def read_query(query: str, request: Message, *, names: Collection[str] | None = 
 
     `names` are the parameters that the operation has; None allows all fields of `request`.
     InvalidRequestError for a value that the field does not have, and for what Envoy accepts: an
-    unknown parameter, a parameter without a value, and one that is given twice.
+    unknown parameter, a parameter without a value, and one that is given twice, unless it is a list.
     """
     fields = request.DESCRIPTOR.fields_by_name
     known = [name for name in fields if name != _BODY] if names is None else names
@@ -48,10 +48,11 @@ def read_query(query: str, request: Message, *, names: Collection[str] | None = 
             raise unknown_parameter(shown(parameter), known)
         if value is None:
             raise invalid(shown(parameter), "it has no value")
-        if parameter in seen:
+        field = fields.get(parameter)
+        if parameter in seen and not (field and field.is_repeated):
             raise _duplicate(shown(parameter))
         seen.add(parameter)
-        enum = fields[parameter].enum_type if parameter in fields else None
+        enum = field.enum_type if field else None
         if enum is not None and value:
             setattr(request, parameter, _number(value, parameter, enum))
 

@@ -18,7 +18,10 @@ from grpc import StatusCode
 from berth.core.errors import (
     AuthenticationError,
     BerthError,
+    BudgetExceededError,
+    ContainerBusyError,
     ContainerExpiredError,
+    ExecUnsupportedError,
     IdempotencyConflictError,
     InvalidRequestError,
     NotFoundError,
@@ -75,10 +78,13 @@ TABLE: dict[type[BaseException], Row] = {
     UnsupportedOperationError: Row(StatusCode.FAILED_PRECONDITION, 400, _INVALID, "unsupported_operation"),
     ProviderNotConfiguredError: Row(StatusCode.FAILED_PRECONDITION, 400, _INVALID, "provider_not_configured"),
     ContainerExpiredError: Row(StatusCode.FAILED_PRECONDITION, 400, _INVALID, reason="container_expired"),
+    BudgetExceededError: Row(StatusCode.RESOURCE_EXHAUSTED, 402, _INVALID, "budget_exceeded"),
     AuthenticationError: Row(StatusCode.UNAUTHENTICATED, 401, None),
     PermissionDeniedError: Row(StatusCode.PERMISSION_DENIED, 403, None),
     NotFoundError: Row(StatusCode.NOT_FOUND, 404, _INVALID, reason="not_found"),
     IdempotencyConflictError: Row(StatusCode.ABORTED, 409, _INVALID, "idempotency_in_progress"),
+    ContainerBusyError: Row(StatusCode.ABORTED, 409, _INVALID, "container_busy"),
+    ExecUnsupportedError: Row(StatusCode.FAILED_PRECONDITION, 400, _INVALID, "exec_unsupported"),
     RateLimitError: Row(StatusCode.RESOURCE_EXHAUSTED, 429, None),
     UpstreamError: Row(StatusCode.UNAVAILABLE, 503, _API, "provider_server_error"),
     StorageError: Row(StatusCode.UNAVAILABLE, 503, _API, "storage_unavailable", own=True),
@@ -125,9 +131,21 @@ class Refusal:
         return None if self.http == _TRANSCODED_STATUS[self.status] else self.http
 
 
+def row_of(error: BaseException) -> Row:
+    """Return the row of the table for `error`."""
+    return next(TABLE[kind] for kind in type(error).__mro__ if kind in TABLE)
+
+
+def code_of(error: BaseException) -> str | None:
+    """Return the code of an error of Berth's own; None if there is none, or a provider chose it."""
+    if not isinstance(error, BerthError) or error.kind is not None:
+        return None
+    return error.code or row_of(error).code
+
+
 def refusal(error: BaseException, *, request_id: str, request_type: str, provider: str | None) -> Refusal:
     """Return what the caller gets for `error`: only a request id unless it is a BerthError."""
-    row = next(TABLE[kind] for kind in type(error).__mro__ if kind in TABLE)
+    row = row_of(error)
     reported = error if isinstance(error, BerthError) else BerthError(f"internal error, request id {request_id}")
     code = reported.code or (row.code if reported.kind is None else None)  # a provider's error is complete
     reply = ErrorReply(
@@ -167,7 +185,7 @@ def _headers(error: BerthError) -> tuple[tuple[str, str], ...]:
         if error.size is None:
             return ()
         return (("content-range", f"bytes */{error.size}"),)
-    if error.is_final:
+    if error.is_final or isinstance(error, BudgetExceededError):
         return (("x-should-retry", "false"), *replayed)
     retry_after = error.retry_after_seconds
     return replayed if retry_after is None else (("retry-after", str(retry_after)), *replayed)
@@ -178,7 +196,7 @@ def _details(error: BerthError, reason: str) -> list[AnyMessage]:
     if error.param is not None:
         violation = BadRequest.FieldViolation(field=error.param, description=error.message, reason=reason.upper())
         details.append(BadRequest(field_violations=[violation]))
-    if error.retry_after_seconds is not None:
+    if error.retry_after_seconds is not None and not error.is_final:
         details.append(RetryInfo(retry_delay=Duration(seconds=error.retry_after_seconds)))
     return [_pack(detail) for detail in details]
 

@@ -27,7 +27,7 @@ from berth.v1 import options_pb2 as berth_dot_v1_dot_options__pb2
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x62\x65rth/v1/container_file.proto\x12\x08\x62\x65rth.v1\x1a\x1b\x62\x65rth/v1/extra_fields.proto\x1a\x16\x62\x65rth/v1/options.proto\x1a\x1fgoogle/api/field_behavior.proto\"\x85\x02\n\rContainerFile\x12\x10\n\x02id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x14\n\x06object\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x1a\n\x0c\x63ontainer_id\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\x12\x12\n\x04path\x18\x04 \x01(\tB\x04\xe2\x41\x01\x03\x12\x1b\n\x05\x62ytes\x18\x05 \x01(\x03\x42\x0c\xe2\x41\x01\x03\xe8\xe0\x18\xff\xff\xff\xff\x0f\x12 \n\ncreated_at\x18\x06 \x01(\x03\x42\x0c\xe2\x41\x01\x03\xe8\xe0\x18\xff\xff\xff\xff\x0f\x12\x14\n\x06source\x18\x07 \x01(\tB\x04\xe2\x41\x01\x03\x12\x36\n\x0c\x65xtra_fields\x18\x08 \x01(\x0b\x32\x15.berth.v1.ExtraFieldsB\x04\xe2\x41\x01\x03H\x00\x88\x01\x01\x42\x0f\n\r_extra_fieldsB)\n\x08\x62\x65rth.v1P\x01Z\x10\x62\x65rth/v1;berthv1\xaa\x02\x08\x42\x65rth.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x62\x65rth/v1/container_file.proto\x12\x08\x62\x65rth.v1\x1a\x1b\x62\x65rth/v1/extra_fields.proto\x1a\x16\x62\x65rth/v1/options.proto\x1a\x1fgoogle/api/field_behavior.proto\"\x99\x02\n\rContainerFile\x12\x10\n\x02id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12(\n\x06object\x18\x02 \x01(\tB\x18\xe2\x41\x01\x03\xf2\xe0\x18\x10:\x0e\x63ontainer.file\x12\x1a\n\x0c\x63ontainer_id\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\x12\x12\n\x04path\x18\x04 \x01(\tB\x04\xe2\x41\x01\x03\x12\x1b\n\x05\x62ytes\x18\x05 \x01(\x03\x42\x0c\xe2\x41\x01\x03\xe8\xe0\x18\xff\xff\xff\xff\x0f\x12 \n\ncreated_at\x18\x06 \x01(\x03\x42\x0c\xe2\x41\x01\x03\xe8\xe0\x18\xff\xff\xff\xff\x0f\x12\x14\n\x06source\x18\x07 \x01(\tB\x04\xe2\x41\x01\x03\x12\x36\n\x0c\x65xtra_fields\x18\x08 \x01(\x0b\x32\x15.berth.v1.ExtraFieldsB\x04\xe2\x41\x01\x03H\x00\x88\x01\x01\x42\x0f\n\r_extra_fieldsB)\n\x08\x62\x65rth.v1P\x01Z\x10\x62\x65rth/v1;berthv1\xaa\x02\x08\x42\x65rth.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,7 +38,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CONTAINERFILE'].fields_by_name['id']._loaded_options = None
   _globals['_CONTAINERFILE'].fields_by_name['id']._serialized_options = b'\342A\001\003'
   _globals['_CONTAINERFILE'].fields_by_name['object']._loaded_options = None
-  _globals['_CONTAINERFILE'].fields_by_name['object']._serialized_options = b'\342A\001\003'
+  _globals['_CONTAINERFILE'].fields_by_name['object']._serialized_options = b'\342A\001\003\362\340\030\020:\016container.file'
   _globals['_CONTAINERFILE'].fields_by_name['container_id']._loaded_options = None
   _globals['_CONTAINERFILE'].fields_by_name['container_id']._serialized_options = b'\342A\001\003'
   _globals['_CONTAINERFILE'].fields_by_name['path']._loaded_options = None
@@ -52,5 +52,5 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CONTAINERFILE'].fields_by_name['extra_fields']._loaded_options = None
   _globals['_CONTAINERFILE'].fields_by_name['extra_fields']._serialized_options = b'\342A\001\003'
   _globals['_CONTAINERFILE']._serialized_start=130
-  _globals['_CONTAINERFILE']._serialized_end=391
+  _globals['_CONTAINERFILE']._serialized_end=411
 # @@protoc_insertion_point(module_scope)

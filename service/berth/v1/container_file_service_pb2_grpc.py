@@ -7,7 +7,7 @@ from berth.v1 import container_file_pb2 as berth_dot_v1_dot_container__file__pb2
 from berth.v1 import container_file_service_pb2 as berth_dot_v1_dot_container__file__service__pb2
 from google.api import httpbody_pb2 as google_dot_api_dot_httpbody__pb2
 
-GRPC_GENERATED_VERSION = '1.85.1'
+GRPC_GENERATED_VERSION = '1.83.2'
 GRPC_VERSION = grpc.__version__
 _version_not_supported = False
 
@@ -29,8 +29,8 @@ if _version_not_supported:
 
 class ContainerFileServiceStub:
     """ContainerFileService uploads, lists, retrieves, downloads and deletes the
-    files inside a container. The errors of ContainerService apply. For an
-    expired container, reads of its files are NOT_FOUND and changes are
+    files inside a container. The errors of containers apply. For an expired
+    container, reads of its files are NOT_FOUND and changes are
     FAILED_PRECONDITION.
     """
 
@@ -69,8 +69,8 @@ class ContainerFileServiceStub:
 
 class ContainerFileServiceServicer:
     """ContainerFileService uploads, lists, retrieves, downloads and deletes the
-    files inside a container. The errors of ContainerService apply. For an
-    expired container, reads of its files are NOT_FOUND and changes are
+    files inside a container. The errors of containers apply. For an expired
+    container, reads of its files are NOT_FOUND and changes are
     FAILED_PRECONDITION.
     """
 
@@ -104,9 +104,9 @@ class ContainerFileServiceServicer:
 
     def RetrieveContainerFileContent(self, request, context):
         """RetrieveContainerFileContent returns the bytes of a file, or a range of
-        them, as a stream. The initial metadata carries `content-disposition`,
-        `etag` (the SHA-256 of the whole file) and `x-content-length` (the number
-        of bytes that follow).
+        them, as a stream. Its headers are `content-disposition`, `etag` (the
+        SHA-256 of the whole file), `x-content-length` (the number of bytes that
+        follow) and others.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -158,8 +158,8 @@ def add_ContainerFileServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class ContainerFileService:
     """ContainerFileService uploads, lists, retrieves, downloads and deletes the
-    files inside a container. The errors of ContainerService apply. For an
-    expired container, reads of its files are NOT_FOUND and changes are
+    files inside a container. The errors of containers apply. For an expired
+    container, reads of its files are NOT_FOUND and changes are
     FAILED_PRECONDITION.
     """
 

@@ -30,8 +30,8 @@ GRPC_VERSION: str
 
 class ContainerFileServiceStub:
     """ContainerFileService uploads, lists, retrieves, downloads and deletes the
-    files inside a container. The errors of ContainerService apply. For an
-    expired container, reads of its files are NOT_FOUND and changes are
+    files inside a container. The errors of containers apply. For an expired
+    container, reads of its files are NOT_FOUND and changes are
     FAILED_PRECONDITION.
     """
 
@@ -57,9 +57,9 @@ class ContainerFileServiceStub:
     """
     RetrieveContainerFileContent: _grpc.UnaryStreamMultiCallable[_container_file_service_pb2.RetrieveContainerFileContentRequest, _httpbody_pb2.HttpBody]
     """RetrieveContainerFileContent returns the bytes of a file, or a range of
-    them, as a stream. The initial metadata carries `content-disposition`,
-    `etag` (the SHA-256 of the whole file) and `x-content-length` (the number
-    of bytes that follow).
+    them, as a stream. Its headers are `content-disposition`, `etag` (the
+    SHA-256 of the whole file), `x-content-length` (the number of bytes that
+    follow) and others.
     """
     DeleteContainerFile: _grpc.UnaryUnaryMultiCallable[_container_file_service_pb2.DeleteContainerFileRequest, _container_file_service_pb2.DeleteContainerFileResponse]
     """DeleteContainerFile deletes a file from its container. NOT_FOUND if it does
@@ -69,8 +69,8 @@ class ContainerFileServiceStub:
 @_typing.type_check_only
 class ContainerFileServiceAsyncStub(ContainerFileServiceStub):
     """ContainerFileService uploads, lists, retrieves, downloads and deletes the
-    files inside a container. The errors of ContainerService apply. For an
-    expired container, reads of its files are NOT_FOUND and changes are
+    files inside a container. The errors of containers apply. For an expired
+    container, reads of its files are NOT_FOUND and changes are
     FAILED_PRECONDITION.
     """
 
@@ -93,9 +93,9 @@ class ContainerFileServiceAsyncStub(ContainerFileServiceStub):
     """
     RetrieveContainerFileContent: _aio.UnaryStreamMultiCallable[_container_file_service_pb2.RetrieveContainerFileContentRequest, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
     """RetrieveContainerFileContent returns the bytes of a file, or a range of
-    them, as a stream. The initial metadata carries `content-disposition`,
-    `etag` (the SHA-256 of the whole file) and `x-content-length` (the number
-    of bytes that follow).
+    them, as a stream. Its headers are `content-disposition`, `etag` (the
+    SHA-256 of the whole file), `x-content-length` (the number of bytes that
+    follow) and others.
     """
     DeleteContainerFile: _aio.UnaryUnaryMultiCallable[_container_file_service_pb2.DeleteContainerFileRequest, _container_file_service_pb2.DeleteContainerFileResponse]  # type: ignore[assignment]
     """DeleteContainerFile deletes a file from its container. NOT_FOUND if it does
@@ -104,8 +104,8 @@ class ContainerFileServiceAsyncStub(ContainerFileServiceStub):
 
 class ContainerFileServiceServicer(metaclass=_abc_1.ABCMeta):
     """ContainerFileService uploads, lists, retrieves, downloads and deletes the
-    files inside a container. The errors of ContainerService apply. For an
-    expired container, reads of its files are NOT_FOUND and changes are
+    files inside a container. The errors of containers apply. For an expired
+    container, reads of its files are NOT_FOUND and changes are
     FAILED_PRECONDITION.
     """
 
@@ -150,9 +150,9 @@ class ContainerFileServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_httpbody_pb2.HttpBody], _abc.AsyncIterator[_httpbody_pb2.HttpBody]]:
         """RetrieveContainerFileContent returns the bytes of a file, or a range of
-        them, as a stream. The initial metadata carries `content-disposition`,
-        `etag` (the SHA-256 of the whole file) and `x-content-length` (the number
-        of bytes that follow).
+        them, as a stream. Its headers are `content-disposition`, `etag` (the
+        SHA-256 of the whole file), `x-content-length` (the number of bytes that
+        follow) and others.
         """
 
     @_abc_1.abstractmethod

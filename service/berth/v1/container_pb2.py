@@ -28,7 +28,7 @@ from berth.v1 import provider_pb2 as berth_dot_v1_dot_provider__pb2
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x62\x65rth/v1/container.proto\x12\x08\x62\x65rth.v1\x1a\x1b\x62\x65rth/v1/extra_fields.proto\x1a\x16\x62\x65rth/v1/options.proto\x1a\x17\x62\x65rth/v1/provider.proto\x1a\x1fgoogle/api/field_behavior.proto\"\x90\x05\n\tContainer\x12\x10\n\x02id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x14\n\x06object\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x12\n\x04name\x18\x03 \x01(\tB\x04\xe2\x41\x01\x02\x12 \n\ncreated_at\x18\x04 \x01(\x03\x42\x0c\xe2\x41\x01\x03\xe8\xe0\x18\xff\xff\xff\xff\x0f\x12\x34\n\x06status\x18\x05 \x01(\x0e\x32\x19.berth.v1.ContainerStatusB\x04\xe2\x41\x01\x03H\x00\x88\x01\x01\x12\x32\n\rexpires_after\x18\x06 \x01(\x0b\x32\x16.berth.v1.ExpiresAfterH\x01\x88\x01\x01\x12)\n\x0elast_active_at\x18\x07 \x01(\x03\x42\x0c\xe2\x41\x01\x03\xe8\xe0\x18\xff\xff\xff\xff\x0fH\x02\x88\x01\x01\x12\x19\n\x0cmemory_limit\x18\x08 \x01(\tH\x03\x88\x01\x01\x12\x33\n\x08metadata\x18\t \x03(\x0b\x32!.berth.v1.Container.MetadataEntry\x12\x34\n\x0enetwork_policy\x18\n \x01(\x0b\x32\x17.berth.v1.NetworkPolicyH\x04\x88\x01\x01\x12\x36\n\x0c\x65xtra_fields\x18\x0b \x01(\x0b\x32\x15.berth.v1.ExtraFieldsB\x04\xe2\x41\x01\x03H\x05\x88\x01\x01\x12/\n\x08provider\x18\x0c \x01(\x0e\x32\x12.berth.v1.ProviderB\x04\xe2\x41\x01\x03H\x06\x88\x01\x01\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\t\n\x07_statusB\x10\n\x0e_expires_afterB\x11\n\x0f_last_active_atB\x0f\n\r_memory_limitB\x11\n\x0f_network_policyB\x0f\n\r_extra_fieldsB\x0b\n\t_provider\"L\n\x0c\x45xpiresAfter\x12\x14\n\x06\x61nchor\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x1a\n\x07minutes\x18\x02 \x01(\x05\x42\x04\xe2\x41\x01\x02H\x00\x88\x01\x01\x42\n\n\x08_minutes\"Y\n\rNetworkPolicy\x12/\n\x04type\x18\x01 \x01(\x0e\x32\x1b.berth.v1.NetworkPolicyTypeB\x04\xe2\x41\x01\x02\x12\x17\n\x0f\x61llowed_domains\x18\x02 \x03(\t*\xaa\x01\n\x0f\x43ontainerStatus\x12 \n\x1c\x43ONTAINER_STATUS_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x43ONTAINER_STATUS_RUNNING\x10\x01\x12\x1c\n\x18\x43ONTAINER_STATUS_EXPIRED\x10\x02\x12\x1b\n\x17\x43ONTAINER_STATUS_ACTIVE\x10\x03\x12\x1c\n\x18\x43ONTAINER_STATUS_DELETED\x10\x04*}\n\x11NetworkPolicyType\x12#\n\x1fNETWORK_POLICY_TYPE_UNSPECIFIED\x10\x00\x12 \n\x1cNETWORK_POLICY_TYPE_DISABLED\x10\x01\x12!\n\x1dNETWORK_POLICY_TYPE_ALLOWLIST\x10\x02\x42)\n\x08\x62\x65rth.v1P\x01Z\x10\x62\x65rth/v1;berthv1\xaa\x02\x08\x42\x65rth.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x62\x65rth/v1/container.proto\x12\x08\x62\x65rth.v1\x1a\x1b\x62\x65rth/v1/extra_fields.proto\x1a\x16\x62\x65rth/v1/options.proto\x1a\x17\x62\x65rth/v1/provider.proto\x1a\x1fgoogle/api/field_behavior.proto\"\xc3\x05\n\tContainer\x12\x10\n\x02id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12#\n\x06object\x18\x02 \x01(\tB\x13\xe2\x41\x01\x03\xf2\xe0\x18\x0b:\tcontainer\x12\x12\n\x04name\x18\x03 \x01(\tB\x04\xe2\x41\x01\x02\x12 \n\ncreated_at\x18\x04 \x01(\x03\x42\x0c\xe2\x41\x01\x03\xe8\xe0\x18\xff\xff\xff\xff\x0f\x12\x34\n\x06status\x18\x05 \x01(\x0e\x32\x19.berth.v1.ContainerStatusB\x04\xe2\x41\x01\x03H\x00\x88\x01\x01\x12\x32\n\rexpires_after\x18\x06 \x01(\x0b\x32\x16.berth.v1.ExpiresAfterH\x01\x88\x01\x01\x12)\n\x0elast_active_at\x18\x07 \x01(\x03\x42\x0c\xe2\x41\x01\x03\xe8\xe0\x18\xff\xff\xff\xff\x0fH\x02\x88\x01\x01\x12\x19\n\x0cmemory_limit\x18\x08 \x01(\tH\x03\x88\x01\x01\x12\x33\n\x08metadata\x18\t \x03(\x0b\x32!.berth.v1.Container.MetadataEntry\x12\x34\n\x0enetwork_policy\x18\n \x01(\x0b\x32\x17.berth.v1.NetworkPolicyH\x04\x88\x01\x01\x12\x36\n\x0c\x65xtra_fields\x18\x0b \x01(\x0b\x32\x15.berth.v1.ExtraFieldsB\x04\xe2\x41\x01\x03H\x05\x88\x01\x01\x12/\n\x08provider\x18\x0c \x01(\x0e\x32\x12.berth.v1.ProviderB\x04\xe2\x41\x01\x03H\x06\x88\x01\x01\x12\x18\n\x05\x62ytes\x18\r \x01(\x01\x42\x04\xe2\x41\x01\x03H\x07\x88\x01\x01\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\t\n\x07_statusB\x10\n\x0e_expires_afterB\x11\n\x0f_last_active_atB\x0f\n\r_memory_limitB\x11\n\x0f_network_policyB\x0f\n\r_extra_fieldsB\x0b\n\t_providerB\x08\n\x06_bytes\"f\n\x0c\x45xpiresAfter\x12(\n\x06\x61nchor\x18\x01 \x01(\tB\x18\xe2\x41\x01\x02\xf2\xe0\x18\x10:\x0elast_active_at\x12 \n\x07minutes\x18\x02 \x01(\x05\x42\n\xe2\x41\x01\x02\xf2\xe0\x18\x02\x08\x01H\x00\x88\x01\x01\x42\n\n\x08_minutes\"Y\n\rNetworkPolicy\x12/\n\x04type\x18\x01 \x01(\x0e\x32\x1b.berth.v1.NetworkPolicyTypeB\x04\xe2\x41\x01\x02\x12\x17\n\x0f\x61llowed_domains\x18\x02 \x03(\t*\xaa\x01\n\x0f\x43ontainerStatus\x12 \n\x1c\x43ONTAINER_STATUS_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x43ONTAINER_STATUS_RUNNING\x10\x01\x12\x1c\n\x18\x43ONTAINER_STATUS_EXPIRED\x10\x02\x12\x1b\n\x17\x43ONTAINER_STATUS_ACTIVE\x10\x03\x12\x1c\n\x18\x43ONTAINER_STATUS_DELETED\x10\x04*}\n\x11NetworkPolicyType\x12#\n\x1fNETWORK_POLICY_TYPE_UNSPECIFIED\x10\x00\x12 \n\x1cNETWORK_POLICY_TYPE_DISABLED\x10\x01\x12!\n\x1dNETWORK_POLICY_TYPE_ALLOWLIST\x10\x02\x42)\n\x08\x62\x65rth.v1P\x01Z\x10\x62\x65rth/v1;berthv1\xaa\x02\x08\x42\x65rth.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,7 +41,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CONTAINER'].fields_by_name['id']._loaded_options = None
   _globals['_CONTAINER'].fields_by_name['id']._serialized_options = b'\342A\001\003'
   _globals['_CONTAINER'].fields_by_name['object']._loaded_options = None
-  _globals['_CONTAINER'].fields_by_name['object']._serialized_options = b'\342A\001\003'
+  _globals['_CONTAINER'].fields_by_name['object']._serialized_options = b'\342A\001\003\362\340\030\013:\tcontainer'
   _globals['_CONTAINER'].fields_by_name['name']._loaded_options = None
   _globals['_CONTAINER'].fields_by_name['name']._serialized_options = b'\342A\001\002'
   _globals['_CONTAINER'].fields_by_name['created_at']._loaded_options = None
@@ -54,22 +54,24 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CONTAINER'].fields_by_name['extra_fields']._serialized_options = b'\342A\001\003'
   _globals['_CONTAINER'].fields_by_name['provider']._loaded_options = None
   _globals['_CONTAINER'].fields_by_name['provider']._serialized_options = b'\342A\001\003'
+  _globals['_CONTAINER'].fields_by_name['bytes']._loaded_options = None
+  _globals['_CONTAINER'].fields_by_name['bytes']._serialized_options = b'\342A\001\003'
   _globals['_EXPIRESAFTER'].fields_by_name['anchor']._loaded_options = None
-  _globals['_EXPIRESAFTER'].fields_by_name['anchor']._serialized_options = b'\342A\001\002'
+  _globals['_EXPIRESAFTER'].fields_by_name['anchor']._serialized_options = b'\342A\001\002\362\340\030\020:\016last_active_at'
   _globals['_EXPIRESAFTER'].fields_by_name['minutes']._loaded_options = None
-  _globals['_EXPIRESAFTER'].fields_by_name['minutes']._serialized_options = b'\342A\001\002'
+  _globals['_EXPIRESAFTER'].fields_by_name['minutes']._serialized_options = b'\342A\001\002\362\340\030\002\010\001'
   _globals['_NETWORKPOLICY'].fields_by_name['type']._loaded_options = None
   _globals['_NETWORKPOLICY'].fields_by_name['type']._serialized_options = b'\342A\001\002'
-  _globals['_CONTAINERSTATUS']._serialized_start=978
-  _globals['_CONTAINERSTATUS']._serialized_end=1148
-  _globals['_NETWORKPOLICYTYPE']._serialized_start=1150
-  _globals['_NETWORKPOLICYTYPE']._serialized_end=1275
+  _globals['_CONTAINERSTATUS']._serialized_start=1055
+  _globals['_CONTAINERSTATUS']._serialized_end=1225
+  _globals['_NETWORKPOLICYTYPE']._serialized_start=1227
+  _globals['_NETWORKPOLICYTYPE']._serialized_end=1352
   _globals['_CONTAINER']._serialized_start=150
-  _globals['_CONTAINER']._serialized_end=806
-  _globals['_CONTAINER_METADATAENTRY']._serialized_start=645
-  _globals['_CONTAINER_METADATAENTRY']._serialized_end=692
-  _globals['_EXPIRESAFTER']._serialized_start=808
-  _globals['_EXPIRESAFTER']._serialized_end=884
-  _globals['_NETWORKPOLICY']._serialized_start=886
-  _globals['_NETWORKPOLICY']._serialized_end=975
+  _globals['_CONTAINER']._serialized_end=857
+  _globals['_CONTAINER_METADATAENTRY']._serialized_start=686
+  _globals['_CONTAINER_METADATAENTRY']._serialized_end=733
+  _globals['_EXPIRESAFTER']._serialized_start=859
+  _globals['_EXPIRESAFTER']._serialized_end=961
+  _globals['_NETWORKPOLICY']._serialized_start=963
+  _globals['_NETWORKPOLICY']._serialized_end=1052
 # @@protoc_insertion_point(module_scope)

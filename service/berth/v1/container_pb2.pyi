@@ -34,7 +34,7 @@ NETWORK_POLICY_TYPE_DISABLED: NetworkPolicyType
 NETWORK_POLICY_TYPE_ALLOWLIST: NetworkPolicyType
 
 class Container(_message.Message):
-    __slots__ = ("id", "object", "name", "created_at", "status", "expires_after", "last_active_at", "memory_limit", "metadata", "network_policy", "extra_fields", "provider")
+    __slots__ = ("id", "object", "name", "created_at", "status", "expires_after", "last_active_at", "memory_limit", "metadata", "network_policy", "extra_fields", "provider", "bytes")
     class MetadataEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -54,6 +54,7 @@ class Container(_message.Message):
     NETWORK_POLICY_FIELD_NUMBER: _ClassVar[int]
     EXTRA_FIELDS_FIELD_NUMBER: _ClassVar[int]
     PROVIDER_FIELD_NUMBER: _ClassVar[int]
+    BYTES_FIELD_NUMBER: _ClassVar[int]
     id: str
     object: str
     name: str
@@ -66,7 +67,8 @@ class Container(_message.Message):
     network_policy: NetworkPolicy
     extra_fields: _extra_fields_pb2.ExtraFields
     provider: _provider_pb2.Provider
-    def __init__(self, id: _Optional[str] = ..., object: _Optional[str] = ..., name: _Optional[str] = ..., created_at: _Optional[int] = ..., status: _Optional[_Union[ContainerStatus, str]] = ..., expires_after: _Optional[_Union[ExpiresAfter, _Mapping]] = ..., last_active_at: _Optional[int] = ..., memory_limit: _Optional[str] = ..., metadata: _Optional[_Mapping[str, str]] = ..., network_policy: _Optional[_Union[NetworkPolicy, _Mapping]] = ..., extra_fields: _Optional[_Union[_extra_fields_pb2.ExtraFields, _Mapping]] = ..., provider: _Optional[_Union[_provider_pb2.Provider, str]] = ...) -> None: ...
+    bytes: float
+    def __init__(self, id: _Optional[str] = ..., object: _Optional[str] = ..., name: _Optional[str] = ..., created_at: _Optional[int] = ..., status: _Optional[_Union[ContainerStatus, str]] = ..., expires_after: _Optional[_Union[ExpiresAfter, _Mapping]] = ..., last_active_at: _Optional[int] = ..., memory_limit: _Optional[str] = ..., metadata: _Optional[_Mapping[str, str]] = ..., network_policy: _Optional[_Union[NetworkPolicy, _Mapping]] = ..., extra_fields: _Optional[_Union[_extra_fields_pb2.ExtraFields, _Mapping]] = ..., provider: _Optional[_Union[_provider_pb2.Provider, str]] = ..., bytes: _Optional[float] = ...) -> None: ...
 
 class ExpiresAfter(_message.Message):
     __slots__ = ("anchor", "minutes")

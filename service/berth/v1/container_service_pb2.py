@@ -25,13 +25,14 @@ _sym_db = _symbol_database.Default()
 from berth.v1 import additional_field_pb2 as berth_dot_v1_dot_additional__field__pb2
 from berth.v1 import container_pb2 as berth_dot_v1_dot_container__pb2
 from berth.v1 import extra_fields_pb2 as berth_dot_v1_dot_extra__fields__pb2
+from berth.v1 import options_pb2 as berth_dot_v1_dot_options__pb2
 from berth.v1 import provider_pb2 as berth_dot_v1_dot_provider__pb2
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.api import client_pb2 as google_dot_api_dot_client__pb2
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n berth/v1/container_service.proto\x12\x08\x62\x65rth.v1\x1a\x1f\x62\x65rth/v1/additional_field.proto\x1a\x18\x62\x65rth/v1/container.proto\x1a\x1b\x62\x65rth/v1/extra_fields.proto\x1a\x17\x62\x65rth/v1/provider.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x17google/api/client.proto\x1a\x1fgoogle/api/field_behavior.proto\"\xf4\x03\n\x16\x43reateContainerRequest\x12*\n\x08provider\x18\x01 \x01(\x0e\x32\x12.berth.v1.ProviderB\x04\xe2\x41\x01\x02\x12\x12\n\x04name\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12\x32\n\rexpires_after\x18\x03 \x01(\x0b\x32\x16.berth.v1.ExpiresAfterH\x00\x88\x01\x01\x12\x10\n\x08\x66ile_ids\x18\x04 \x03(\t\x12\x19\n\x0cmemory_limit\x18\x05 \x01(\tH\x01\x88\x01\x01\x12@\n\x08metadata\x18\x06 \x03(\x0b\x32..berth.v1.CreateContainerRequest.MetadataEntry\x12\x39\n\x0enetwork_policy\x18\x07 \x01(\x0b\x32\x1c.berth.v1.NetworkPolicyParamH\x02\x88\x01\x01\x12\x1f\n\x06skills\x18\x08 \x03(\x0b\x32\x0f.berth.v1.Skill\x12\x34\n\x11\x61\x64\x64itional_fields\x18\t \x03(\x0b\x32\x19.berth.v1.AdditionalField\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x10\n\x0e_expires_afterB\x0f\n\r_memory_limitB\x11\n\x0f_network_policy\"\x94\x01\n\x12NetworkPolicyParam\x12/\n\x04type\x18\x01 \x01(\x0e\x32\x1b.berth.v1.NetworkPolicyTypeB\x04\xe2\x41\x01\x02\x12\x17\n\x0f\x61llowed_domains\x18\x02 \x03(\t\x12\x34\n\x0e\x64omain_secrets\x18\x03 \x03(\x0b\x32\x16.berth.v1.DomainSecretB\x04\xe2\x41\x01\x04\"Q\n\x0c\x44omainSecret\x12\x14\n\x06\x64omain\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x12\n\x04name\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12\x17\n\x05value\x18\x03 \x01(\tB\x08\x80\x01\x01\xe2\x41\x02\x02\x04\"\xde\x01\n\x05Skill\x12\x12\n\x04type\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x15\n\x08skill_id\x18\x02 \x01(\tH\x00\x88\x01\x01\x12\x14\n\x07version\x18\x03 \x01(\tH\x01\x88\x01\x01\x12\x11\n\x04name\x18\x04 \x01(\tH\x02\x88\x01\x01\x12\x18\n\x0b\x64\x65scription\x18\x05 \x01(\tH\x03\x88\x01\x01\x12*\n\x06source\x18\x06 \x01(\x0b\x32\x15.berth.v1.SkillSourceH\x04\x88\x01\x01\x42\x0b\n\t_skill_idB\n\n\x08_versionB\x07\n\x05_nameB\x0e\n\x0c_descriptionB\t\n\x07_source\"O\n\x0bSkillSource\x12\x12\n\x04type\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x18\n\nmedia_type\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12\x12\n\x04\x64\x61ta\x18\x03 \x01(\tB\x04\xe2\x41\x01\x02\"\xde\x01\n\x15ListContainersRequest\x12$\n\x08provider\x18\x01 \x01(\x0e\x32\x12.berth.v1.Provider\x12\x12\n\x05limit\x18\x02 \x01(\x05H\x00\x88\x01\x01\x12\x12\n\x05\x61\x66ter\x18\x03 \x01(\tH\x01\x88\x01\x01\x12\x12\n\x05order\x18\x04 \x01(\tH\x02\x88\x01\x01\x12\x11\n\x04name\x18\x05 \x01(\tH\x03\x88\x01\x01\x12)\n\x06status\x18\x06 \x01(\x0e\x32\x19.berth.v1.ContainerStatusB\x08\n\x06_limitB\x08\n\x06_afterB\x08\n\x06_orderB\x07\n\x05_name\"\xe7\x01\n\x16ListContainersResponse\x12\x14\n\x06object\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\'\n\x04\x64\x61ta\x18\x02 \x03(\x0b\x32\x13.berth.v1.ContainerB\x04\xe2\x41\x01\x03\x12\x16\n\x08\x66irst_id\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\x12\x15\n\x07last_id\x18\x04 \x01(\tB\x04\xe2\x41\x01\x03\x12\x16\n\x08has_more\x18\x05 \x01(\x08\x42\x04\xe2\x41\x01\x03\x12\x36\n\x0c\x65xtra_fields\x18\x06 \x01(\x0b\x32\x15.berth.v1.ExtraFieldsB\x04\xe2\x41\x01\x03H\x00\x88\x01\x01\x42\x0f\n\r_extra_fields\"\\\n\x18RetrieveContainerRequest\x12\x1a\n\x0c\x63ontainer_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12$\n\x08provider\x18\x02 \x01(\x0e\x32\x12.berth.v1.Provider\"Z\n\x16\x44\x65leteContainerRequest\x12\x1a\n\x0c\x63ontainer_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12$\n\x08provider\x18\x02 \x01(\x0e\x32\x12.berth.v1.Provider\"\xa1\x01\n\x17\x44\x65leteContainerResponse\x12\x10\n\x02id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x14\n\x06object\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x15\n\x07\x64\x65leted\x18\x03 \x01(\x08\x42\x04\xe2\x41\x01\x03\x12\x36\n\x0c\x65xtra_fields\x18\x04 \x01(\x0b\x32\x15.berth.v1.ExtraFieldsB\x04\xe2\x41\x01\x03H\x00\x88\x01\x01\x42\x0f\n\r_extra_fields2\xf8\x03\n\x10\x43ontainerService\x12\x63\n\x0f\x43reateContainer\x12 .berth.v1.CreateContainerRequest\x1a\x13.berth.v1.Container\"\x19\x82\xd3\xe4\x93\x02\x13\"\x0e/v1/containers:\x01*\x12k\n\x0eListContainers\x12\x1f.berth.v1.ListContainersRequest\x1a .berth.v1.ListContainersResponse\"\x16\x82\xd3\xe4\x93\x02\x10\x12\x0e/v1/containers\x12\x82\x01\n\x11RetrieveContainer\x12\".berth.v1.RetrieveContainerRequest\x1a\x13.berth.v1.Container\"4\xda\x41\x0c\x63ontainer_id\x82\xd3\xe4\x93\x02\x1f\x12\x1d/v1/containers/{container_id}\x12\x8c\x01\n\x0f\x44\x65leteContainer\x12 .berth.v1.DeleteContainerRequest\x1a!.berth.v1.DeleteContainerResponse\"4\xda\x41\x0c\x63ontainer_id\x82\xd3\xe4\x93\x02\x1f*\x1d/v1/containers/{container_id}B)\n\x08\x62\x65rth.v1P\x01Z\x10\x62\x65rth/v1;berthv1\xaa\x02\x08\x42\x65rth.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n berth/v1/container_service.proto\x12\x08\x62\x65rth.v1\x1a\x1f\x62\x65rth/v1/additional_field.proto\x1a\x18\x62\x65rth/v1/container.proto\x1a\x1b\x62\x65rth/v1/extra_fields.proto\x1a\x16\x62\x65rth/v1/options.proto\x1a\x17\x62\x65rth/v1/provider.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x17google/api/client.proto\x1a\x1fgoogle/api/field_behavior.proto\"\xb0\x04\n\x16\x43reateContainerRequest\x12*\n\x08provider\x18\x01 \x01(\x0e\x32\x12.berth.v1.ProviderB\x04\xe2\x41\x01\x02\x12\x1b\n\x04name\x18\x02 \x01(\tB\r\xe2\x41\x01\x02\xf2\xe0\x18\x05\x18\x01 \x80\x02\x12\x32\n\rexpires_after\x18\x03 \x01(\x0b\x32\x16.berth.v1.ExpiresAfterH\x00\x88\x01\x01\x12\x18\n\x08\x66ile_ids\x18\x04 \x03(\tB\x06\xf2\xe0\x18\x02\x30\x32\x12\x31\n\x0cmemory_limit\x18\x05 \x01(\tB\x16\xf2\xe0\x18\x12:\x02\x31g:\x02\x34g:\x03\x31\x36g:\x03\x36\x34gH\x01\x88\x01\x01\x12S\n\x08metadata\x18\x06 \x03(\x0b\x32..berth.v1.CreateContainerRequest.MetadataEntryB\x11\xf2\xe0\x18\r0\x10\x42\x03\x10\x80\x04J\x04\x08\x01\x10@\x12\x39\n\x0enetwork_policy\x18\x07 \x01(\x0b\x32\x1c.berth.v1.NetworkPolicyParamH\x02\x88\x01\x01\x12\x1f\n\x06skills\x18\x08 \x03(\x0b\x32\x0f.berth.v1.Skill\x12\x34\n\x11\x61\x64\x64itional_fields\x18\t \x03(\x0b\x32\x19.berth.v1.AdditionalField\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x10\n\x0e_expires_afterB\x0f\n\r_memory_limitB\x11\n\x0f_network_policy\"\xa3\x01\n\x12NetworkPolicyParam\x12/\n\x04type\x18\x01 \x01(\x0e\x32\x1b.berth.v1.NetworkPolicyTypeB\x04\xe2\x41\x01\x02\x12&\n\x0f\x61llowed_domains\x18\x02 \x03(\tB\r\xf2\xe0\x18\t0dB\x05\x08\x01\x10\xfd\x01\x12\x34\n\x0e\x64omain_secrets\x18\x03 \x03(\x0b\x32\x16.berth.v1.DomainSecretB\x04\xe2\x41\x01\x04\"n\n\x0c\x44omainSecret\x12\x1d\n\x06\x64omain\x18\x01 \x01(\tB\r\xe2\x41\x01\x02\xf2\xe0\x18\x05\x18\x01 \xfd\x01\x12\x1b\n\x04name\x18\x02 \x01(\tB\r\xe2\x41\x01\x02\xf2\xe0\x18\x05\x18\x01 \x80\x02\x12\"\n\x05value\x18\x03 \x01(\tB\x13\x80\x01\x01\xe2\x41\x02\x02\x04\xf2\xe0\x18\x07\x18\x01 \x80\x80\x80\x05\"\xde\x01\n\x05Skill\x12\x12\n\x04type\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x15\n\x08skill_id\x18\x02 \x01(\tH\x00\x88\x01\x01\x12\x14\n\x07version\x18\x03 \x01(\tH\x01\x88\x01\x01\x12\x11\n\x04name\x18\x04 \x01(\tH\x02\x88\x01\x01\x12\x18\n\x0b\x64\x65scription\x18\x05 \x01(\tH\x03\x88\x01\x01\x12*\n\x06source\x18\x06 \x01(\x0b\x32\x15.berth.v1.SkillSourceH\x04\x88\x01\x01\x42\x0b\n\t_skill_idB\n\n\x08_versionB\x07\n\x05_nameB\x0e\n\x0c_descriptionB\t\n\x07_source\"Z\n\x0bSkillSource\x12\x12\n\x04type\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x18\n\nmedia_type\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12\x1d\n\x04\x64\x61ta\x18\x03 \x01(\tB\x0f\xe2\x41\x01\x02\xf2\xe0\x18\x07\x18\x01 \x80\x80\xc0!\"\xb1\x02\n\x15ListContainersRequest\x12$\n\x08provider\x18\x01 \x01(\x0e\x32\x12.berth.v1.Provider\x12\x1c\n\x05limit\x18\x02 \x01(\x05\x42\x08\xf2\xe0\x18\x04\x08\x01\x10\x64H\x00\x88\x01\x01\x12\x12\n\x05\x61\x66ter\x18\x03 \x01(\tH\x01\x88\x01\x01\x12#\n\x05order\x18\x04 \x01(\tB\x0f\xf2\xe0\x18\x0b:\x03\x61sc:\x04\x64\x65scH\x02\x88\x01\x01\x12\x11\n\x04name\x18\x05 \x01(\tH\x03\x88\x01\x01\x12\x41\n\x06status\x18\x06 \x01(\x0e\x32\x19.berth.v1.ContainerStatusB\x16\xf2\xe0\x18\x12:\x07running:\x07\x65xpired\x12\x1e\n\x07include\x18\x07 \x03(\tB\r\xf2\xe0\x18\tB\x07\"\x05\x62ytesB\x08\n\x06_limitB\x08\n\x06_afterB\x08\n\x06_orderB\x07\n\x05_name\"\xf1\x01\n\x16ListContainersResponse\x12\x1e\n\x06object\x18\x01 \x01(\tB\x0e\xe2\x41\x01\x03\xf2\xe0\x18\x06:\x04list\x12\'\n\x04\x64\x61ta\x18\x02 \x03(\x0b\x32\x13.berth.v1.ContainerB\x04\xe2\x41\x01\x03\x12\x16\n\x08\x66irst_id\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\x12\x15\n\x07last_id\x18\x04 \x01(\tB\x04\xe2\x41\x01\x03\x12\x16\n\x08has_more\x18\x05 \x01(\x08\x42\x04\xe2\x41\x01\x03\x12\x36\n\x0c\x65xtra_fields\x18\x06 \x01(\x0b\x32\x15.berth.v1.ExtraFieldsB\x04\xe2\x41\x01\x03H\x00\x88\x01\x01\x42\x0f\n\r_extra_fields\"\\\n\x18RetrieveContainerRequest\x12\x1a\n\x0c\x63ontainer_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12$\n\x08provider\x18\x02 \x01(\x0e\x32\x12.berth.v1.Provider\"Z\n\x16\x44\x65leteContainerRequest\x12\x1a\n\x0c\x63ontainer_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12$\n\x08provider\x18\x02 \x01(\x0e\x32\x12.berth.v1.Provider\"\xb8\x01\n\x17\x44\x65leteContainerResponse\x12\x10\n\x02id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12+\n\x06object\x18\x02 \x01(\tB\x1b\xe2\x41\x01\x03\xf2\xe0\x18\x13:\x11\x63ontainer.deleted\x12\x15\n\x07\x64\x65leted\x18\x03 \x01(\x08\x42\x04\xe2\x41\x01\x03\x12\x36\n\x0c\x65xtra_fields\x18\x04 \x01(\x0b\x32\x15.berth.v1.ExtraFieldsB\x04\xe2\x41\x01\x03H\x00\x88\x01\x01\x42\x0f\n\r_extra_fields2\xf8\x03\n\x10\x43ontainerService\x12\x63\n\x0f\x43reateContainer\x12 .berth.v1.CreateContainerRequest\x1a\x13.berth.v1.Container\"\x19\x82\xd3\xe4\x93\x02\x13\"\x0e/v1/containers:\x01*\x12k\n\x0eListContainers\x12\x1f.berth.v1.ListContainersRequest\x1a .berth.v1.ListContainersResponse\"\x16\x82\xd3\xe4\x93\x02\x10\x12\x0e/v1/containers\x12\x82\x01\n\x11RetrieveContainer\x12\".berth.v1.RetrieveContainerRequest\x1a\x13.berth.v1.Container\"4\xda\x41\x0c\x63ontainer_id\x82\xd3\xe4\x93\x02\x1f\x12\x1d/v1/containers/{container_id}\x12\x8c\x01\n\x0f\x44\x65leteContainer\x12 .berth.v1.DeleteContainerRequest\x1a!.berth.v1.DeleteContainerResponse\"4\xda\x41\x0c\x63ontainer_id\x82\xd3\xe4\x93\x02\x1f*\x1d/v1/containers/{container_id}B)\n\x08\x62\x65rth.v1P\x01Z\x10\x62\x65rth/v1;berthv1\xaa\x02\x08\x42\x65rth.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -44,17 +45,25 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CREATECONTAINERREQUEST'].fields_by_name['provider']._loaded_options = None
   _globals['_CREATECONTAINERREQUEST'].fields_by_name['provider']._serialized_options = b'\342A\001\002'
   _globals['_CREATECONTAINERREQUEST'].fields_by_name['name']._loaded_options = None
-  _globals['_CREATECONTAINERREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002'
+  _globals['_CREATECONTAINERREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002\362\340\030\005\030\001 \200\002'
+  _globals['_CREATECONTAINERREQUEST'].fields_by_name['file_ids']._loaded_options = None
+  _globals['_CREATECONTAINERREQUEST'].fields_by_name['file_ids']._serialized_options = b'\362\340\030\00202'
+  _globals['_CREATECONTAINERREQUEST'].fields_by_name['memory_limit']._loaded_options = None
+  _globals['_CREATECONTAINERREQUEST'].fields_by_name['memory_limit']._serialized_options = b'\362\340\030\022:\0021g:\0024g:\00316g:\00364g'
+  _globals['_CREATECONTAINERREQUEST'].fields_by_name['metadata']._loaded_options = None
+  _globals['_CREATECONTAINERREQUEST'].fields_by_name['metadata']._serialized_options = b'\362\340\030\r0\020B\003\020\200\004J\004\010\001\020@'
   _globals['_NETWORKPOLICYPARAM'].fields_by_name['type']._loaded_options = None
   _globals['_NETWORKPOLICYPARAM'].fields_by_name['type']._serialized_options = b'\342A\001\002'
+  _globals['_NETWORKPOLICYPARAM'].fields_by_name['allowed_domains']._loaded_options = None
+  _globals['_NETWORKPOLICYPARAM'].fields_by_name['allowed_domains']._serialized_options = b'\362\340\030\t0dB\005\010\001\020\375\001'
   _globals['_NETWORKPOLICYPARAM'].fields_by_name['domain_secrets']._loaded_options = None
   _globals['_NETWORKPOLICYPARAM'].fields_by_name['domain_secrets']._serialized_options = b'\342A\001\004'
   _globals['_DOMAINSECRET'].fields_by_name['domain']._loaded_options = None
-  _globals['_DOMAINSECRET'].fields_by_name['domain']._serialized_options = b'\342A\001\002'
+  _globals['_DOMAINSECRET'].fields_by_name['domain']._serialized_options = b'\342A\001\002\362\340\030\005\030\001 \375\001'
   _globals['_DOMAINSECRET'].fields_by_name['name']._loaded_options = None
-  _globals['_DOMAINSECRET'].fields_by_name['name']._serialized_options = b'\342A\001\002'
+  _globals['_DOMAINSECRET'].fields_by_name['name']._serialized_options = b'\342A\001\002\362\340\030\005\030\001 \200\002'
   _globals['_DOMAINSECRET'].fields_by_name['value']._loaded_options = None
-  _globals['_DOMAINSECRET'].fields_by_name['value']._serialized_options = b'\200\001\001\342A\002\002\004'
+  _globals['_DOMAINSECRET'].fields_by_name['value']._serialized_options = b'\200\001\001\342A\002\002\004\362\340\030\007\030\001 \200\200\200\005'
   _globals['_SKILL'].fields_by_name['type']._loaded_options = None
   _globals['_SKILL'].fields_by_name['type']._serialized_options = b'\342A\001\002'
   _globals['_SKILLSOURCE'].fields_by_name['type']._loaded_options = None
@@ -62,9 +71,17 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SKILLSOURCE'].fields_by_name['media_type']._loaded_options = None
   _globals['_SKILLSOURCE'].fields_by_name['media_type']._serialized_options = b'\342A\001\002'
   _globals['_SKILLSOURCE'].fields_by_name['data']._loaded_options = None
-  _globals['_SKILLSOURCE'].fields_by_name['data']._serialized_options = b'\342A\001\002'
+  _globals['_SKILLSOURCE'].fields_by_name['data']._serialized_options = b'\342A\001\002\362\340\030\007\030\001 \200\200\300!'
+  _globals['_LISTCONTAINERSREQUEST'].fields_by_name['limit']._loaded_options = None
+  _globals['_LISTCONTAINERSREQUEST'].fields_by_name['limit']._serialized_options = b'\362\340\030\004\010\001\020d'
+  _globals['_LISTCONTAINERSREQUEST'].fields_by_name['order']._loaded_options = None
+  _globals['_LISTCONTAINERSREQUEST'].fields_by_name['order']._serialized_options = b'\362\340\030\013:\003asc:\004desc'
+  _globals['_LISTCONTAINERSREQUEST'].fields_by_name['status']._loaded_options = None
+  _globals['_LISTCONTAINERSREQUEST'].fields_by_name['status']._serialized_options = b'\362\340\030\022:\007running:\007expired'
+  _globals['_LISTCONTAINERSREQUEST'].fields_by_name['include']._loaded_options = None
+  _globals['_LISTCONTAINERSREQUEST'].fields_by_name['include']._serialized_options = b'\362\340\030\tB\007\"\005bytes'
   _globals['_LISTCONTAINERSRESPONSE'].fields_by_name['object']._loaded_options = None
-  _globals['_LISTCONTAINERSRESPONSE'].fields_by_name['object']._serialized_options = b'\342A\001\003'
+  _globals['_LISTCONTAINERSRESPONSE'].fields_by_name['object']._serialized_options = b'\342A\001\003\362\340\030\006:\004list'
   _globals['_LISTCONTAINERSRESPONSE'].fields_by_name['data']._loaded_options = None
   _globals['_LISTCONTAINERSRESPONSE'].fields_by_name['data']._serialized_options = b'\342A\001\003'
   _globals['_LISTCONTAINERSRESPONSE'].fields_by_name['first_id']._loaded_options = None
@@ -82,7 +99,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DELETECONTAINERRESPONSE'].fields_by_name['id']._loaded_options = None
   _globals['_DELETECONTAINERRESPONSE'].fields_by_name['id']._serialized_options = b'\342A\001\003'
   _globals['_DELETECONTAINERRESPONSE'].fields_by_name['object']._loaded_options = None
-  _globals['_DELETECONTAINERRESPONSE'].fields_by_name['object']._serialized_options = b'\342A\001\003'
+  _globals['_DELETECONTAINERRESPONSE'].fields_by_name['object']._serialized_options = b'\342A\001\003\362\340\030\023:\021container.deleted'
   _globals['_DELETECONTAINERRESPONSE'].fields_by_name['deleted']._loaded_options = None
   _globals['_DELETECONTAINERRESPONSE'].fields_by_name['deleted']._serialized_options = b'\342A\001\003'
   _globals['_DELETECONTAINERRESPONSE'].fields_by_name['extra_fields']._loaded_options = None
@@ -95,28 +112,28 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CONTAINERSERVICE'].methods_by_name['RetrieveContainer']._serialized_options = b'\332A\014container_id\202\323\344\223\002\037\022\035/v1/containers/{container_id}'
   _globals['_CONTAINERSERVICE'].methods_by_name['DeleteContainer']._loaded_options = None
   _globals['_CONTAINERSERVICE'].methods_by_name['DeleteContainer']._serialized_options = b'\332A\014container_id\202\323\344\223\002\037*\035/v1/containers/{container_id}'
-  _globals['_CREATECONTAINERREQUEST']._serialized_start=248
-  _globals['_CREATECONTAINERREQUEST']._serialized_end=748
-  _globals['_CREATECONTAINERREQUEST_METADATAENTRY']._serialized_start=647
-  _globals['_CREATECONTAINERREQUEST_METADATAENTRY']._serialized_end=694
-  _globals['_NETWORKPOLICYPARAM']._serialized_start=751
-  _globals['_NETWORKPOLICYPARAM']._serialized_end=899
-  _globals['_DOMAINSECRET']._serialized_start=901
-  _globals['_DOMAINSECRET']._serialized_end=982
-  _globals['_SKILL']._serialized_start=985
-  _globals['_SKILL']._serialized_end=1207
-  _globals['_SKILLSOURCE']._serialized_start=1209
-  _globals['_SKILLSOURCE']._serialized_end=1288
-  _globals['_LISTCONTAINERSREQUEST']._serialized_start=1291
-  _globals['_LISTCONTAINERSREQUEST']._serialized_end=1513
-  _globals['_LISTCONTAINERSRESPONSE']._serialized_start=1516
-  _globals['_LISTCONTAINERSRESPONSE']._serialized_end=1747
-  _globals['_RETRIEVECONTAINERREQUEST']._serialized_start=1749
-  _globals['_RETRIEVECONTAINERREQUEST']._serialized_end=1841
-  _globals['_DELETECONTAINERREQUEST']._serialized_start=1843
-  _globals['_DELETECONTAINERREQUEST']._serialized_end=1933
-  _globals['_DELETECONTAINERRESPONSE']._serialized_start=1936
-  _globals['_DELETECONTAINERRESPONSE']._serialized_end=2097
-  _globals['_CONTAINERSERVICE']._serialized_start=2100
-  _globals['_CONTAINERSERVICE']._serialized_end=2604
+  _globals['_CREATECONTAINERREQUEST']._serialized_start=272
+  _globals['_CREATECONTAINERREQUEST']._serialized_end=832
+  _globals['_CREATECONTAINERREQUEST_METADATAENTRY']._serialized_start=731
+  _globals['_CREATECONTAINERREQUEST_METADATAENTRY']._serialized_end=778
+  _globals['_NETWORKPOLICYPARAM']._serialized_start=835
+  _globals['_NETWORKPOLICYPARAM']._serialized_end=998
+  _globals['_DOMAINSECRET']._serialized_start=1000
+  _globals['_DOMAINSECRET']._serialized_end=1110
+  _globals['_SKILL']._serialized_start=1113
+  _globals['_SKILL']._serialized_end=1335
+  _globals['_SKILLSOURCE']._serialized_start=1337
+  _globals['_SKILLSOURCE']._serialized_end=1427
+  _globals['_LISTCONTAINERSREQUEST']._serialized_start=1430
+  _globals['_LISTCONTAINERSREQUEST']._serialized_end=1735
+  _globals['_LISTCONTAINERSRESPONSE']._serialized_start=1738
+  _globals['_LISTCONTAINERSRESPONSE']._serialized_end=1979
+  _globals['_RETRIEVECONTAINERREQUEST']._serialized_start=1981
+  _globals['_RETRIEVECONTAINERREQUEST']._serialized_end=2073
+  _globals['_DELETECONTAINERREQUEST']._serialized_start=2075
+  _globals['_DELETECONTAINERREQUEST']._serialized_end=2165
+  _globals['_DELETECONTAINERRESPONSE']._serialized_start=2168
+  _globals['_DELETECONTAINERRESPONSE']._serialized_end=2352
+  _globals['_CONTAINERSERVICE']._serialized_start=2355
+  _globals['_CONTAINERSERVICE']._serialized_end=2859
 # @@protoc_insertion_point(module_scope)

@@ -1,6 +1,7 @@
 from berth.v1 import additional_field_pb2 as _additional_field_pb2
 from berth.v1 import container_pb2 as _container_pb2
 from berth.v1 import extra_fields_pb2 as _extra_fields_pb2
+from berth.v1 import options_pb2 as _options_pb2
 from berth.v1 import provider_pb2 as _provider_pb2
 from google.api import annotations_pb2 as _annotations_pb2
 from google.api import client_pb2 as _client_pb2
@@ -89,20 +90,22 @@ class SkillSource(_message.Message):
     def __init__(self, type: _Optional[str] = ..., media_type: _Optional[str] = ..., data: _Optional[str] = ...) -> None: ...
 
 class ListContainersRequest(_message.Message):
-    __slots__ = ("provider", "limit", "after", "order", "name", "status")
+    __slots__ = ("provider", "limit", "after", "order", "name", "status", "include")
     PROVIDER_FIELD_NUMBER: _ClassVar[int]
     LIMIT_FIELD_NUMBER: _ClassVar[int]
     AFTER_FIELD_NUMBER: _ClassVar[int]
     ORDER_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     STATUS_FIELD_NUMBER: _ClassVar[int]
+    INCLUDE_FIELD_NUMBER: _ClassVar[int]
     provider: _provider_pb2.Provider
     limit: int
     after: str
     order: str
     name: str
     status: _container_pb2.ContainerStatus
-    def __init__(self, provider: _Optional[_Union[_provider_pb2.Provider, str]] = ..., limit: _Optional[int] = ..., after: _Optional[str] = ..., order: _Optional[str] = ..., name: _Optional[str] = ..., status: _Optional[_Union[_container_pb2.ContainerStatus, str]] = ...) -> None: ...
+    include: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, provider: _Optional[_Union[_provider_pb2.Provider, str]] = ..., limit: _Optional[int] = ..., after: _Optional[str] = ..., order: _Optional[str] = ..., name: _Optional[str] = ..., status: _Optional[_Union[_container_pb2.ContainerStatus, str]] = ..., include: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ListContainersResponse(_message.Message):
     __slots__ = ("object", "data", "first_id", "last_id", "has_more", "extra_fields")

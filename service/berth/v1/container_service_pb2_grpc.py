@@ -6,7 +6,7 @@ import warnings
 from berth.v1 import container_pb2 as berth_dot_v1_dot_container__pb2
 from berth.v1 import container_service_pb2 as berth_dot_v1_dot_container__service__pb2
 
-GRPC_GENERATED_VERSION = '1.85.1'
+GRPC_GENERATED_VERSION = '1.83.2'
 GRPC_VERSION = grpc.__version__
 _version_not_supported = False
 
@@ -31,7 +31,7 @@ class ContainerServiceStub:
     has access only to the containers of its own tenant: another tenant's
     container is NOT_FOUND, exactly like one that never existed.
 
-    Every method can fail with UNAUTHENTICATED (no credential, a wrong one, or
+    Every operation can fail with UNAUTHENTICATED (no credential, a wrong one, or
     two different ones), PERMISSION_DENIED (the credential may not use this
     provider), INVALID_ARGUMENT (a malformed field, named in the error) and
     FAILED_PRECONDITION (the provider is not configured, or does not support the
@@ -71,7 +71,7 @@ class ContainerServiceServicer:
     has access only to the containers of its own tenant: another tenant's
     container is NOT_FOUND, exactly like one that never existed.
 
-    Every method can fail with UNAUTHENTICATED (no credential, a wrong one, or
+    Every operation can fail with UNAUTHENTICATED (no credential, a wrong one, or
     two different ones), PERMISSION_DENIED (the credential may not use this
     provider), INVALID_ARGUMENT (a malformed field, named in the error) and
     FAILED_PRECONDITION (the provider is not configured, or does not support the
@@ -146,7 +146,7 @@ class ContainerService:
     has access only to the containers of its own tenant: another tenant's
     container is NOT_FOUND, exactly like one that never existed.
 
-    Every method can fail with UNAUTHENTICATED (no credential, a wrong one, or
+    Every operation can fail with UNAUTHENTICATED (no credential, a wrong one, or
     two different ones), PERMISSION_DENIED (the credential may not use this
     provider), INVALID_ARGUMENT (a malformed field, named in the error) and
     FAILED_PRECONDITION (the provider is not configured, or does not support the

@@ -32,7 +32,7 @@ class ContainerServiceStub:
     has access only to the containers of its own tenant: another tenant's
     container is NOT_FOUND, exactly like one that never existed.
 
-    Every method can fail with UNAUTHENTICATED (no credential, a wrong one, or
+    Every operation can fail with UNAUTHENTICATED (no credential, a wrong one, or
     two different ones), PERMISSION_DENIED (the credential may not use this
     provider), INVALID_ARGUMENT (a malformed field, named in the error) and
     FAILED_PRECONDITION (the provider is not configured, or does not support the
@@ -66,7 +66,7 @@ class ContainerServiceAsyncStub(ContainerServiceStub):
     has access only to the containers of its own tenant: another tenant's
     container is NOT_FOUND, exactly like one that never existed.
 
-    Every method can fail with UNAUTHENTICATED (no credential, a wrong one, or
+    Every operation can fail with UNAUTHENTICATED (no credential, a wrong one, or
     two different ones), PERMISSION_DENIED (the credential may not use this
     provider), INVALID_ARGUMENT (a malformed field, named in the error) and
     FAILED_PRECONDITION (the provider is not configured, or does not support the
@@ -96,7 +96,7 @@ class ContainerServiceServicer(metaclass=_abc_1.ABCMeta):
     has access only to the containers of its own tenant: another tenant's
     container is NOT_FOUND, exactly like one that never existed.
 
-    Every method can fail with UNAUTHENTICATED (no credential, a wrong one, or
+    Every operation can fail with UNAUTHENTICATED (no credential, a wrong one, or
     two different ones), PERMISSION_DENIED (the credential may not use this
     provider), INVALID_ARGUMENT (a malformed field, named in the error) and
     FAILED_PRECONDITION (the provider is not configured, or does not support the

@@ -27,7 +27,7 @@ from berth.v1 import options_pb2 as berth_dot_v1_dot_options__pb2
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13\x62\x65rth/v1/file.proto\x12\x08\x62\x65rth.v1\x1a\x1b\x62\x65rth/v1/extra_fields.proto\x1a\x16\x62\x65rth/v1/options.proto\x1a\x1fgoogle/api/field_behavior.proto\"\xb1\x02\n\x04\x46ile\x12\x10\n\x02id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x14\n\x06object\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x1b\n\x05\x62ytes\x18\x03 \x01(\x03\x42\x0c\xe2\x41\x01\x03\xe8\xe0\x18\xff\xff\xff\xff\x0f\x12 \n\ncreated_at\x18\x04 \x01(\x03\x42\x0c\xe2\x41\x01\x03\xe8\xe0\x18\xff\xff\xff\xff\x0f\x12%\n\nexpires_at\x18\x05 \x01(\x03\x42\x0c\xe2\x41\x01\x03\xe8\xe0\x18\xff\xff\xff\xff\x0fH\x00\x88\x01\x01\x12\x16\n\x08\x66ilename\x18\x06 \x01(\tB\x04\xe2\x41\x01\x03\x12\x15\n\x07purpose\x18\x07 \x01(\tB\x04\xe2\x41\x01\x03\x12\x14\n\x06status\x18\x08 \x01(\tB\x04\xe2\x41\x01\x03\x12\x36\n\x0c\x65xtra_fields\x18\t \x01(\x0b\x32\x15.berth.v1.ExtraFieldsB\x04\xe2\x41\x01\x03H\x01\x88\x01\x01\x42\r\n\x0b_expires_atB\x0f\n\r_extra_fields\"G\n\x10\x46ileExpiresAfter\x12\x14\n\x06\x61nchor\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x1d\n\x07seconds\x18\x02 \x01(\x03\x42\x0c\xe2\x41\x01\x02\xe8\xe0\x18\xff\xff\xff\xff\x0f\x42)\n\x08\x62\x65rth.v1P\x01Z\x10\x62\x65rth/v1;berthv1\xaa\x02\x08\x42\x65rth.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13\x62\x65rth/v1/file.proto\x12\x08\x62\x65rth.v1\x1a\x1b\x62\x65rth/v1/extra_fields.proto\x1a\x16\x62\x65rth/v1/options.proto\x1a\x1fgoogle/api/field_behavior.proto\"\xbb\x02\n\x04\x46ile\x12\x10\n\x02id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x1e\n\x06object\x18\x02 \x01(\tB\x0e\xe2\x41\x01\x03\xf2\xe0\x18\x06:\x04\x66ile\x12\x1b\n\x05\x62ytes\x18\x03 \x01(\x03\x42\x0c\xe2\x41\x01\x03\xe8\xe0\x18\xff\xff\xff\xff\x0f\x12 \n\ncreated_at\x18\x04 \x01(\x03\x42\x0c\xe2\x41\x01\x03\xe8\xe0\x18\xff\xff\xff\xff\x0f\x12%\n\nexpires_at\x18\x05 \x01(\x03\x42\x0c\xe2\x41\x01\x03\xe8\xe0\x18\xff\xff\xff\xff\x0fH\x00\x88\x01\x01\x12\x16\n\x08\x66ilename\x18\x06 \x01(\tB\x04\xe2\x41\x01\x03\x12\x15\n\x07purpose\x18\x07 \x01(\tB\x04\xe2\x41\x01\x03\x12\x14\n\x06status\x18\x08 \x01(\tB\x04\xe2\x41\x01\x03\x12\x36\n\x0c\x65xtra_fields\x18\t \x01(\x0b\x32\x15.berth.v1.ExtraFieldsB\x04\xe2\x41\x01\x03H\x01\x88\x01\x01\x42\r\n\x0b_expires_atB\x0f\n\r_extra_fields\"c\n\x10\x46ileExpiresAfter\x12$\n\x06\x61nchor\x18\x01 \x01(\tB\x14\xe2\x41\x01\x02\xf2\xe0\x18\x0c:\ncreated_at\x12)\n\x07seconds\x18\x02 \x01(\x03\x42\x18\xe2\x41\x01\x02\xe8\xe0\x18\xff\xff\xff\xff\x0f\xf2\xe0\x18\x08\x08\x90\x1c\x10\x80\x9a\x9e\x01\x42)\n\x08\x62\x65rth.v1P\x01Z\x10\x62\x65rth/v1;berthv1\xaa\x02\x08\x42\x65rth.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,7 +38,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_FILE'].fields_by_name['id']._loaded_options = None
   _globals['_FILE'].fields_by_name['id']._serialized_options = b'\342A\001\003'
   _globals['_FILE'].fields_by_name['object']._loaded_options = None
-  _globals['_FILE'].fields_by_name['object']._serialized_options = b'\342A\001\003'
+  _globals['_FILE'].fields_by_name['object']._serialized_options = b'\342A\001\003\362\340\030\006:\004file'
   _globals['_FILE'].fields_by_name['bytes']._loaded_options = None
   _globals['_FILE'].fields_by_name['bytes']._serialized_options = b'\342A\001\003\350\340\030\377\377\377\377\017'
   _globals['_FILE'].fields_by_name['created_at']._loaded_options = None
@@ -54,11 +54,11 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_FILE'].fields_by_name['extra_fields']._loaded_options = None
   _globals['_FILE'].fields_by_name['extra_fields']._serialized_options = b'\342A\001\003'
   _globals['_FILEEXPIRESAFTER'].fields_by_name['anchor']._loaded_options = None
-  _globals['_FILEEXPIRESAFTER'].fields_by_name['anchor']._serialized_options = b'\342A\001\002'
+  _globals['_FILEEXPIRESAFTER'].fields_by_name['anchor']._serialized_options = b'\342A\001\002\362\340\030\014:\ncreated_at'
   _globals['_FILEEXPIRESAFTER'].fields_by_name['seconds']._loaded_options = None
-  _globals['_FILEEXPIRESAFTER'].fields_by_name['seconds']._serialized_options = b'\342A\001\002\350\340\030\377\377\377\377\017'
+  _globals['_FILEEXPIRESAFTER'].fields_by_name['seconds']._serialized_options = b'\342A\001\002\350\340\030\377\377\377\377\017\362\340\030\010\010\220\034\020\200\232\236\001'
   _globals['_FILE']._serialized_start=120
-  _globals['_FILE']._serialized_end=425
-  _globals['_FILEEXPIRESAFTER']._serialized_start=427
-  _globals['_FILEEXPIRESAFTER']._serialized_end=498
+  _globals['_FILE']._serialized_end=435
+  _globals['_FILEEXPIRESAFTER']._serialized_start=437
+  _globals['_FILEEXPIRESAFTER']._serialized_end=536
 # @@protoc_insertion_point(module_scope)

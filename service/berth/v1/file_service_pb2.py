@@ -33,7 +33,7 @@ from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior_
 from google.api import httpbody_pb2 as google_dot_api_dot_httpbody__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1b\x62\x65rth/v1/file_service.proto\x12\x08\x62\x65rth.v1\x1a\x1f\x62\x65rth/v1/additional_field.proto\x1a\x1b\x62\x65rth/v1/extra_fields.proto\x1a\x13\x62\x65rth/v1/file.proto\x1a\x16\x62\x65rth/v1/options.proto\x1a\x17\x62\x65rth/v1/provider.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x17google/api/client.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/httpbody.proto\"\xcf\x02\n\x11\x43reateFileRequest\x12$\n\x08provider\x18\x01 \x01(\x0e\x32\x12.berth.v1.Provider\x12\x14\n\x07purpose\x18\x02 \x01(\tH\x00\x88\x01\x01\x12\x15\n\x08\x66ilename\x18\x03 \x01(\tH\x01\x88\x01\x01\x12\x36\n\rexpires_after\x18\x04 \x01(\x0b\x32\x1a.berth.v1.FileExpiresAfterH\x02\x88\x01\x01\x12\x19\n\x0c\x63ontent_type\x18\x05 \x01(\tH\x03\x88\x01\x01\x12\"\n\x04\x62ody\x18\x06 \x01(\x0b\x32\x14.google.api.HttpBody\x12\x34\n\x11\x61\x64\x64itional_fields\x18\x07 \x03(\x0b\x32\x19.berth.v1.AdditionalFieldB\n\n\x08_purposeB\x0b\n\t_filenameB\x10\n\x0e_expires_afterB\x0f\n\r_content_type\"\xb4\x01\n\x10ListFilesRequest\x12$\n\x08provider\x18\x01 \x01(\x0e\x32\x12.berth.v1.Provider\x12\x12\n\x05limit\x18\x02 \x01(\x05H\x00\x88\x01\x01\x12\x12\n\x05\x61\x66ter\x18\x03 \x01(\tH\x01\x88\x01\x01\x12\x12\n\x05order\x18\x04 \x01(\tH\x02\x88\x01\x01\x12\x14\n\x07purpose\x18\x05 \x01(\tH\x03\x88\x01\x01\x42\x08\n\x06_limitB\x08\n\x06_afterB\x08\n\x06_orderB\n\n\x08_purpose\"\xdd\x01\n\x11ListFilesResponse\x12\x14\n\x06object\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\"\n\x04\x64\x61ta\x18\x02 \x03(\x0b\x32\x0e.berth.v1.FileB\x04\xe2\x41\x01\x03\x12\x16\n\x08\x66irst_id\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\x12\x15\n\x07last_id\x18\x04 \x01(\tB\x04\xe2\x41\x01\x03\x12\x16\n\x08has_more\x18\x05 \x01(\x08\x42\x04\xe2\x41\x01\x03\x12\x36\n\x0c\x65xtra_fields\x18\x06 \x01(\x0b\x32\x15.berth.v1.ExtraFieldsB\x04\xe2\x41\x01\x03H\x00\x88\x01\x01\x42\x0f\n\r_extra_fields\"R\n\x13RetrieveFileRequest\x12\x15\n\x07\x66ile_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12$\n\x08provider\x18\x02 \x01(\x0e\x32\x12.berth.v1.Provider\"\xad\x01\n\x1aRetrieveFileContentRequest\x12\x15\n\x07\x66ile_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12$\n\x08provider\x18\x02 \x01(\x0e\x32\x12.berth.v1.Provider\x12\x1d\n\x06offset\x18\x03 \x01(\x03\x42\x08\xe8\xe0\x18\xff\xff\xff\xff\x0fH\x00\x88\x01\x01\x12\x1d\n\x06length\x18\x04 \x01(\x03\x42\x08\xe8\xe0\x18\xff\xff\xff\xff\x0fH\x01\x88\x01\x01\x42\t\n\x07_offsetB\t\n\x07_length\"P\n\x11\x44\x65leteFileRequest\x12\x15\n\x07\x66ile_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12$\n\x08provider\x18\x02 \x01(\x0e\x32\x12.berth.v1.Provider\"\x9c\x01\n\x12\x44\x65leteFileResponse\x12\x10\n\x02id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x14\n\x06object\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x15\n\x07\x64\x65leted\x18\x03 \x01(\x08\x42\x04\xe2\x41\x01\x03\x12\x36\n\x0c\x65xtra_fields\x18\x04 \x01(\x0b\x32\x15.berth.v1.ExtraFieldsB\x04\xe2\x41\x01\x03H\x00\x88\x01\x01\x42\x0f\n\r_extra_fields2\x97\x04\n\x0b\x46ileService\x12T\n\nCreateFile\x12\x1b.berth.v1.CreateFileRequest\x1a\x0e.berth.v1.File\"\x17\x82\xd3\xe4\x93\x02\x11\"\t/v1/files:\x04\x62ody(\x01\x12W\n\tListFiles\x12\x1a.berth.v1.ListFilesRequest\x1a\x1b.berth.v1.ListFilesResponse\"\x11\x82\xd3\xe4\x93\x02\x0b\x12\t/v1/files\x12\x64\n\x0cRetrieveFile\x12\x1d.berth.v1.RetrieveFileRequest\x1a\x0e.berth.v1.File\"%\xda\x41\x07\x66ile_id\x82\xd3\xe4\x93\x02\x15\x12\x13/v1/files/{file_id}\x12\x82\x01\n\x13RetrieveFileContent\x12$.berth.v1.RetrieveFileContentRequest\x1a\x14.google.api.HttpBody\"-\xda\x41\x07\x66ile_id\x82\xd3\xe4\x93\x02\x1d\x12\x1b/v1/files/{file_id}/content0\x01\x12n\n\nDeleteFile\x12\x1b.berth.v1.DeleteFileRequest\x1a\x1c.berth.v1.DeleteFileResponse\"%\xda\x41\x07\x66ile_id\x82\xd3\xe4\x93\x02\x15*\x13/v1/files/{file_id}B)\n\x08\x62\x65rth.v1P\x01Z\x10\x62\x65rth/v1;berthv1\xaa\x02\x08\x42\x65rth.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1b\x62\x65rth/v1/file_service.proto\x12\x08\x62\x65rth.v1\x1a\x1f\x62\x65rth/v1/additional_field.proto\x1a\x1b\x62\x65rth/v1/extra_fields.proto\x1a\x13\x62\x65rth/v1/file.proto\x1a\x16\x62\x65rth/v1/options.proto\x1a\x17\x62\x65rth/v1/provider.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x17google/api/client.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/httpbody.proto\"\x9f\x03\n\x11\x43reateFileRequest\x12$\n\x08provider\x18\x01 \x01(\x0e\x32\x12.berth.v1.Provider\x12R\n\x07purpose\x18\x02 \x01(\tB<\xf2\xe0\x18\x38:\nassistants:\x05\x62\x61tch:\tfine-tune:\x06vision:\tuser_data:\x05\x65valsH\x00\x88\x01\x01\x12\x1e\n\x08\x66ilename\x18\x03 \x01(\tB\x07\xf2\xe0\x18\x03(\xde\x01H\x01\x88\x01\x01\x12\x36\n\rexpires_after\x18\x04 \x01(\x0b\x32\x1a.berth.v1.FileExpiresAfterH\x02\x88\x01\x01\x12\"\n\x0c\x63ontent_type\x18\x05 \x01(\tB\x07\xf2\xe0\x18\x03 \xff\x01H\x03\x88\x01\x01\x12\"\n\x04\x62ody\x18\x06 \x01(\x0b\x32\x14.google.api.HttpBody\x12\x34\n\x11\x61\x64\x64itional_fields\x18\x07 \x03(\x0b\x32\x19.berth.v1.AdditionalFieldB\n\n\x08_purposeB\x0b\n\t_filenameB\x10\n\x0e_expires_afterB\x0f\n\r_content_type\"\xd0\x01\n\x10ListFilesRequest\x12$\n\x08provider\x18\x01 \x01(\x0e\x32\x12.berth.v1.Provider\x12\x1d\n\x05limit\x18\x02 \x01(\x05\x42\t\xf2\xe0\x18\x05\x08\x01\x10\x90NH\x00\x88\x01\x01\x12\x12\n\x05\x61\x66ter\x18\x03 \x01(\tH\x01\x88\x01\x01\x12#\n\x05order\x18\x04 \x01(\tB\x0f\xf2\xe0\x18\x0b:\x03\x61sc:\x04\x64\x65scH\x02\x88\x01\x01\x12\x14\n\x07purpose\x18\x05 \x01(\tH\x03\x88\x01\x01\x42\x08\n\x06_limitB\x08\n\x06_afterB\x08\n\x06_orderB\n\n\x08_purpose\"\xe7\x01\n\x11ListFilesResponse\x12\x1e\n\x06object\x18\x01 \x01(\tB\x0e\xe2\x41\x01\x03\xf2\xe0\x18\x06:\x04list\x12\"\n\x04\x64\x61ta\x18\x02 \x03(\x0b\x32\x0e.berth.v1.FileB\x04\xe2\x41\x01\x03\x12\x16\n\x08\x66irst_id\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\x12\x15\n\x07last_id\x18\x04 \x01(\tB\x04\xe2\x41\x01\x03\x12\x16\n\x08has_more\x18\x05 \x01(\x08\x42\x04\xe2\x41\x01\x03\x12\x36\n\x0c\x65xtra_fields\x18\x06 \x01(\x0b\x32\x15.berth.v1.ExtraFieldsB\x04\xe2\x41\x01\x03H\x00\x88\x01\x01\x42\x0f\n\r_extra_fields\"R\n\x13RetrieveFileRequest\x12\x15\n\x07\x66ile_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12$\n\x08provider\x18\x02 \x01(\x0e\x32\x12.berth.v1.Provider\"\xad\x01\n\x1aRetrieveFileContentRequest\x12\x15\n\x07\x66ile_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12$\n\x08provider\x18\x02 \x01(\x0e\x32\x12.berth.v1.Provider\x12\x1d\n\x06offset\x18\x03 \x01(\x03\x42\x08\xe8\xe0\x18\xff\xff\xff\xff\x0fH\x00\x88\x01\x01\x12\x1d\n\x06length\x18\x04 \x01(\x03\x42\x08\xe8\xe0\x18\xff\xff\xff\xff\x0fH\x01\x88\x01\x01\x42\t\n\x07_offsetB\t\n\x07_length\"P\n\x11\x44\x65leteFileRequest\x12\x15\n\x07\x66ile_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12$\n\x08provider\x18\x02 \x01(\x0e\x32\x12.berth.v1.Provider\"\xa6\x01\n\x12\x44\x65leteFileResponse\x12\x10\n\x02id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x1e\n\x06object\x18\x02 \x01(\tB\x0e\xe2\x41\x01\x03\xf2\xe0\x18\x06:\x04\x66ile\x12\x15\n\x07\x64\x65leted\x18\x03 \x01(\x08\x42\x04\xe2\x41\x01\x03\x12\x36\n\x0c\x65xtra_fields\x18\x04 \x01(\x0b\x32\x15.berth.v1.ExtraFieldsB\x04\xe2\x41\x01\x03H\x00\x88\x01\x01\x42\x0f\n\r_extra_fields2\x97\x04\n\x0b\x46ileService\x12T\n\nCreateFile\x12\x1b.berth.v1.CreateFileRequest\x1a\x0e.berth.v1.File\"\x17\x82\xd3\xe4\x93\x02\x11\"\t/v1/files:\x04\x62ody(\x01\x12W\n\tListFiles\x12\x1a.berth.v1.ListFilesRequest\x1a\x1b.berth.v1.ListFilesResponse\"\x11\x82\xd3\xe4\x93\x02\x0b\x12\t/v1/files\x12\x64\n\x0cRetrieveFile\x12\x1d.berth.v1.RetrieveFileRequest\x1a\x0e.berth.v1.File\"%\xda\x41\x07\x66ile_id\x82\xd3\xe4\x93\x02\x15\x12\x13/v1/files/{file_id}\x12\x82\x01\n\x13RetrieveFileContent\x12$.berth.v1.RetrieveFileContentRequest\x1a\x14.google.api.HttpBody\"-\xda\x41\x07\x66ile_id\x82\xd3\xe4\x93\x02\x1d\x12\x1b/v1/files/{file_id}/content0\x01\x12n\n\nDeleteFile\x12\x1b.berth.v1.DeleteFileRequest\x1a\x1c.berth.v1.DeleteFileResponse\"%\xda\x41\x07\x66ile_id\x82\xd3\xe4\x93\x02\x15*\x13/v1/files/{file_id}B)\n\x08\x62\x65rth.v1P\x01Z\x10\x62\x65rth/v1;berthv1\xaa\x02\x08\x42\x65rth.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,8 +41,18 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'berth.v1.file_service_pb2',
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\010berth.v1P\001Z\020berth/v1;berthv1\252\002\010Berth.V1'
+  _globals['_CREATEFILEREQUEST'].fields_by_name['purpose']._loaded_options = None
+  _globals['_CREATEFILEREQUEST'].fields_by_name['purpose']._serialized_options = b'\362\340\0308:\nassistants:\005batch:\tfine-tune:\006vision:\tuser_data:\005evals'
+  _globals['_CREATEFILEREQUEST'].fields_by_name['filename']._loaded_options = None
+  _globals['_CREATEFILEREQUEST'].fields_by_name['filename']._serialized_options = b'\362\340\030\003(\336\001'
+  _globals['_CREATEFILEREQUEST'].fields_by_name['content_type']._loaded_options = None
+  _globals['_CREATEFILEREQUEST'].fields_by_name['content_type']._serialized_options = b'\362\340\030\003 \377\001'
+  _globals['_LISTFILESREQUEST'].fields_by_name['limit']._loaded_options = None
+  _globals['_LISTFILESREQUEST'].fields_by_name['limit']._serialized_options = b'\362\340\030\005\010\001\020\220N'
+  _globals['_LISTFILESREQUEST'].fields_by_name['order']._loaded_options = None
+  _globals['_LISTFILESREQUEST'].fields_by_name['order']._serialized_options = b'\362\340\030\013:\003asc:\004desc'
   _globals['_LISTFILESRESPONSE'].fields_by_name['object']._loaded_options = None
-  _globals['_LISTFILESRESPONSE'].fields_by_name['object']._serialized_options = b'\342A\001\003'
+  _globals['_LISTFILESRESPONSE'].fields_by_name['object']._serialized_options = b'\342A\001\003\362\340\030\006:\004list'
   _globals['_LISTFILESRESPONSE'].fields_by_name['data']._loaded_options = None
   _globals['_LISTFILESRESPONSE'].fields_by_name['data']._serialized_options = b'\342A\001\003'
   _globals['_LISTFILESRESPONSE'].fields_by_name['first_id']._loaded_options = None
@@ -66,7 +76,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DELETEFILERESPONSE'].fields_by_name['id']._loaded_options = None
   _globals['_DELETEFILERESPONSE'].fields_by_name['id']._serialized_options = b'\342A\001\003'
   _globals['_DELETEFILERESPONSE'].fields_by_name['object']._loaded_options = None
-  _globals['_DELETEFILERESPONSE'].fields_by_name['object']._serialized_options = b'\342A\001\003'
+  _globals['_DELETEFILERESPONSE'].fields_by_name['object']._serialized_options = b'\342A\001\003\362\340\030\006:\004file'
   _globals['_DELETEFILERESPONSE'].fields_by_name['deleted']._loaded_options = None
   _globals['_DELETEFILERESPONSE'].fields_by_name['deleted']._serialized_options = b'\342A\001\003'
   _globals['_DELETEFILERESPONSE'].fields_by_name['extra_fields']._loaded_options = None
@@ -82,19 +92,19 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_FILESERVICE'].methods_by_name['DeleteFile']._loaded_options = None
   _globals['_FILESERVICE'].methods_by_name['DeleteFile']._serialized_options = b'\332A\007file_id\202\323\344\223\002\025*\023/v1/files/{file_id}'
   _globals['_CREATEFILEREQUEST']._serialized_start=289
-  _globals['_CREATEFILEREQUEST']._serialized_end=624
-  _globals['_LISTFILESREQUEST']._serialized_start=627
-  _globals['_LISTFILESREQUEST']._serialized_end=807
-  _globals['_LISTFILESRESPONSE']._serialized_start=810
-  _globals['_LISTFILESRESPONSE']._serialized_end=1031
-  _globals['_RETRIEVEFILEREQUEST']._serialized_start=1033
-  _globals['_RETRIEVEFILEREQUEST']._serialized_end=1115
-  _globals['_RETRIEVEFILECONTENTREQUEST']._serialized_start=1118
-  _globals['_RETRIEVEFILECONTENTREQUEST']._serialized_end=1291
-  _globals['_DELETEFILEREQUEST']._serialized_start=1293
-  _globals['_DELETEFILEREQUEST']._serialized_end=1373
-  _globals['_DELETEFILERESPONSE']._serialized_start=1376
-  _globals['_DELETEFILERESPONSE']._serialized_end=1532
-  _globals['_FILESERVICE']._serialized_start=1535
-  _globals['_FILESERVICE']._serialized_end=2070
+  _globals['_CREATEFILEREQUEST']._serialized_end=704
+  _globals['_LISTFILESREQUEST']._serialized_start=707
+  _globals['_LISTFILESREQUEST']._serialized_end=915
+  _globals['_LISTFILESRESPONSE']._serialized_start=918
+  _globals['_LISTFILESRESPONSE']._serialized_end=1149
+  _globals['_RETRIEVEFILEREQUEST']._serialized_start=1151
+  _globals['_RETRIEVEFILEREQUEST']._serialized_end=1233
+  _globals['_RETRIEVEFILECONTENTREQUEST']._serialized_start=1236
+  _globals['_RETRIEVEFILECONTENTREQUEST']._serialized_end=1409
+  _globals['_DELETEFILEREQUEST']._serialized_start=1411
+  _globals['_DELETEFILEREQUEST']._serialized_end=1491
+  _globals['_DELETEFILERESPONSE']._serialized_start=1494
+  _globals['_DELETEFILERESPONSE']._serialized_end=1660
+  _globals['_FILESERVICE']._serialized_start=1663
+  _globals['_FILESERVICE']._serialized_end=2198
 # @@protoc_insertion_point(module_scope)

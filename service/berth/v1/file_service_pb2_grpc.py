@@ -7,7 +7,7 @@ from berth.v1 import file_pb2 as berth_dot_v1_dot_file__pb2
 from berth.v1 import file_service_pb2 as berth_dot_v1_dot_file__service__pb2
 from google.api import httpbody_pb2 as google_dot_api_dot_httpbody__pb2
 
-GRPC_GENERATED_VERSION = '1.85.1'
+GRPC_GENERATED_VERSION = '1.83.2'
 GRPC_VERSION = grpc.__version__
 _version_not_supported = False
 
@@ -28,10 +28,10 @@ if _version_not_supported:
 
 
 class FileServiceStub:
-    """FileService stores files outside of containers. CreateContainer and
-    CreateContainerFile can copy them into containers. A caller has access only
-    to the files of its own tenant: another tenant's file is NOT_FOUND, exactly
-    like one that never existed. The errors of ContainerService apply.
+    """FileService stores files outside of containers. They can be copied into
+    containers. A caller has access only to the files of its own tenant: another
+    tenant's file is NOT_FOUND, exactly like one that never existed. The errors of
+    containers apply.
     """
 
     def __init__(self, channel):
@@ -68,10 +68,10 @@ class FileServiceStub:
 
 
 class FileServiceServicer:
-    """FileService stores files outside of containers. CreateContainer and
-    CreateContainerFile can copy them into containers. A caller has access only
-    to the files of its own tenant: another tenant's file is NOT_FOUND, exactly
-    like one that never existed. The errors of ContainerService apply.
+    """FileService stores files outside of containers. They can be copied into
+    containers. A caller has access only to the files of its own tenant: another
+    tenant's file is NOT_FOUND, exactly like one that never existed. The errors of
+    containers apply.
     """
 
     def CreateFile(self, request_iterator, context):
@@ -102,8 +102,7 @@ class FileServiceServicer:
 
     def RetrieveFileContent(self, request, context):
         """RetrieveFileContent returns the bytes of a file, or a range of them, as a
-        stream. The initial metadata is the same as for
-        RetrieveContainerFileContent.
+        stream. The headers are the same as for a container file.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -154,10 +153,10 @@ def add_FileServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class FileService:
-    """FileService stores files outside of containers. CreateContainer and
-    CreateContainerFile can copy them into containers. A caller has access only
-    to the files of its own tenant: another tenant's file is NOT_FOUND, exactly
-    like one that never existed. The errors of ContainerService apply.
+    """FileService stores files outside of containers. They can be copied into
+    containers. A caller has access only to the files of its own tenant: another
+    tenant's file is NOT_FOUND, exactly like one that never existed. The errors of
+    containers apply.
     """
 
     @staticmethod

@@ -29,10 +29,10 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class FileServiceStub:
-    """FileService stores files outside of containers. CreateContainer and
-    CreateContainerFile can copy them into containers. A caller has access only
-    to the files of its own tenant: another tenant's file is NOT_FOUND, exactly
-    like one that never existed. The errors of ContainerService apply.
+    """FileService stores files outside of containers. They can be copied into
+    containers. A caller has access only to the files of its own tenant: another
+    tenant's file is NOT_FOUND, exactly like one that never existed. The errors of
+    containers apply.
     """
 
     @_typing.overload
@@ -55,8 +55,7 @@ class FileServiceStub:
     """
     RetrieveFileContent: _grpc.UnaryStreamMultiCallable[_file_service_pb2.RetrieveFileContentRequest, _httpbody_pb2.HttpBody]
     """RetrieveFileContent returns the bytes of a file, or a range of them, as a
-    stream. The initial metadata is the same as for
-    RetrieveContainerFileContent.
+    stream. The headers are the same as for a container file.
     """
     DeleteFile: _grpc.UnaryUnaryMultiCallable[_file_service_pb2.DeleteFileRequest, _file_service_pb2.DeleteFileResponse]
     """DeleteFile deletes a file. Copies in containers remain. NOT_FOUND if it does
@@ -65,10 +64,10 @@ class FileServiceStub:
 
 @_typing.type_check_only
 class FileServiceAsyncStub(FileServiceStub):
-    """FileService stores files outside of containers. CreateContainer and
-    CreateContainerFile can copy them into containers. A caller has access only
-    to the files of its own tenant: another tenant's file is NOT_FOUND, exactly
-    like one that never existed. The errors of ContainerService apply.
+    """FileService stores files outside of containers. They can be copied into
+    containers. A caller has access only to the files of its own tenant: another
+    tenant's file is NOT_FOUND, exactly like one that never existed. The errors of
+    containers apply.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -88,8 +87,7 @@ class FileServiceAsyncStub(FileServiceStub):
     """
     RetrieveFileContent: _aio.UnaryStreamMultiCallable[_file_service_pb2.RetrieveFileContentRequest, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
     """RetrieveFileContent returns the bytes of a file, or a range of them, as a
-    stream. The initial metadata is the same as for
-    RetrieveContainerFileContent.
+    stream. The headers are the same as for a container file.
     """
     DeleteFile: _aio.UnaryUnaryMultiCallable[_file_service_pb2.DeleteFileRequest, _file_service_pb2.DeleteFileResponse]  # type: ignore[assignment]
     """DeleteFile deletes a file. Copies in containers remain. NOT_FOUND if it does
@@ -97,10 +95,10 @@ class FileServiceAsyncStub(FileServiceStub):
     """
 
 class FileServiceServicer(metaclass=_abc_1.ABCMeta):
-    """FileService stores files outside of containers. CreateContainer and
-    CreateContainerFile can copy them into containers. A caller has access only
-    to the files of its own tenant: another tenant's file is NOT_FOUND, exactly
-    like one that never existed. The errors of ContainerService apply.
+    """FileService stores files outside of containers. They can be copied into
+    containers. A caller has access only to the files of its own tenant: another
+    tenant's file is NOT_FOUND, exactly like one that never existed. The errors of
+    containers apply.
     """
 
     @_abc_1.abstractmethod
@@ -142,8 +140,7 @@ class FileServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_httpbody_pb2.HttpBody], _abc.AsyncIterator[_httpbody_pb2.HttpBody]]:
         """RetrieveFileContent returns the bytes of a file, or a range of them, as a
-        stream. The initial metadata is the same as for
-        RetrieveContainerFileContent.
+        stream. The headers are the same as for a container file.
         """
 
     @_abc_1.abstractmethod

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import descriptor_pb2 as google_dot_protobuf_dot_descriptor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x62\x65rth/v1/options.proto\x12\x08\x62\x65rth.v1\x1a google/protobuf/descriptor.proto:3\n\x07maximum\x12\x1d.google.protobuf.FieldOptions\x18\x8d\x8c\x03 \x01(\x04\x88\x01\x01\x42)\n\x08\x62\x65rth.v1P\x01Z\x10\x62\x65rth/v1;berthv1\xaa\x02\x08\x42\x65rth.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x62\x65rth/v1/options.proto\x12\x08\x62\x65rth.v1\x1a google/protobuf/descriptor.proto\"\xde\x02\n\x06Limits\x12\x14\n\x07minimum\x18\x01 \x01(\x05H\x00\x88\x01\x01\x12\x14\n\x07maximum\x18\x02 \x01(\x05H\x01\x88\x01\x01\x12\x17\n\nmin_length\x18\x03 \x01(\x05H\x02\x88\x01\x01\x12\x17\n\nmax_length\x18\x04 \x01(\x05H\x03\x88\x01\x01\x12\x16\n\tmax_bytes\x18\x05 \x01(\x05H\x04\x88\x01\x01\x12\x16\n\tmax_items\x18\x06 \x01(\x05H\x05\x88\x01\x01\x12\x0e\n\x06values\x18\x07 \x03(\t\x12(\n\x05items\x18\x08 \x01(\x0b\x32\x14.berth.v1.ItemLimitsH\x06\x88\x01\x01\x12\'\n\x04keys\x18\t \x01(\x0b\x32\x14.berth.v1.ItemLimitsH\x07\x88\x01\x01\x42\n\n\x08_minimumB\n\n\x08_maximumB\r\n\x0b_min_lengthB\r\n\x0b_max_lengthB\x0c\n\n_max_bytesB\x0c\n\n_max_itemsB\x08\n\x06_itemsB\x07\n\x05_keys\"\x92\x01\n\nItemLimits\x12\x17\n\nmin_length\x18\x01 \x01(\x05H\x00\x88\x01\x01\x12\x17\n\nmax_length\x18\x02 \x01(\x05H\x01\x88\x01\x01\x12\x16\n\tmax_bytes\x18\x03 \x01(\x05H\x02\x88\x01\x01\x12\x0e\n\x06values\x18\x04 \x03(\tB\r\n\x0b_min_lengthB\r\n\x0b_max_lengthB\x0c\n\n_max_bytes:3\n\x07maximum\x12\x1d.google.protobuf.FieldOptions\x18\x8d\x8c\x03 \x01(\x04\x88\x01\x01:D\n\x06limits\x12\x1d.google.protobuf.FieldOptions\x18\x8e\x8c\x03 \x01(\x0b\x32\x10.berth.v1.Limits\x88\x01\x01\x42)\n\x08\x62\x65rth.v1P\x01Z\x10\x62\x65rth/v1;berthv1\xaa\x02\x08\x42\x65rth.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,4 +33,8 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'berth.v1.options_pb2', _glo
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\010berth.v1P\001Z\020berth/v1;berthv1\252\002\010Berth.V1'
+  _globals['_LIMITS']._serialized_start=71
+  _globals['_LIMITS']._serialized_end=421
+  _globals['_ITEMLIMITS']._serialized_start=424
+  _globals['_ITEMLIMITS']._serialized_end=570
 # @@protoc_insertion_point(module_scope)

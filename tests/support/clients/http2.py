@@ -8,13 +8,13 @@ _DATA, _HEADERS, _RESET, _SETTINGS = 0, 1, 3, 4
 _END_STREAM, _END_HEADERS = 1, 4
 
 
-async def raw_call(port: int, path: str, *headers: tuple[bytes, bytes], message: bytes = b"") -> bytes:
+async def raw_call(port: int, path: str | bytes, *headers: tuple[bytes, bytes], message: bytes = b"") -> bytes:
     """Send a unary call with any bytes as headers, each shorter than 127; return the frames that answer it."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     fields = [
         (b":method", b"POST"),
         (b":scheme", b"http"),
-        (b":path", path.encode()),
+        (b":path", path.encode() if isinstance(path, str) else path),
         (b":authority", b"berth"),
         (b"te", b"trailers"),
         (b"content-type", b"application/grpc"),

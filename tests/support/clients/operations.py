@@ -1,5 +1,6 @@
 """Every operation of the contract, to be called over REST or with the stubs by whoever it is."""
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -9,6 +10,15 @@ import httpx2
 from google.api.httpbody_pb2 import HttpBody
 from google.protobuf.message import Message
 
+from berth.v1.container_exec_service_pb2 import (
+    CancelContainerExecRequest,
+    CreateContainerExecRequest,
+    FollowContainerExecRequest,
+    ListContainerExecsRequest,
+    RetrieveContainerExecRequest,
+    StreamContainerExecRequest,
+)
+from berth.v1.container_exec_service_pb2_grpc import ContainerExecServiceStub
 from berth.v1.container_file_service_pb2 import (
     CreateContainerFileRequest,
     DeleteContainerFileRequest,
@@ -33,18 +43,26 @@ from berth.v1.file_service_pb2 import (
     RetrieveFileRequest,
 )
 from berth.v1.file_service_pb2_grpc import FileServiceStub
+from berth.v1.mcp_service_pb2 import SendMcpMessageRequest
+from berth.v1.mcp_service_pb2_grpc import McpServiceStub
 from berth.v1.provider_pb2 import Provider
+from berth.v1.usage_service_pb2 import ListUsageRequest
+from berth.v1.usage_service_pb2_grpc import UsageServiceStub
 
 OLLAMA = Provider.PROVIDER_OLLAMA
 
 
 class Place(NamedTuple):
-    """What there is to work on: a container, a file in it, a file in none, and a container to copy that one into."""
+    """What there is to work on: a container, a file in it, a file in none, and a container to copy that one into.
+
+    `exec` is a command that has ended in the container.
+    """
 
     container: str
     file: str
     loose: str
     target: str
+    exec: str
 
 
 class Outcome(NamedTuple):
@@ -57,7 +75,14 @@ class Outcome(NamedTuple):
 
 OK = Outcome(200)
 UPLOADS = {"CreateContainerFile", "CreateFile"}
-DOWNLOADS = {"RetrieveContainerFileContent", "RetrieveFileContent"}
+DOWNLOADS = {
+    "RetrieveContainerFileContent",
+    "RetrieveFileContent",
+    "StreamContainerExec",
+    "FollowContainerExec",
+    "SendMcpMessage",
+}
+"""Those that answer with a stream."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +107,7 @@ class Operation:
 
 NEW = HttpBody(content_type="text/plain", data=b"new")
 UPLOAD = {"file": ("new", b"new")}
+PING = {"jsonrpc": "2.0", "id": 1, "method": "ping"}
 
 
 def _container(kind: Callable[..., Message]) -> Callable[[Place], Message]:
@@ -92,6 +118,10 @@ def _file(kind: Callable[..., Message]) -> Callable[[Place], Message]:
     return lambda place: kind(container_id=place.container, file_id=place.file, provider=OLLAMA)
 
 
+def _exec(kind: Callable[..., Message]) -> Callable[[Place], Message]:
+    return lambda place: kind(container_id=place.container, exec_id=place.exec, provider=OLLAMA)
+
+
 def _loose(kind: Callable[..., Message]) -> Callable[[Place], Message]:
     return lambda place: kind(file_id=place.loose, provider=OLLAMA)
 
@@ -99,6 +129,8 @@ def _loose(kind: Callable[..., Message]) -> Callable[[Place], Message]:
 CONTAINERS = "/v1/containers"
 CONTAINER = f"{CONTAINERS}/{{0.container}}"
 CONTAINER_FILE = f"{CONTAINER}/files/{{0.file}}"
+EXECS = f"{CONTAINER}/execs"
+EXEC = f"{EXECS}/{{0.exec}}"
 FILE = "/v1/files/{0.loose}"
 OPERATIONS = (
     Operation(
@@ -124,6 +156,24 @@ OPERATIONS = (
     Operation(
         "RetrieveContainerFileContent", "GET", f"{CONTAINER_FILE}/content", _file(RetrieveContainerFileContentRequest)
     ),
+    Operation(
+        "CreateContainerExec",
+        "POST",
+        EXECS,
+        lambda place: CreateContainerExecRequest(container_id=place.container, provider=OLLAMA, command="true"),
+        lambda _: {"json": {"command": "true"}},
+    ),
+    Operation(
+        "StreamContainerExec",
+        "POST",
+        f"{EXECS}/stream",
+        lambda place: StreamContainerExecRequest(container_id=place.container, provider=OLLAMA, command="true"),
+        lambda _: {"json": {"command": "true"}},
+    ),
+    Operation("ListContainerExecs", "GET", EXECS, _container(ListContainerExecsRequest)),
+    Operation("RetrieveContainerExec", "GET", EXEC, _exec(RetrieveContainerExecRequest)),
+    Operation("FollowContainerExec", "GET", f"{EXEC}/stream", _exec(FollowContainerExecRequest)),
+    Operation("CancelContainerExec", "POST", f"{EXEC}/cancel", _exec(CancelContainerExecRequest)),
     Operation("DeleteContainerFile", "DELETE", CONTAINER_FILE, _file(DeleteContainerFileRequest)),
     Operation("DeleteContainer", "DELETE", CONTAINER, _container(DeleteContainerRequest)),
     Operation(
@@ -160,10 +210,20 @@ OPERATIONS = (
         also="with file_id",
     ),
     Operation("DeleteFile", "DELETE", FILE, _loose(DeleteFileRequest)),
+    Operation("ListUsage", "GET", "/v1/usage", lambda _: ListUsageRequest(provider=OLLAMA)),
+    Operation(
+        "SendMcpMessage",
+        "POST",
+        "/v1/mcp",
+        lambda _: SendMcpMessageRequest(
+            provider=OLLAMA, body=HttpBody(content_type="application/json", data=json.dumps(PING).encode())
+        ),
+        lambda _: {"json": PING},
+    ),
 )
 """In an order in which all of them work on one place."""
 
-ANYWHERE = frozenset({"CreateContainer", "ListContainers", "CreateFile", "ListFiles"})
+ANYWHERE = frozenset({"CreateContainer", "ListContainers", "CreateFile", "ListFiles", "ListUsage", "SendMcpMessage"})
 """The operations that name nothing of a place."""
 REFERRING = frozenset(operation.name for operation in OPERATIONS if operation.also)
 """The operations that name a file as a parameter beside what they are about."""
@@ -190,7 +250,14 @@ def over_rest(client: httpx2.Client) -> Caller:
 
 def over_grpc(channel: grpc.Channel) -> Caller:
     """Return what calls the service itself."""
-    stubs = (ContainerServiceStub(channel), ContainerFileServiceStub(channel), FileServiceStub(channel))
+    stubs = (
+        ContainerServiceStub(channel),
+        ContainerFileServiceStub(channel),
+        ContainerExecServiceStub(channel),
+        FileServiceStub(channel),
+        UsageServiceStub(channel),
+        McpServiceStub(channel),
+    )
 
     def call(operation: Operation, place: Place, headers: Mapping[str, str]) -> Outcome:
         method = next(getattr(stub, operation.method) for stub in stubs if hasattr(stub, operation.method))

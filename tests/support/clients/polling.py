@@ -10,9 +10,9 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from support.servers.berth import STOP_SECONDS
 
 
-def wait_until(condition: Callable[[], bool]) -> None:
+def wait_until(condition: Callable[[], object], *, seconds: float = STOP_SECONDS) -> None:
     """Return once the condition is true; fail if that takes too long."""
-    deadline = time.monotonic() + STOP_SECONDS
+    deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
         time.sleep(0.02)
@@ -28,8 +28,8 @@ def answers(address: str) -> bool:
     return True
 
 
-def health_of(address: str) -> int:
-    """Return the overall health of a server."""
+def health_of(address: str, service: str = "") -> int:
+    """Return the health of a service of a server, by default the overall health."""
     with grpc.insecure_channel(address) as channel:
         check = health_pb2_grpc.HealthStub(channel).Check  # type: ignore[attr-defined]  # set by its constructor
-        return int(check(health_pb2.HealthCheckRequest(), timeout=STOP_SECONDS).status)
+        return int(check(health_pb2.HealthCheckRequest(service=service), timeout=STOP_SECONDS).status)

@@ -7,43 +7,59 @@ from dataclasses import replace
 
 from berth.core.errors import InvalidRequestError, NotFoundError, StorageError
 from berth.core.ports.blob_store import BlobState
-from berth.core.ports.container_store import ID_TAKEN, Quotas
+from berth.core.ports.container_store import ID_TAKEN, MAX_ADOPTED, ForeignRow, Quotas
 from berth.core.ports.file_store import FileRecord
 from berth.core.ports.pages import Page, Pagination
-from berth.v1.provider_pb2 import Provider
-from support.fakes.stores import Row, page_of, shortened
+from berth.v1.provider_pb2 import PROVIDER_UNSPECIFIED, Provider
+from support.fakes.stores import Row, forget_oldest, page_of, shortened
 
 
 class MemoryFiles:
     """A FileStore in a dictionary."""
 
     def __init__(self, now: Callable[[], int]) -> None:
-        self._rows: dict[str, Row[FileRecord]] = {}
+        self._rows: dict[tuple[str, str, Provider], Row[FileRecord]] = {}
         self._now = now
         self._damaged = Counter[str]()
 
-    async def add(self, record: FileRecord, *, quotas: Quotas) -> str:
+    async def add(self, record: FileRecord, *, quotas: Quotas, is_own: bool = False) -> str:
         """Add a file; see FileStore."""
-        if record.file.id in self._rows:
+        created = [row.record.file.id for row in self._rows.values() if row.record.adopted_at is None]
+        if _key(record) in self._rows or (not is_own and record.file.id in created):
             raise StorageError("The id is known already.", code=ID_TAKEN)
         held = sum(row.record.file.bytes for row in self._held() if row.record.tenant == record.tenant)
         if not record.key and held + record.file.bytes > quotas.tenant_bytes:
             raise InvalidRequestError("The tenant is full.", param="file", code="tenant_size_exceeded")
         blob = record.blob if record.key else self._blob_for(record)
-        self._rows[record.file.id] = Row(deepcopy(replace(record, blob=blob)))
+        self._rows[_key(record)] = Row(deepcopy(replace(record, blob=blob)))
         return blob
 
-    async def get_provider(self, tenant: str, file_id: str, /) -> Provider:
-        """Return whose a file is; see FileStore."""
-        return self._row(tenant, file_id).record.provider
+    async def adopt(self, record: FileRecord, *, keep: int = MAX_ADOPTED) -> bool:
+        """Add a file that Berth did not create; see FileStore."""
+        row = self._rows.get(_key(record))
+        if row is not None and not row.deleted and row.record.adopted_at is None:
+            return False
+        self._rows[_key(record)] = Row(deepcopy(record))
+        forget_oldest(self._rows.values(), record.tenant, keep)
+        return row is None or row.deleted
 
-    async def get(self, tenant: str, file_id: str) -> FileRecord:
+    async def get_provider(self, tenant: str, file_id: str, provider: Provider = PROVIDER_UNSPECIFIED) -> Provider:
+        """Return whose a file is; see FileStore."""
+        return self._row(tenant, file_id, provider).record.provider
+
+    async def get(self, tenant: str, file_id: str, provider: Provider = PROVIDER_UNSPECIFIED) -> FileRecord:
         """Return a file; see FileStore."""
-        return deepcopy(self._row(tenant, file_id).record)
+        return deepcopy(self._row(tenant, file_id, provider).record)
 
     async def is_foreign(self, tenant: str, file_id: str) -> bool:
-        """Return whether a file is another tenant's; see FileStore."""
-        return file_id in self._rows and self._rows[file_id].record.tenant != tenant
+        """Return whether other tenants have a file; see FileStore."""
+        return bool(await self.foreign(tenant, file_id))
+
+    async def foreign(self, tenant: str, file_id: str) -> Sequence[ForeignRow]:
+        """Return where other tenants have a file; see FileStore."""
+        records = [row.record for (_, known, _), row in self._rows.items() if known == file_id]
+        others = [record for record in records if record.tenant != tenant and record.adopted_at is None]
+        return [ForeignRow(record.provider, record.key, record.tenant) for record in others]
 
     async def list(
         self,
@@ -57,14 +73,15 @@ class MemoryFiles:
 
         def matches(record: FileRecord) -> bool:
             in_provider = providers is None or record.provider in providers
-            return in_provider and purpose in (None, record.file.purpose) and not self._is_over(record)
+            described = record.adopted_at is None or record.file.created_at > 0
+            return described and in_provider and purpose in (None, record.file.purpose) and not self._is_over(record)
 
-        rows = {key: row for key, row in self._rows.items() if row.record.tenant == tenant}
+        rows = {row.record.file.id: row for row in self._rows.values() if row.record.tenant == tenant}
         return page_of(rows, pagination, resource="file", matches=matches)
 
-    async def delete(self, tenant: str, file_id: str) -> Sequence[str]:
+    async def delete(self, tenant: str, file_id: str, provider: Provider = PROVIDER_UNSPECIFIED) -> Sequence[str]:
         """Delete a file; see FileStore."""
-        return self._remove([self._row(tenant, file_id)])
+        return self._remove([self._row(tenant, file_id, provider)])
 
     async def find_blob(self, sha256: str, size: int) -> str | None:
         """Return what a new upload would share; see BlobReferences."""
@@ -111,11 +128,16 @@ class MemoryFiles:
     def _held(self) -> Sequence[Row[FileRecord]]:
         return [row for row in self._rows.values() if row.record.blob and not row.deleted]
 
-    def _row(self, tenant: str, file_id: str) -> Row[FileRecord]:
-        row = self._rows.get(file_id)
-        if row is None or row.deleted or row.record.tenant != tenant or self._is_over(row.record):
-            raise NotFoundError(f"File {shortened(file_id)} not found.")
-        return row
+    def _row(self, tenant: str, file_id: str, provider: Provider = PROVIDER_UNSPECIFIED) -> Row[FileRecord]:
+        for (owner, known, at), row in self._rows.items():
+            matches = (owner, known) == (tenant, file_id) and provider in (at, PROVIDER_UNSPECIFIED)
+            if matches and not row.deleted and not self._is_over(row.record):
+                return row
+        raise NotFoundError(f"File {shortened(file_id)} not found.")
 
     def _is_over(self, record: FileRecord) -> bool:
         return record.file.HasField("expires_at") and record.file.expires_at <= self._now()
+
+
+def _key(record: FileRecord) -> tuple[str, str, Provider]:
+    return record.tenant, record.file.id, record.provider

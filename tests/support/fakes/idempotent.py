@@ -1,7 +1,7 @@
 """An idempotent backend on a real database, callers with keys, and a backend that gets into trouble."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
 from berth.adapters.sql.idempotency import SqlIdempotency
@@ -32,7 +32,7 @@ def with_key(key: str, tenant: str = "ours") -> Caller:
     return Caller(tenant, "first", options=Options(idempotency_key=key))
 
 
-def records_of(kept: Kept, prefix: str = "p") -> Leases:
+def records_of(kept: Kept, prefix: str = "p", sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> Leases:
     """Return the claims of a process whose ids begin with `prefix`."""
     ids = SequentialIds()
     return Leases(
@@ -41,6 +41,7 @@ def records_of(kept: Kept, prefix: str = "p") -> Leases:
         now=kept.clock,
         new_id=lambda _, digits: ids(prefix, digits),
         background=BackgroundTasks(),
+        sleep=sleep,
     )
 
 

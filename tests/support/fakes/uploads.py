@@ -24,8 +24,14 @@ class GivenUpload:
     filename: str | None = "a.txt"
     content_type: str | None = "text/plain"
     file_path: str | None = None
+    replaces: bool = False
     additional_fields: Sequence[AdditionalField] = ()
     then: Callable[[], object] | None = None
+
+    @property
+    def has_file(self) -> bool:
+        """Whether there are bytes to upload."""
+        return self.file_id is None
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """Yield the chunks."""

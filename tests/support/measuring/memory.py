@@ -28,12 +28,6 @@ class Cost:
         )
 
 
-def children(pid: int) -> list[int]:
-    """Return the process `pid` and all below it."""
-    below = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [pid, *(grandchild for child in below for grandchild in children(int(child)))]
-
-
 def memory_mebibytes(pids: list[int], field: str) -> float:
     """Return the sum of a memory field of /proc, such as VmRSS now or VmHWM at its peak, over `pids`."""
     total = 0

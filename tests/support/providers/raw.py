@@ -120,13 +120,13 @@ def drip(content: bytes, *, at_once: int, seconds: float) -> Behaviour:
     return behave
 
 
-def flood(start: bytes) -> Behaviour:
-    """Send a beginning, and then white space for as long as it is taken."""
+def flood(start: bytes, piece: bytes = _PIECE) -> Behaviour:
+    """Send a beginning, and then a piece, white space unless it is given, for as long as it is taken."""
 
     async def behave(exchange: Exchange) -> None:
         await exchange.send(start)
         while True:
-            await exchange.send(_PIECE)
+            await exchange.send(piece)
 
     return behave
 

@@ -1,9 +1,10 @@
 """A provider of containers and files that behaves: just enough of its API for callers who tell keys apart."""
 
+import json
 from itertools import count
 
 from support.providers.faults import CONTAINER, WRONG_KEY
-from support.providers.raw import Behaviour, Exchange, answer
+from support.providers.raw import Behaviour, Exchange, Received, answer
 
 WRONG = "sk-wrong"
 """The key that it does not know."""
@@ -26,9 +27,14 @@ def new(path: str, number: int) -> dict[str, object]:
     )
 
 
+def _file_ids(call: Received) -> list[str]:
+    is_json = call.headers.get("content-type") == "application/json"
+    return json.loads(call.body).get("file_ids", []) if is_json else []
+
+
 def small_provider() -> Behaviour:
-    """Create, retrieve and delete containers and files; each is seen with the key that made it and no other."""
-    kept: dict[tuple[str, str], object] = {}
+    """Create, retrieve, list and delete containers and files; each is seen with the key that made it and no other."""
+    kept: dict[tuple[str, str], dict[str, object]] = {}
     numbers = count(1)
 
     async def behave(exchange: Exchange) -> None:
@@ -37,10 +43,16 @@ def small_provider() -> Behaviour:
         place = key, call.path.rpartition("/")[2]
         if key == f"Bearer {WRONG}":
             await answer(401, WRONG_KEY)(exchange)
+        elif call.method == "POST" and any((key, file_id) not in kept for file_id in _file_ids(call)):
+            await answer(400, {"error": _ABSENT | {"param": "file_ids[0]"}})(exchange)
         elif call.method == "POST":
             made = new(call.path, next(numbers))
             kept[key, str(made["id"])] = made
             await answer(200, made)(exchange)
+        elif place[1] in {"containers", "files"}:
+            owned = [made for (owner, _), made in kept.items() if owner == key]
+            data = [made for made in owned if f"{made['object']}s" == place[1]]
+            await answer(200, {"object": "list", "data": data, "has_more": False})(exchange)
         elif place not in kept:
             await answer(404, {"error": _ABSENT})(exchange)
         elif call.method == "DELETE":

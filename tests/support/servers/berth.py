@@ -15,6 +15,8 @@ from typing import Any
 
 import yaml
 
+from support.servers.empty_database import put_empty_database
+
 START_SECONDS = 60.0
 STOP_SECONDS = 40.0
 
@@ -69,14 +71,27 @@ def command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "berth", *arguments]
 
 
+UNWANTED = {"COLUMNS", "LINES", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"}
+
 UNCOUNTED = ("env", "-u", "COVERAGE_PROCESS_CONFIG")
 """Inside this, Berth does not count which lines run: what has much to do would take twice as long."""
 
 
+def transport() -> str:
+    """Return how Envoy calls Berth in these tests."""
+    return os.environ.get("BERTH_TEST_TRANSPORT", "http1")
+
+
 def environment() -> dict[str, str]:
-    """Return the environment without any settings of Berth's, and without the size of the terminal of the tests."""
+    """Return the environment without what Berth reads: its settings, proxies, and the size of the terminal.
+
+    Berth looks for no sandbox, which takes a tenth of a second, unless a test says that it should.
+    """
     kept = {name: value for name, value in os.environ.items() if not name.startswith("BERTH_")}
-    return {name: value for name, value in kept.items() if name not in {"COLUMNS", "LINES"}}
+    chosen = {"BERTH_EXEC__DRIVER": "off"}
+    if transport() != "http1":  # which some tests set in the configuration
+        chosen["BERTH_REST__TRANSPORT"] = transport()
+    return {name: value for name, value in kept.items() if name.upper() not in UNWANTED} | chosen
 
 
 def start(
@@ -84,32 +99,47 @@ def start(
     settings: Mapping[str, object],
     *,
     name: str = "berth",
+    data: str = "data",
     inside: Sequence[str] = (),
     options: Sequence[str] = (),
+    program: Sequence[str] = (),
 ) -> Berth:
-    """Start `berth up` with its data and its log in `folder`; return when it is ready.
+    """Start `berth up` with its folder `data` and its log in `folder`; return when it is ready.
 
+    A new folder gets an empty database, as with `running_berth`.
     `inside` is a command that prepares something and becomes the one that follows it; `options` are more of `berth up`.
+    `program` is one that has the same command, instead of `berth`.
     """
     config, log = folder / f"{name}.yaml", folder / f"{name}.log"
     config.write_text(yaml.safe_dump(dict(settings)))
-    arguments = ("--config", str(config), "--data-dir", str(folder / "data"), "--rest-port", "0", "--grpc-port", "0")
+    if "store" not in settings and not (folder / data).exists():
+        (folder / data).mkdir(mode=0o700, parents=True)
+        put_empty_database(folder / data / "berth.db")
+    arguments = ("--config", str(config), "--data-dir", str(folder / data), "--rest-port", "0", "--grpc-port", "0")
     with log.open("ab") as stderr:
         process = subprocess.Popen(
-            [*inside, *command("up", *arguments, *options)],
+            [*inside, *(program or command()), "up", "--show-key", *arguments, *options],
             stdout=subprocess.PIPE,
             stderr=stderr,
             env=environment(),
             cwd=folder,
         )
-    ready = json.loads(_first_line(process, log))
+    ready = json.loads(first_line(process, log))
     return Berth(ready["rest"], ready["grpc"], ready.get("virtual_key"), ready.get("metrics"), process, log)
 
 
 @contextmanager
-def running(folder: Path, settings: Mapping[str, object], *, inside: Sequence[str] = ()) -> Iterator[Berth]:
+def running(
+    folder: Path,
+    settings: Mapping[str, object],
+    *,
+    data: str = "data",
+    inside: Sequence[str] = (),
+    options: Sequence[str] = (),
+    program: Sequence[str] = (),
+) -> Iterator[Berth]:
     """Run `berth up` for as long as the context lasts; see `start`."""
-    berth = start(folder, settings, inside=inside)
+    berth = start(folder, settings, data=data, inside=inside, options=options, program=program)
     try:
         yield berth
     finally:
@@ -119,7 +149,7 @@ def running(folder: Path, settings: Mapping[str, object], *, inside: Sequence[st
         berth.process.stdout.close()
 
 
-def _first_line(process: subprocess.Popen[bytes], log: Path) -> bytes:
+def first_line(process: subprocess.Popen[bytes], log: Path) -> bytes:
     """Return the first line that `process` prints; fail with its log if it ends or takes too long."""
     assert process.stdout is not None
     with selectors.DefaultSelector() as selector:

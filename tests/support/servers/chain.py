@@ -1,6 +1,6 @@
 """A gateway before another Berth: SDK → Envoy → Berth (passthrough) → Envoy → Berth (hosted)."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,29 +30,40 @@ def passing_to(base_url: str, key: str = UPSTREAM_KEY, **settings: object) -> di
     return {"backend": "openai", "base_url": base_url, "keys": [{"name": "main", "value": key}], **settings}
 
 
-everywhere = pytest.mark.parametrize("berth", ["hosted", "chained", "azure"], indirect=True)
-"""For suites that must hold whoever keeps the containers: Berth, another Berth behind it, or Azure."""
+KINDS = ["hosted", "chained", "azure"]
+everywhere = pytest.mark.parametrize("berth", [*KINDS, "over_grpc"], indirect=True)
+"""For suites that must hold whoever keeps the containers, Berth, another Berth behind it, or Azure, and however Envoy
+calls the service."""
+and_on_servers = pytest.mark.parametrize("berth", [*KINDS, "on_servers"], indirect=True)
+"""For suites that must hold on PostgreSQL and S3, too."""
 
 
 @contextmanager
-def upstream(folder: Path, settings: Mapping[str, object] = UPSTREAM_SETTINGS) -> Iterator[Berth]:
+def upstream(
+    folder: Path, settings: Mapping[str, object] = UPSTREAM_SETTINGS, *, inside: Sequence[str] = ()
+) -> Iterator[Berth]:
     """Run the Berth that keeps the containers, in a folder of its own."""
     (folder / "upstream").mkdir()
-    with running(folder / "upstream", settings) as berth:
+    with running(folder / "upstream", settings, inside=inside) as berth:
         yield berth
 
 
 @contextmanager
-def gateway(folder: Path, passing: Mapping[str, object]) -> Iterator[Berth]:
+def gateway(folder: Path, passing: Mapping[str, object], *, inside: Sequence[str] = ()) -> Iterator[Berth]:
     """Run a Berth that passes on what SETTINGS hosts, in a folder of its own."""
     (folder / "gateway").mkdir(exist_ok=True)
     providers = dict.fromkeys(("openai", "azure", "ollama", "groq"), passing) | {"cohere": {"backend": "unsupported"}}
-    with running(folder / "gateway", SETTINGS | {"providers": providers}) as berth:
+    with running(folder / "gateway", SETTINGS | {"providers": providers}, inside=inside) as berth:
         yield berth
 
 
 @contextmanager
-def chain_of_two(folder: Path, *, upstream_settings: Mapping[str, object] = UPSTREAM_SETTINGS) -> Iterator[Chain]:
-    """Run both; for callers the chain is a Berth with SETTINGS."""
-    with upstream(folder, upstream_settings) as hosted, gateway(folder, passing_to(f"{hosted.rest}/v1")) as berth:
+def chain_of_two(
+    folder: Path, *, upstream_settings: Mapping[str, object] = UPSTREAM_SETTINGS, inside: Sequence[str] = ()
+) -> Iterator[Chain]:
+    """Run both; for callers the chain is a Berth with SETTINGS. `inside` is as for `running`."""
+    with (
+        upstream(folder, upstream_settings, inside=inside) as hosted,
+        gateway(folder, passing_to(f"{hosted.rest}/v1"), inside=inside) as berth,
+    ):
         yield Chain(berth, hosted)

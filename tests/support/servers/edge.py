@@ -11,8 +11,9 @@ import structlog
 from berth.adapters.prometheus.metrics import PrometheusMetrics
 from berth.adapters.upstream.account import UpstreamAccount
 from berth.adapters.upstream.containers import PassthroughBackend
-from berth.adapters.upstream.settings import OPENAI, UpstreamKey, UpstreamSettings
-from berth.app.run import build_json_bodies
+from berth.adapters.upstream.dialects import DIALECTS
+from berth.adapters.upstream.settings import UpstreamKey, UpstreamSettings
+from berth.app.service import build_json_bodies
 from berth.core.auth.credentials import Credentials
 from berth.core.auth.virtual_keys import VirtualKey
 from berth.core.background import BackgroundTasks
@@ -20,12 +21,12 @@ from berth.core.caller import Caller
 from berth.core.errors import NotFoundError
 from berth.core.ports.backend import Backend, BeforeCommit, Content, Upload, nothing
 from berth.core.ports.file_backend import FileBackend
-from berth.core.routing.file_references import FileReferences
 from berth.core.routing.router import Router
-from berth.launch.envoy_process import ADMIN_SOCKET
-from berth.launch.envoy_supervisor import running_envoy
+from berth.launch.envoy.process import ADMIN_SOCKET
+from berth.launch.envoy.supervisor import running_envoy
 from berth.rest.envoy.bootstrap import bootstrap
 from berth.rest.envoy.edge import EdgeSettings
+from berth.rpc.handlers.container_execs import ContainerExecHandlers
 from berth.rpc.handlers.container_files import ContainerFileHandlers
 from berth.rpc.handlers.containers import ContainerHandlers
 from berth.rpc.handlers.files import FileHandlers
@@ -34,15 +35,17 @@ from berth.rpc.interceptors.auth import auth_interceptor
 from berth.rpc.interceptors.errors import errors_interceptor
 from berth.rpc.interceptors.request import request_interceptor
 from berth.rpc.server import Server
+from berth.v1 import container_exec_service_pb2, file_service_pb2
 from berth.v1 import container_file_service_pb2 as files
 from berth.v1 import container_service_pb2 as containers
-from berth.v1 import file_service_pb2
 from berth.v1.container_file_pb2 import ContainerFile
 from berth.v1.container_pb2 import Container
 from berth.v1.provider_pb2 import Provider
+from support.fakes.budgets import unlimited
 from support.fakes.files import MemoryFiles
 from support.fakes.stores import FixedClock, MemoryStore
 from support.servers.background import in_background
+from support.servers.berth import transport
 from support.servers.hosted import Kept
 from support.servers.service import MAX_JSON_BYTES, unhurried
 
@@ -65,7 +68,12 @@ def running_edge(folder: Path) -> Iterator[Edge]:
     """Run an Envoy; what serves behind it may come and go."""
     socket = folder / "grpc"
     configuration = _behind(
-        bootstrap(EdgeSettings(rest_port=0, admin_socket=ADMIN_SOCKET, access_log_path=None)), socket
+        bootstrap(
+            EdgeSettings(
+                rest_port=0, admin_socket=ADMIN_SOCKET, access_log_path=None, over_http1=transport() == "http1"
+            )
+        ),
+        socket,
     )
     envoy = running_envoy(
         configuration, folder / "envoy", listener="rest", grace_seconds=1.0, json_log=False, log=SILENT
@@ -101,6 +109,7 @@ async def serving_upstream(kept: Kept, edge: Edge) -> AsyncIterator[None]:
             files.DESCRIPTOR.services_by_name["ContainerFileService"]: ContainerFileHandlers(
                 max_json_bytes=MAX_JSON_BYTES
             ),
+            container_exec_service_pb2.DESCRIPTOR.services_by_name["ContainerExecService"]: ContainerExecHandlers(),
             file_service_pb2.DESCRIPTOR.services_by_name["FileService"]: FileHandlers(),
         },
         json_bodies=build_json_bodies(MAX_JSON_BYTES, passes_skills=False),
@@ -111,7 +120,7 @@ async def serving_upstream(kept: Kept, edge: Edge) -> AsyncIterator[None]:
             auth_interceptor(gateway, unhurried()),
         ],
     )
-    server.bind(f"unix:{edge.socket}")
+    server.bind_for_envoy(str(edge.socket), over_http1=transport() == "http1")
     await server.start()
     try:
         yield
@@ -123,7 +132,7 @@ async def serving_upstream(kept: Kept, edge: Edge) -> AsyncIterator[None]:
 async def passing_to_upstream(rest: str, clock: FixedClock) -> AsyncIterator[Backend]:
     """Open a PassthroughBackend for each provider, on one store, and what chooses between them."""
     store = MemoryStore()
-    settings = UpstreamSettings(base_url=f"{rest}/v1", dialect=OPENAI, keys=(UpstreamKey("main", KEY),))
+    settings = UpstreamSettings(base_url=f"{rest}/v1", dialect=DIALECTS["openai"], keys=(UpstreamKey("main", KEY),))
     accounts = [
         UpstreamAccount(settings, provider=provider, now=clock, log=SILENT, metrics=PrometheusMetrics())
         for provider in PASSED
@@ -133,10 +142,9 @@ async def passing_to_upstream(rest: str, clock: FixedClock) -> AsyncIterator[Bac
         account.provider: PassthroughBackend(
             account,
             store=store,
-            files=FileReferences(files, account.provider),
-            now=clock,
-            log=SILENT,
+            files=files,
             background=BackgroundTasks(),
+            budgets=unlimited(),
         )
         for account in accounts
     }

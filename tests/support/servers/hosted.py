@@ -9,22 +9,27 @@ from typing import NamedTuple
 
 from berth.adapters.blobs.folder import FileBlobs
 from berth.adapters.sql.containers import SqlStore
-from berth.adapters.sql.database import SqlDatabase
+from berth.adapters.sql.database import Row
 from berth.adapters.sql.files import SqlFiles
+from berth.adapters.sql.sqlite.database import SqliteDatabase
+from berth.adapters.sql.sqlite.transaction import finish
 from berth.adapters.sql.upkeep.store import SqlUpkeep
 from berth.core.background import BackgroundTasks
+from berth.core.errors import StorageError
 from berth.core.hosted.container_rules import HostedLimits
 from berth.core.hosted.containers import HostedBackend
 from berth.core.hosted.content import ContentStore
 from berth.core.hosted.files import HostedFiles
 from berth.core.hosted.steady_clock import SteadyClock
-from berth.core.hosted.sweeper import Sweeper
+from berth.core.hosted.sweeper import Retention, Sweeper
 from berth.core.ports.blob_store import BlobStore
 from berth.core.ports.container_store import ContainerStore, Quotas
 from berth.core.ports.file_store import FileStore
 from berth.core.routing.file_ownership import FileOwnership
+from support.fakes.budgets import unlimited
 from support.fakes.files import MemoryFiles
 from support.fakes.stores import FixedClock, SequentialIds
+from support.servers.empty_database import put_empty_database
 
 QUOTAS = Quotas(container_bytes=250_000, tenant_bytes=600_000)
 LIMITS = HostedLimits(default_minutes=20, max_minutes=60, max_file_bytes=100_000, quotas=QUOTAS)
@@ -47,9 +52,13 @@ class Kept:
     store: SqlStore
     file_store: SqlFiles
     blobs: FileBlobs
-    database: SqlDatabase
+    database: SqliteDatabase
     clock: FixedClock
     folder: Path
+
+    def row(self, query: str) -> Row | None:
+        """Return the first row of a query."""
+        return finish(self.database.one(query))
 
     def left(self) -> Left:
         """Count what is there."""
@@ -62,7 +71,7 @@ class Kept:
 
 
 def sweeper(
-    database: SqlDatabase,
+    database: SqliteDatabase,
     blobs: FileBlobs,
     *,
     clock: FixedClock,
@@ -75,10 +84,9 @@ def sweeper(
         SqlStore(database, now=clock),
         SqlFiles(database, now=clock),
         blobs,
-        SqlUpkeep(database),
+        SqlUpkeep(database, now=clock),
         clock=SteadyClock(now=clock, monotonic=clock),
-        retention_seconds=retention_seconds,
-        tombstone_seconds=tombstone_seconds,
+        retention=Retention(retention_seconds, tombstone_seconds, usage_days=400),
         grace_seconds=grace_seconds,
     )
 
@@ -97,12 +105,18 @@ def hosted_both(
     *,
     clock: FixedClock,
     report_damage: Callable[[str], None] = lambda _: None,
+    report_left: Callable[[StorageError], None] = lambda _: None,
     ids: SequentialIds | None = None,
 ) -> tuple[HostedBackend, HostedFiles]:
     """Return a HostedBackend and HostedFiles on the same stores; see `hosted`."""
     background, new_id = BackgroundTasks(), ids or SequentialIds()
     content = ContentStore(
-        blobs, max_bytes=LIMITS.max_file_bytes, new_id=new_id, background=background, report_damage=report_damage
+        blobs,
+        max_bytes=LIMITS.max_file_bytes,
+        new_id=new_id,
+        background=background,
+        report_damage=report_damage,
+        report_left=report_left,
     )
     containers = HostedBackend(
         store=store,
@@ -112,6 +126,7 @@ def hosted_both(
         now=clock,
         new_id=new_id,
         background=background,
+        budgets=unlimited(),
     )
     return containers, HostedFiles(
         store=files,
@@ -127,7 +142,8 @@ def keeping(folder: Path) -> Iterator[Kept]:
     """Open a HostedBackend on stores in `folder`."""
     clock = FixedClock()
     blobs = FileBlobs.open(f"file://{folder}/blobs")
-    with closing(SqlDatabase.open(f"sqlite:///{folder}/berth.db")) as database:
+    put_empty_database(folder / "berth.db")
+    with closing(SqliteDatabase.open(f"sqlite:///{folder}/berth.db")) as database:
         store, file_store = SqlStore(database, now=clock), SqlFiles(database, now=clock)
         backend, files = hosted_both(store, file_store, blobs, clock=clock)
         yield Kept(backend, files, store, file_store, blobs, database, clock, folder)

@@ -12,12 +12,13 @@ from structlog.testing import LogCapture
 from berth.adapters.prometheus.metrics import PrometheusMetrics
 from berth.adapters.upstream.account import UpstreamAccount
 from berth.adapters.upstream.containers import PassthroughBackend
-from berth.adapters.upstream.settings import OPENAI, UpstreamKey, UpstreamSettings
+from berth.adapters.upstream.dialects import DIALECTS
+from berth.adapters.upstream.settings import UpstreamKey, UpstreamSettings
 from berth.core.background import BackgroundTasks
 from berth.core.ports.container_store import ContainerStore
 from berth.core.ports.metrics import Metrics
-from berth.core.routing.file_references import FileReferences
 from berth.v1.provider_pb2 import Provider
+from support.fakes.budgets import unlimited
 from support.fakes.files import MemoryFiles
 from support.fakes.stores import FixedClock, MemoryStore
 
@@ -52,7 +53,7 @@ async def passthrough(
         await asyncio.sleep(0)
 
     logger = structlog.wrap_logger(None, processors=[log])
-    defaults: dict[str, Any] = {"base_url": url, "dialect": OPENAI, "timeout_seconds": 5, "keys": keys}
+    defaults: dict[str, Any] = {"base_url": url, "dialect": DIALECTS["openai"], "timeout_seconds": 5, "keys": keys}
     account = UpstreamAccount(
         UpstreamSettings(**(defaults | settings)),
         provider=provider,
@@ -62,10 +63,8 @@ async def passthrough(
         random=random,
         sleep=sleep or sleep_in_no_time,
     )
-    references = FileReferences(MemoryFiles(clock), provider)
-    backend = PassthroughBackend(
-        account, store=kept, files=references, now=clock, log=logger, background=BackgroundTasks()
-    )
+    files = MemoryFiles(clock)
+    backend = PassthroughBackend(account, store=kept, files=files, background=BackgroundTasks(), budgets=unlimited())
     try:
         yield Passthrough(backend, kept, clock, log, slept)
     finally:

@@ -4,12 +4,14 @@ import contextlib
 import json
 import subprocess
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any, cast
 
+from support.measuring.processes import children_of
 from support.servers.berth import START_SECONDS, STOP_SECONDS, command, environment
+from support.servers.empty_database import put_empty_database
 
 
 class BerthProcess:
@@ -46,8 +48,7 @@ class BerthProcess:
 
     def children(self) -> list[int]:
         """Return the ids of the processes that Berth has started and that still run."""
-        pid = self.process.pid
-        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+        return children_of(self.process.pid)
 
     def connect(self) -> HTTPConnection:
         """Return a connection to REST."""
@@ -69,11 +70,25 @@ class BerthProcess:
 
 @contextlib.contextmanager
 def running_berth(
-    name: str, folder: Path, *options: str, environ: Mapping[str, str] | None = None
+    name: str,
+    folder: Path,
+    *options: str,
+    environ: Mapping[str, str] | None = None,
+    show_key: bool = True,
+    inside: Sequence[str] = (),
+    migrates: bool = False,
 ) -> Iterator[BerthProcess]:
-    """Start `berth name` on free ports with its data in `folder`, and end it afterwards whatever happens."""
+    """Start `berth name` on free ports with its data in `folder`, and end it afterwards whatever happens.
+
+    A new folder gets an empty database, unless Berth `migrates` one itself, as it does for users. `inside` is as for
+    `support.servers.berth.start`.
+    """
+    if not (migrates or folder.exists()):
+        folder.mkdir(mode=0o700, parents=True)
+        put_empty_database(folder / "berth.db")
+    shown = ("--show-key",) if show_key else ()
     with subprocess.Popen(
-        command(name, "--data-dir", str(folder), *free_ports(name), *options),
+        [*inside, *command(name, "--data-dir", str(folder), *free_ports(name), *shown, *options)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

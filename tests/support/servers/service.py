@@ -24,6 +24,7 @@ from berth.core.auth.login_throttle import LoginThrottle
 from berth.core.auth.rate_limits import Gate, Limiter, TenantSlots
 from berth.core.auth.virtual_keys import VirtualKey
 from berth.core.caller import Caller
+from berth.core.exec.backend import ExecBackend
 from berth.core.ports.backend import Backend
 from berth.core.ports.container_store import ContainerStore
 from berth.core.ports.file_backend import FileBackend
@@ -31,6 +32,8 @@ from berth.core.ports.metrics import Metrics
 from berth.core.providers import PROVIDERS
 from berth.core.routing.router import Router
 from berth.core.routing.unsupported import UnsupportedBackend
+from berth.core.usage.calls import CallCounter
+from berth.rpc.handlers.container_execs import ContainerExecHandlers
 from berth.rpc.handlers.container_files import ContainerFileHandlers
 from berth.rpc.handlers.containers import ContainerHandlers
 from berth.rpc.interceptors.admission import admission
@@ -41,7 +44,7 @@ from berth.rpc.interceptors.limits import limits_interceptor
 from berth.rpc.interceptors.request import request_interceptor
 from berth.rpc.patience import DEFAULT_PATIENCE, Patience
 from berth.rpc.server import Server
-from berth.v1 import container_file_service_pb2, container_service_pb2
+from berth.v1 import container_exec_service_pb2, container_file_service_pb2, container_service_pb2
 from berth.v1.container_file_service_pb2_grpc import ContainerFileServiceStub
 from berth.v1.container_service_pb2_grpc import ContainerServiceStub
 from berth.v1.error_pb2 import ErrorReply
@@ -97,10 +100,21 @@ class Served:
         """Return the log lines of calls that have ended."""
         return [entry for entry in self.log if entry["event"] == "call.finished"]
 
+    async def logged(self, count: int) -> list[Mapping[str, object]]:
+        """Return the log lines once `count` calls have ended: their answers may arrive before."""
+        await eventually(lambda: len(self.lines()) >= count)
+        return self.lines()
+
 
 def no_files() -> Router[FileBackend]:
     """Return the router of a service that keeps no files outside of containers."""
     return Router({}, hosted=UnsupportedBackend(UNSUPPORTED), store=MemoryFiles(FixedClock()), resource="file")
+
+
+def no_execs() -> Router[ExecBackend]:
+    """Return the router of a service that runs no commands."""
+    unsupported = UnsupportedBackend(UNSUPPORTED)
+    return Router({UNSUPPORTED: unsupported}, hosted=unsupported, store=MemoryStore())
 
 
 class Ollamas(MemoryStore):
@@ -121,6 +135,8 @@ async def serving(
     limiter: Limiter | None = None,
     in_flight: Mapping[str, int] = MappingProxyType({}),
     patience: Patience = DEFAULT_PATIENCE,
+    usage: CallCounter | None = None,
+    logged_successes: float = 1.0,
 ) -> AsyncIterator[Served]:
     """Serve `hosted` for every provider but OpenAI, which is not configured, and Cohere, which has no containers.
 
@@ -139,15 +155,24 @@ async def serving(
             container_file_service_pb2.DESCRIPTOR.services_by_name["ContainerFileService"]: ContainerFileHandlers(
                 max_json_bytes=MAX_JSON_BYTES
             ),
+            container_exec_service_pb2.DESCRIPTOR.services_by_name["ContainerExecService"]: ContainerExecHandlers(),
         },
-        admit=admission(router, no_files()),
+        admit=admission(router, no_files(), no_execs()),
         interceptors=[
-            request_interceptor(log, counted, new_request_id=lambda: f"request-{next(numbers)}", patience=patience),
+            request_interceptor(
+                log,
+                counted,
+                new_request_id=lambda: f"request-{next(numbers)}",
+                usage=usage,
+                patience=patience,
+                logged_successes=logged_successes,
+            ),
             errors_interceptor(log),
             audit_interceptor(log),
             auth_interceptor(callers or credentials(), unhurried()),
             limits_interceptor(Gate(limiter or MemoryLimits()), TenantSlots(in_flight)),
         ],
+        limited=counted.call_limited,
     )
     port = server.bind("127.0.0.1:0")
     await server.start()

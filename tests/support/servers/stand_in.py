@@ -17,8 +17,8 @@ import grpc
 import structlog
 from google.api import httpbody_pb2
 
-from berth.launch.envoy_process import ADMIN_SOCKET
-from berth.launch.envoy_supervisor import running_envoy
+from berth.launch.envoy.process import ADMIN_SOCKET
+from berth.launch.envoy.supervisor import running_envoy
 from berth.rest.envoy.bootstrap import bootstrap
 from berth.rest.envoy.edge import EdgeSettings
 from berth.v1 import container_file_pb2, container_pb2

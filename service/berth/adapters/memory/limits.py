@@ -2,12 +2,13 @@
 
 import time
 from collections import Counter
+from collections.abc import Sequence
 
 from limits import RateLimitItemPerMinute
 from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
 
-from berth.core.auth.rate_limits import Leave, Quota
+from berth.core.auth.rate_limits import Admission, Full, LimitedCounter, Quota
 
 
 class MemoryLimits:
@@ -21,22 +22,42 @@ class MemoryLimits:
         self._windows = MovingWindowRateLimiter(MemoryStorage())
         self._running: Counter[str] = Counter()
 
-    async def hit(self, key: str, *, per_minute: int) -> tuple[bool, Quota]:
-        """Count a request; see Limiter."""
-        item = RateLimitItemPerMinute(per_minute)
-        is_counted = self._windows.hit(item, key)
-        resets_at, remaining = self._windows.get_window_stats(item, key)
-        return is_counted, Quota(per_minute, remaining, max(0.0, resets_at - time.time()))
-
-    async def enter(self, key: str, *, maximum: int) -> Leave | None:
-        """Count the start of a call; see Limiter."""
-        if self._running[key] >= maximum:
-            return None
-        self._running[key] += 1
+    async def enter(self, counters: Sequence[LimitedCounter]) -> Admission:
+        """Count a call; see Limiter."""
+        full = self._full(counters)
+        running = [] if full else [counter.key for counter in counters if counter.in_flight is not None]
+        if full is None:
+            self._running.update(running)
+            for counter in counters:
+                self._hit(counter)
+        quotas = {at: self._quota(counter) for at, counter in enumerate(counters) if counter.per_minute is not None}
 
         async def leave() -> None:
-            self._running[key] -= 1
-            if not self._running[key]:
-                del self._running[key]
+            self._running.subtract(running)
+            for key in running:
+                if not self._running[key]:
+                    del self._running[key]
 
-        return leave
+        return Admission(full, quotas, leave)
+
+    def _full(self, counters: Sequence[LimitedCounter]) -> tuple[Full, int] | None:
+        for at, counter in enumerate(counters):
+            if counter.in_flight is not None and self._running[counter.key] >= counter.in_flight:
+                return Full.CALLS, at
+        for at, counter in enumerate(counters):
+            if counter.per_minute is not None and not self._windows.test(_item(counter), counter.key):
+                return Full.REQUESTS, at
+        return None
+
+    def _hit(self, counter: LimitedCounter) -> None:
+        if counter.per_minute is not None:
+            self._windows.hit(_item(counter), counter.key)
+
+    def _quota(self, counter: LimitedCounter) -> Quota:
+        item = _item(counter)
+        resets_at, remaining = self._windows.get_window_stats(item, counter.key)
+        return Quota(item.amount, remaining, max(0.0, resets_at - time.time()))
+
+
+def _item(counter: LimitedCounter) -> RateLimitItemPerMinute:
+    return RateLimitItemPerMinute(counter.per_minute or 0)

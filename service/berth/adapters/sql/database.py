@@ -1,113 +1,102 @@
-"""The SQLite database that all Sql adapters share: reads happen here, writes in SqlWriter.
+"""Database: the port for what all Sql adapters share, on SQLite and on PostgreSQL.
 
-Point reads run on the event loop's thread: a read takes microseconds, a switch
-to another thread many times that. Writes wait for the disk, so they run on a
-separate thread; in WAL mode reads and writes do not block each other.
+The SQL is the same for both: values are `?` in the order of the arguments, or `:name`. What differs is said by the
+methods of Transaction, or translated by `postgres/dialect.py`.
 """
 
-import sqlite3
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any, Self, TypeVar
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol, TypeVar
 
-from berth.adapters.sql.connections import connect_for_reads, connect_for_writes, path_of
-from berth.adapters.sql.errors import missing_error, open_error, other_schema_error, translate
-from berth.adapters.sql.rows import Row, fetch_one, fetch_value
-from berth.adapters.sql.schema import HEAD, current_revision, migrate
-from berth.adapters.sql.upkeep.reserve import Reserve
-from berth.adapters.sql.writer import SqlWriter, Work
-
-_OWNER_ONLY = 0o600  # the file contains the secrets of containers
-_CHECK = "SELECT count(*) FROM alembic_version"
+_REMOVE = """
+    DELETE FROM {table} WHERE seq IN
+    (SELECT seq FROM {table} WHERE deleted_at IS NOT NULL AND deleted_at < ? ORDER BY deleted_at LIMIT ?)
+"""
+REMOVALS = [_REMOVE.format(table=table) for table in ("files", "tenant_files", "containers")]
+"""What `remove_deleted` runs. Their values are the time before which the rows were deleted, and the largest number."""
+Row = tuple[Any, ...]
 T = TypeVar("T")
 
 
-class SqlDatabase:
+class Reader(Protocol):
+    """Runs queries. No row has a text that cannot be stored, with a lone surrogate for example."""
+
+    async def one(self, query: str, /, *values: object, **named: object) -> Row | None:
+        """Return the first row of `query`, None if there is none."""
+
+    async def value(self, query: str, /, *values: object, **named: object) -> Any:
+        """Return the first column of the first row of `query`, None if there is no row."""
+
+    async def all(self, query: str, /, *values: object, **named: object) -> list[Row]:
+        """Return all rows of `query`."""
+
+
+class Transaction(Reader, Protocol):
+    """Runs statements that take effect together, or not at all. Locks last until the transaction ends.
+
+    A statement that adds rows raises ConflictError if one of them is not unique, and InvalidRequestError for a text
+    that cannot be stored.
+
+    Containers are locked first, then tenants, then blobs in the order of their keys: so that no two transactions wait
+    for each other. On SQLite there is one transaction at a time, and locks are none.
+    """
+
+    async def lock(self, query: str, /, *values: object, **named: object) -> list[Row]:
+        """Return all rows of `query`, of one table, once no other transaction can change or delete them."""
+
+    async def lock_only(self, query: str, /, *values: object, **named: object) -> None:
+        """Do the same as `lock`, where the rows themselves do not matter."""
+
+    async def lock_free(self, query: str, /, *values: object, **named: object) -> list[Row]:
+        """Do the same as `lock`, without the rows that others have locked."""
+
+    async def serialize(self, *names: str) -> None:
+        """Wait until no other transaction that asked for the same names runs."""
+
+    async def run(self, statement: str, /, *values: object, **named: object) -> int:
+        """Run a statement; return how many rows it changed."""
+
+    async def insert(self, statement: str, /, *values: object, **named: object) -> int:
+        """Run a statement that adds a row, or changes it; return the number that it says with RETURNING."""
+
+    async def run_many(self, statement: str, /, rows: list[Row]) -> None:
+        """Run a statement once with the values of each row."""
+
+
+Work = Callable[[Transaction], Coroutine[Any, Any, T]]
+
+
+class Database(Reader, Protocol):
     """An open database, for use from one event loop.
 
     Every method raises StorageError when the database fails.
     """
 
-    def __init__(self, reads: sqlite3.Connection, writer: SqlWriter) -> None:
-        self._reads = reads
-        self._writer = writer
+    sorts_each_arm: bool
+    """Whether each query in a UNION ALL has to be sorted by itself, so that the database merges them."""
 
-    @classmethod
-    def open(cls, url: str, *, is_shared: bool = False) -> Self:
-        """Open the database of `url`; create and migrate it where needed.
+    def now(self) -> float:
+        """Return the time by the clock that all users of the database share, in seconds since 1970."""
 
-        `sqlite:///path` is relative to the working directory, `sqlite:////path`
-        is absolute. StorageError if it cannot be used. With `is_shared`, another
-        process with an older version uses it, see `migrate`.
+    async def write(self, work: Work[T], *, frees_space: bool = False) -> T:
+        """Run `work` as one transaction and return its result once it is durable.
+
+        An error raised by `work` is passed on, and its changes are undone. If the caller is cancelled, `work` is still
+        done completely or not at all. It must wait for nothing but the database, and may run more than once: if the
+        disk is full, work that `frees_space` may use the reserve; and if transactions hinder each other, one is
+        repeated.
         """
-        path = path_of(url)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.touch(mode=_OWNER_ONLY)
-            migrate(path, is_shared=is_shared)
-            return cls._connect(path)
-        except (OSError, sqlite3.Error) as error:
-            raise open_error(path, error) from error
-
-    @classmethod
-    def open_existing(cls, url: str) -> Self:
-        """Open the database of `url` without creating or migrating it. StorageError if it cannot be used as it is."""
-        path = path_of(url)
-        if not path.is_file():
-            raise missing_error(path)
-        try:
-            if current_revision(path) != HEAD:
-                raise other_schema_error(path)
-            return cls._connect(path)
-        except (OSError, sqlite3.Error) as error:
-            raise open_error(path, error) from error
-
-    @classmethod
-    def _connect(cls, path: Path) -> Self:
-        writer = SqlWriter(connect_for_writes(path), Reserve(path.with_name(f"{path.name}-reserve")))
-        return cls(connect_for_reads(path), writer)
-
-    def close(self) -> None:
-        """Finish the pending writes and close the database."""
-        self._reads.close()
-        self._writer.close()
 
     async def check(self) -> None:
         """Return once the database has answered a query in a transaction that could write; it changes nothing."""
-        await self.write(lambda connection: fetch_value(connection, _CHECK))
-
-    async def write(self, work: Work[T], *, frees_space: bool = False) -> T:
-        """Run `work` as one transaction; see SqlWriter."""
-        return await self._writer.write(work, frees_space=frees_space)
-
-    async def run_alone(self, work: Work[T]) -> T:
-        """Run `work` between two transactions; see SqlWriter."""
-        return await self._writer.run_alone(work)
 
     async def tidy(self) -> None:
-        """Empty the write-ahead log, which may contain deleted secrets, and restore the reserve; see SqlWriter."""
-        await self._writer.tidy()
+        """Make sure that deleted secrets are nowhere in the files of the database, as far as it does not itself."""
 
-    def one(self, query: str, *values: object) -> Row | None:
-        """Return the first row of `query`, None if there is none."""
-        try:
-            return fetch_one(self._reads, query, *values)
-        except sqlite3.Error as error:
-            raise translate(error) from error
+    async def remove_deleted(self, *, deleted_before: int, limit: int) -> int:
+        """Remove at most `limit` rows that were deleted before a time; return how many were removed."""
 
-    def value(self, query: str, *values: object) -> Any:
-        """Return the first column of the first row of `query`, None if there is no row."""
-        try:
-            row = fetch_one(self._reads, query, *values)
-        except sqlite3.Error as error:
-            raise translate(error) from error
-        return None if row is None else row[0]
+    async def release_space(self) -> int:
+        """Return some free space to the disk; return how many bytes, 0 if there is no more, or it does so itself."""
 
-    def all(self, query: str, values: Mapping[str, object]) -> list[Row]:
-        """Return all rows of `query`."""
-        try:
-            return self._reads.execute(query, values).fetchall()
-        except UnicodeEncodeError:  # as in fetch_one: no row has such a text
-            return []
-        except sqlite3.Error as error:
-            raise translate(error) from error
+    async def aclose(self) -> None:
+        """Finish the pending writes and close the database."""

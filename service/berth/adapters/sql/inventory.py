@@ -1,11 +1,11 @@
-"""SqlInventory: the Inventory on SQLite. Its queries scan whole tables, so the service itself does not use them."""
+"""SqlInventory: the Inventory in a database. Its queries scan whole tables, so the service itself does not use them."""
 
 # ruff: noqa: S608 - all queries are put together from constants
 
-import sqlite3
 from collections.abc import Sequence
 
 from berth.adapters.sql.blob_references import SqlBlobReferences
+from berth.adapters.sql.database import Transaction
 from berth.core.ports.blob_store import StoredContent
 from berth.core.ports.inventory import BlobRow, SumKind, WrongSum
 
@@ -13,9 +13,11 @@ _LIST_BLOBS = """
     SELECT key, sha256, bytes, block_sums, damaged FROM blobs
     WHERE key > :after AND holders > 0 ORDER BY key LIMIT :limit
 """
-# All references of files to blobs. Files of passthrough backends have none.
+# All references of files to blobs. Files of passthrough backends have none. Those that are left of a deleted container
+# have no tenant: they do not count for its quota any more.
 _REFERENCES = """
-    SELECT files.id, files.blob, files.sha256, files.bytes, containers.tenant
+    SELECT files.id, files.blob, files.sha256, files.bytes,
+        CASE WHEN containers.deleted_at IS NULL THEN containers.tenant END
     FROM files JOIN containers ON containers.seq = files.container_seq WHERE files.deleted_at IS NULL
     UNION ALL SELECT id, blob, sha256, bytes, tenant FROM tenant_files WHERE deleted_at IS NULL AND blob != ''
 """
@@ -29,13 +31,13 @@ _MISMATCHED = f"""
 """
 _WRONG = {
     SumKind.CONTAINER_BYTES: """
-        SELECT containers.id, containers.bytes, coalesce(sum(files.bytes), 0) FROM containers
+        SELECT containers.id, containers.bytes, CAST(coalesce(sum(files.bytes), 0) AS BIGINT) FROM containers
         LEFT JOIN files ON files.container_seq = containers.seq AND files.deleted_at IS NULL
         WHERE containers.deleted_at IS NULL
-        GROUP BY containers.seq HAVING containers.bytes != coalesce(sum(files.bytes), 0)
+        GROUP BY containers.seq HAVING containers.bytes != CAST(coalesce(sum(files.bytes), 0) AS BIGINT)
     """,
     SumKind.TENANT_BYTES: f"""
-        {_WITH}, actual (tenant, bytes) AS (SELECT tenant, sum(bytes) FROM refs GROUP BY tenant)
+        {_WITH}, actual (tenant, bytes) AS (SELECT tenant, CAST(sum(bytes) AS BIGINT) FROM refs GROUP BY tenant)
         SELECT tenants.tenant, tenants.bytes, coalesce(actual.bytes, 0)
         FROM tenants LEFT JOIN actual ON actual.tenant = tenants.tenant
         WHERE tenants.bytes != coalesce(actual.bytes, 0)
@@ -52,21 +54,22 @@ _WRONG = {
 _CORRECT = {
     SumKind.CONTAINER_BYTES: """
         UPDATE containers SET bytes = (
-            SELECT coalesce(sum(bytes), 0) FROM files WHERE container_seq = containers.seq AND deleted_at IS NULL
-        ) WHERE id = ? AND deleted_at IS NULL
+            SELECT CAST(coalesce(sum(bytes), 0) AS BIGINT) FROM files
+            WHERE container_seq = containers.seq AND deleted_at IS NULL
+        ) WHERE id = :name AND deleted_at IS NULL
     """,
     SumKind.TENANT_BYTES: f"""
         {_WITH} INSERT INTO tenants (tenant, bytes)
-        SELECT ?1, coalesce(sum(bytes), 0) FROM refs WHERE tenant = ?1
+        SELECT :name, CAST(coalesce(sum(bytes), 0) AS BIGINT) FROM refs WHERE tenant = :name
         ON CONFLICT (tenant) DO UPDATE SET bytes = excluded.bytes
     """,
     SumKind.REFERENCES: f"""
-        {_WITH} UPDATE blobs SET holders = (SELECT count(*) FROM refs WHERE blob = ?1) WHERE key = ?1
+        {_WITH} UPDATE blobs SET holders = (SELECT count(*) FROM refs WHERE blob = :name) WHERE key = :name
     """,
 }
 _ADD_BLOB = f"""
     {_WITH} INSERT INTO blobs (key, sha256, bytes, holders)
-    SELECT blob, min(sha256), min(bytes), count(*) FROM refs WHERE blob = ?1 GROUP BY blob
+    SELECT blob, min(sha256), min(bytes), count(*) FROM refs WHERE blob = :name GROUP BY blob
     ON CONFLICT (key) DO NOTHING
 """
 _CLEAR_DAMAGE = "UPDATE blobs SET damaged = 0 WHERE key = ?"
@@ -78,7 +81,7 @@ class SqlInventory(SqlBlobReferences):
 
     async def list_blobs(self, *, after: str, limit: int) -> Sequence[BlobRow]:
         """Return a page of blobs; see Inventory."""
-        rows = self._database.all(_LIST_BLOBS, {"after": after, "limit": limit})
+        rows = await self._database.all(_LIST_BLOBS, after=after, limit=limit)
         return [
             BlobRow(StoredContent(key, sha256, size, sums), is_damaged=damaged > 0)
             for key, sha256, size, sums, damaged in rows
@@ -86,39 +89,39 @@ class SqlInventory(SqlBlobReferences):
 
     async def files_of(self, blob: str, *, limit: int) -> Sequence[str]:
         """Return ids of files that refer to a blob; see Inventory."""
-        return [file_id for (file_id,) in self._database.all(_FILES_OF, {"blob": blob, "limit": limit})]
+        return [file_id for (file_id,) in await self._database.all(_FILES_OF, blob=blob, limit=limit)]
 
     async def unreferenced(self, blobs: Sequence[str]) -> Sequence[str]:
         """Return the blobs without references; see Inventory."""
-        without_row = [blob for blob in blobs if self._database.value(_HAS_ROW, blob) is None]
+        without_row = [blob for blob in blobs if await self._database.value(_HAS_ROW, blob) is None]
         if not without_row:
             return []
-        used = {blob for (blob,) in self._database.all(_WITHOUT_ROW, {})}
+        used = {blob for (blob,) in await self._database.all(_WITHOUT_ROW)}
         return [blob for blob in without_row if blob not in used]
 
     async def wrong_sums(self) -> Sequence[WrongSum]:
         """Return all wrong sums; see Inventory."""
-        return [WrongSum(kind, *row) for kind, query in _WRONG.items() for row in self._database.all(query, {})]
+        return [WrongSum(kind, *row) for kind, query in _WRONG.items() for row in await self._database.all(query)]
 
     async def mismatched_files(self, *, limit: int) -> Sequence[str]:
         """Return ids of files that differ from their blobs; see Inventory."""
-        return [file_id for (file_id,) in self._database.all(_MISMATCHED, {"limit": limit})]
+        return [file_id for (file_id,) in await self._database.all(_MISMATCHED, limit=limit)]
 
     async def correct_sum(self, wrong: WrongSum) -> None:
         """Correct a sum; see Inventory."""
 
-        def correct(connection: sqlite3.Connection) -> None:
+        async def correct(transaction: Transaction) -> None:
             if wrong.kind is SumKind.REFERENCES:
-                connection.execute(_ADD_BLOB, (wrong.name,))
-            connection.execute(_CORRECT[wrong.kind], (wrong.name,))
+                await transaction.run(_ADD_BLOB, name=wrong.name)
+            await transaction.run(_CORRECT[wrong.kind], name=wrong.name)
 
         await self._database.write(correct)
 
     async def clear_damage(self, blob: str) -> None:
         """Record that a blob is not damaged; see Inventory."""
-        await self._database.write(lambda connection: connection.execute(_CLEAR_DAMAGE, (blob,)))
+        await self._database.write(lambda transaction: transaction.run(_CLEAR_DAMAGE, blob))
 
     async def set_block_sums(self, stored: StoredContent) -> None:
         """Store the checksums of the blocks of a blob; see Inventory."""
         values = (stored.block_sums, stored.blob)
-        await self._database.write(lambda connection: connection.execute(_SET_BLOCK_SUMS, values))
+        await self._database.write(lambda transaction: transaction.run(_SET_BLOCK_SUMS, *values))

@@ -6,12 +6,12 @@ Rows are plain tuples, which their readers unpack into names in one statement: r
 NamedTuple for each row makes a list of files 10 % slower.
 """
 
-import sqlite3
 from collections.abc import Sequence
 from typing import Any, cast
 
 import orjson
 
+from berth.adapters.sql.database import Row
 from berth.core.lifetime import current_status
 from berth.core.ports.container_store import ContainerFileRecord, ContainerRecord
 from berth.core.ports.file_store import FileRecord
@@ -26,15 +26,16 @@ from berth.v1.container_pb2 import (
 )
 from berth.v1.file_pb2 import File
 
-Row = tuple[Any, ...]
-
 CONTAINER_COLUMNS = (
     "id, provider, name, created_at, last_active_at, expires_minutes,"
-    " memory_limit, metadata, network_type, allowed_domains, key_name, status"
+    " memory_limit, metadata, network_type, allowed_domains, key_name, status, adopted_at"
 )
-FILE_COLUMNS = "id, path, bytes, created_at, source, filename, content_type, sha256, blob"
+CONTAINER_READ = f"{CONTAINER_COLUMNS}, bytes, seq"
+"""What is read of a container: the columns that are written with it, its size, and its place in lists."""
+FILE_COLUMNS = "id, path, bytes, created_at, source, filename, content_type, sha256, blob, modified_at"
 TENANT_FILE_COLUMNS = (
-    "id, provider, filename, purpose, bytes, created_at, expires_at, status, content_type, sha256, blob, key_name"
+    "id, provider, filename, purpose, bytes, created_at, expires_at, status, content_type, sha256, blob, key_name,"
+    " adopted_at"
 )
 
 _ANCHOR = "last_active_at"
@@ -51,23 +52,8 @@ _STATUSES: dict[str, ContainerStatus] = {
 _STATUS_NAMES: dict[int, str] = {value: name for name, value in _STATUSES.items()}
 
 
-def fetch_one(connection: sqlite3.Connection, query: str, *values: object) -> Row | None:
-    """Return the first row of `query`, None if there is none."""
-    try:
-        row: Row | None = connection.execute(query, values).fetchone()
-    except UnicodeEncodeError:  # a lone surrogate cannot be stored, so no row has such a text
-        return None
-    return row
-
-
-def fetch_value(connection: sqlite3.Connection, query: str, *values: object) -> Any:
-    """Return the first column of the first row of `query`, None if there is no row."""
-    row = fetch_one(connection, query, *values)
-    return None if row is None else row[0]
-
-
 def container_record(row: Row, tenant: str) -> ContainerRecord:
-    """Return the record of a row of CONTAINER_COLUMNS and `seq`."""
+    """Return the record of a row of CONTAINER_READ."""
     (
         id_,
         provider,
@@ -81,6 +67,8 @@ def container_record(row: Row, tenant: str) -> ContainerRecord:
         domains,
         key,
         status,
+        adopted_at,
+        size,
         _,
     ) = row
     container = Container(
@@ -95,14 +83,12 @@ def container_record(row: Row, tenant: str) -> ContainerRecord:
         metadata=orjson.loads(metadata) if metadata else None,
         network_policy=_network_policy(network, domains) if network else None,
     )
-    return ContainerRecord(container, tenant, PROVIDERS[provider], key)
+    return ContainerRecord(container, tenant, PROVIDERS[provider], key, adopted_at=adopted_at, bytes=size)
 
 
 def container_status(row: Row, now: int) -> ContainerStatus:
-    """Return the status at `now`, in seconds since 1970, of the container in a row of CONTAINER_COLUMNS and `seq`."""
-    _id, _provider, _name, _created, last_active_at, minutes, _memory, _metadata, _network, _domains, key, status, _ = (
-        row
-    )
+    """Return the status at `now`, in seconds since 1970, of the container in a row of CONTAINER_READ."""
+    last_active_at, minutes, key, status = row[4], row[5], row[10], row[11]
     stored = _STATUSES[status] if status else None
     return current_status(stored, is_hosted=not key, last_active_at=last_active_at, minutes=minutes, now=now)
 
@@ -124,6 +110,7 @@ def container_values(record: ContainerRecord) -> Row:
         _json(list(policy.allowed_domains)) if policy else None,
         record.key,
         status_text(container),
+        record.adopted_at,
         record.tenant,
         record.attempt,
     )
@@ -136,7 +123,7 @@ def status_text(container: Container) -> str | None:
 
 def file_record(row: Sequence[Any], container_id: str) -> ContainerFileRecord:
     """Return the record of a row of FILE_COLUMNS."""
-    id_, path, size, created_at, source, filename, content_type, sha256, blob = row
+    id_, path, size, created_at, source, filename, content_type, sha256, blob, modified_at = row
     file = ContainerFile(
         id=id_,
         object="container.file",
@@ -146,7 +133,7 @@ def file_record(row: Sequence[Any], container_id: str) -> ContainerFileRecord:
         created_at=created_at,
         source=source,
     )
-    return ContainerFileRecord(file, filename, content_type, sha256, blob)
+    return ContainerFileRecord(file, filename, content_type, sha256, blob, modified_at=modified_at)
 
 
 def file_values(record: ContainerFileRecord, blob: str) -> Row:
@@ -162,13 +149,15 @@ def file_values(record: ContainerFileRecord, blob: str) -> Row:
         record.content_type,
         record.sha256,
         blob,
+        record.modified_at,
         record.attempt,
     )
 
 
 def tenant_file_record(row: Row, tenant: str) -> FileRecord:
     """Return the record of a row of TENANT_FILE_COLUMNS and `seq`."""
-    id_, provider, filename, purpose, size, created_at, expires_at, status, content_type, sha256, blob, key, _ = row
+    id_, provider, filename, purpose, size, created_at, expires_at, status, content_type, sha256, blob = row[:11]
+    key, adopted_at = row[11:13]
     file = File(
         id=id_,
         object="file",
@@ -179,11 +168,11 @@ def tenant_file_record(row: Row, tenant: str) -> FileRecord:
         purpose=purpose,
         status=status,
     )
-    return FileRecord(file, tenant, PROVIDERS[provider], content_type, sha256, blob, key)
+    return FileRecord(file, tenant, PROVIDERS[provider], content_type, sha256, blob, key, adopted_at=adopted_at)
 
 
 def tenant_file_values(record: FileRecord, blob: str) -> Row:
-    """Return the values of TENANT_FILE_COLUMNS for `record`, its content being in `blob`; then tenant and attempt."""
+    """Return the values of TENANT_FILE_COLUMNS for `record`, its content being in `blob`; then the other columns."""
     file = record.file
     return (
         file.id,
@@ -198,8 +187,10 @@ def tenant_file_values(record: FileRecord, blob: str) -> Row:
         record.sha256,
         blob,
         record.key,
+        record.adopted_at,
         record.tenant,
         record.attempt,
+        record.created_by,
     )
 
 

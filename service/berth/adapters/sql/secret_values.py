@@ -6,7 +6,7 @@ be configured at any time; it applies to containers that are created from then o
 
 import orjson
 
-from berth.adapters.sql.rows import Row
+from berth.adapters.sql.database import Row
 from berth.core.errors import StorageError
 from berth.core.ports.cipher import Cipher
 from berth.v1.container_service_pb2 import DomainSecret

@@ -13,6 +13,7 @@ from berth.adapters.upstream.key_ring import KeyRing
 from berth.adapters.upstream.settings import UpstreamKey, UpstreamSettings
 from berth.core.caller import Caller
 from berth.core.errors import UnsupportedOperationError, not_configured
+from berth.core.observation.spans import NO_TRACER, Tracer
 from berth.core.ports.metrics import Metrics
 from berth.core.providers import provider_name
 from berth.v1.provider_pb2 import Provider
@@ -40,6 +41,7 @@ class UpstreamAccount:
         now: Callable[[], int],
         log: FilteringBoundLogger,
         metrics: Metrics,
+        tracer: Tracer = NO_TRACER,
         random: Callable[[], float] = chance.random,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
@@ -47,17 +49,16 @@ class UpstreamAccount:
         self.provider = provider
         self.name = name
         self.forwards_unknown = settings.forwards_unknown
+        self._opens_unknown = settings.opens_unknown
         self.timeout_seconds = settings.timeout_seconds
         self.secrets = frozenset(settings.extra_headers.values())
+        self.now = now
+        self.log = log
         self.sleep = sleep
         self.ring = KeyRing(settings.keys, provider=name, now=now, random=random, log=log, metrics=metrics)
         self.retries = Retries(max_retries=settings.max_retries, timeout_seconds=settings.timeout_seconds, sleep=sleep)
-        self.http = UpstreamHttp(settings, provider=name, log=log, metrics=metrics)
-        self._lacks = settings.dialect.lacks
-
-    async def open(self) -> None:
-        """Prepare the connections. OSError if the trusted certificate authorities cannot be read."""
-        await self.http.open()
+        self.http = UpstreamHttp(settings, provider=name, log=log, metrics=metrics, tracer=tracer)
+        self.dialect = settings.dialect
 
     async def close(self) -> None:
         """Close the connections."""
@@ -69,26 +70,59 @@ class UpstreamAccount:
 
     def require(self, request_type: str) -> None:
         """Raise UnsupportedOperationError if the provider does not support an operation."""
-        if request_type in self._lacks:
+        if not self.supports(request_type):
             raise UnsupportedOperationError(request_type, self.name)
+
+    def supports(self, request_type: str) -> bool:
+        """Return whether the provider supports an operation."""
+        return request_type not in self.dialect.lacks
+
+    def owns(self, caller: Caller) -> bool:
+        """Return whether the caller has an account of its own here; see core.routing.accounts."""
+        return self.own_key(caller) is not None
+
+    def admits_unknown(self, caller: Caller) -> bool:
+        """Return whether the caller may reach what Berth does not know; see core.routing.accounts."""
+        return self.key_for_unknown(caller) is not None
+
+    def is_own_key(self, tenant: str, key: str) -> bool:
+        """Return whether `tenant` has the account of a key to itself now; see core.routing.accounts."""
+        return key == DIRECT or self.ring.is_reserved(key, tenant)
+
+    def own_key(self, caller: Caller) -> UpstreamKey | None:
+        """Return the key that came with the request, or the first one that is reserved for the caller's tenant."""
+        if caller.direct_key is not None:
+            return UpstreamKey(DIRECT, caller.direct_key, is_callers=True)
+        return self.ring.first(caller.tenant)
+
+    def key_for_unknown(self, caller: Caller) -> UpstreamKey | None:
+        """Return the key to ask for what Berth does not know with; None if the caller must not reach that."""
+        return self.own_key(caller) or (self.ring.first() if self._opens_unknown else None)
 
     def require_key(self, caller: Caller) -> None:
         """Raise ProviderNotConfiguredError if neither the configuration nor `caller` has a key."""
-        if caller.direct_key is None and not len(self.ring):
+        if self.own_key(caller) is None and self.ring.first() is None:
             raise not_configured(self.name)
 
     def key_for_new(self, caller: Caller, *, preferred: str | None = None) -> UpstreamKey:
         """Return the key for a new resource: the caller's own, the one named `preferred`, or any.
 
+        "Any" is one of those that are reserved for the caller's tenant, if there are such keys.
+
         ProviderNotConfiguredError if there is none; other errors as in KeyRing.
         """
-        if caller.direct_key is not None:
-            return UpstreamKey(DIRECT, caller.direct_key)
+        own = self.own_key(caller)
+        if own is not None and own.is_callers:
+            return own
         self.require_key(caller)
-        return self.ring.choose() if preferred in (None, DIRECT) else self.ring.named(preferred)
+        tenant = own.tenant if own else None
+        return self.ring.choose(tenant=tenant) if preferred in (None, DIRECT) else self.ring.named(preferred, tenant)
 
     def key_for(self, caller: Caller, name: str) -> UpstreamKey:
-        """Return the key `name`, which a resource was created with. UpstreamError if it is not configured any more."""
-        if name == DIRECT and caller.direct_key is not None:
-            return UpstreamKey(DIRECT, caller.direct_key)
-        return self.ring.named(name)
+        """Return the key `name`, which a resource was created with, or else the caller's own.
+
+        UpstreamError if it is not configured any more.
+        """
+        if caller.direct_key is not None:
+            return UpstreamKey(DIRECT, caller.direct_key, is_callers=True)
+        return self.ring.find(name, caller.tenant) or self.own_key(caller) or self.ring.named(name)

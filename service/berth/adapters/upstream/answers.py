@@ -25,18 +25,22 @@ from berth.v1.container_pb2 import (
     NetworkPolicy,
     NetworkPolicyType,
 )
-from berth.v1.container_service_pb2 import CreateContainerRequest
+from berth.v1.container_service_pb2 import CreateContainerRequest, ListContainersResponse
 from berth.v1.file_pb2 import File
+from berth.v1.file_service_pb2 import ListFilesResponse
 
 _STATUS, _POLICY = "CONTAINER_STATUS_", "NETWORK_POLICY_TYPE_"
 _STATUSES = {name.removeprefix(_STATUS).lower(): name for name in ContainerStatus.keys()[1:]}
 _POLICIES = {name.removeprefix(_POLICY).lower(): name for name in NetworkPolicyType.keys()[1:]}
 _IDENTIFIER = re.compile(r"[\w.~:@!$&'()*+,=|^-]{1,1024}", re.ASCII)
 """An id without characters that have a special meaning in a path or a query, or to a proxy."""
+_MAX_ID_BYTES = 512
+"""The longest id that a provider may give; the ids of earlier versions may have 1024 bytes."""
 _MAX_INTEGER = 4294967295
 """The largest integer of the contract; see `maximum` in proto/berth/v1."""
 
 T = TypeVar("T")
+Page = TypeVar("Page", ListContainersResponse, ListContainerFilesResponse, ListFilesResponse)
 
 
 class _MalformedError(Exception):
@@ -56,7 +60,7 @@ def new_container_json(request: CreateContainerRequest) -> dict[str, object]:
 
 def copied_file_json(upload: Upload) -> dict[str, object]:
     """Return the JSON body that copies an existing file into a container."""
-    body: dict[str, object] = {"file_id": upload.file_id}
+    body: dict[str, object] = {} if upload.file_id is None else {"file_id": upload.file_id}
     if upload.file_path is not None:
         body["file_path"] = upload.file_path
     return with_additional(body, upload.additional_fields)
@@ -69,6 +73,19 @@ def container_of(value: object, *, provider: str) -> Container:
     return container
 
 
+def containers_of(value: object, *, provider: str) -> ListContainersResponse:
+    """Return the page of containers that a JSON object describes. UpstreamError if it is not such a page."""
+    page = _read(
+        lambda fields: _page(fields, _container, ListContainersResponse),
+        value,
+        provider=provider,
+        resource="list of containers",
+    )
+    for container in page.data:
+        container.provider = PROVIDERS[provider]
+    return page
+
+
 def file_of(value: object, *, provider: str, container_id: str) -> ContainerFile:
     """Return the container file that a JSON object describes. UpstreamError if it is not a container file."""
     return _read(lambda fields: _file(fields, container_id), value, provider=provider, resource="file")
@@ -76,12 +93,27 @@ def file_of(value: object, *, provider: str, container_id: str) -> ContainerFile
 
 def files_of(value: object, *, provider: str, container_id: str) -> ListContainerFilesResponse:
     """Return the page of container files that a JSON object describes. UpstreamError if it is not such a page."""
-    return _read(lambda fields: _files(fields, container_id), value, provider=provider, resource="list of files")
+    return _read(
+        lambda fields: _page(fields, lambda item: _file(item, container_id), ListContainerFilesResponse),
+        value,
+        provider=provider,
+        resource="list of files",
+    )
 
 
 def tenant_file_of(value: object, *, provider: str) -> File:
     """Return the file of the Files API that a JSON object describes. UpstreamError if it is not a file."""
     return _read(_tenant_file, value, provider=provider, resource="file")
+
+
+def tenant_files_of(value: object, *, provider: str) -> ListFilesResponse:
+    """Return the page of files of the Files API that a JSON object describes. UpstreamError if it is not one."""
+    return _read(
+        lambda fields: _page(fields, _tenant_file, ListFilesResponse),
+        value,
+        provider=provider,
+        resource="list of files",
+    )
 
 
 def is_identifier(value: str) -> bool:
@@ -109,7 +141,9 @@ def _container(fields: Mapping[str, object]) -> Container:
     if fields.get("expires_after") is not None:
         container.expires_after.CopyFrom(_expiry(_object(fields["expires_after"])))
     if fields.get("network_policy") is not None:
-        container.network_policy.CopyFrom(_policy(_object(fields["network_policy"])))
+        policy = _policy(_object(fields["network_policy"]))
+        if policy.type:  # one that the contract does not know cannot be said in it
+            container.network_policy.CopyFrom(policy)
     if fields.get("metadata") is not None:
         container.metadata.update(_metadata(_object(fields["metadata"])))
     return container
@@ -129,7 +163,12 @@ def _policy(fields: Mapping[str, object]) -> NetworkPolicy:
 
 
 def _metadata(fields: Mapping[str, object]) -> dict[str, str]:
-    return {name: value if isinstance(value, str) else orjson.dumps(value).decode() for name, value in fields.items()}
+    try:
+        return {
+            name: value if isinstance(value, str) else orjson.dumps(value).decode() for name, value in fields.items()
+        }
+    except TypeError:  # nested more deeply than orjson writes
+        raise _MalformedError from None
 
 
 def _file(fields: Mapping[str, object], container_id: str) -> ContainerFile:
@@ -144,11 +183,11 @@ def _file(fields: Mapping[str, object], container_id: str) -> ContainerFile:
     )
 
 
-def _files(fields: Mapping[str, object], container_id: str) -> ListContainerFilesResponse:
+def _page(fields: Mapping[str, object], read: Callable[[Mapping[str, object]], object], kind: type[Page]) -> Page:
     if not isinstance(fields.get("data"), list):
         raise _MalformedError
-    files = [_file(_object(item), container_id) for item in _array(fields, "data")]
-    return page_of(ListContainerFilesResponse, files, has_more=fields.get("has_more") in (True, "true"))
+    items = [read(_object(item)) for item in _array(fields, "data")]
+    return page_of(kind, items, has_more=fields.get("has_more") in (True, "true"))
 
 
 def _tenant_file(fields: Mapping[str, object]) -> File:
@@ -166,7 +205,7 @@ def _tenant_file(fields: Mapping[str, object]) -> File:
 
 def _id(fields: Mapping[str, object], kind: str) -> str:
     value = _text(fields, "id") or ""
-    if not is_identifier(value) or fields.get("object") not in (kind, None):
+    if not is_identifier(value) or len(value) > _MAX_ID_BYTES or fields.get("object") not in (kind, None):
         raise _MalformedError
     return value
 

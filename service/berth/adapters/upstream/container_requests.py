@@ -10,6 +10,7 @@ import orjson
 
 from berth.adapters.upstream.additional import form_fields
 from berth.adapters.upstream.answers import copied_file_json, is_identifier, new_container_json
+from berth.adapters.upstream.dialects import Dialect
 from berth.adapters.upstream.http.client import UpstreamRequest
 from berth.adapters.upstream.http.download import Span
 from berth.adapters.upstream.http.form import UploadForm
@@ -21,8 +22,10 @@ from berth.core.additional_fields import (
     refuse_unknown,
 )
 from berth.core.caller import Caller
+from berth.core.errors import InvalidRequestError
 from berth.core.pagination import read_pagination
 from berth.core.ports.backend import BeforeCommit, Upload
+from berth.core.routing.container_ownership import STATUS_NAMES, includes_bytes
 from berth.core.validation import container_file_not_found, container_not_found, missing
 from berth.v1.container_file_service_pb2 import (
     DeleteContainerFileRequest,
@@ -30,26 +33,33 @@ from berth.v1.container_file_service_pb2 import (
     RetrieveContainerFileContentRequest,
     RetrieveContainerFileRequest,
 )
-from berth.v1.container_service_pb2 import CreateContainerRequest
+from berth.v1.container_service_pb2 import CreateContainerRequest, ListContainersRequest
+from berth.v1.file_service_pb2 import ListFilesRequest
 
 _ROOT = "/containers"
 FileRequest = RetrieveContainerFileRequest | RetrieveContainerFileContentRequest | DeleteContainerFileRequest
 
 
-def new_container(caller: Caller, request: CreateContainerRequest, *, forwards_unknown: bool) -> UpstreamRequest:
+def new_container(
+    caller: Caller, request: CreateContainerRequest, *, forwards_unknown: bool, dialect: Dialect
+) -> UpstreamRequest:
     """Return the request that creates a container. InvalidRequestError without a name; the provider validates the rest.
 
-    `forwards_unknown` is explained in `new_file`.
+    It is also raised for a field that the provider lacks. `forwards_unknown` is explained in `new_file`.
     """
     check = refuse_known if forwards_unknown else refuse_additional
     check(request.additional_fields, request)
     if not request.name:
         raise missing("name")
+    for field, _ in request.ListFields():
+        if field.name in dialect.lacks_fields:
+            message = f"The provider does not support '{field.name}'."
+            raise InvalidRequestError(message, param=field.name, code="unsupported_parameter")
     return UpstreamRequest(
         "POST",
         _ROOT,
         headers=headers_of(caller),
-        body=orjson.dumps(new_container_json(request)),
+        body=orjson.dumps(dialect.spell(new_container_json(request))),
         secrets=frozenset(secret.value for secret in request.network_policy.domain_secrets if secret.value),
     )
 
@@ -59,7 +69,9 @@ def container(method: str, caller: Caller, container_id: str) -> UpstreamRequest
     return UpstreamRequest(method, _container_path(container_id), headers=headers_of(caller))
 
 
-def new_file(caller: Caller, upload: Upload, *, forwards_unknown: bool, before_commit: BeforeCommit) -> UpstreamRequest:
+def new_file(
+    caller: Caller, upload: Upload, *, forwards_unknown: bool, dialect: Dialect, before_commit: BeforeCommit
+) -> UpstreamRequest:
     """Return the request that creates a container file.
 
     InvalidRequestError for an invalid filename and, unless `forwards_unknown`,
@@ -68,19 +80,42 @@ def new_file(caller: Caller, upload: Upload, *, forwards_unknown: bool, before_c
     path = f"{_container_path(upload.container_id)}/files"
     fields = partial(_fields, upload, forwards_unknown=forwards_unknown)
     fields()  # rejects fields that are invalid already, before anything is uploaded
-    if upload.file_id is None:
+    if upload.has_file:
         return UpstreamRequest(
             "POST", path, headers=headers_of(caller), form=UploadForm(upload, fields, before_commit=before_commit)
         )
-    return UpstreamRequest("POST", path, headers=headers_of(caller), body=orjson.dumps(copied_file_json(upload)))
+    return UpstreamRequest(
+        "POST", path, headers=headers_of(caller), body=orjson.dumps(dialect.spell(copied_file_json(upload)))
+    )
 
 
-def files(caller: Caller, request: ListContainerFilesRequest) -> UpstreamRequest:
-    """Return the request that lists container files. InvalidRequestError for an invalid limit or order."""
-    read_pagination(request)
-    given = {name: getattr(request, name) for name in ("limit", "after", "order") if request.HasField(name)}
+def containers(caller: Caller, request: ListContainersRequest) -> UpstreamRequest:
+    """Return the request that lists containers; the provider validates the parameters.
+
+    Only `include` is Berth's own: it is validated here and not sent.
+    """
+    includes_bytes(request)
+    given = given_page(request) | ({"name": request.name} if request.name else {})
+    if request.status:
+        given["status"] = STATUS_NAMES[request.status]
+    return UpstreamRequest("GET", _ROOT, query=urlencode(given), headers=headers_of(caller))
+
+
+def files(caller: Caller, request: ListContainerFilesRequest, *, is_own: bool) -> UpstreamRequest:
+    """Return the request that lists container files.
+
+    InvalidRequestError for an invalid limit or order, unless the account is the caller's own: then the provider
+    validates them.
+    """
+    if not is_own:
+        read_pagination(request)
     path = f"{_container_path(request.container_id)}/files"
-    return UpstreamRequest("GET", path, query=urlencode(given), headers=headers_of(caller))
+    return UpstreamRequest("GET", path, query=urlencode(given_page(request)), headers=headers_of(caller))
+
+
+def given_page(request: ListContainersRequest | ListContainerFilesRequest | ListFilesRequest) -> dict[str, object]:
+    """Return the parameters of pagination that a request has."""
+    return {name: getattr(request, name) for name in ("limit", "after", "order") if request.HasField(name)}
 
 
 def file(method: str, caller: Caller, request: FileRequest) -> UpstreamRequest:
@@ -98,8 +133,9 @@ def _fields(upload: Upload, *, forwards_unknown: bool) -> list[tuple[str, str]]:
     """Return the form fields that have arrived so far."""
     check = refuse_known_names if forwards_unknown else refuse_unknown
     check(upload.additional_fields, known=CONTAINER_FILE_FIELDS)
-    given = [] if upload.file_path is None else [("file_path", upload.file_path)]
-    return given + form_fields(upload.additional_fields)
+    given = {"file_id": upload.file_id, "file_path": upload.file_path}
+    named = [(name, value) for name, value in given.items() if value is not None]
+    return named + form_fields(upload.additional_fields)
 
 
 def _container_path(container_id: str) -> str:

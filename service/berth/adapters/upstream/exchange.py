@@ -20,9 +20,9 @@ from berth.core.ports.container_store import ID_TAKEN
 from berth.v1.container_file_pb2 import ContainerFile
 from berth.v1.container_file_service_pb2 import DeleteContainerFileResponse, ListContainerFilesResponse
 from berth.v1.container_pb2 import Container
-from berth.v1.container_service_pb2 import DeleteContainerResponse
+from berth.v1.container_service_pb2 import DeleteContainerResponse, ListContainersResponse
 from berth.v1.file_pb2 import File
-from berth.v1.file_service_pb2 import DeleteFileResponse
+from berth.v1.file_service_pb2 import DeleteFileResponse, ListFilesResponse
 
 if TYPE_CHECKING:
     from berth.adapters.upstream.account import UpstreamAccount
@@ -38,10 +38,12 @@ Answer = TypeVar(
     "Answer",
     Container,
     ContainerFile,
+    ListContainersResponse,
     ListContainerFilesResponse,
     DeleteContainerResponse,
     DeleteContainerFileResponse,
     File,
+    ListFilesResponse,
     DeleteFileResponse,
 )
 
@@ -148,8 +150,8 @@ class Exchange:
                 return response
             limited = response if response.status == _TOO_MANY else limited
             spent.add(self.key.name)
-            if self._ring.has_other(spent):
-                self.key = self._ring.choose(spent)
+            if self._ring.has_other(spent, self.key.tenant):
+                self.key = self._ring.choose(spent, self.key.tenant)
             elif response is limited and not waited and _is_short(response.retry_after):
                 waited = True
                 await self._account.sleep(response.retry_after or 0)
@@ -192,7 +194,7 @@ class Exchange:
             if self.request.form is not None and not self.request.form.is_sent:
                 raise unreadable(self._provider, "before it had the whole file")
             return response
-        configured = self.key in self._ring
+        configured = not self.key.is_callers
         if configured and response.status in REFUSED_KEY:
             raise self._ring.exhausted()
         error = refusal(response, provider=self._provider, direct=not configured, secrets=self._secrets())
@@ -208,7 +210,7 @@ class Exchange:
         if isinstance(value, dict) and value.get("error") and "id" not in value:
             message = error_details_of(value, self._secrets()).message
             raise unreadable(self._provider, f"with an error: {message}" if message else "with an error")
-        return value
+        return self._account.dialect.read(value)
 
 
 @contextmanager

@@ -1,11 +1,11 @@
 """Builds the requests of the Files API to a provider; see `container_requests`."""
 
 from functools import partial
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from berth.adapters.upstream.additional import form_fields
 from berth.adapters.upstream.answers import is_identifier
-from berth.adapters.upstream.container_requests import headers_of
+from berth.adapters.upstream.container_requests import given_page, headers_of
 from berth.adapters.upstream.http.client import UpstreamRequest
 from berth.adapters.upstream.http.download import Span
 from berth.adapters.upstream.http.form import UploadForm
@@ -14,6 +14,7 @@ from berth.core.caller import Caller
 from berth.core.ports.backend import BeforeCommit
 from berth.core.ports.file_backend import FileUpload
 from berth.core.validation import file_not_found, missing
+from berth.v1.file_service_pb2 import ListFilesRequest
 
 _ROOT = "/files"
 
@@ -26,6 +27,12 @@ def new_file(
     fields()  # rejects fields that are invalid already, before anything is uploaded
     form = UploadForm(upload, fields, before_commit=before_commit)
     return UpstreamRequest("POST", _ROOT, headers=headers_of(caller), form=form)
+
+
+def files(caller: Caller, request: ListFilesRequest) -> UpstreamRequest:
+    """Return the request that lists files; the provider validates the parameters."""
+    given = given_page(request) | ({"purpose": request.purpose} if request.purpose else {})
+    return UpstreamRequest("GET", _ROOT, query=urlencode(given), headers=headers_of(caller))
 
 
 def file(method: str, caller: Caller, file_id: str) -> UpstreamRequest:

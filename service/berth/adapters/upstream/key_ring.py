@@ -17,6 +17,9 @@ EXHAUSTED = "upstream_credentials_exhausted"
 class KeyRing:
     """Selects keys for new resources by weight, and the keys of existing ones by name.
 
+    Keys that are reserved for a tenant are selected only where that `tenant` is given, and all others
+    only where it is not.
+
     `now` returns seconds since 1970, `random` a number in [0, 1).
     """
 
@@ -30,7 +33,7 @@ class KeyRing:
         log: FilteringBoundLogger,
         metrics: Metrics,
     ) -> None:
-        self._keys = {key.name: key for key in keys}
+        self._keys: dict[str, UpstreamKey] = {}
         self._provider = provider
         self._now = now
         self._random = random
@@ -38,6 +41,14 @@ class KeyRing:
         self._metrics = metrics
         self._aside_until: dict[str, int] = {}
         self._in_flight: Counter[str] = Counter()
+        self.replace(keys)
+
+    def replace(self, keys: Sequence[UpstreamKey]) -> None:
+        """Replace the configured keys. Only those with the same name and value remain put aside."""
+        replaced, self._keys = self._keys, {key.name: key for key in keys}
+        for name, key in replaced.items():
+            if name not in self._keys or self._keys[name].value != key.value:
+                self._aside_until.pop(name, None)
 
     def __len__(self) -> int:
         """Return how many keys are configured."""
@@ -45,23 +56,37 @@ class KeyRing:
 
     def __contains__(self, key: UpstreamKey) -> bool:
         """Return whether `key` is a configured one and not a caller's own."""
-        return self._keys.get(key.name) is key
+        configured = self._keys.get(key.name)
+        return configured is not None and configured.value == key.value and not key.is_callers
 
-    def named(self, name: str) -> UpstreamKey:
-        """Return a key by its name. UpstreamError if it is no longer configured."""
+    def first(self, tenant: str | None = None) -> UpstreamKey | None:
+        """Return the first key that is reserved for `tenant`, or for none; None if there is no such key."""
+        return next((key for key in self._keys.values() if key.tenant == tenant), None)
+
+    def is_reserved(self, name: str, tenant: str) -> bool:
+        """Return whether the key with this name is configured, and reserved for `tenant`."""
+        return name in self._keys and self._keys[name].tenant == tenant
+
+    def find(self, name: str, tenant: str | None) -> UpstreamKey | None:
+        """Return a key by its name, None if it is no longer configured or reserved for another tenant."""
         key = self._keys.get(name)
+        return key if key is not None and key.tenant in (None, tenant) else None
+
+    def named(self, name: str, tenant: str | None = None) -> UpstreamKey:
+        """Return a key by its name. UpstreamError if it is no longer configured, or reserved for another tenant."""
+        key = self.find(name, tenant)
         if key is None:
             message = f"The key that the container was made with is no longer configured for {self._provider}."
             raise UpstreamError(message, code=EXHAUSTED, provider=self._provider)
         return key
 
-    def choose(self, spent: Collection[str] = ()) -> UpstreamKey:
+    def choose(self, spent: Collection[str] = (), tenant: str | None = None) -> UpstreamKey:
         """Return a key, chosen by weight, that is usable and has a name not in `spent`.
 
         UpstreamError if all keys are put aside or spent; RateLimitError if the
         others have reached their limits of calls in flight.
         """
-        ready = self._ready(spent)
+        ready = self._ready(spent, tenant)
         if not ready:
             raise self.exhausted()
         free = [key for key in ready if self._has_room(key)]
@@ -69,9 +94,9 @@ class KeyRing:
             raise _full()
         return self._draw(free)
 
-    def has_other(self, spent: Collection[str]) -> bool:
+    def has_other(self, spent: Collection[str], tenant: str | None = None) -> bool:
         """Return whether there is a usable key with a name not in `spent`."""
-        return any(self._has_room(key) for key in self._ready(spent))
+        return any(self._has_room(key) for key in self._ready(spent, tenant))
 
     def put_aside(self, key: UpstreamKey, *, status: int) -> None:
         """Exclude `key`, which the provider refused with `status`, from new resources for ASIDE_SECONDS."""
@@ -98,11 +123,9 @@ class KeyRing:
         if key.max_in_flight is not None:
             self._in_flight[key.name] -= 1
 
-    def _ready(self, spent: Collection[str]) -> list[UpstreamKey]:
-        now = self._now()
-        return [
-            key for name, key in self._keys.items() if name not in spent and self._aside_until.get(name, now) <= now
-        ]
+    def _ready(self, spent: Collection[str], tenant: str | None) -> list[UpstreamKey]:
+        now, keys = self._now(), [key for key in self._keys.values() if key.tenant == tenant]
+        return [key for key in keys if key.name not in spent and self._aside_until.get(key.name, now) <= now]
 
     def _has_room(self, key: UpstreamKey) -> bool:
         return key.max_in_flight is None or self._in_flight[key.name] < key.max_in_flight

@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+
+from berth.adapters.upstream.dialects import Dialect
 
 MIB = 1024 * 1024
 
@@ -12,37 +13,16 @@ class UpstreamKey:
     """A key of a provider.
 
     `name` identifies the key in logs and rows. New resources are distributed by `weight`;
-    `max_in_flight` is how many calls may use the key at a time.
+    `max_in_flight` is how many calls may use the key at a time. A key with a `tenant` is used for
+    that tenant alone. `is_callers` says that the key came with the request.
     """
 
     name: str
     value: str = field(repr=False)
     weight: float = 1.0
     max_in_flight: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Dialect:
-    """The differences of one family of APIs from the others.
-
-    `prefix` is the part of the path between the base URL and `/containers`; a key
-    is sent in `key_header`, formatted as `key_form`; `lacks` are the operations, by
-    request type, that are refused without a call. Lists of containers are never
-    requested upstream, so `container_list` in it makes no difference to callers.
-    """
-
-    prefix: str
-    key_header: str
-    key_form: str
-    lacks: frozenset[str] = frozenset()
-
-    def credential(self, key: UpstreamKey) -> tuple[str, str]:
-        """Return the name and the value of the header with `key`."""
-        return self.key_header, self.key_form.format(key.value)
-
-
-OPENAI = Dialect(prefix="", key_header="Authorization", key_form="Bearer {}")
-AZURE = Dialect(prefix="/openai/v1", key_header="api-key", key_form="{}", lacks=frozenset({"container_list"}))
+    tenant: str | None = None
+    is_callers: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +31,9 @@ class UpstreamSettings:
 
     `timeout_seconds` limits a whole operation with all its tries, and in a
     transfer each wait for the provider; `connect_seconds` limits TCP and TLS of
-    one connection. `ca_file` is trusted in addition to the system's authorities.
+    one connection. `authorities` (PEM) are trusted in addition to those of the system.
     `forwards_unknown` is whether fields that the contract does not define are sent on.
+    `opens_unknown` is whether all tenants may reach what Berth does not know in the shared account.
     """
 
     base_url: str
@@ -63,11 +44,12 @@ class UpstreamSettings:
     max_retries: int = 2
     extra_headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     proxy: str | None = field(default=None, repr=False)
-    ca_file: Path | None = None
+    authorities: str | None = None
     api_version: str | None = None
     max_connections: int = 100
     max_answer_bytes: int = 16 * MIB
     forwards_unknown: bool = True
+    opens_unknown: bool = False
 
     @property
     def root(self) -> str:

@@ -10,7 +10,7 @@ keys are allowed.
 import base64
 import binascii
 import hmac
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from hashlib import sha256
 from types import MappingProxyType
 
@@ -77,13 +77,18 @@ class Credentials:
         self._keys = keys
         self._certificates = {_canonical(name): caller for name, caller in certificates.items()}
 
-    async def authenticate(
-        self, headers: Iterable[tuple[str, str]], *, certificate: Callable[[], Iterable[str]] = tuple
-    ) -> Caller:
+    def configured(self) -> Iterator[Caller]:
+        """Yield the callers of the configuration, and the anonymous one; those of stored keys are not among them."""
+        yield from (key.caller for key in self._keys.values() if key.active)
+        yield from self._certificates.values()
+        if self._anonymous is not None:
+            yield self._anonymous
+
+    async def authenticate(self, headers: Iterable[tuple[str, str]], *, certificate: Iterable[str] = ()) -> Caller:
         """Return the caller who sends `headers`, pairs of a lower-case name in HEADERS and a value.
 
-        A credential of Berth takes precedence over the names that `certificate` returns, those in a
-        verified client certificate, and these take precedence over a direct key.
+        A credential of Berth takes precedence over the names in `certificate`, those in a verified
+        client certificate, and these take precedence over a direct key.
 
         AuthenticationError with the code `virtual_key_required` if there is no credential,
         `virtual_key_not_found` or `basic_user_not_found` if it is wrong, `certificate_not_found` if
@@ -96,7 +101,7 @@ class Credentials:
         presented = {_parse(name, part) for name, value in headers for part in _split(name, value)}
         ours = {credential for credential in presented if isinstance(credential, bytes)}
         if not ours and self._certificates:
-            caller = self._find_certificate_caller(certificate(), is_only=not presented)
+            caller = self._find_certificate_caller(certificate, is_only=not presented)
             if caller is not None:
                 return caller
         if len(ours or presented) > 1:

@@ -5,8 +5,9 @@ together.
 """
 
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from enum import Enum, auto
 from json import dumps
 from math import ceil
 from typing import NamedTuple, Protocol
@@ -16,7 +17,7 @@ from berth.core.errors import RateLimitError
 
 MINUTE_SECONDS = 60
 Leave = Callable[[], Awaitable[None]]
-"""Counts the end of a call."""
+"""Counts the end of a call. It does not raise, and completes even if the caller stops waiting for it."""
 
 
 class Quota(NamedTuple):
@@ -27,20 +28,43 @@ class Quota(NamedTuple):
     reset_seconds: float
 
 
-class Limiter(Protocol):
-    """Counts requests and calls by key.
+class LimitedCounter(NamedTuple):
+    """A counter, and its limits: requests per minute and concurrent calls, None for none."""
 
-    Any method may raise StorageError (`limits_unavailable`) if the counters cannot be reached.
+    key: str
+    per_minute: int | None = None
+    in_flight: int | None = None
+
+
+class Full(Enum):
+    """Which limit has been reached."""
+
+    REQUESTS = auto()
+    CALLS = auto()
+
+
+class Admission(NamedTuple):
+    """The answer to a call: it is counted, unless a counter is `full`.
+
+    `full` has the limit that has been reached and the position of its counter, None if the call is
+    admitted. `quotas` has what is known of each counter with a limit of requests, by position; only
+    of an admitted call `leave` has an effect.
     """
 
-    async def hit(self, key: str, *, per_minute: int) -> tuple[bool, Quota | None]:
-        """Count a request, unless `per_minute` requests were counted in the last minute.
+    full: tuple[Full, int] | None
+    quotas: Mapping[int, Quota]
+    leave: Leave
 
-        Return whether it was counted, and the remaining quota, None if it is unknown.
+
+class Limiter(Protocol):
+    """Counts requests and calls by key."""
+
+    async def enter(self, counters: Sequence[LimitedCounter]) -> Admission:
+        """Count a call in all `counters`, or in none if one of them has no room.
+
+        If the caller is cancelled, the call is not counted as running. StorageError
+        (`limits_unavailable`) if the counters cannot be reached.
         """
-
-    async def enter(self, key: str, *, maximum: int) -> Leave | None:
-        """Count the start of a call and return how to count its end; None if `maximum` calls are running."""
 
 
 class TenantSlots:
@@ -83,48 +107,43 @@ class Gate:
         `request_limited` if too many calls are running, `rate_limited` if there were too many
         requests in the last minute.
         """
-        async with AsyncExitStack() as running:
-            for counter, limits in _counters(caller, kind):
-                await self._enter(counter, limits, running)
-            await self._count(caller, kind, tell)
+        counters = _counters(caller, kind)
+        admission = await self._limiter.enter(counters)
+        if admission.full is not None:
+            full, position = admission.full
+            raise _refusal(full, counters[position], admission.quotas.get(position), tell)
+        _tell_least(admission, tell)
+        try:
             yield
-
-    async def _enter(self, counter: str, limits: Limits, running: AsyncExitStack) -> None:
-        if limits.max_in_flight is None:
-            return
-        leave = await self._limiter.enter(counter, maximum=limits.max_in_flight)
-        if leave is None:
-            message = f"Too many calls at a time: the limit of this key is {limits.max_in_flight}."
-            raise RateLimitError(message, code="request_limited", retry_after_seconds=1)
-        running.push_async_callback(leave)
-
-    async def _count(self, caller: Caller, kind: str, tell: Callable[[Quota], None]) -> None:
-        """Count the request in each counter; `tell` gets the quota with the fewest remaining requests last."""
-        least: Quota | None = None
-        for counter, limits in _counters(caller, kind):
-            if limits.requests_per_minute is None:
-                continue
-            is_counted, quota = await self._limiter.hit(counter, per_minute=limits.requests_per_minute)
-            if quota is not None and (least is None or quota.remaining < least.remaining):
-                least = quota
-                tell(quota)
-            if not is_counted:
-                raise _too_many(limits.requests_per_minute, quota)
+        finally:
+            await admission.leave()
 
 
-def _counters(caller: Caller, kind: str) -> Iterator[tuple[str, Limits]]:
-    """Yield each counter key and its limits: first that of the kind of operation, then that of the whole key."""
+def _counters(caller: Caller, kind: str) -> list[LimitedCounter]:
+    """Return the counters that have limits: first that of the kind of operation, then that of the whole key."""
+    counters = [_counter(caller.limits, caller.tenant, caller.name)]
     if kind in caller.limits.operations:
-        yield _key(caller.tenant, caller.name, kind), caller.limits.operations[kind]
-    yield _key(caller.tenant, caller.name), caller.limits
+        counters.insert(0, _counter(caller.limits.operations[kind], caller.tenant, caller.name, kind))
+    return [counter for counter in counters if counter.per_minute is not None or counter.in_flight is not None]
 
 
-def _key(*parts: str) -> str:
-    """Return a counter key that no other parts have, whatever characters the names contain."""
-    return dumps(parts)
+def _counter(limits: Limits, *parts: str) -> LimitedCounter:
+    """Return a counter with a key that no other parts have, whatever characters the names contain."""
+    return LimitedCounter(dumps(parts), limits.requests_per_minute, limits.max_in_flight)
 
 
-def _too_many(per_minute: int, quota: Quota | None) -> RateLimitError:
+def _tell_least(admission: Admission, tell: Callable[[Quota], None]) -> None:
+    """Call `tell` with the quota with the fewest remaining requests."""
+    if admission.quotas:
+        tell(min(admission.quotas.values(), key=lambda quota: quota.remaining))
+
+
+def _refusal(full: Full, counter: LimitedCounter, quota: Quota | None, tell: Callable[[Quota], None]) -> RateLimitError:
+    if full is Full.CALLS:
+        message = f"Too many calls at a time: the limit of this key is {counter.in_flight}."
+        return RateLimitError(message, code="request_limited", retry_after_seconds=1)
+    if quota is not None:
+        tell(quota)
     seconds = max(1, ceil(quota.reset_seconds)) if quota else MINUTE_SECONDS
-    message = f"Too many requests: the limit of this key is {per_minute} per minute. Try again in {seconds} s."
+    message = f"Too many requests: the limit of this key is {counter.per_minute} per minute. Try again in {seconds} s."
     return RateLimitError(message, code="rate_limited", retry_after_seconds=seconds)

@@ -15,6 +15,8 @@ from berth.core.errors import PermissionDeniedError
 REMEMBERED_SECONDS = 2.0
 """How long the result of a lookup is cached, and so how late a change can take effect."""
 MAX_REMEMBERED = 10_000
+LATEST_TIME = 253_402_300_799
+"""The last second of the year 9999, in seconds since 1970: no key expires later."""
 
 
 def digest_of(key: str) -> bytes:

@@ -1,26 +1,26 @@
 """The response cache: a wrapper of any Backend.
 
 Single containers and container files are cached; lists, file content and errors are not. The
-ResponseCache keeps the answers, and `Writes` records when containers were last written to.
+ResponseCache keeps the answers, and knows when containers were last written to.
 
-A cached answer is what the backend would return, as far as writes through this object are
-concerned. Other changes become visible when the entry expires, at the latest: writes through
-another process or without Berth, a file of an expired container, and a newer `last_active_at`. The
-expiry of a container is not hidden, because no entry outlives the expiry time in its answer. A hit
-does not touch the container, so hits alone do not keep it running.
+A cached answer is what the backend would return, as far as writes through the same ResponseCache are
+concerned, which replicas may share. Other changes become visible when the entry expires, at the
+latest: writes without Berth, a file of an expired container, and a newer `last_active_at`. The expiry
+of a container is not hidden, because no entry outlives the expiry time in its answer. A hit does not
+touch the container, so hits alone do not keep it running.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
+from berth.core.caching.settling import writing
 from berth.core.caching.single_flight import SingleFlight
-from berth.core.caching.write_tracker import Writes, place_of
 from berth.core.caller import Caller, Options
 from berth.core.lifetime import expires_at
 from berth.core.ports.backend import Backend, BeforeCommit, Upload, nothing
-from berth.core.ports.response_cache import CachedAnswer, CacheKey, ResponseCache
+from berth.core.ports.response_cache import CachedAnswer, CacheKey, ResponseCache, Version
 from berth.core.ports.wrapper import BackendWrapper
 from berth.v1.container_file_pb2 import ContainerFile
 from berth.v1.container_file_service_pb2 import (
@@ -50,8 +50,10 @@ class CachedBackend(BackendWrapper):
     Callers ask with a cache key; with `always` all calls use the cache. Callers with the same
     tenant and key share answers. An answer is cached for the seconds that the caller who had it
     stored asked for, or else for `default_ttl_seconds`. A caller who asks not to store anything may
-    still get a cached answer. `provider` is the provider of requests that name none; `now` returns
-    seconds since 1970; `new_id` returns an id made of a prefix and a number of hexadecimal digits.
+    still get a cached answer. `provider` is the provider of requests that name none; `account`
+    returns what identifies the address and the keys with which it is asked now: an answer is for the
+    same account only. `now` returns seconds since 1970; `new_id` returns an id made of a prefix and a
+    number of hexadecimal digits.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class CachedBackend(BackendWrapper):
         cache: ResponseCache,
         *,
         provider: Provider,
+        account: Callable[[], str],
         default_ttl_seconds: int,
         now: Callable[[], int],
         new_id: Callable[[str, int], str],
@@ -68,12 +71,12 @@ class CachedBackend(BackendWrapper):
         super().__init__(backend)
         self._cache = cache
         self._provider = provider
+        self._account = account
         self._default_ttl_seconds = default_ttl_seconds
         self._now = now
         self._new_id = new_id
         self._always = always
-        self._writes = Writes(now)
-        self._misses: SingleFlight[tuple[CacheKey, int], tuple[CachedAnswer, bool]] = SingleFlight()
+        self._misses: SingleFlight[tuple[CacheKey, Hashable], tuple[CachedAnswer, bool]] = SingleFlight()
 
     async def retrieve_container(self, caller: Caller, request: RetrieveContainerRequest) -> Container:
         """Return a container, from the cache if the caller asks for it; see Backend."""
@@ -84,14 +87,14 @@ class CachedBackend(BackendWrapper):
 
     async def delete_container(self, caller: Caller, request: DeleteContainerRequest) -> DeleteContainerResponse:
         """Delete a container and its files; see Backend."""
-        with self._writes.writing(place_of(caller.tenant, request.container_id)):
+        async with writing(self._cache, caller.tenant, request.container_id):
             return await self._backend.delete_container(caller, request)
 
     async def create_container_file(
         self, caller: Caller, upload: Upload, *, before_commit: BeforeCommit = nothing
     ) -> ContainerFile:
         """Store a container file; see Backend."""
-        with self._writes.writing(place_of(caller.tenant, upload.container_id)):
+        async with writing(self._cache, caller.tenant, upload.container_id):
             return await self._backend.create_container_file(caller, upload, before_commit=before_commit)
 
     async def retrieve_container_file(self, caller: Caller, request: RetrieveContainerFileRequest) -> ContainerFile:
@@ -105,7 +108,7 @@ class CachedBackend(BackendWrapper):
         self, caller: Caller, request: DeleteContainerFileRequest
     ) -> DeleteContainerFileResponse:
         """Delete a container file; see Backend."""
-        with self._writes.writing(place_of(caller.tenant, request.container_id)):
+        async with writing(self._cache, caller.tenant, request.container_id):
             return await self._backend.delete_container_file(caller, request)
 
     def _uses_cache(self, caller: Caller) -> bool:
@@ -118,6 +121,7 @@ class CachedBackend(BackendWrapper):
             tenant=caller.tenant,
             allowed=caller.providers,
             provider=self._provider,
+            account=self._account(),
             operation="retrieve_container_file" if of_file else "retrieve_container",
             container_id=request.container_id,
             file_id=request.file_id if isinstance(request, RetrieveContainerFileRequest) else "",
@@ -135,30 +139,24 @@ class CachedBackend(BackendWrapper):
         self, kind: type[Answer], key: CacheKey, *, retrieve: Callable[[], Awaitable[Answer]], options: Options
     ) -> Answer:
         """Return the cached answer for `key`, or else the result of `retrieve`."""
-        last_write = self._writes.last(place_of(key.tenant, key.container_id))
-        if last_write is None:
-            return self._with_debug(await retrieve(), key)
-        found = self._cache.get(key)
-        if found is not None and found.read_at >= last_write:
+        found, version = await self._cache.find(key)
+        if found is not None:
             return self._with_debug(kind.FromString(found.body), key, cache_id=found.id, hit=True)
-        if not options.cache_store:
+        if version is None or not options.cache_store:
             return self._with_debug(await retrieve(), key)
         ttl = self._default_ttl_seconds if options.cache_ttl_seconds is None else options.cache_ttl_seconds
-        fetch = partial(self._fetch, key, retrieve=retrieve, read_at=self._writes.moment, ttl_seconds=ttl)
-        fetched, is_cached = await self._misses.join((key, last_write), fetch)
+        fetch = partial(self._fetch, key, retrieve=retrieve, version=version, ttl_seconds=ttl)
+        fetched, is_cached = await self._misses.join((key, version.state), fetch)
         return self._with_debug(kind.FromString(fetched.body), key, cache_id=fetched.id if is_cached else None)
 
     async def _fetch(
-        self, key: CacheKey, *, retrieve: Callable[[], Awaitable[Answer]], read_at: int, ttl_seconds: int
+        self, key: CacheKey, *, retrieve: Callable[[], Awaitable[Answer]], version: Version, ttl_seconds: int
     ) -> tuple[CachedAnswer, bool]:
         """Return the result of `retrieve` and whether it was cached: not if it may already be out of date."""
         answer = await retrieve()
-        cached = CachedAnswer(self._new_id(*CACHE_ID), answer.SerializeToString(), read_at)
-        last_write = self._writes.last(place_of(key.tenant, key.container_id))
-        if last_write is None or last_write > read_at:
-            return cached, False
+        cached = CachedAnswer(self._new_id(*CACHE_ID), answer.SerializeToString())
         ttl_seconds = min(ttl_seconds, _remaining_seconds(answer, self._now(), otherwise=ttl_seconds))
-        return cached, self._cache.put(key, cached, ttl_seconds=ttl_seconds)
+        return cached, await self._cache.put(key, cached, version=version, ttl_seconds=ttl_seconds)
 
     def _with_debug(self, answer: Answer, key: CacheKey, *, cache_id: str | None = None, hit: bool = False) -> Answer:
         """Set `cache_debug` in `answer` and return it."""

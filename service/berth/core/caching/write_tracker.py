@@ -1,18 +1,15 @@
-"""Tracks writes to containers, so that the cache can tell which answers are out of date.
+"""Tracks writes to containers in this process, so that a cache can tell which answers are out of date.
 
 Moments are counted in writes that have ended.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import NewType
 
-from berth.core.errors import BerthError, UpstreamError, UpstreamTimeoutError
+from berth.core.caching.settling import SETTLING_SECONDS
 
 MAX_REMEMBERED = 10_000
 """Containers with a remembered last write; all others get the last write that was forgotten."""
-SETTLING_SECONDS = 60
-"""How long a write that ended without an answer may still take effect."""
 
 
 Place = NewType("Place", int)
@@ -27,17 +24,17 @@ def place_of(tenant: str, container_id: str) -> Place:
 class Writes:
     """Remembers the writes to containers, in bounded memory.
 
-    `now` returns seconds since 1970. `moment` is the current moment.
+    `now` returns seconds. `moment` is the current moment.
     """
 
-    def __init__(self, now: Callable[[], int], *, max_remembered: int = MAX_REMEMBERED) -> None:
+    def __init__(self, now: Callable[[], float], *, max_remembered: int = MAX_REMEMBERED) -> None:
         self.moment = 0
         self._now = now
         self._max_remembered = max_remembered
         self._last: dict[Place, int] = {}  # oldest first
         self._forgotten = 0
         self._running: dict[Place, int] = {}
-        self._settled_at: dict[Place, int] = {}  # earliest first
+        self._settled_at: dict[Place, float] = {}  # earliest first
 
     def last(self, place: Place) -> int | None:
         """Return the last moment at which `place` may have changed; None if it may be changing now."""
@@ -47,24 +44,17 @@ class Writes:
             return None
         return self._last.get(place, self._forgotten)
 
-    @contextmanager
-    def writing(self, place: Place) -> Iterator[None]:
-        """Record a write to `place` that runs inside the context.
-
-        A write that is cancelled, or fails without saying whether it happened, may still take
-        effect, so `place` counts as changing for another SETTLING_SECONDS.
-        """
+    def begin(self, place: Place) -> None:
+        """Record that a write to `place` begins."""
         self._running[place] = self._running.get(place, 0) + 1
-        try:
-            yield
-        except BaseException as error:
-            if not _is_certain_failure(error):
-                self._mark_unsettled(place)
-            raise
-        finally:
-            self._end(place)
 
-    def _end(self, place: Place) -> None:
+    def end(self, place: Place, *, is_settled: bool) -> None:
+        """Record that a write to `place` has ended.
+
+        If it is not settled, `place` counts as changing for another SETTLING_SECONDS.
+        """
+        if not is_settled:
+            self._mark_unsettled(place)
         self._running[place] -= 1
         if not self._running[place]:
             del self._running[place]
@@ -83,8 +73,3 @@ class Writes:
         self._settled_at[place] = now + SETTLING_SECONDS
         while next(iter(self._settled_at.values())) <= now or len(self._settled_at) > self._max_remembered:
             del self._settled_at[next(iter(self._settled_at))]
-
-
-def _is_certain_failure(error: BaseException) -> bool:
-    """Return whether `error` means that nothing was written."""
-    return isinstance(error, BerthError) and not isinstance(error, UpstreamError | UpstreamTimeoutError)

@@ -6,21 +6,20 @@ from dataclasses import dataclass
 from berth.core.additional_fields import refuse_additional
 from berth.core.errors import InvalidRequestError
 from berth.core.lifetime import checked_expiry
+from berth.core.limits import limits_of
 from berth.core.ports.container_store import Quotas
 from berth.core.validation import check_choice, check_length, check_text, invalid, missing
 from berth.v1.container_pb2 import Container, ExpiresAfter, NetworkPolicy, NetworkPolicyType
 from berth.v1.container_service_pb2 import CreateContainerRequest, DomainSecret, NetworkPolicyParam
 
-MAX_NAME_LENGTH = 256
-MAX_FILE_IDS = 50
-MAX_METADATA_PAIRS = 16
-MAX_METADATA_KEY_LENGTH = 64
-MAX_METADATA_VALUE_LENGTH = 512
-MAX_ALLOWED_DOMAINS = 100
-MAX_DOMAIN_LENGTH = 253
-MAX_SECRET_NAME_LENGTH = 256
-MAX_SECRET_LENGTH = 10_485_760
-MEMORY_LIMITS = ("1g", "4g", "16g", "64g")
+MAX_NAME_LENGTH = limits_of(CreateContainerRequest, "name").max_length
+MAX_FILE_IDS = limits_of(CreateContainerRequest, "file_ids").max_items
+METADATA = limits_of(CreateContainerRequest, "metadata")
+ALLOWED_DOMAINS = limits_of(NetworkPolicyParam, "allowed_domains")
+MAX_DOMAIN_LENGTH = limits_of(DomainSecret, "domain").max_length
+MAX_SECRET_NAME_LENGTH = limits_of(DomainSecret, "name").max_length
+MAX_SECRET_LENGTH = limits_of(DomainSecret, "value").max_length
+MEMORY_LIMITS = tuple(limits_of(CreateContainerRequest, "memory_limit").values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +71,12 @@ def _memory_limit(request: CreateContainerRequest) -> str:
 
 
 def _metadata(metadata: Mapping[str, str]) -> Mapping[str, str]:
-    check_length(len(metadata), "metadata", maximum=MAX_METADATA_PAIRS, what="object", unit="length")
+    check_length(len(metadata), "metadata", maximum=METADATA.max_items, what="object", unit="length")
     for key, value in metadata.items():
         if not key:
             raise invalid("metadata", "a key must not be empty")
-        check_text(key, "metadata", maximum=MAX_METADATA_KEY_LENGTH)
-        check_length(len(value), f"metadata.{key}", maximum=MAX_METADATA_VALUE_LENGTH, what="string", unit="length")
+        check_text(key, "metadata", maximum=METADATA.keys.max_length)
+        check_length(len(value), f"metadata.{key}", maximum=METADATA.items.max_length, what="string", unit="length")
     return metadata
 
 
@@ -103,9 +102,9 @@ def _check_domains(given: NetworkPolicyParam) -> None:
     param = "network_policy.allowed_domains"
     if not given.allowed_domains:
         raise missing(param)
-    check_length(len(given.allowed_domains), param, maximum=MAX_ALLOWED_DOMAINS, what="array", unit="length")
+    check_length(len(given.allowed_domains), param, maximum=ALLOWED_DOMAINS.max_items, what="array", unit="length")
     for index, domain in enumerate(given.allowed_domains):
-        check_text(domain, f"{param}[{index}]", maximum=MAX_DOMAIN_LENGTH)
+        check_text(domain, f"{param}[{index}]", maximum=ALLOWED_DOMAINS.items.max_length)
     for index, secret in enumerate(given.domain_secrets):
         _check_secret(secret, f"network_policy.domain_secrets[{index}]", given)
 

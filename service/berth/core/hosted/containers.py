@@ -20,6 +20,7 @@ from berth.core.ports.backend import BeforeCommit, Content, Upload, nothing
 from berth.core.ports.container_store import ContainerFileRecord, ContainerRecord, ContainerStore, ContainerSummary
 from berth.core.routing.container_ownership import ContainerOwnership
 from berth.core.routing.file_ownership import FileOwnership
+from berth.core.usage.budgets import Budgets
 from berth.core.validation import container_file_not_found, missing
 from berth.v1.container_file_pb2 import ContainerFile
 from berth.v1.container_file_service_pb2 import (
@@ -71,14 +72,17 @@ class HostedBackend:
         now: Callable[[], int],
         new_id: Callable[[str, int], str],
         background: BackgroundTasks,
+        budgets: Budgets,
     ) -> None:
         self._store = store
+        self._budgets = budgets
         self._content = content
         self._limits = limits
         self._now = now
         self._new_id = new_id
         self._ownership = ContainerOwnership(store, now)
         self._background = background
+        self._is_deleting_leftovers = False
         self._writer = ContainerFileWriter(
             store=store,
             files=files,
@@ -95,7 +99,12 @@ class HostedBackend:
             request, container_id=self._new_id(*CONTAINER_ID), created_at=self._now(), limits=self._limits
         )
         record = ContainerRecord(
-            container, tenant=caller.tenant, provider=request.provider, attempt=caller.options.attempt
+            container,
+            tenant=caller.tenant,
+            provider=request.provider,
+            attempt=caller.options.attempt,
+            created_by=caller.name,
+            charge=self._budgets.charge(caller, request.provider, container.memory_limit),
         )
         copies = await self._writer.copies(caller, request.file_ids, container_id=container.id)
         try:
@@ -127,8 +136,23 @@ class HostedBackend:
         """Delete a container and its files; see Backend."""
         record = await self._ownership.container(caller, request.container_id, provider=request.provider)
         await self._content.release(self._store.delete_container(caller.tenant, request.container_id))
+        self._background.start(self._delete_leftovers())
         response = DeleteContainerResponse(id=request.container_id, object="container.deleted", deleted=True)
         return _with_provider(response, record.provider)
+
+    async def _delete_leftovers(self) -> None:
+        """Delete what is left of containers with very many files. If this ends early, the sweeper goes on.
+
+        One task does so at a time: the writes of many would share a transaction, for which all other writes wait.
+        """
+        if self._is_deleting_leftovers:
+            return
+        self._is_deleting_leftovers = True
+        try:
+            while (blobs := await self._store.delete_leftovers()) is not None:
+                await self._content.delete(blobs)
+        finally:
+            self._is_deleting_leftovers = False
 
     async def create_container_file(
         self, caller: Caller, upload: Upload, *, before_commit: BeforeCommit = nothing
@@ -151,6 +175,8 @@ class HostedBackend:
         self._require_files(summary_of(record), request.container_id)
         await self._touch(summary_of(record), caller, request.container_id)
         page = await self._store.list_files(caller.tenant, request.container_id, read_pagination(request))
+        if not page.data:  # there are no files, or the container was deleted meanwhile
+            await self._ownership.container(caller, request.container_id, provider=request.provider)
         files = [stored.file for stored in page.data]
         response = page_of(ListContainerFilesResponse, files, has_more=page.has_more)
         return _with_provider(response, record.provider)
@@ -176,7 +202,7 @@ class HostedBackend:
             provider=summary.provider,
             filename=stored.filename,
             content_type=stored.content_type,
-            modified_at=stored.file.created_at,
+            modified_at=stored.modified_at or stored.file.created_at,
         )
 
     async def delete_container_file(

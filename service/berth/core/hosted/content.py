@@ -35,7 +35,8 @@ class RangeRequest(Protocol):
 class ContentStore:
     """Stores the content of a file with its digest: all of it or nothing, at most `max_bytes` per file.
 
-    `report_damage` is called with the key of a blob, once, when the blob is found damaged.
+    `report_damage` is called with the key of a blob, once, when the blob is found damaged; `report_left` with the error
+    because of which blobs without a row are left to a later sweep.
     """
 
     def __init__(
@@ -46,12 +47,18 @@ class ContentStore:
         new_id: Callable[[str, int], str],
         background: BackgroundTasks,
         report_damage: Callable[[str], None],
+        report_left: Callable[[StorageError], None],
     ) -> None:
         self._blobs = blobs
         self._max_bytes = max_bytes
         self._new_id = new_id
         self._background = background
         self._report_damage = report_damage
+        self._report_left = report_left
+
+    def check(self, size: int) -> None:
+        """Raise InvalidRequestError (`file_too_large`) if content of a size cannot be put."""
+        check_size(size, self._max_bytes)
 
     async def put(self, chunks: AsyncIterator[bytes], *, before_commit: BeforeCommit) -> StoredContent:
         """Store what `chunks` yields, and await `before_commit` when all of it has arrived.
@@ -79,7 +86,7 @@ class ContentStore:
             referenced = await add()
         finally:
             if referenced != stored.blob:
-                await self._blobs.delete([stored.blob])
+                await self.delete([stored.blob])
 
     async def release(self, deletion: Coroutine[Any, Any, Sequence[str]]) -> None:
         """Await `deletion`, which deletes rows and returns the unreferenced blobs, and delete these blobs.
@@ -88,8 +95,20 @@ class ContentStore:
         """
         await self._background.finish(self._release(deletion))
 
+    async def delete(self, blobs: Sequence[str]) -> None:
+        """Delete blobs that no row refers to any more.
+
+        A failure is reported and no error: the rows are written or deleted, and a later sweep deletes the blobs.
+        """
+        if not blobs:
+            return
+        try:
+            await self._blobs.delete(blobs)
+        except StorageError as error:
+            self._report_left(error)
+
     async def _release(self, deletion: Coroutine[Any, Any, Sequence[str]]) -> None:
-        await self._blobs.delete(await deletion)
+        await self.delete(await deletion)
 
     async def _check_same(self, stored: StoredContent, rows: BlobReferences) -> None:
         """Record damage if the existing blob with this content is missing or too short, so that it gets replaced."""
@@ -190,6 +209,13 @@ def _range(request: RangeRequest, size: int) -> tuple[int, int]:
     return offset, min(size - offset, check_integer(request.length, "length", minimum=0, maximum=MAX_LENGTH))
 
 
+def check_size(size: int, maximum: int) -> None:
+    """Raise InvalidRequestError (`file_too_large`) for more bytes than the maximum."""
+    if size > maximum:
+        message = f"The file is too large: at most {maximum} bytes are allowed."
+        raise InvalidRequestError(message, param="file", code="file_too_large")
+
+
 class _Tally:
     """Yields chunks, counts and hashes them, stops at `maximum` bytes, and awaits `at_end` after the last one."""
 
@@ -214,9 +240,7 @@ class _Tally:
     async def __aiter__(self) -> AsyncIterator[bytes]:
         async for chunk in self._chunks:
             self.bytes += len(chunk)
-            if self.bytes > self._maximum:
-                message = f"The file is too large: at most {self._maximum} bytes are allowed."
-                raise InvalidRequestError(message, param="file", code="file_too_large")
+            check_size(self.bytes, self._maximum)
             self._digest.update(chunk)
             self._block_sums.update(chunk)
             yield chunk

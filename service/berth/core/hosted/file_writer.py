@@ -77,7 +77,12 @@ class ContainerFileWriter:
                 block_sums=stored.block_sums,
             )
             made.append(file)
-            return await self._store.add_file(caller.tenant, record, quotas=self._quotas)
+            if not upload.replaces:
+                return await self._store.add_file(caller.tenant, record, quotas=self._quotas)
+            changes = await self._store.replace_file(caller.tenant, record, quotas=self._quotas)
+            made[:] = changes.files
+            await self._content.delete([blob for blob in changes.unreferenced if blob != stored.blob])
+            return "" if stored.blob in changes.unreferenced else stored.blob
 
         await self._content.commit(stored, add, rows=self._store)
         return made[0]

@@ -6,6 +6,7 @@ from berth.core.additional_fields import FILE_FIELDS, refuse_unknown
 from berth.core.caller import Caller
 from berth.core.hosted.content import ContentStore
 from berth.core.hosted.file_writer import DEFAULT_CONTENT_TYPE
+from berth.core.limits import limits_of
 from berth.core.paths import clean_filename
 from berth.core.ports.backend import BeforeCommit, Content, nothing
 from berth.core.ports.container_store import Quotas
@@ -15,6 +16,7 @@ from berth.core.routing.file_ownership import FileOwnership
 from berth.core.validation import check_choice, check_integer, missing
 from berth.v1.file_pb2 import File, FileExpiresAfter
 from berth.v1.file_service_pb2 import (
+    CreateFileRequest,
     DeleteFileRequest,
     DeleteFileResponse,
     ListFilesRequest,
@@ -24,9 +26,9 @@ from berth.v1.file_service_pb2 import (
 )
 
 FILE_ID = ("file-", 24)
-PURPOSES = ("assistants", "batch", "fine-tune", "vision", "user_data", "evals")
+PURPOSES = tuple(limits_of(CreateFileRequest, "purpose").values)
 ANCHOR = "created_at"
-MIN_SECONDS, MAX_SECONDS = 3_600, 2_592_000
+SECONDS = limits_of(FileExpiresAfter, "seconds")
 """One hour, and thirty days."""
 
 
@@ -72,6 +74,7 @@ class HostedFiles:
                 blob=stored.blob,
                 attempt=caller.options.attempt,
                 block_sums=stored.block_sums,
+                created_by=caller.name,
             )
             return await self._store.add(record, quotas=self._quotas)
 
@@ -146,5 +149,5 @@ def checked_expiry(given: FileExpiresAfter | None) -> FileExpiresAfter | None:
     check_choice(given.anchor, "expires_after.anchor", choices=(ANCHOR,))
     if not given.seconds:
         raise missing("expires_after.seconds")
-    check_integer(given.seconds, "expires_after.seconds", minimum=MIN_SECONDS, maximum=MAX_SECONDS)
+    check_integer(given.seconds, "expires_after.seconds", minimum=SECONDS.minimum, maximum=SECONDS.maximum)
     return given

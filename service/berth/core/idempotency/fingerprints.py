@@ -117,6 +117,11 @@ class HashedUpload(_HashingUpload[Upload]):
     """An Upload of a container file; see RequestContent."""
 
     @property
+    def has_file(self) -> bool:
+        """Whether there is a file to upload."""
+        return self._upload.has_file
+
+    @property
     def container_id(self) -> str:
         """The container to add the file to."""
         return self._upload.container_id
@@ -130,6 +135,11 @@ class HashedUpload(_HashingUpload[Upload]):
     def file_path(self) -> str | None:
         """The path that the caller wants for the file, None if any will do."""
         return self._upload.file_path
+
+    @property
+    def replaces(self) -> bool:
+        """Whether a file that has the path gets the content."""
+        return self._upload.replaces
 
     @property
     def is_read(self) -> bool:

@@ -1,10 +1,11 @@
 """The leases of this process on idempotency keys, which are renewed while it works on them."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from berth.core.background import BackgroundTasks
+from berth.core.background import BackgroundTasks, create_detached
 from berth.core.errors import BerthError
 from berth.core.ports.idempotency_store import IdempotencyRecord, IdempotencyStore
 
@@ -16,7 +17,7 @@ T = TypeVar("T")
 
 
 class Leases:
-    """The leases of this process; they are renewed as long as work is in progress.
+    """The leases of this process; each is renewed as long as work on its record is in progress.
 
     `now` returns seconds since 1970, `sleep` waits for a number of seconds, `keep_seconds` is how
     long an outcome is kept.
@@ -38,8 +39,8 @@ class Leases:
         self.owner = new_id(*OWNER)
         self._keep_seconds = keep_seconds
         self._new_id = new_id
-        self._sleep = sleep
-        self._running = 0
+        self.sleep = sleep
+        self._attempts: Counter[str] = Counter()
         self._renewing: asyncio.Task[None] | None = None
 
     def new_record(self, operation: str, fingerprint: bytes | None) -> IdempotencyRecord:
@@ -54,23 +55,28 @@ class Leases:
             fingerprint=fingerprint,
         )
 
-    async def renewed_during(self, work: Awaitable[T]) -> T:
-        """Return the result of `work`; renew the leases until it is finished."""
-        self._running += 1
+    async def renewed_during(self, work: Awaitable[T], attempt: str) -> T:
+        """Return the result of `work` on an attempt; renew the lease of its record until it is finished.
+
+        Only then: if its end could not be stored, the lease has to expire, so that the next request finds out.
+        """
+        self._attempts[attempt] += 1
         if self._renewing is None:
-            self._renewing = asyncio.create_task(self._renew())
+            self._renewing = create_detached(self._renew())
         try:
             return await work
         finally:
-            self._running -= 1
-            if not self._running:
+            self._attempts[attempt] -= 1
+            if not self._attempts[attempt]:
+                del self._attempts[attempt]
+            if not self._attempts:
                 self._renewing.cancel()
                 self._renewing = None
 
     async def _renew(self) -> None:
         while True:
-            await self._sleep(LEASE_SECONDS / 3)
+            await self.sleep(LEASE_SECONDS / 3)
             try:
-                await self.store.renew(self.owner, lease_until=self.now() + LEASE_SECONDS)
+                await self.store.renew(self.owner, list(self._attempts), lease_until=self.now() + LEASE_SECONDS)
             except BerthError:
                 continue  # the lease lasts long enough for another try

@@ -7,6 +7,7 @@ from berth.core import errors
 from berth.core.errors import BerthError
 from berth.v1.container_file_pb2 import ContainerFile
 from berth.v1.container_pb2 import Container
+from berth.v1.exec_pb2 import Exec
 from berth.v1.file_pb2 import File
 
 KEPT_ERRORS = (
@@ -19,10 +20,10 @@ KEPT_ERRORS = (
 
 _ANSWER, _ERROR = b"A", b"E"
 _PER_CALL_FIELDS = ("latency", "upstream_latency", "raw_request", "raw_response", "cache_debug")
-Answer = TypeVar("Answer", Container, ContainerFile, File)
+Answer = TypeVar("Answer", Container, ContainerFile, File, Exec)
 
 
-def answer_outcome(answer: Container | ContainerFile | File) -> bytes:
+def answer_outcome(answer: Container | ContainerFile | File | Exec) -> bytes:
     """Return an answer in its stored form, without the fields that belong to a single call."""
     kept = type(answer).FromString(answer.SerializeToString())
     for field in _PER_CALL_FIELDS:

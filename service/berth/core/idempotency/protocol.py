@@ -13,10 +13,11 @@ from berth.core.ports.backend import BeforeCommit
 from berth.core.ports.idempotency_store import IdempotencyRecord, Slot
 from berth.v1.container_file_pb2 import ContainerFile
 from berth.v1.container_pb2 import Container
+from berth.v1.exec_pb2 import Exec
 from berth.v1.file_pb2 import File
 
 KEY = "Idempotency-Key"
-Answer = TypeVar("Answer", Container, ContainerFile, File)
+Answer = TypeVar("Answer", Container, ContainerFile, File, Exec)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +94,7 @@ class IdempotencyProtocol:
     async def run(self, create: KeyedCreate[Answer]) -> Answer:
         """Return the result of `create`, or the stored result of an earlier request with the same key."""
         record = self._leases.new_record(create.operation, create.fingerprint() if create.content.is_read else None)
-        found = await self.store.acquire(create.slot, record, now=self._leases.now())
+        found = await self._acquire(create.slot, record)
         if found is not None:
             create.require_compatible(found)
             if found.outcome is not None:
@@ -105,11 +106,23 @@ class IdempotencyProtocol:
                 return answer
         return await self._create(create, record)
 
+    async def _acquire(self, slot: Slot, record: IdempotencyRecord) -> IdempotencyRecord | None:
+        """Acquire a slot, or return the record that is there; wait for a lease that ends within a second.
+
+        The caller waited as long as a refusal asked for, and the clocks of replicas differ a little.
+        """
+        now = self._leases.now()
+        found = await self.store.acquire(slot, record, now=now)
+        if found is None or found.outcome is not None or found.lease_until - now != 1:
+            return found
+        await self._leases.sleep(1)
+        return await self.store.acquire(slot, record, now=self._leases.now())
+
     async def _take_over(self, slot: Slot, found: IdempotencyRecord) -> IdempotencyRecord:
         """Take over the lease of a record. IdempotencyConflictError while another process has it."""
         now, owner = self._leases.now(), self._leases.owner
         if found.lease_until > now:
-            raise _in_progress()
+            raise _in_progress(found.lease_until - now)
         lease_until = now + LEASE_SECONDS
         if not await self.store.take_over(slot, found, owner=owner, lease_until=lease_until):
             raise _in_progress()
@@ -118,7 +131,7 @@ class IdempotencyProtocol:
     async def _recover(self, create: KeyedCreate[Answer], record: IdempotencyRecord) -> Answer | None:
         """Return and store what an earlier process has created; None if the create is to be executed now."""
         try:
-            answer = await self._leases.renewed_during(self._find(create, record))
+            answer = await self._leases.renewed_during(self._find(create, record), record.attempt)
         except BaseException:
             await self._give_up(create.slot, record, is_known=False)
             raise
@@ -160,7 +173,8 @@ class IdempotencyProtocol:
             may_exist = True
 
         try:
-            answer = await self._leases.renewed_during(create.create(_with_mark(create.caller, record), before_commit))
+            work = create.create(_with_mark(create.caller, record), before_commit)
+            answer = await self._leases.renewed_during(work, record.attempt)
         except KEPT_ERRORS as error:
             if may_exist:
                 await self._finish(create.slot, record, error_outcome(error))
@@ -195,9 +209,10 @@ def _with_mark(caller: Caller, record: IdempotencyRecord) -> Caller:
     return replace(caller, options=replace(caller.options, attempt=record.attempt))
 
 
-def _in_progress() -> IdempotencyConflictError:
+def _in_progress(seconds: int = LEASE_SECONDS) -> IdempotencyConflictError:
+    """Return the error for a key that another process works on; its lease ends after `seconds` if it has died."""
     message = "A request with this idempotency key is still running."
-    return IdempotencyConflictError(message, param=KEY, code="idempotency_in_progress", retry_after_seconds=1)
+    return IdempotencyConflictError(message, param=KEY, code="idempotency_in_progress", retry_after_seconds=seconds)
 
 
 def _outcome_unknown() -> IdempotencyConflictError:

@@ -51,6 +51,10 @@ class Upload(Protocol):
         """The id of an existing file to copy instead of uploading bytes, None for an upload."""
 
     @property
+    def has_file(self) -> bool:
+        """Whether there is a file to upload. Only in an account of the caller's own can it agree with `file_id`."""
+
+    @property
     def filename(self) -> str | None:
         """The file's name as the caller sent it, None if there is none."""
 
@@ -61,6 +65,10 @@ class Upload(Protocol):
     @property
     def file_path(self) -> str | None:
         """The path that the caller wants for the file, None if any will do."""
+
+    @property
+    def replaces(self) -> bool:
+        """Whether a file that has the path gets the content, instead of the path being taken; none of a provider."""
 
     @property
     def additional_fields(self) -> Sequence[AdditionalField]:

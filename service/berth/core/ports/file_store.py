@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from berth.core.ports.blob_store import BlobReferences, StoredContent
-from berth.core.ports.container_store import Quotas
+from berth.core.ports.container_store import MAX_ADOPTED, ForeignRow, Quotas
 from berth.core.ports.pages import Page, Pagination
 from berth.v1.file_pb2 import File
-from berth.v1.provider_pb2 import Provider
+from berth.v1.provider_pb2 import PROVIDER_UNSPECIFIED, Provider
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,8 +17,8 @@ class FileRecord:
 
     `key` is the name of the provider key that uploaded it, empty for a hosted file. Only a hosted
     file has `content_type`, `sha256` (64 hexadecimal digits) and `blob`, the key of its content in
-    the BlobStore. `attempt` is as in ContainerRecord. `block_sums`, as in StoredContent, are
-    written but not read back.
+    the BlobStore. `attempt`, `adopted_at` and `created_by` are as in ContainerRecord. `block_sums`, as in
+    StoredContent, are written but not read back.
     """
 
     file: File
@@ -30,6 +30,8 @@ class FileRecord:
     key: str = ""
     attempt: str | None = None
     block_sums: bytes | None = None
+    adopted_at: int | None = None
+    created_by: str | None = None
 
     @property
     def stored(self) -> StoredContent:
@@ -43,22 +45,28 @@ class FileStore(BlobReferences, Protocol):
     A file does not exist any more from its `expires_at` on; `purge` deletes its row.
     """
 
-    async def add(self, record: FileRecord, *, quotas: Quotas) -> str:
+    async def add(self, record: FileRecord, *, quotas: Quotas, is_own: bool = False) -> str:
         """Add a file and return the blob that its row refers to, as ContainerStore.add_file does.
 
-        A file of a passthrough backend has no blob. StorageError (ID_TAKEN) if there is already a
-        file with its id or attempt; InvalidRequestError (param `file`, code `tenant_size_exceeded`)
+        A file of a passthrough backend has no blob. StorageError (ID_TAKEN) and `is_own` are as in
+        ContainerStore.add_container; InvalidRequestError (param `file`, code `tenant_size_exceeded`)
         if the tenant would exceed its quota.
         """
 
-    async def get_provider(self, tenant: str, file_id: str) -> Provider:
-        """Return the provider of a file. NotFoundError if the tenant has no file with this id."""
+    async def adopt(self, record: FileRecord, *, keep: int = MAX_ADOPTED) -> bool:
+        """Add a file that Berth did not create; see ContainerStore.adopt."""
 
-    async def get(self, tenant: str, file_id: str) -> FileRecord:
-        """Return a file. NotFoundError if the tenant has no file with this id."""
+    async def get_provider(self, tenant: str, file_id: str, provider: Provider = PROVIDER_UNSPECIFIED) -> Provider:
+        """Return the provider of a file; see ContainerStore.get_provider."""
+
+    async def get(self, tenant: str, file_id: str, provider: Provider = PROVIDER_UNSPECIFIED) -> FileRecord:
+        """Return a file, of `provider` if that is set. NotFoundError if the tenant has no such file."""
 
     async def is_foreign(self, tenant: str, file_id: str) -> bool:
-        """Return whether the file is known and belongs to another tenant."""
+        """Return whether `foreign` would return anything."""
+
+    async def foreign(self, tenant: str, file_id: str) -> Sequence[ForeignRow]:
+        """Return where other tenants have, or had, a file with this id, except for adopted ones."""
 
     async def list(
         self,
@@ -75,7 +83,7 @@ class FileStore(BlobReferences, Protocol):
         Upkeep removes its row.
         """
 
-    async def delete(self, tenant: str, file_id: str) -> Sequence[str]:
+    async def delete(self, tenant: str, file_id: str, provider: Provider = PROVIDER_UNSPECIFIED) -> Sequence[str]:
         """Delete the row of a file; return the unreferenced blobs. NotFoundError if there is no such file."""
 
     async def unreferenced(self, blobs: Sequence[str]) -> Sequence[str]:

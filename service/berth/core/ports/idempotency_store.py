@@ -1,5 +1,6 @@
 """IdempotencyStore: the port for the records of requests with an idempotency key."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -55,8 +56,8 @@ class IdempotencyStore(Protocol):
     async def abandon(self, slot: Slot, record: IdempotencyRecord) -> None:
         """End the lease of a record if its owner still has it: the next request finds out what was created."""
 
-    async def renew(self, owner: str, *, lease_until: int) -> None:
-        """Extend the leases of all unfinished records of `owner`."""
+    async def renew(self, owner: str, attempts: Sequence[str], *, lease_until: int) -> None:
+        """Extend the leases that `owner` still has on the unfinished records of some attempts."""
 
     async def find_container(self, tenant: str, attempt: str) -> str | None:
         """Return the id of the container that an attempt created, even if it was deleted; None if there is none."""

@@ -13,6 +13,12 @@ class SweepClock(NamedTuple):
 class Upkeep(Protocol):
     """Removes rows that are of no use any more. Every method may raise StorageError."""
 
+    async def claim(self, *, seconds: int) -> bool:
+        """Return whether this process may sweep, and no other, for some seconds or until `release`."""
+
+    async def release(self) -> None:
+        """Let other processes sweep."""
+
     async def remove_deleted(self, *, deleted_before: int, limit: int) -> int:
         """Remove at most `limit` rows of containers and files that were deleted before a time, in seconds since 1970.
 
@@ -21,6 +27,12 @@ class Upkeep(Protocol):
 
     async def remove_expired_keys(self, *, now: int, limit: int) -> int:
         """Remove at most `limit` records of idempotency keys that have expired at `now`; return how many."""
+
+    async def close_meters(self) -> None:
+        """Finish counting the usage of containers that have ended."""
+
+    async def remove_usage(self, *, before_day: int, limit: int) -> int:
+        """Remove at most `limit` rows of the usage of days before a day, in days since 1970; return how many."""
 
     async def release_space(self) -> int:
         """Return some of the free space of the store to the disk; return how many bytes, 0 if there is no more."""

@@ -4,14 +4,16 @@ from collections.abc import Mapping
 from typing import Generic, Protocol, TypeVar
 
 from berth.core.caller import Caller
-from berth.core.errors import AuthenticationError, not_configured
+from berth.core.errors import AuthenticationError, NotFoundError, not_configured
 from berth.core.providers import PROVIDERS, provider_name
+from berth.core.routing.accounts import NO_ACCOUNTS, Accounts
 from berth.core.routing.unsupported import UnsupportedBackend
-from berth.core.validation import container_not_found, file_not_found, invalid, missing
+from berth.core.validation import invalid, missing
 from berth.v1.provider_pb2 import PROVIDER_UNSPECIFIED, Provider
 
 MAX_REMEMBERED = 10_000
 """The containers, or files, with a cached provider; that of any other one is looked up."""
+_UNNAMED = "without naming a provider"
 _KNOWN = frozenset(PROVIDERS.values())
 
 B_co = TypeVar("B_co", covariant=True)
@@ -20,8 +22,11 @@ B_co = TypeVar("B_co", covariant=True)
 class ProviderLookup(Protocol):
     """Looks up the provider of a resource: a ContainerStore or a FileStore."""
 
-    async def get_provider(self, tenant: str, resource_id: str, /) -> Provider:
-        """Return the provider of a resource. NotFoundError if the tenant has no resource with this id."""
+    async def get_provider(self, tenant: str, resource_id: str, provider: Provider = ..., /) -> Provider:
+        """Return the provider of a resource, which is `provider` if that is set.
+
+        NotFoundError if the tenant has no such resource.
+        """
 
 
 class Router(Generic[B_co]):
@@ -30,7 +35,8 @@ class Router(Generic[B_co]):
     `backends` has the configured providers, and `direct` has those of them that accept a caller's
     own provider key. `store` looks up the provider of a resource. `hosted` answers requests about
     the resources of all providers. `default_provider` is the provider of a new resource if the
-    request names none; PROVIDER_UNSPECIFIED means no default.
+    request names none; PROVIDER_UNSPECIFIED means no default. `accounts` says which provider is asked
+    for an id that Berth does not know.
     """
 
     def __init__(
@@ -42,6 +48,7 @@ class Router(Generic[B_co]):
         resource: str = "container",
         direct: frozenset[Provider] = frozenset(),
         default_provider: Provider = PROVIDER_UNSPECIFIED,
+        accounts: Accounts = NO_ACCOUNTS,
     ) -> None:
         self._backends = backends
         self._hosted = hosted
@@ -49,6 +56,7 @@ class Router(Generic[B_co]):
         self._resource = resource
         self._direct = direct
         self._default_provider = default_provider
+        self._accounts = accounts
         self._owned: dict[tuple[str, str], Provider] = {}  # oldest first
 
     def provider_for_new(self, named: Provider) -> Provider:
@@ -59,14 +67,19 @@ class Router(Generic[B_co]):
         return provider
 
     def backend(self, caller: Caller, provider: Provider) -> B_co:
-        """Return the backend of `provider`, or the hosted one for PROVIDER_UNSPECIFIED.
+        """Return the backend of `provider`.
+
+        For PROVIDER_UNSPECIFIED it is the hosted one, which lists the resources of all providers. For
+        a caller with its own key it is the backend of its only own account.
 
         InvalidRequestError for a number that is not a provider; PermissionDeniedError if the caller
         may not use it; AuthenticationError if it does not accept the caller's own key;
         ProviderNotConfiguredError if it is not configured.
         """
+        if not provider and caller.direct_key is not None:
+            provider = self._accounts.only_one(caller) or provider
         if not provider:
-            _require_no_direct_key(caller, "without naming a provider")
+            _require_no_direct_key(caller, _UNNAMED)
             return self._hosted
         if provider not in _KNOWN:
             raise invalid("provider", f"there is no provider {provider}")
@@ -81,28 +94,71 @@ class Router(Generic[B_co]):
     async def backend_of(self, caller: Caller, provider: Provider, *, resource_id: str) -> tuple[Provider, B_co]:
         """Return the provider of the caller's container or file, and its backend.
 
+        An id that Berth does not know leads to the backend of the provider that is asked for it, if
+        there is one: of `provider` or, if that is not set, of the caller's only own account.
+
         InvalidRequestError for an empty id; NotFoundError if the caller has no such resource, or if
         it is not of `provider` where that is set; also the errors of `backend`. An
         UnsupportedBackend is returned without a lookup.
         """
-        named = self.backend(caller, provider)
-        if provider and isinstance(named, UnsupportedBackend):
+        if provider and isinstance(named := self.backend(caller, provider), UnsupportedBackend):
             return provider, named
         if not resource_id:
             raise missing(f"{self._resource}_id")
-        own = self._owned.get((caller.tenant, resource_id)) or await self._look_up(caller.tenant, resource_id)
-        if provider == own:
-            return own, named
+        try:
+            found = await self._find(caller, provider, resource_id)
+        except NotFoundError:
+            if not provider and self._accounts.only_one(caller) is None:
+                _require_no_direct_key(caller, _UNNAMED)
+            raise
+        return found, self.backend(caller, found)
+
+    def owns(self, caller: Caller, provider: Provider) -> bool:
+        """Return whether the caller has an account of its own at `provider`, which then judges what it is sent."""
+        return self._accounts.owns(caller, provider)
+
+    def admits_unknown(self, caller: Caller, provider: Provider) -> bool:
+        """Return whether `provider` is asked for an id that Berth does not know."""
+        return self._accounts.admits_unknown(caller, provider)
+
+    async def _find(self, caller: Caller, provider: Provider, resource_id: str) -> Provider:
+        """Return the provider of a resource, or the one that is asked for an unknown id.
+
+        A resource that is known at another provider than `provider` is not asked for.
+        """
+        try:
+            own = self._owned.get((caller.tenant, resource_id))
+            if own is None or not self._holds_if_deleted(caller, own, provider):
+                own = await self._look_up(caller.tenant, resource_id)
+        except NotFoundError:
+            asked = self._asked_for_unknown(caller, provider)
+            if asked is None:
+                raise
+            return asked
+        if provider in (own, PROVIDER_UNSPECIFIED):
+            return own
+        return await self._store.get_provider(caller.tenant, resource_id, provider)
+
+    def _asked_for_unknown(self, caller: Caller, provider: Provider) -> Provider | None:
+        if not provider:
+            return self._accounts.only_one(caller)
+        return provider if self._accounts.admits_unknown(caller, provider) else None
+
+    def _holds_if_deleted(self, caller: Caller, own: Provider, provider: Provider) -> bool:
+        """Return whether the backend of the cached provider `own` is the one to ask even if the resource was deleted.
+
+        That backend finds out. But a deleted resource is an unknown one, which another provider may be asked for.
+        """
         if provider:
-            raise (container_not_found if self._resource == "container" else file_not_found)(resource_id)
-        return own, self.backend(caller, own)
+            return provider == own
+        return not self._accounts.admits_unknown(caller, own) or self._accounts.only_one(caller) == own
 
     async def _look_up(self, tenant: str, resource_id: str) -> Provider:
         """Return the provider of a tenant's resource and cache it.
 
-        The provider of a resource never changes, and ids are never reused. A cached entry is only
-        out of date if the resource was deleted, and the backend checks that.
+        The provider of a resource does not change as long as it exists.
         """
+        self._owned.pop((tenant, resource_id), None)
         provider = self._owned[tenant, resource_id] = await self._store.get_provider(tenant, resource_id)
         if len(self._owned) > MAX_REMEMBERED:
             del self._owned[next(iter(self._owned))]

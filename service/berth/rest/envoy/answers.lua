@@ -16,7 +16,9 @@ local ENVOY_ERROR = '^{"error":{"code":null,"message":"(.*)","param":null,"type"
 local MAX_ECHO_LENGTH = 64
 
 -- Prefixes of the headers that the status message may set.
-local HEADER_PREFIXES = { ["x-bifrost"] = true, ["x-ratelimit"] = true, ["idempotent-replayed"] = true }
+local HEADER_PREFIXES = {
+  ["x-bifrost"] = true, ["x-ratelimit"] = true, ["x-budget"] = true, ["idempotent-replayed"] = true,
+}
 
 local EXPECTED = {
   TYPE_STRING = "a string", TYPE_BOOL = "a boolean", TYPE_DOUBLE = "a number",
@@ -27,7 +29,6 @@ local BY_STATUS = {
   ["405"] = { "The method is not allowed for this URL.", nil, "method_not_allowed" },
   ["429"] = { "The service is busy.", nil, "rate_limited" },
   ["431"] = { "The headers are too large, or there are too many.", nil, "headers_too_large" },
-  ["499"] = { "The request was cancelled.", nil, nil },
   ["502"] = { "The service aborted its response.", nil, "service_unavailable" },
   ["503"] = { "The service cannot be reached.", nil, "service_unavailable" },
   ["504"] = { "The request timed out.", nil, "request_timed_out" },
@@ -115,8 +116,21 @@ local function envelope(text, status)
     .. ',"status_code":' .. status .. ',"extra_fields":{}}'
 end
 
+-- When an upload fails at its end, the headers have already come, and the transcoder
+-- leaves what the service says about the failure in the trailers.
+local function take_over(handle, trailers)
+  for _, name in ipairs({ "retry-after", "x-should-retry" }) do
+    local value = trailers:get(name)
+    if value then handle:headers():replace(name, value) end
+  end
+  local status = trailers:get("x-berth-status")
+  if status then handle:headers():replace(":status", status) end
+end
+
 local function refuse(handle, status)
   local body = handle:body()
+  local trailers = handle:trailers()
+  if trailers then take_over(handle, trailers) end
   if not body then return end
   local text = body:getBytes(0, body:length())
   local message = text == GRPC_ERROR and "internal error" or text:match(ENVOY_ERROR)
@@ -132,6 +146,11 @@ function envoy_on_response(handle)
     headers:remove("x-berth-status")
   end
   status = headers:get(":status")
+  if status == "499" then -- the client is still there, so the service has ended the call: it is stopping
+    status = "503"
+    headers:replace(":status", status)
+    headers:replace("retry-after", "1")
+  end
   local length = (status == "200" or status == "206") and headers:get("x-content-length")
   if length then headers:replace("content-length", length) end
   local status_message = status < "400" and headers:get("grpc-message")
@@ -139,6 +158,10 @@ function envoy_on_response(handle)
     for name, value in status_message:gmatch("([%l-]+)=([%w_.-]+)") do
       if HEADER_PREFIXES[name:match("^%l+%-%l+")] then headers:replace(name, value) end
     end
+  end
+  -- The service sends this header with events. The transcoder gives lines of JSON the type of a single value.
+  if headers:get("x-accel-buffering") and headers:get("content-type") == "application/json" then
+    headers:replace("content-type", "application/x-ndjson")
   end
   if status >= "400" then refuse(handle, status) end
 end

@@ -5,18 +5,20 @@ The result is a plain dict; `to_yaml` writes it for people. `filters` has the HT
 a comment says otherwise, values follow Envoy's recommendations for edge proxies.
 """
 
-import ipaddress
 import socket
 from typing import Any
 
 import yaml
 
-from berth.rest.envoy.cluster import cluster_limits
+from berth.rest.envoy.access_log import access_log
+from berth.rest.envoy.cluster import cluster_limits, ejection, is_ip, other_worker
 from berth.rest.envoy.edge import MAX_REQUEST_HEADERS_KIB, MEBIBYTE, UPLOAD_BUFFER_BYTES, EdgeSettings
 from berth.rest.envoy.filters import client_address, http_filters, own_headers, typed
 from berth.rest.envoy.istio import envoy_filter
 from berth.rest.envoy.listener_tls import tls_socket
 from berth.rest.envoy.local_replies import GRPC_CONTENT_TYPES, local_reply_config
+from berth.rest.envoy.replicas import retry_elsewhere, spread
+from berth.rest.envoy.tracing import collector_cluster, runtime, tracing
 from berth.rest.view import load_contract, methods_by_path, rest_view
 
 __all__ = ["EdgeSettings", "bootstrap", "envoy_filter", "to_yaml"]
@@ -25,10 +27,9 @@ Json = dict[str, Any]
 
 _CLUSTER, _TRANSFERS = "berth", "berth-transfers"
 _LOOPBACK = "127.0.0.1"
+_EVERY_ADDRESS = "::"
 _OWNER_ONLY = 0o600
 _REUSE_PORT = {"level": socket.SOL_SOCKET, "name": socket.SO_REUSEPORT, "int_value": 1, "state": "STATE_PREBIND"}
-MAX_LOGGED = 256
-"""How many characters of a caller's text are written to the access log."""
 # Enough to start, watch and drain Envoy. The rest of the admin interface is closed, such as the path that stops it.
 _ADMIN_PATHS = ("/ready", "/listeners", "/stats", "/drain_listeners")
 _EXPOSED_HEADERS = (
@@ -42,6 +43,7 @@ _EXPOSED_HEADERS = (
     "x-ratelimit-limit-requests",
     "x-ratelimit-remaining-requests",
     "x-ratelimit-reset-requests",
+    "x-budget-remaining-usd",
     "content-disposition",
     "etag",
     "content-range",
@@ -61,8 +63,9 @@ def bootstrap(settings: EdgeSettings) -> Json:
         "admin": _admin(settings),
         "static_resources": {
             "listeners": [_listener(settings)],
-            "clusters": [_cluster(settings, name) for name in (_CLUSTER, _TRANSFERS)],
+            "clusters": [_cluster(settings, name) for name in (_CLUSTER, _TRANSFERS)] + _collector(settings),
         },
+        **({"layered_runtime": runtime()} if settings.tracing else {}),
         "overload_manager": _overload_manager(settings),
     }
 
@@ -71,6 +74,10 @@ def _node(settings: EdgeSettings) -> Json:
     """Return Envoy's identity, which Envoy requires in order to read secrets from a file."""
     reads_secrets = settings.tls is not None and settings.tls.secrets_folder is not None
     return {"node": {"id": _CLUSTER, "cluster": _CLUSTER}} if reads_secrets else {}
+
+
+def _collector(settings: EdgeSettings) -> list[Json]:
+    return [collector_cluster(settings.tracing)] if settings.tracing else []
 
 
 class _Dumper(yaml.SafeDumper):
@@ -94,6 +101,13 @@ def _address(host: str, port: int) -> Json:
     return {"socket_address": {"address": host, "port_value": port}}
 
 
+def _listen_address(settings: EdgeSettings) -> Json:
+    address = _address(settings.rest_host, settings.rest_port)
+    if settings.rest_host == _EVERY_ADDRESS and not settings.ipv6_only:
+        address["socket_address"]["ipv4_compat"] = True
+    return address
+
+
 def _pipe(path: str) -> Json:
     return {"pipe": {"path": path, "mode": _OWNER_ONLY}}
 
@@ -114,9 +128,10 @@ def _listener(settings: EdgeSettings) -> Json:
     }
     if settings.tls:
         chain["transport_socket"] = tls_socket(settings.tls)
+        chain["transport_socket_connect_timeout"] = "10s"
     return {
         "name": "rest",
-        "address": _address(settings.rest_host, settings.rest_port),
+        "address": _listen_address(settings),
         # Otherwise a second Envoy on the same port would start without an error and take half of the connections.
         # `berth up` checks for that itself; it shares one socket among Envoy's threads, and not one socket for each.
         "enable_reuse_port": False,
@@ -137,10 +152,11 @@ def _connection_manager(settings: EdgeSettings) -> Json:
         **_timeouts(),
         **_client_certificates(settings),
         # A request id that the caller sends is kept, so that the request can be traced; every response carries it.
-        request_id_extension={"typed_config": _request_id_config()},
+        request_id_extension={"typed_config": _request_id_config(settings)},
         preserve_external_request_id=True,
         always_set_request_id_in_response=True,
-        access_log=_access_log(settings),
+        access_log=access_log(settings),
+        **({"tracing": tracing(settings.tracing)} if settings.tracing else {}),
         early_header_mutation_extensions=own_headers(),
         local_reply_config=local_reply_config(methods_by_path(view)),
         http_filters=[*http_filters(settings, view), {"name": "envoy.filters.http.router", "typed_config": router}],
@@ -148,9 +164,15 @@ def _connection_manager(settings: EdgeSettings) -> Json:
     )
 
 
-def _request_id_config() -> Json:
-    """Keep Envoy from writing its tracing decision into the request id, which would change a caller's id."""
-    return typed("envoy.extensions.request_id.uuid.v3.UuidRequestIdConfig", pack_trace_reason=False)
+def _request_id_config(settings: EdgeSettings) -> Json:
+    """Keep Envoy from writing its tracing decision into the request id, which would change a caller's id.
+
+    Nor is anything decided by the id: callers may choose it, and Envoy would trace no request with an id of another
+    form than its own.
+    """
+    name = "envoy.extensions.request_id.uuid.v3.UuidRequestIdConfig"
+    decides = {"use_request_id_for_trace_sampling": False} if settings.tracing else {}
+    return typed(name, pack_trace_reason=False, **decides)
 
 
 def _hardening(settings: EdgeSettings) -> Json:
@@ -168,7 +190,12 @@ def _hardening(settings: EdgeSettings) -> Json:
         # client there, and Envoy's own rejection would not be our 404.
         "path_with_escaped_slashes_action": "KEEP_UNCHANGED",
         # Dropped and not rejected: the service reads no header with an underscore, but gRPC callers may send some.
-        "common_http_protocol_options": {"idle_timeout": "600s", "headers_with_underscores_action": "DROP_HEADER"},
+        "common_http_protocol_options": {
+            "idle_timeout": "600s",
+            "headers_with_underscores_action": "DROP_HEADER",
+            **_connection_age(settings),
+        },
+        "http1_safe_max_connection_duration": True,
         "max_request_headers_kb": MAX_REQUEST_HEADERS_KIB,
         # One window for all streams of a connection: a caller cannot make Envoy buffer more by opening more streams.
         "http2_protocol_options": {
@@ -179,14 +206,25 @@ def _hardening(settings: EdgeSettings) -> Json:
     }
 
 
+def _connection_age(settings: EdgeSettings) -> Json:
+    """Return how long a connection with a client certificate lasts; running requests end on it nevertheless.
+
+    The service of `berth up` checks certificates on every call. If Envoy is deployed on its own, the
+    service does not know the authorities, so Envoy has to verify a certificate from time to time.
+    """
+    is_own = bool(settings.grpc_sockets)
+    checks = settings.tls is not None and settings.tls.client_ca_path is not None and not is_own
+    return {"max_connection_duration": "600s"} if checks else {}
+
+
 def _client_certificates(settings: EdgeSettings) -> Json:
     """Return how Envoy forwards a caller's certificate. What a caller itself says about it is discarded."""
     if settings.tls is None or settings.tls.client_ca_path is None:
         return {"forward_client_cert_details": "SANITIZE"}
     return {
         "forward_client_cert_details": "SANITIZE_SET",
-        # The certificate itself: Envoy writes names unescaped, and one could look like several.
-        "set_current_client_cert_details": {"cert": True},
+        # The certificates themselves: Envoy writes names unescaped, and one could look like several.
+        "set_current_client_cert_details": {"chain": True},
     }
 
 
@@ -195,65 +233,48 @@ def _timeouts() -> Json:
     return {"request_headers_timeout": "10s", "stream_idle_timeout": "300s", "request_timeout": "0s"}
 
 
-def _access_log(settings: EdgeSettings) -> list[Json]:
-    """Return a log of one JSON line per request, without its query and without any header that could be a key."""
-    if settings.access_log_path is None:
-        return []
-    line = {
-        "time": "%START_TIME%",
-        "event": "request.proxied",
-        "method": f"%REQ(X-ENVOY-ORIGINAL-METHOD?:METHOD):{MAX_LOGGED}%",
-        "path": f"%PATH(NQ:ORIG_OR_PATH):{MAX_LOGGED}%",
-        "protocol": "%PROTOCOL%",
-        "status": "%RESPONSE_CODE%",
-        "flags": "%RESPONSE_FLAGS%",
-        "bytes_received": "%BYTES_RECEIVED%",
-        "bytes_sent": "%BYTES_SENT%",
-        "duration_ms": "%DURATION%",
-        "request_id": f"%RESP(X-REQUEST-ID):{MAX_LOGGED}%",
-        "client": "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%",
-    }
-    log_format = {"json_format": line}
-    if settings.access_log_path == "/dev/stderr":
-        # Not by its path: opening a socket again fails, and opening a file again overwrites the service's log in it.
-        config = typed("envoy.extensions.access_loggers.stream.v3.StderrAccessLog", log_format=log_format)
-        return [{"name": "envoy.access_loggers.stderr", "typed_config": config}]
-    name = "envoy.extensions.access_loggers.file.v3.FileAccessLog"
-    config = typed(name, path=settings.access_log_path, log_format=log_format)
-    return [{"name": "envoy.access_loggers.file", "typed_config": config}]
-
-
 def _routes(settings: EdgeSettings) -> Json:
     host: Json = {
         "name": "berth",
         "domains": ["*"],
         "routes": [
             _grpc_without_post(),
-            *(_route(_TRANSFERS, match) for match in _transfers()),
-            _route(_CLUSTER, {"prefix": "/"}),
+            *(_route(settings, _TRANSFERS, match) for match in _transfers()),
+            _route(settings, _CLUSTER, _commands(), idle_timeout="0s"),
+            _route(settings, _CLUSTER, {"prefix": "/"}),
         ],
         "request_headers_to_add": [client_address()],
+        **(other_worker() if len(settings.grpc_sockets) > 1 else {}),
     }
     if settings.cors_origins:
         host["typed_per_filter_config"] = {"envoy.filters.http.cors": _cors(settings.cors_origins)}
     return {"name": "rest", "virtual_hosts": [host]}
 
 
-def _route(cluster: str, match: Json) -> Json:
+def _route(settings: EdgeSettings, cluster: str, match: Json, **limits: str) -> Json:
     # No timeout for a whole request: the service has its own, and a large file takes time.
-    return {"match": match, "route": {"cluster": cluster, "timeout": "0s"}}
+    retries = {"retry_policy": retry_elsewhere()} if settings.has_replicas else {}
+    return {"match": match, "route": {"cluster": cluster, "timeout": "0s", **limits, **retries}}
 
 
 def _transfers() -> list[Json]:
-    """Return the matches of uploads and downloads.
+    """Return the matches of uploads and downloads, files of pages included.
 
     They have connections to the service of their own: on a shared one, other requests wait for the
     data of transfers that is ahead of them.
     """
     uploads = {"safe_regex": {"regex": ".*/(files|CreateContainerFile|CreateFile)"}}
-    downloads = {"safe_regex": {"regex": ".*/(content|RetrieveContainerFileContent|RetrieveFileContent)"}}
+    streams = "content|stream|RetrieveContainerFileContent|RetrieveFileContent|(Stream|Follow)ContainerExec"
+    downloads = {"safe_regex": {"regex": f".*/({streams})"}}
+    pages = {"safe_regex": {"regex": "/(docs|console)/.*"}}
     post = {"name": ":method", "string_match": {"exact": "POST"}}
-    return [{**uploads, "headers": [post]}, downloads]
+    return [{**uploads, "headers": [post]}, downloads, pages]
+
+
+def _commands() -> Json:
+    """Return the match of requests that wait for a command, which may be silent for longer than any other request."""
+    post = {"name": ":method", "string_match": {"exact": "POST"}}
+    return {"safe_regex": {"regex": ".*/(execs|mcp|CreateContainerExec|SendMcpMessage)"}, "headers": [post]}
 
 
 def _grpc_without_post() -> Json:
@@ -280,24 +301,19 @@ def _cors(origins: tuple[str, ...]) -> Json:
 
 
 def _cluster(settings: EdgeSettings, name: str) -> Json:
-    path = settings.grpc_socket
-    address = {"pipe": {"path": path}} if path else _address(settings.grpc_host, settings.grpc_port)
-    endpoint = {"endpoint": {"address": address}}
+    sockets = settings.grpc_sockets
+    hosts = settings.services or ((settings.grpc_host, settings.grpc_port),)
+    addresses = [{"pipe": {"path": path}} for path in sockets] or [_address(*host) for host in hosts]
+    endpoints = [{"endpoint": {"address": address}} for address in addresses]
     return {
         "name": name,
-        "type": "STATIC" if path or _is_ip(settings.grpc_host) else "STRICT_DNS",
+        "type": "STATIC" if sockets or all(is_ip(host) for host, _ in hosts) else "STRICT_DNS",
         "connect_timeout": "1s",
+        **(spread() if settings.has_replicas else {}),
         **cluster_limits(settings),
-        "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": [endpoint]}]},
+        **(ejection() if len(sockets) > 1 else {}),
+        "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": endpoints}]},
     }
-
-
-def _is_ip(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
 
 
 def _overload_manager(settings: EdgeSettings) -> Json:
@@ -322,10 +338,16 @@ def _overload_manager(settings: EdgeSettings) -> Json:
 
 
 def _reduce_timeouts() -> Json:
-    """Close idle connections earlier, the more connections there are, so that new clients find room."""
+    """Close idle connections earlier, the more connections there are, so that new clients find room.
+
+    Those that have not finished their TLS handshake are closed before others.
+    """
     scale = typed(
         "envoy.config.overload.v3.ScaleTimersOverloadActionConfig",
-        timer_scale_factors=[{"timer": "HTTP_DOWNSTREAM_CONNECTION_IDLE", "min_timeout": "5s"}],
+        timer_scale_factors=[
+            {"timer": "HTTP_DOWNSTREAM_CONNECTION_IDLE", "min_timeout": "5s"},
+            {"timer": "TRANSPORT_SOCKET_CONNECT", "min_timeout": "1s"},
+        ],
     )
     trigger = {
         "name": "envoy.resource_monitors.global_downstream_max_connections",

@@ -12,16 +12,22 @@ from typing import Any
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
 from berth.rest.envoy.edge import EdgeSettings
-from berth.rest.envoy.local_replies import GRPC_CONTENT_TYPES
+from berth.rest.envoy.local_replies import GRPC_CONTENT_TYPES, SEGMENT
 
 Json = dict[str, Any]
 
 _HTTP = "envoy.filters.http"
 _ORIGINALS = ("x-envoy-original-path", "x-envoy-original-method")
-_HEAD, _LENGTH, _CLIENT = "x-berth-head", "x-berth-content-length", "x-berth-client"
-"""Headers in which Envoy describes a request: that it is a HEAD, the length of its body, and its source."""
+_HEAD, _LENGTH, _CLIENT, _HOST = "x-berth-head", "x-berth-content-length", "x-berth-client", "x-berth-host"
+"""Headers in which Envoy describes a request: that it is a HEAD, the length of its body, its source, and its host."""
+_NOT_IN_GRPC = "[^:]*[^:a-z0-9_.-][^:]*"
+"""Names of headers that HTTP allows and gRPC does not, such as `x~y`."""
 _REQUEST_ID = "[ -~]{1,128}"
 """A request id that is kept: printable ASCII, which gRPC can send back, not longer than the service logs."""
+_EVENTS = rf".*/execs/({SEGMENT}/)?stream(\?.*)?"
+"""The paths of streams of events."""
+_LINES = r"(?i).*application/(x-ndjson|jsonl)\b.*"
+"""An `accept` that asks for lines of JSON; others get server-sent events."""
 _GRPC_HEADERS = ("grpc-status", "grpc-message", "grpc-accept-encoding", "grpc-encoding", "grpc-status-details-bin")
 
 
@@ -39,7 +45,8 @@ def http_filters(settings: EdgeSettings, view: FileDescriptorSet) -> list[Json]:
         _rest_only("header_mutation", _header_mutation()),
         _head_only("lua", _lua("head.lua")),
         _rest_only("lua", _lua("answers.lua")),
-        _filter("grpc_json_transcoder", _transcoder(settings, view)),
+        _lines_of_json(_filter("grpc_json_transcoder", _transcoder(settings, view, stream_newline_delimited=True))),
+        _filter("grpc_json_transcoder", _transcoder(settings, view, stream_sse_style_delimited=True)),
     ]
 
 
@@ -50,13 +57,14 @@ def _filter(name: str, config: Json) -> Json:
     return {"name": f"{_HTTP}.{name}", "typed_config": config}
 
 
-def _transcoder(settings: EdgeSettings, view: FileDescriptorSet) -> Json:
+def _transcoder(settings: EdgeSettings, view: FileDescriptorSet, **streams: bool) -> Json:
+    """Return the transcoder; `streams` says how it separates the messages of a stream that is not content."""
     return typed(
         f"{_EXTENSIONS}.grpc_json_transcoder.v3.GrpcJsonTranscoder",
         proto_descriptor_bin=base64.b64encode(view.SerializeToString(deterministic=True)).decode(),
         services=services(view),
         # A false has_more and an empty data are printed: clients stop paginating if they are missing.
-        print_options={"preserve_proto_field_names": True, "always_print_primitive_fields": True},
+        print_options={"preserve_proto_field_names": True, "always_print_primitive_fields": True, **streams},
         convert_grpc_status=True,
         # Otherwise both would reach the service as plain HTTP and come back as a 503, which clients retry.
         request_validation_options={"reject_unknown_method": True, "reject_unknown_query_parameters": True},
@@ -70,6 +78,15 @@ def _transcoder(settings: EdgeSettings, view: FileDescriptorSet) -> Json:
     )
 
 
+def _lines_of_json(transcoder: Json) -> Json:
+    """Return a transcoder for the streams of events that ask for lines of JSON; all other requests skip it.
+
+    The next transcoder passes on what this one has made a gRPC call of.
+    """
+    asks = {"and_matcher": {"predicate": [_header(":path", _EVENTS), _header("accept", _LINES)]}}
+    return _unless({"not_matcher": asks}, {**transcoder, "name": "berth.lines"})
+
+
 def services(view: FileDescriptorSet) -> list[str]:
     """Return the full names of the services in `view`."""
     return [f"{file.package}.{service.name}" for file in view.file for service in file.service]
@@ -79,18 +96,20 @@ def _header_mutation() -> Json:
     """Keep headers of gRPC out of REST requests and responses.
 
     In a REST request they could only make grpc reject the call before it reaches a handler, as
-    could a header in binary form that is malformed. This filter is listed before the transcoder, so
-    it sees responses after it: the transcoder still finds the status that is removed here.
+    could a header in binary form that is malformed, or one with a name that gRPC does not allow.
+    This filter is listed before the transcoder, so it sees responses after it: the transcoder still
+    finds the status that is removed here.
     """
-    unwanted = ({"prefix": "grpc-"}, {"suffix": "-bin"})
+    unwanted = ({"prefix": "grpc-"}, {"suffix": "-bin"}, {"safe_regex": {"regex": _NOT_IN_GRPC}})
     removed = [{"remove_on_match": {"key_matcher": matcher}} for matcher in unwanted]
     removals = [{"remove": name} for name in _GRPC_HEADERS]
     # The transcoder removes the length of a body. If the request has none, no header is added.
     length = {"header": {"key": _LENGTH, "value": "%REQ(content-length)%"}}
+    host = {"header": {"key": _HOST, "value": "%REQ(:authority)%"}}
     return typed(
         f"{_EXTENSIONS}.header_mutation.v3.HeaderMutation",
         mutations={
-            "request_mutations": [*removed, {"append": length}],
+            "request_mutations": [*removed, {"append": length}, {"append": host}],
             "response_mutations": removals,
             "response_trailers_mutations": removals,
         },
@@ -109,7 +128,7 @@ def own_headers() -> list[Json]:
 
     It changes a request before any filter or log sees it, so only Envoy can set these headers.
     """
-    mutations = [{"remove": name} for name in (*_ORIGINALS, _HEAD, _LENGTH, _CLIENT)]
+    mutations = [{"remove": name} for name in (*_ORIGINALS, _HEAD, _LENGTH, _CLIENT, _HOST)]
     name = "envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation"
     return [{"name": "own-headers", "typed_config": typed(name, mutations=mutations)}]
 

@@ -60,6 +60,9 @@ def _manager(port: int, view: FileDescriptorSet) -> Json:
         max_request_headers_kb=MAX_REQUEST_HEADERS_KIB,
         stream_idle_timeout="300s",
         always_set_request_id_in_response=True,
+        # By default the mesh forwards names and keeps what the caller sent. Berth reads the certificate itself.
+        forward_client_cert_details="SANITIZE_SET",
+        set_current_client_cert_details={"cert": True},
         early_header_mutation_extensions=own_headers(),
         local_reply_config=local_reply_config(methods_by_path(view)),
     )

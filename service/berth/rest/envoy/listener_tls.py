@@ -26,7 +26,8 @@ def _from_files(tls: Tls) -> Json:
     certificate = {"certificate_chain": {"filename": tls.certificate_path}, "private_key": {"filename": tls.key_path}}
     context: Json = {"tls_certificates": [certificate]}
     if tls.client_ca_path:
-        context["validation_context"] = {"trusted_ca": {"filename": tls.client_ca_path}}
+        revoked = {"crl": {"filename": tls.client_crl_path}} if tls.client_crl_path else {}
+        context["validation_context"] = {"trusted_ca": {"filename": tls.client_ca_path}, **revoked}
     return context
 
 

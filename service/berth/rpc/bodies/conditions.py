@@ -62,6 +62,12 @@ def is_unchanged(headers: Mapping[str, str], content: Content) -> bool:
     return None not in (since, content.modified_at) and content.modified_at <= since  # type: ignore[operator] # checked
 
 
+def knows_etag(headers: Mapping[str, str], etag: str) -> bool:
+    """Return whether an If-None-Match header says that the caller has what has this `etag`."""
+    known = headers.get(IF_NONE_MATCH)
+    return known is not None and _matches(known, etag, strongly=False)
+
+
 def allows_range(headers: Mapping[str, str], content: Content) -> bool:
     """Return whether part of the file may be sent: not if If-Range shows that the file has changed."""
     known = headers.get(IF_RANGE)

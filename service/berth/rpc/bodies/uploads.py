@@ -6,7 +6,7 @@ and the file while it is stored.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -91,9 +91,11 @@ class StreamedBytes(ABC):
 class StreamedUpload(StreamedBytes):
     """An Upload (see core.ports.backend) that is read from a stream of requests."""
 
-    def __init__(self, first: CreateContainerFileRequest, *, max_json_bytes: int) -> None:
+    def __init__(self, first: CreateContainerFileRequest, *, max_json_bytes: int, is_judged: bool) -> None:
         super().__init__(first)
         self._max_json_bytes = max_json_bytes
+        self._is_judged = is_judged
+        self.has_file = self.replaces = False
         self.container_id = first.container_id
         self.file_path = first.file_path if first.HasField("file_path") else None
         self.file_id = first.file_id if first.HasField("file_id") else None
@@ -104,13 +106,19 @@ class StreamedUpload(StreamedBytes):
             has_file = await self._read_json(bodies, body_type)
         else:
             has_file = await self._read_body(bodies, body_type=body_type)
-        if has_file and self.file_id is not None:
-            raise _mutually_exclusive("file")
-        if not has_file and self.file_id is None:
-            raise missing(FILE)
-        if not has_file and self._describes_bytes:
-            raise _mutually_exclusive("filename" if self.filename else "content_type")
+        self.has_file = has_file
+        if not self._is_judged:
+            self._check_source()
         self._check_content_type()
+
+    def _check_source(self) -> None:
+        """Raise InvalidRequestError unless there is either a file or the id of one."""
+        if self.has_file and self.file_id is not None:
+            raise _mutually_exclusive("file")
+        if not self.has_file and self.file_id is None:
+            raise missing(FILE)
+        if not self.has_file and self._describes_bytes:
+            raise _mutually_exclusive("filename" if self.filename else "content_type")
 
     async def _read_json(self, bodies: AsyncIterator[bytes], body_type: str) -> bool:
         with _with_file_hint():
@@ -122,7 +130,7 @@ class StreamedUpload(StreamedBytes):
                 if request.HasField(name):
                     self._take(name, getattr(request, name))
             self.additional_fields += request.additional_fields
-            if self.file_id is None:
+            if self.file_id is None and not self._is_judged:
                 raise missing(FILE)
         return False
 
@@ -143,19 +151,27 @@ class StreamedUpload(StreamedBytes):
 
     def _take_late(self, name: str, value: str) -> None:
         """Set a field that follows the file. InvalidRequestError for a provider (too late) or a file_id."""
-        if name == "file_id":
+        if name == "file_id" and not self._is_judged:
             raise _mutually_exclusive("file")
         if name == "provider":
             raise invalid(name, "it must come before the file")
         self._take(name, value)
 
 
-async def open_upload(requests: AsyncIterator[CreateContainerFileRequest], *, max_json_bytes: int) -> StreamedUpload:
-    """Return the upload that `requests` carry. InvalidRequestError for an invalid body."""
+async def open_upload(
+    requests: AsyncIterator[CreateContainerFileRequest],
+    *,
+    max_json_bytes: int,
+    is_judged: Callable[[], bool] = lambda: False,
+) -> StreamedUpload:
+    """Return the upload that `requests` carry. InvalidRequestError for an invalid body.
+
+    If a provider judges it (`is_judged`), a file and the id of one may come together, or neither of them.
+    """
     first = await anext(requests, None)
     if first is None:
         raise missing(FILE)
-    upload = StreamedUpload(first, max_json_bytes=max_json_bytes)
+    upload = StreamedUpload(first, max_json_bytes=max_json_bytes, is_judged=is_judged())
     await upload.read(bodies_of(first, requests), body_type=first.body.content_type)
     return upload
 

@@ -28,7 +28,11 @@ class ContainerFileHandlers:
         self, requests: AsyncIterator[CreateContainerFileRequest], call: Call
     ) -> ContainerFile:
         """Store a container file that is sent as a form, as JSON or as raw bytes."""
-        upload = await open_upload(requests, max_json_bytes=self._max_json_bytes)
+        upload = await open_upload(
+            requests,
+            max_json_bytes=self._max_json_bytes,
+            is_judged=lambda: call.admitted.is_own_account,  # known once the first request is read
+        )
         return await call.containers.create_container_file(call.caller, upload)
 
     async def ListContainerFiles(self, request: ListContainerFilesRequest, call: Call) -> ListContainerFilesResponse:

@@ -8,7 +8,7 @@ from structlog.typing import FilteringBoundLogger
 from berth.core.errors import BerthError, StorageError
 from berth.core.providers import PROVIDERS
 from berth.rpc.call import Call, Handler, Interceptor
-from berth.rpc.status import Refusal, refusal
+from berth.rpc.status import Refusal, code_of, refusal
 
 
 def errors_interceptor(log: FilteringBoundLogger) -> Interceptor:
@@ -27,7 +27,8 @@ def errors_interceptor(log: FilteringBoundLogger) -> Interceptor:
                     call.provider = PROVIDERS[error.provider]
                 refused = _refusal(error, call)
                 if isinstance(error, StorageError):
-                    _log_failure(log, call, error)
+                    log_failure(log, call, error)
+                call.outcome.code = code_of(error)
             if refused.unforeseen is not None:
                 log.error("call.failed", request_id=call.head.request_id, exc_info=refused.unforeseen)
             return await call.refuse(refused)
@@ -51,7 +52,7 @@ def _refusal(error: Exception, call: Call) -> Refusal:
         return build(failure)
 
 
-def _log_failure(log: FilteringBoundLogger, call: Call, error: StorageError) -> None:
+def log_failure(log: FilteringBoundLogger, call: Call, error: StorageError) -> None:
     """Log why the storage failed a call. The cause may contain paths, so it is only logged."""
     cause = None if error.__cause__ is None else f"{type(error.__cause__).__name__}: {error.__cause__}"
     log.error("storage.failed", request_id=call.head.request_id, reason=error.message, cause=cause)

@@ -7,16 +7,19 @@ from typing import Any
 
 from structlog.typing import FilteringBoundLogger
 
+from berth.core.observation.trace_context import trace_id_of
 from berth.core.ports.metrics import Metrics
 from berth.core.providers import PROVIDER_NAMES
+from berth.core.usage.calls import CallCounter
 from berth.rpc.call import Call, Handler, Interceptor
 from berth.rpc.interceptors.sampling import LogSampler
 from berth.rpc.metadata import read_metadata
 from berth.rpc.patience import DEFAULT_PATIENCE, Patience, Waiting
 from berth.rpc.peer import NO_TRUST, Trust
 
-DEADLINE_SLACK_SECONDS = 0.05
-"""The caller's clock may end a call this much earlier than the deadline known here."""
+_FAILED = frozenset({"INTERNAL", "UNKNOWN", "DATA_LOSS"})
+_UNAVAILABLE = frozenset({"UNAVAILABLE", "DEADLINE_EXCEEDED"})
+_EXHAUSTED = "RESOURCE_EXHAUSTED"
 
 
 def request_interceptor(
@@ -24,15 +27,18 @@ def request_interceptor(
     metrics: Metrics,
     *,
     new_request_id: Callable[[], str],
+    usage: CallCounter | None = None,
     trust: Trust = NO_TRUST,
     patience: Patience = DEFAULT_PATIENCE,
+    logged_successes: float = 1.0,
 ) -> Interceptor:
     """Return the interceptor that reads a call's metadata, completes its response, and logs and counts it.
 
-    `trust` says which proxies are believed about the source of a call, `patience` how long it waits
-    for its caller.
+    It returns the response as bytes. `usage` counts the calls of authenticated callers, refused ones too. `trust` says
+    which proxies are believed about the source of a call, `patience` how long it waits for its caller, and
+    `logged_successes` which part of the successful calls is logged.
     """
-    sampler = LogSampler()
+    sampler = LogSampler(successes=logged_successes)
 
     def intercept(next_handler: Handler) -> Handler:
         async def handler(message: Any, call: Call) -> Any:
@@ -40,35 +46,33 @@ def request_interceptor(
             metrics.call_began()
             call.trust = trust
             call.waiting = Waiting(patience)
-            call.head = head = read_metadata(call.context.invocation_metadata() or ())
+            call.head = head = read_metadata(call.context.invocation_metadata())
             head.request_id = head.request_id or new_request_id()
+            call.caller_trace = trace = head.trace_context()
+            call.trace_id = trace.trace_id if trace else trace_id_of(head.request_id)
+            body: bytes | None = None
             try:
                 response = await next_handler(message, call)
                 if response is not None:
                     _count_cache(response, metrics)
                     _complete(response, call, milliseconds=int((perf_counter() - started) * 1000))
+                    body = response.SerializeToString()
             except asyncio.CancelledError:
-                call.outcome.status = _cancellation_status(call)
+                call.outcome.status = call.cancellation_status()
                 raise
             else:
                 call.outcome.status = "OK"
-                return response
+                return body
             finally:
                 seconds = perf_counter() - started
-                metrics.call_ended(
-                    call.method.request_type, provider=call.provider_name, status=call.outcome.status, seconds=seconds
-                )
+                count_call(metrics, call, seconds=seconds)
+                if usage is not None and call.identity is not None:
+                    _count_usage(usage, call, body or b"", log)
                 _log_line(log, call, sampler, seconds=seconds)
 
         return handler
 
     return intercept
-
-
-def _cancellation_status(call: Call) -> str:
-    """Return the status of a cancelled call: its deadline has passed, or the caller disconnected."""
-    seconds = call.context.time_remaining()
-    return "CANCELLED" if seconds is None or seconds > DEADLINE_SLACK_SECONDS else "DEADLINE_EXCEEDED"
 
 
 def _complete(response: Any, call: Call, *, milliseconds: int) -> None:
@@ -88,18 +92,40 @@ def _count_cache(response: Any, metrics: Metrics) -> None:
         metrics.cache_asked(PROVIDER_NAMES[extra.cache_debug.requested_provider], hit=extra.cache_debug.cache_hit)
 
 
+def count_call(metrics: Metrics, call: Call, *, seconds: float) -> None:
+    """Count a call that has ended: how long it took, its bytes, and the limit that refused it."""
+    outcome, request_type = call.outcome, call.method.request_type
+    metrics.call_ended(request_type, provider=call.provider_name, status=outcome.status, seconds=seconds)
+    metrics.bytes_moved(request_type, received=call.bytes_in, sent=call.bytes_out)
+    if outcome.status == _EXHAUSTED:
+        metrics.call_limited(outcome.code or "")
+
+
+def _count_usage(usage: CallCounter, call: Call, body: bytes, log: FilteringBoundLogger) -> None:
+    """Count a call for its caller. It has happened even if that fails, so that is logged, and changes no response."""
+    sent = call.bytes_out + len(body)
+    try:
+        usage.count(call.caller, call.provider_name, bytes_in=call.bytes_in, bytes_out=sent)
+    except Exception as error:  # noqa: BLE001 - whatever it is
+        log.warning("usage.failed", reason=f"a call could not be counted: {type(error).__name__}")
+
+
 def _log_line(log: FilteringBoundLogger, call: Call, sampler: LogSampler, *, seconds: float) -> None:
-    """Log a call; of callers who are not authenticated only as many as `sampler` lets through."""
-    caller = call.identity
+    """Log a call, if `sampler` takes it: not all that succeed, nor all of callers who are not authenticated."""
+    caller, status = call.identity, call.outcome.status
+    if status == "OK" and not sampler.takes_success():
+        return
     added = {} if caller else sampler.next_line()
     if added is None:
         return
-    log.info(
+    write = log.error if status in _FAILED else log.warning if status in _UNAVAILABLE else log.info
+    write(
         "call.finished",
         method=call.method.path,
-        status=call.outcome.status,
+        status=status,
         milliseconds=round(seconds * 1000, 3),
         request_id=call.head.request_id,
+        trace_id=call.trace_id,
         provider=call.provider_name,
         tenant=caller.tenant if caller else None,
         caller=caller.name if caller else None,

@@ -1,5 +1,6 @@
-"""Keep floods of rejected calls from filling the log: metrics count all of them, the log has some."""
+"""Keep floods of calls from filling the log: metrics count all of them, the log has some."""
 
+import random as chance
 from collections.abc import Callable
 from time import monotonic
 
@@ -8,16 +9,29 @@ LINES_PER_SECOND = 20
 
 
 class LogSampler:
-    """Lets a number of lines per second through, and counts the others."""
+    """Lets a number of lines per second through, and counts the others; of successful calls a part, `successes`."""
 
-    def __init__(self, per_second: int = LINES_PER_SECOND, timer: Callable[[], float] = monotonic) -> None:
+    def __init__(
+        self,
+        per_second: int = LINES_PER_SECOND,
+        timer: Callable[[], float] = monotonic,
+        *,
+        successes: float = 1.0,
+        random: Callable[[], float] = chance.random,
+    ) -> None:
+        self._successes = successes
+        self._random = random
         self._per_second = per_second
         self._timer = timer
         self._began = 0.0
         self._lines = 0
         self._suppressed = 0
 
-    def next_line(self) -> dict[str, int] | None:
+    def takes_success(self) -> bool:
+        """Return whether a successful call is to be logged."""
+        return self._successes >= 1.0 or self._random() < self._successes
+
+    def next_line(self) -> dict[str, int | str] | None:
         """Return the fields to add to a line, or None if it is to be left out.
 
         `suppressed` is how many lines were left out since the last one.

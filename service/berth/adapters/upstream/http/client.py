@@ -8,18 +8,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from time import perf_counter
 
-from aiohttp import ClientError, ClientResponse, ClientSession, ClientTimeout, DummyCookieJar, TCPConnector
+from aiohttp import ClientError, ClientResponse, ClientSession, ClientTimeout, DummyCookieJar
 from structlog.typing import FilteringBoundLogger
 from yarl import URL
 
 from berth.adapters.upstream.errors import unreadable
 from berth.adapters.upstream.http.form import UploadForm
+from berth.adapters.upstream.http.pacing import PacedConnector
 from berth.adapters.upstream.http.response import UpstreamResponse
 from berth.adapters.upstream.settings import UpstreamKey, UpstreamSettings
+from berth.core.observation.spans import NO_TRACER, Kind, Tracer
 from berth.core.ports.metrics import Metrics
 
 _READ_BUFFER_BYTES = 256 * 1024
 """How much of a response is buffered at most; a download pauses beyond that."""
+_FIRST_FAILURE = 400
+"""The lowest status with which a request has failed for a client, as OpenTelemetry sees it."""
 _OWN_HEADERS = {"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": "berth"}
 
 
@@ -50,12 +54,20 @@ class UpstreamHttp:
     """The HTTP connections to one provider, opened on first use."""
 
     def __init__(
-        self, settings: UpstreamSettings, *, provider: str, log: FilteringBoundLogger, metrics: Metrics
+        self,
+        settings: UpstreamSettings,
+        *,
+        provider: str,
+        log: FilteringBoundLogger,
+        metrics: Metrics,
+        tracer: Tracer = NO_TRACER,
     ) -> None:
         self._settings = settings
         self._provider = provider
         self._log = log.bind(provider=provider)
         self._metrics = metrics
+        self._tracer = tracer
+        self._server = _server_of(settings.root, provider)
         self._root = settings.root
         self._query = f"api-version={settings.api_version}" if settings.api_version else ""
         # Exchange limits the whole request. Of a stream, that is only the beginning, so each read has its own limit.
@@ -65,14 +77,14 @@ class UpstreamHttp:
         self._session: ClientSession | None = None
 
     async def open(self) -> ClientSession:
-        """Return the session, created on the first call. OSError if the trusted authorities cannot be read."""
+        """Return the session, created on the first call."""
         if self._session is None:
             settings = self._settings
             trusted = ssl.create_default_context()
-            if settings.ca_file is not None:
-                trusted.load_verify_locations(settings.ca_file)
+            if settings.authorities is not None:
+                trusted.load_verify_locations(cadata=settings.authorities)
             self._session = ClientSession(
-                connector=TCPConnector(limit=settings.max_connections, ssl=trusted),
+                connector=PacedConnector(limit=settings.max_connections, ssl=trusted),
                 timeout=self._timeout,
                 headers=_OWN_HEADERS | dict(settings.extra_headers),
                 cookie_jar=DummyCookieJar(),
@@ -98,6 +110,16 @@ class UpstreamHttp:
         that is being sent is raised as it is. UpstreamError for a response that
         is too large, or has a content encoding that was not requested.
         """
+        url = f"{self._root}{request.path}"  # without the query, in which names can be
+        attributes = {**self._server, "http.request.method": request.method, "url.full": url}
+        with self._tracer.part(request.method, attributes, kind=Kind.CLIENT) as span:
+            response = await self._send(request, key)
+            span.set("http.response.status_code", response.status)
+            if response.status >= _FIRST_FAILURE:
+                span.fail(str(response.status))
+            return response
+
+    async def _send(self, request: UpstreamRequest, key: UpstreamKey) -> UpstreamResponse:
         started, status = perf_counter(), 0
         try:
             response = await self._request(request, key)
@@ -116,7 +138,7 @@ class UpstreamHttp:
 
     async def _request(self, request: UpstreamRequest, key: UpstreamKey) -> ClientResponse:
         name, credential = self._settings.dialect.credential(key)
-        headers = {**request.headers, name: credential}
+        headers = {**self._tracer.headers(), **request.headers, name: credential}
         if request.form is not None:
             headers["Content-Type"] = request.form.content_type
         elif request.body is not None:
@@ -158,3 +180,9 @@ class UpstreamHttp:
     def _record(self, request: UpstreamRequest, status: int, seconds: float) -> None:
         self._metrics.try_ended(self._provider, status=status, seconds=seconds)
         self._log.debug("upstream.request", method=request.method, status=status, milliseconds=round(seconds * 1000, 3))
+
+
+def _server_of(root: str, provider: str) -> dict[str, str | int]:
+    """Return what spans say about the server of a provider."""
+    url = URL(root)
+    return {"berth.provider": provider, "server.address": url.host or "", "server.port": url.port or 0}

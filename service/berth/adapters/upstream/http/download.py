@@ -4,7 +4,6 @@ import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from warnings import catch_warnings, simplefilter
 
 from aiohttp import (
@@ -16,7 +15,7 @@ from aiohttp import (
 )
 
 from berth.adapters.upstream.errors import CONNECTION_FAILED, translated, unreadable
-from berth.adapters.upstream.http.response import UpstreamResponse
+from berth.adapters.upstream.http.response import UpstreamResponse, timestamp
 from berth.core.errors import InvalidRequestError, UpstreamError
 from berth.core.paths import DEFAULT_FILENAME, clean_filename
 from berth.core.ports.backend import Content
@@ -145,10 +144,8 @@ def _whole_size(response: UpstreamResponse) -> int | None:
 
 def _timestamp(date: str | None) -> int | None:
     """Return the time of an HTTP date, in seconds since 1970; None if it is missing or invalid."""
-    try:
-        return None if date is None else int(parsedate_to_datetime(date).timestamp())
-    except (ValueError, OverflowError):
-        return None
+    moment = None if date is None else timestamp(date)
+    return None if moment is None else int(moment)
 
 
 def _filename(disposition: str | None) -> str:

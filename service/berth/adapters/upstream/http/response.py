@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from math import isfinite
+from time import time
 
 import orjson
 from aiohttp import ClientResponse
@@ -49,9 +50,14 @@ def _seconds(header: str | None) -> float | None:
 
 
 def _seconds_until(date: str) -> float | None:
+    moment = timestamp(date)
+    return None if moment is None else max(0.0, moment - time())
+
+
+def timestamp(date: str) -> float | None:
+    """Return an HTTP date in seconds since 1970, None if it is invalid or not of the years 1 to 9999 in UTC."""
     try:
         moment = parsedate_to_datetime(date)
-    except ValueError:
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC).timestamp()
+    except (ValueError, TypeError, IndexError, OverflowError):
         return None
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return max(0.0, (moment - datetime.now(UTC)).total_seconds())

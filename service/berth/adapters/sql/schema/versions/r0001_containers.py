@@ -38,7 +38,7 @@ def _create_containers() -> None:
         sa.Column("name", sa.Text, nullable=False),
         sa.Column("created_at", sa.BigInteger, nullable=False),
         sa.Column("last_active_at", sa.BigInteger, nullable=False),
-        sa.Column("expires_minutes", sa.Integer, nullable=False),
+        sa.Column("expires_minutes", sa.BigInteger, nullable=False),
         sa.Column("memory_limit", sa.Text),
         sa.Column("metadata", sa.Text),
         sa.Column("network_type", sa.Text),

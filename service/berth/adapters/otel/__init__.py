@@ -1,0 +1,1 @@
+"""Traces by OpenTelemetry. Its SDK is imported only if a collector is configured."""

@@ -1,0 +1,1 @@
+"""Sandboxes for commands of tenants, made with programs of the system."""

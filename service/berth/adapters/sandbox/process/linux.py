@@ -1,0 +1,118 @@
+"""Calls of Linux that Python's standard library lacks."""
+
+import ctypes
+import os
+import platform
+from contextlib import suppress
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+_SIGKILL = 9
+_CLONE_NEWNS = 0x00020000
+_MS_NOSUID, _MS_NODEV, _MS_BIND, _MS_REC, _MS_PRIVATE = 2, 4, 4096, 16384, 1 << 18
+
+_SETATTR = {"x86_64": 314, "aarch64": 274}
+_RESET_ON_FORK = 0x01
+_STEP_BACK = 4
+"""How much nicer a supervisor is; commands inherit it."""
+_SHORTEST_TURN = 100_000
+"""In nanoseconds, as short as the kernel allows."""
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class _Schedule(ctypes.Structure):
+    _fields_ = (
+        ("size", ctypes.c_uint32),
+        ("policy", ctypes.c_uint32),
+        ("flags", ctypes.c_uint64),
+        ("nice", ctypes.c_int32),
+        ("priority", ctypes.c_uint32),
+        ("runtime", ctypes.c_uint64),
+        ("deadline", ctypes.c_uint64),
+        ("period", ctypes.c_uint64),
+    )
+
+
+def die_with_parent(parent: int) -> None:
+    """Have the kernel kill this process when `parent`, its parent, dies."""
+    _check(_libc.prctl(_PR_SET_PDEATHSIG, _SIGKILL))
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def adopt_orphans() -> None:
+    """Become the parent of all descendants that lose theirs, to be able to wait for them."""
+    _check(_libc.prctl(_PR_SET_CHILD_SUBREAPER, 1))
+
+
+def wake_soon(process: int, *, is_inherited: bool) -> None:
+    """Have the kernel run a process soon when it has something to do, however many others wait for a processor.
+
+    It gets the shortest turns there are, and the kernel prefers those that want little; that takes Linux 6.12, and
+    changes nothing before. Its share of the processor stays what it was. Without `is_inherited`, what it starts is as
+    usual.
+    """
+    with suppress(OSError):  # it has ended, or a filter refuses it
+        nice = os.getpriority(os.PRIO_PROCESS, process)
+        schedule = _Schedule(nice=nice, runtime=_SHORTEST_TURN, flags=0 if is_inherited else _RESET_ON_FORK)
+        schedule.size = ctypes.sizeof(schedule)
+        _check(_libc.syscall(_SETATTR.get(platform.machine(), -1), process, ctypes.byref(schedule), 0))
+
+
+def step_back() -> None:
+    """Get a share of the processor of this process's own, a little smaller than that of the one that started it.
+
+    Where the kernel shares the processor among sessions (autogroup), supervisors do not divide the share of Berth then.
+    Since it is smaller, Berth starts all that was asked for at the same time before the first one is far ahead.
+    """
+    os.setsid()
+    os.nice(_STEP_BACK)
+    with suppress(OSError), open("/proc/self/autogroup", "w", encoding="ascii") as file:
+        file.write(str(_STEP_BACK))
+
+
+def children() -> list[int]:
+    """Return the children of this process, which has one thread, also those that have ended."""
+    me = os.getpid()
+    try:
+        with open(f"/proc/self/task/{me}/children", "rb") as file:
+            return [int(child) for child in file.read().split()]
+    except FileNotFoundError:  # a kernel that was built without this list
+        return [int(name) for name in os.listdir("/proc") if name.isdigit() and _parent(name) == me]
+
+
+def _parent(process: str) -> int | None:
+    try:
+        with open(f"/proc/{process}/stat", "rb") as file:
+            return int(file.read().rpartition(b")")[2].split()[1])
+    except OSError:
+        return None
+
+
+def unshare_mounts() -> None:
+    """Continue with mounts of this process's own, which no other process sees."""
+    _check(_libc.unshare(_CLONE_NEWNS))
+    _check(_libc.mount(b"none", b"/", None, ctypes.c_ulong(_MS_REC | _MS_PRIVATE), None))
+
+
+def join_namespace(descriptor: int) -> None:
+    """Enter the namespace that the descriptor refers to."""
+    _check(_libc.setns(descriptor, 0))
+
+
+def mount_tmpfs(target: str, options: str) -> None:
+    """Mount an empty file system in memory."""
+    flags = ctypes.c_ulong(_MS_NOSUID | _MS_NODEV)
+    _check(_libc.mount(b"tmpfs", os.fsencode(target), b"tmpfs", flags, options.encode()))
+
+
+def bind(source: str, target: str) -> None:
+    """Have `target` show `source`."""
+    _check(_libc.mount(os.fsencode(source), os.fsencode(target), None, ctypes.c_ulong(_MS_BIND), None))
+
+
+def _check(result: int) -> None:
+    if result != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))

@@ -1,0 +1,1 @@
+"""The supervisor of a session: it stops the processes of the sandbox between two programs."""

@@ -1,0 +1,141 @@
+"""What goes on while a command runs: its output goes to Berth, its use of the machine is watched."""
+
+import json
+import select
+import time
+from typing import Any
+
+from berth.adapters.sandbox.process.bridge import bridge
+from berth.adapters.sandbox.process.cgroup import Group
+from berth.adapters.sandbox.process.changes import used
+from berth.adapters.sandbox.process.children import Sandboxed
+from berth.adapters.sandbox.process.link import Link
+from berth.adapters.sandbox.process.watch.watch import Watch
+
+_TICK_SECONDS = 0.05
+_CHUNK = 1 << 16
+_OUTPUT = {"stdout": b"O", "stderr": b"E"}
+RESULT, FAILED = b"R", b"F"
+_KEPT_FOR_ERRORS = 500
+
+
+class Supervision:
+    """The supervision of one command, with its `limits`, which changes what is beneath the open folder `top`."""
+
+    def __init__(self, limits: dict[str, Any], link: Link, child: Sandboxed, top: int, group: Group) -> None:
+        self.proxy: str | None = None
+        self._limits = limits
+        self._link = link
+        self._child = child
+        self._top = top
+        self._group = group
+        self._watch: Watch | None = None
+        self._left = self._limits["output_bytes"]
+        self._is_truncated = False
+        self._last_error = b""
+        self._outcome: str | None = None
+        self._begun = time.monotonic()
+        self._ended = self._begun
+
+    def until_ended(self) -> None:
+        """Return when the command has ended, which is caused if it has to; what it wrote is sent."""
+        self._until_outcome()
+        self._ended = time.monotonic()
+        self._child.kill()
+        self.check_memory()
+        self._child.pipes.drain(self._pass_on)
+
+    def _until_outcome(self) -> None:
+        poll = select.poll()
+        for descriptor, events in self._registered().items():
+            poll.register(descriptor, events)
+        next_tick = self._begun
+        while self._outcome is None:
+            poll.register(self._link.descriptor, self._link.events())
+            for descriptor, _ in poll.poll(_TICK_SECONDS * 1000):
+                self._handle_one(poll, descriptor)
+            now = time.monotonic()
+            if now >= next_tick:
+                self._tick(now)
+                next_tick = time.monotonic() + _TICK_SECONDS
+
+    def _registered(self) -> dict[int, int]:
+        """Return what to wait for, besides the socket to Berth."""
+        pipes = self._child.pipes
+        found = dict.fromkeys(pipes.readable(), select.POLLIN)
+        return found if pipes.stdin is None else {**found, pipes.stdin: select.POLLOUT}
+
+    def _handle_one(self, poll: "select.poll", descriptor: int) -> None:
+        pipes = self._child.pipes
+        if descriptor == self._link.descriptor:
+            self._link.flush()
+            self._outcome = "cancelled" if self._link.is_cancelled() else self._outcome
+        elif descriptor == pipes.status:
+            self._read_status(poll)
+        elif descriptor == pipes.stdin:
+            pipes.feed(poll)
+        else:
+            self._read_output(poll, descriptor)
+
+    def _read_status(self, poll: "select.poll") -> None:
+        if not self._child.read_status():
+            poll.unregister(self._child.pipes.status)
+            self._outcome = self._outcome or "exit"
+        elif self._child.init is not None and self._watch is None:
+            self._watch = Watch(self._child.init, self._limits, self._top, runs_guest=self._child.runs_guest)
+            if self.proxy is not None:
+                bridge(self._child.init, self.proxy)
+            self._child.release(self._child.init)
+
+    def _read_output(self, poll: "select.poll", descriptor: int) -> None:
+        name = self._child.pipes.name(descriptor)
+        if self._left == 0 and self._child.pipes.throw_away(descriptor):
+            self._is_truncated = True
+            return
+        data = self._child.pipes.read(descriptor, _CHUNK)
+        if data:
+            self._pass_on(name, data)
+        elif data is not None:
+            poll.unregister(descriptor)
+
+    def _pass_on(self, name: str, data: bytes) -> None:
+        if name == "stderr":
+            self._last_error = (self._last_error + data)[-_KEPT_FOR_ERRORS:]
+        kept, self._left = data[: self._left], max(0, self._left - len(data))
+        self._is_truncated |= len(kept) < len(data)
+        if kept:
+            self._link.send(_OUTPUT[name], kept)
+
+    def _tick(self, now: float) -> None:
+        if now - self._begun >= self._limits["seconds"]:
+            self._outcome = self._outcome or "timeout"
+        exceeded = self._watch and self._watch.exceeded()
+        self._outcome = exceeded or self._outcome
+        if self._group.ran_out_of_memory():
+            self._outcome = "memory"
+
+    def check_memory(self) -> None:
+        """Look once more whether the kernel ended the command for its memory, which may be seen later than its end."""
+        if self._outcome == "exit" and self._group.ran_out_of_memory():
+            self._outcome = "memory"
+
+    def check_disk(self) -> None:
+        """Look once more at what the command wrote; it may have done so after the last look."""
+        size, count = used(self._top)
+        if self._outcome == "exit" and (size > self._limits["disk_bytes"] or count > self._limits["files"]):
+            self._outcome = "disk"
+
+    def report(self) -> None:
+        """Tell Berth how the command ended; no process of it is left."""
+        code = self._child.exit_code(self._last_error)
+        if self._outcome == "exit" and code is None:
+            self._link.send(FAILED, self._last_error or b"the sandbox ended early")
+            return
+        result = {
+            "outcome": self._outcome,
+            "exit_code": code if self._outcome == "exit" else None,
+            "truncated": self._is_truncated,
+            "seconds": self._ended - self._begun,
+            "report": self._child.pipes.report().decode(errors="replace"),
+        }
+        self._link.send(RESULT, json.dumps(result).encode())

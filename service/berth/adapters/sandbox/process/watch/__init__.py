@@ -1,0 +1,1 @@
+"""Watches what a sandbox uses of the machine, from outside."""

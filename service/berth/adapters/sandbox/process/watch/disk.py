@@ -1,0 +1,113 @@
+"""Counts what a sandbox has on the disk: the entries of its folder, and files without a name that processes keep.
+
+Open files, and programs that run, can be looked at. Of others it is only known that there are any: files that are
+mapped or in a message between two processes, those of a process that hides what it has open, and those that a call uses
+which has not returned, though another thread has closed them. Then the room that the file system has lost meanwhile
+counts; others may have taken some of it.
+"""
+
+import os
+import platform
+import stat
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from berth.adapters.sandbox.process.changes import used
+from berth.adapters.sandbox.process.watch.kept import IN_MESSAGES, UNIX_SOCKETS
+from berth.adapters.sandbox.process.watch.memory import Memory
+from berth.adapters.sandbox.process.watch.proc import Proc
+
+_HOLDING = {"x86_64": (b"40", b"275", b"46", b"307"), "aarch64": (b"71", b"76", b"211", b"269")}
+"""The numbers of sendfile, splice, sendmsg and sendmmsg: these may wait for long, and have files meanwhile."""
+
+
+class Used(NamedTuple):
+    """The bytes and the entries that can be seen, and how many bytes may be in files that cannot."""
+
+    seen_bytes: int
+    entries: int
+    hidden_bytes: int
+
+
+class Disk:
+    """The disk of the processes in `proc`, with this `memory`: what they write beneath the open folder `top`.
+
+    If it `runs_guest`, the kernel of a guest, that has all files of its processes open.
+    """
+
+    def __init__(self, top: int, proc: Proc, memory: Memory, *, runs_guest: bool) -> None:
+        self._runs_guest = runs_guest
+        self._holding = _HOLDING.get(platform.machine(), ())
+        self._top = top
+        self._proc = proc
+        self._memory = memory
+        self._room, self._size = _room(top), 0
+        self._room_at_rest = self._room
+
+    def rest(self) -> None:
+        """Note that no process runs from now on."""
+        self._room_at_rest = _room(self._top)
+
+    def go_on(self) -> None:
+        """Note that processes are about to run again: what the file system has lost meanwhile is due to others."""
+        self._room += _room(self._top) - self._room_at_rest
+
+    def used(self) -> Used:
+        """Return what is used now."""
+        size, entries = used(self._top)
+        unnamed, has_hidden = self._unnamed()
+        size, room = size + unnamed, _room(self._top)
+        if has_hidden and not self._runs_guest:
+            return Used(size, entries, self._room - room - (size - self._size))
+        self._room, self._size = room, size
+        return Used(size, entries, 0)
+
+    def _unnamed(self) -> tuple[int, bool]:
+        """Return the bytes of files without a name that can be seen, and whether there may be others."""
+        found: dict[tuple[int, int], int] = {}
+        sockets: set[int] = set()
+        processes, has_hidden = self._proc.processes(), False
+        for process in processes:
+            for info in self._open_files(process):
+                if info is None:
+                    has_hidden = True
+                elif stat.S_ISSOCK(info.st_mode):
+                    sockets.add(info.st_ino)
+                elif stat.S_ISREG(info.st_mode) and info.st_nlink == 0 and info.st_dev not in self._memory.devices:
+                    found[info.st_dev, info.st_ino] = info.st_blocks * 512
+        has_hidden = has_hidden or self._has_other_sockets(processes, sockets) or self._memory.has_hidden_files()
+        return sum(found.values()), has_hidden
+
+    def _has_other_sockets(self, processes: list[str], seen: set[int]) -> bool:
+        """Return whether there are Unix sockets that no process has open: messages to them may hold files."""
+        # All processes are in one network; the first of them may have ended.
+        listed = next(filter(None, (self._proc.read(f"{process}/net/unix") for process in processes)), b"")
+        return not {int(inode) for inode in UNIX_SOCKETS.findall(listed)} <= seen
+
+    def _open_files(self, process: str) -> Iterator[os.stat_result | None]:
+        """Yield what a process has open, its program among it; None for what cannot be seen."""
+        if (program := self._proc.file(f"{process}/exe")) is not None:
+            yield program
+        threads = self._proc.threads(process)
+        for thread in threads if len(threads) > 1 else [process]:  # each may have open files of its own
+            names = self._proc.names(f"{thread}/fd")
+            if names is None and not self._proc.has_ended(thread):
+                yield None
+            if self._proc.read(f"{thread}/syscall").partition(b" ")[0] in self._holding:
+                yield None
+            for name in names or ():
+                yield from self._open_file(thread, name)
+
+    def _open_file(self, thread: str, name: str) -> Iterator[os.stat_result | None]:
+        info = self._proc.file(f"{thread}/fd/{name}")
+        if info is None:
+            return
+        yield info
+        if stat.S_ISSOCK(info.st_mode) and IN_MESSAGES.search(self._proc.read(f"{thread}/fdinfo/{name}")):
+            yield None
+
+
+def _room(folder: int) -> int:
+    """Return the bytes that are free on the file system of an open folder."""
+    info = os.fstatvfs(folder)
+    return info.f_bfree * info.f_frsize

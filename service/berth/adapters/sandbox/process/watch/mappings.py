@@ -1,0 +1,43 @@
+"""Says what the mappings of a process are, as /proc lists them."""
+
+import os
+import re
+from collections.abc import Iterable
+from typing import NamedTuple
+
+_MAPPING_BYTES = 256
+"""What the kernel needs to describe a mapping."""
+_SHARED = re.compile(rb"^([0-9a-f]+)-([0-9a-f]+) ...s \S+ (\S+) (\d+) +\S.*\(deleted\)$", re.MULTILINE)
+_FILES = re.compile(rb"^\S+ (....) \S+ (\S+) (\d+) *(.*)$", re.MULTILINE)
+_NO_FILES = (b"/dev/zero", b"/SYSV", b"/memfd:", b"/anon_hugepage", b"/[aio]", b"anon_inode:")
+_DELETED = b"(deleted)"
+
+
+class Mappings(NamedTuple):
+    """What the kernel needs for them, the sizes of shared memory without a name by its inode, and what files there are.
+
+    `writes_files` if memory is shared with files on a disk, which writing to it need not show in the times of the file;
+    `has_hidden` if some files have no name any more.
+    """
+
+    own: int
+    shared: dict[bytes, int]
+    writes_files: bool
+    has_hidden: bool
+
+
+def read_mappings(text: bytes, in_memory: Iterable[int]) -> Mappings:
+    """Return what a list of mappings says; `in_memory` are the devices of file systems in memory."""
+    shared: dict[bytes, int] = {}
+    for start, end, device, inode in _SHARED.findall(text):
+        key = device + b" " + inode
+        shared[key] = shared.get(key, 0) + int(end, 16) - int(start, 16)
+    devices = {f"{os.major(device):02x}:{os.minor(device):02x}".encode() for device in in_memory}
+    files = [
+        (rights, name)
+        for rights, device, inode, name in _FILES.findall(text)
+        if device not in devices and inode != b"0" and not name.startswith(_NO_FILES)
+    ]
+    writes_files = any(rights[1:2] == b"w" and rights[3:] == b"s" for rights, _ in files)
+    has_hidden = any(name.endswith(_DELETED) for _, name in files)
+    return Mappings(text.count(b"\n") * _MAPPING_BYTES, shared, writes_files, has_hidden)

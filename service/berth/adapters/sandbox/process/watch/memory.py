@@ -1,0 +1,150 @@
+"""Counts the memory of a sandbox.
+
+It is what the processes have, what is in their file systems in memory, and shared memory that no process may have
+mapped at the moment. Pages that several processes share count once as soon as it matters.
+"""
+
+import os
+import re
+import time
+
+from berth.adapters.sandbox.process.watch.kept import Kept
+from berth.adapters.sandbox.process.watch.mappings import Mappings, read_mappings
+from berth.adapters.sandbox.process.watch.proc import Proc
+
+_INODE_BYTES = 1024
+"""What a file in memory takes besides its content."""
+_MAX_LOCKS = 10_000
+"""How many locks on files there may be: they cost the kernel memory, and listing them time, also that of others."""
+_SOCKET_BYTES = 212_992
+"""What the kernel keeps for a socket: of Unix, if it is not read from, of others for its options, such as keys for TCP.
+
+Nothing else bounds that, unless the machine's limits were raised, so a command has fewer sockets than fit its memory.
+"""
+_NUMBER = re.compile(rb"^(RssAnon|RssShmem|HugetlbPages|VmPTE|VmSwap|VmSize):\s+(\d+)", re.MULTILINE)
+_PSS = re.compile(rb"^Pss_Anon:\s+(\d+)", re.MULTILINE)
+_Sizes = tuple[int, ...]
+_MAPS_SECONDS, _SHARE = 0.5, 4
+"""How often all mappings are read without a hint at a change; that takes at most one part in five of the time."""
+
+
+class Memory:
+    """The memory of the processes in `proc`, and of the file systems with the open folders `mounts`."""
+
+    def __init__(self, proc: Proc, mounts: list[int]) -> None:
+        self._proc = proc
+        self._mounts = mounts
+        self._device = _unnamed_device()
+        self.devices = {os.fstat(mount).st_dev for mount in mounts} | {self._device}
+        self._mappings: dict[str, tuple[_Sizes, Mappings]] = {}
+        self._next_maps = 0.0
+        self._kept = Kept(proc)
+        self._kept_bytes = 0
+
+    def used(self, enough: int) -> int:
+        """Return how much is used; it is exact only if that is more than `enough`."""
+        begun = time.monotonic()
+        if is_due := begun >= self._next_maps:
+            self._mappings.clear()
+            self._proc.check_lines("locks", _MAX_LOCKS)
+            self._proc.check_lines("1/net/unix", 1 + enough // _SOCKET_BYTES)
+            self._kept_bytes = self._in_kernel(1 + enough // _SOCKET_BYTES)
+        found = {name: self._process(name) for name in self._proc.processes()}
+        if is_due:
+            ended = time.monotonic()
+            self._next_maps = ended + max(_MAPS_SECONDS, _SHARE * (ended - begun))
+        self._mappings = {name: value for name, value in self._mappings.items() if name in found}
+        rest = sum(map(_in_memory, self._mounts)) + self._shared() + self._kept_bytes
+        rest += sum(own for _, own in found.values())
+        total = rest + sum(private for private, _ in found.values())
+        if total <= enough:
+            return total
+        if (total := rest + self._shares(found)) <= enough:
+            return total
+        # A process that starts while shares are read makes those that were read before it too large.
+        return rest + self._shares(found)
+
+    def _in_kernel(self, max_sockets: int) -> int:
+        """Return what the kernel of the host keeps for the processes. TooMuchError for more sockets than that."""
+        return self._kept.used(max_sockets)
+
+    def _shares(self, found: dict[str, tuple[int, int]]) -> int:
+        return sum(self._proportional(name, private) for name, (private, _) in found.items())
+
+    def mappings(self, process: str) -> Mappings:
+        """Return the mappings of a process."""
+        return read_mappings(self._proc.read_memory(process, "maps"), self.devices)
+
+    def has_hidden_files(self) -> bool:
+        """Return whether a process had mapped files without a name when its mappings were last read."""
+        return any(mappings.has_hidden for _, mappings in self._mappings.values())
+
+    def _shared(self) -> int:
+        shared: dict[bytes, int] = {}
+        for _, mappings in self._mappings.values():
+            for key, size in mappings.shared.items():
+                shared[key] = max(shared.get(key, 0), size)
+        return sum(shared.values())
+
+    def _process(self, name: str) -> tuple[int, int]:
+        """Return the private memory of a process, and what is its own in any case: page tables, swap, mappings."""
+        numbers = self._numbers(name)
+        # A change of mappings mostly shows in these.
+        sizes = numbers.get("VmSize", 0), numbers.get("RssShmem", 0)
+        if name not in self._mappings or self._mappings[name][0] != sizes:
+            self._mappings[name] = sizes, self.mappings(name)
+        own = sum(numbers.get(key, 0) for key in ("VmPTE", "VmSwap", "HugetlbPages"))
+        mappings = self._mappings[name][1]
+        if mappings.own == 0:  # they cannot be read, so what is shared cannot be told from it
+            own += numbers.get("RssShmem", 0)
+        return numbers.get("RssAnon", 0), own + mappings.own
+
+    def _numbers(self, name: str) -> dict[str, int]:
+        """Return numbers of a process; if its first thread has ended, another one has them."""
+        if found := self._numbers_in(name):
+            return found
+        return next(filter(None, map(self._numbers_in, self._proc.threads(name))), {})
+
+    def _numbers_in(self, place: str) -> dict[str, int]:
+        found = {key.decode(): int(value) << 10 for key, value in _NUMBER.findall(self._proc.read(f"{place}/status"))}
+        return found if "VmSize" in found else {}
+
+    def _proportional(self, name: str, otherwise: int) -> int:
+        found = _PSS.search(self._proc.read_memory(name, "smaps_rollup"))
+        if found:
+            return int(found[1]) << 10
+        return 0 if self._proc.is_gone(name) else otherwise
+
+
+class GuestMemory(Memory):
+    """The memory of a guest: its kernel keeps that of all processes, and files in memory, in files without a name.
+
+    Processes of the host map much more of these than is used.
+    """
+
+    def _in_kernel(self, max_sockets: int) -> int:
+        # With a way to the network, its sockets are those of the host; what else there is, its own kernel bounds.
+        return self._kept.in_connections(max_sockets)
+
+    def _shared(self) -> int:
+        found: dict[int, int] = {}
+        for process in self._proc.processes():
+            for name in self._proc.names(f"{process}/fd") or ():
+                info = self._proc.file(f"{process}/fd/{name}")
+                if info is not None and info.st_dev == self._device:
+                    found[info.st_ino] = info.st_blocks * 512
+        return sum(found.values())
+
+
+def _unnamed_device() -> int:
+    """Return the device of files in memory that have no name."""
+    descriptor = os.memfd_create("berth")
+    try:
+        return os.fstat(descriptor).st_dev
+    finally:
+        os.close(descriptor)
+
+
+def _in_memory(mount: int) -> int:
+    info = os.fstatvfs(mount)
+    return (info.f_blocks - info.f_bfree) * info.f_frsize + (info.f_files - info.f_ffree) * _INODE_BYTES

@@ -1,0 +1,109 @@
+"""Watches what all processes of a sandbox together use, from outside, and says which limit they exceed.
+
+What cannot be watched in time, since there is so much of it, exceeds the limit: the supervisor has to end the command
+at its timeout, or when Berth is gone.
+"""
+
+import os
+import time
+from contextlib import suppress
+from typing import Any
+
+from berth.adapters.sandbox.process.watch.disk import Disk
+from berth.adapters.sandbox.process.watch.memory import GuestMemory, Memory
+from berth.adapters.sandbox.process.watch.proc import Proc, TooMuchError
+
+_OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_IN_MEMORY = ("tmp", "dev/shm")
+_DISK_SECONDS = 0.1
+_DISK_SHARE = 4
+"""Looking through the files takes at most one part in five of the time."""
+
+
+class Watch:
+    """The processes of one sandbox; `init` is its first one, `top` the open folder that it writes to.
+
+    If it `runs_guest`, its processes are those of the kernel of a guest.
+    """
+
+    def __init__(self, init: int, limits: dict[str, Any], top: int, *, runs_guest: bool) -> None:
+        self._init = init
+        self._runs_guest = runs_guest
+        self._limits = limits
+        self._top = top
+        self._proc: Proc | None = None
+        self._next_disk = 0.0
+
+    @property
+    def proc(self) -> int | None:
+        """The open folder /proc of the sandbox, None until the sandbox has been set up."""
+        proc = self._opened()
+        return None if proc is None else proc.descriptor
+
+    def exceeded_at_rest(self, limits: dict[str, Any]) -> str | None:
+        """Return the outcome if `limits` are exceeded now that all processes have been stopped."""
+        self._limits = limits
+        self._next_disk = 0.0
+        exceeded = self.exceeded()
+        if self._proc is not None:
+            self._disk.rest()
+        return exceeded
+
+    def go_on(self, limits: dict[str, Any]) -> None:
+        """Apply other limits from now on, when the processes are about to run again."""
+        self._limits = limits
+        self._next_disk = 0.0
+        if self._proc is not None:
+            self._disk.go_on()
+
+    def has_mapped_files(self, name: str) -> bool:
+        """Return whether a process can change a file by writing to memory, which need not change the file's times."""
+        proc = self._opened()
+        if proc is None:
+            return False
+        proc.look()
+        with suppress(TooMuchError):
+            return self._memory.mappings(name).writes_files
+        return True
+
+    def exceeded(self) -> str | None:
+        """Return the outcome if the memory or the disk limit is exceeded."""
+        proc = self._opened()
+        if proc is None:
+            return None
+        proc.look()
+        looking_at = "memory"
+        with suppress(TooMuchError):
+            if self._memory.used(self._limits["memory_bytes"]) > self._limits["memory_bytes"]:
+                return looking_at
+            proc.look()
+            looking_at = "disk"
+            return looking_at if self._is_disk_full() else None
+        return looking_at
+
+    def _opened(self) -> Proc | None:
+        """Open what is watched; it is there when the sandbox has been set up."""
+        if self._proc is not None:
+            return self._proc
+        root = f"/proc/{self._init}/root"
+        try:
+            if os.stat(f"{root}/proc").st_dev == os.stat("/proc").st_dev:
+                return None
+            mounts = [os.open(f"{root}/{name}", _OPEN) for name in _IN_MEMORY]
+            proc = Proc(os.open(f"{root}/proc", _OPEN))
+        except OSError:
+            return None
+        self._memory = GuestMemory(proc, mounts) if self._runs_guest else Memory(proc, mounts)
+        self._disk = Disk(self._top, proc, self._memory, runs_guest=self._runs_guest)
+        self._proc = proc
+        return proc
+
+    def _is_disk_full(self) -> bool:
+        begun = time.monotonic()
+        if begun < self._next_disk:
+            return False
+        found = self._disk.used()
+        ended = time.monotonic()
+        self._next_disk = ended + max(_DISK_SECONDS, _DISK_SHARE * (ended - begun))
+        size = max(found.seen_bytes, found.hidden_bytes)
+        return bool(size > self._limits["disk_bytes"] or found.entries > self._limits["files"])

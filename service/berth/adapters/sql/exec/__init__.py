@@ -1,0 +1,1 @@
+"""The stores of execs, and what commands change in files."""

@@ -1,0 +1,1 @@
+"""Copies all rows from one database into another, of either kind, and compares them."""

@@ -1,0 +1,1 @@
+"""A database that is measured and traced."""

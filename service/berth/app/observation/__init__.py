@@ -1,0 +1,1 @@
+"""What measures and traces the work on calls, and the collector that both are sent to."""

@@ -1,0 +1,1 @@
+"""Opens the configured stores; backs them up, restores them and copies them."""

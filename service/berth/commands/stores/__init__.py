@@ -1,0 +1,1 @@
+"""Commands for the stores as a whole: backups, and moves to others."""

@@ -1,0 +1,1 @@
+"""The settings of traces and of the log."""

@@ -1,0 +1,1 @@
+"""Running commands of tenants in hosted containers."""

@@ -1,0 +1,364 @@
+"""HostedExecs: the ExecBackend of hosted containers. Commands run in the background, independent of their callers."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from berth.core.background import BackgroundTasks
+from berth.core.caller import Caller
+from berth.core.errors import ContainerExpiredError, ExecUnsupportedError, InvalidRequestError
+from berth.core.exec.availability import Availability
+from berth.core.exec.backend import without_events
+from berth.core.exec.capacity import ExecCapacity
+from berth.core.exec.execution import Execution, Report, Tools, ended_within
+from berth.core.exec.requests import Command, ExecLimits, read_command
+from berth.core.exec.sandbox import NO_SESSIONS, Outcome, Stream
+from berth.core.exec.sessions.session import Session, SessionKey
+from berth.core.exec.sessions.sessions import Sessions
+from berth.core.exec.store import ExecStore
+from berth.core.exec.transcript import KEEP_ALIVE_SECONDS, STARTED, ended_event, output_event
+from berth.core.lifetime import expires_at, status_at
+from berth.core.observation.spans import NO_TRACER, Tracer
+from berth.core.pagination import page_of, read_pagination
+from berth.core.ports.container_store import ContainerRecord, ContainerStore
+from berth.core.providers import provider_name
+from berth.core.routing.container_ownership import ContainerOwnership
+from berth.core.validation import check_integer, missing
+from berth.v1.container_exec_service_pb2 import (
+    CancelContainerExecRequest,
+    CreateContainerExecRequest,
+    FollowContainerExecRequest,
+    ListContainerExecsRequest,
+    ListContainerExecsResponse,
+    RetrieveContainerExecRequest,
+    StreamContainerExecRequest,
+)
+from berth.v1.container_pb2 import CONTAINER_STATUS_EXPIRED, NetworkPolicyType
+from berth.v1.exec_pb2 import Exec, ExecEvent, ExecOutcome
+
+EXEC_ID = ("exec_", 32)
+POLL_SECONDS = 0.5
+"""How often the store is asked about a command that another process runs."""
+MAX_SEQUENCE = 4_294_967_295
+GIBIBYTE = 1024**3
+AUDITED_REFUSALS = 10
+"""How many of the refused hosts the audit trail names."""
+RUNNING, COMPLETED = "running", "completed"
+NamesExec = RetrieveContainerExecRequest | FollowContainerExecRequest | CancelContainerExecRequest
+
+
+@dataclass(frozen=True, slots=True)
+class ExecReports:
+    """Where is reported what commands do: to the audit trail, their outcome and seconds to the metrics, and to traces.
+
+    `began` is called at the start of a command, and `ended` at its end.
+    """
+
+    audit: Report
+    ended: Callable[[str, float], None]
+    began: Callable[[], None] = lambda: None
+    tracer: Tracer = NO_TRACER
+
+
+@dataclass(frozen=True, slots=True)
+class ExecRules:
+    """What decides about a command: whether commands can be run, their limits, and the memory that they share.
+
+    `sessions` have theirs from the same `capacity`.
+    """
+
+    availability: Availability
+    limits: ExecLimits
+    capacity: ExecCapacity
+    sessions: Sessions
+
+
+class Place(NamedTuple):
+    """What a command runs in: a session, or a sandbox of its own if there is none; `release` gives back its memory."""
+
+    session: Session | None
+    release: Callable[[bool], Awaitable[None]]
+
+
+class HostedExecs:
+    """An ExecBackend on an ExecStore and a sandbox.
+
+    `tools` are None if there is no sandbox, as `rules` say. `now` and `new_id` are as in HostedBackend.
+    """
+
+    def __init__(
+        self,
+        *,
+        containers: ContainerStore,
+        store: ExecStore,
+        rules: ExecRules,
+        tools: Tools | None,
+        reports: ExecReports,
+        now: Callable[[], int],
+        new_id: Callable[[str, int], str],
+        background: BackgroundTasks,
+    ) -> None:
+        self._containers = containers
+        self._store = store
+        self._rules = rules
+        self._tools = tools
+        self._reports = reports
+        self._now = now
+        self._new_id = new_id
+        self._background = background
+        self._ownership = ContainerOwnership(containers, now)
+        self._sessions = rules.sessions
+        self._running: dict[str, Execution] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._is_stopping = False
+
+    async def create_container_exec(self, caller: Caller, request: CreateContainerExecRequest) -> Exec:
+        """Start a command; see ExecBackend."""
+        return await self._background.finish(self._start(caller, request))
+
+    async def _start(self, caller: Caller, request: CreateContainerExecRequest) -> Exec:
+        record = await self._ownership.container(caller, request.container_id, provider=request.provider)
+        command = read_command(request, self._rules.limits)
+        if status_at(self._now(), expires_at=expires_at(record.container)) == CONTAINER_STATUS_EXPIRED:
+            raise ContainerExpiredError
+        tools = await self._require_available(caller, record)
+        place = await self._reserve(caller, record, tools, command)
+        try:
+            started = await self._add(caller, record, tools, place.session)
+        except BaseException:
+            await place.release(True)
+            raise
+        execution = Execution(
+            tools,
+            caller,
+            started,
+            command,
+            memory_bytes=_memory_bytes(record),
+            domains=_domains(record),
+            session=place.session,
+            release=place.release,
+        )
+        self._running[started.id] = execution
+        task = asyncio.create_task(self._execute(execution, _facts(caller, record, started), command))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return _with_provider(started, record)
+
+    async def stream_container_exec(self, caller: Caller, request: StreamContainerExecRequest) -> Exec:
+        """Start a command; see ExecBackend."""
+        return await self.create_container_exec(caller, without_events(request))
+
+    async def retrieve_container_exec(
+        self, caller: Caller, request: RetrieveContainerExecRequest, *, is_awaited: bool = False
+    ) -> Exec:
+        """Return an exec; see ExecBackend."""
+        record = await self._record(caller, request)
+        if is_awaited:
+            await self._completed(caller.tenant, request)
+        exec_ = await self._store.get(caller.tenant, request.container_id, request.exec_id)
+        output = await self._store.output(caller.tenant, request.container_id, request.exec_id)
+        if exec_.status == RUNNING and request.exec_id in self._running:
+            output = self._running[request.exec_id].transcript.output
+        exec_.stdout = "".join(part.text for part in output if part.stream is Stream.STDOUT)
+        exec_.stderr = "".join(part.text for part in output if part.stream is Stream.STDERR)
+        return _with_provider(exec_, record)
+
+    async def list_container_execs(
+        self, caller: Caller, request: ListContainerExecsRequest
+    ) -> ListContainerExecsResponse:
+        """Return a page of execs; see ExecBackend."""
+        record = await self._ownership.container(caller, request.container_id, provider=request.provider)
+        page = await self._store.list(caller.tenant, request.container_id, read_pagination(request))
+        response = page_of(ListContainerExecsResponse, page.data, has_more=page.has_more)
+        response.extra_fields.provider = record.provider
+        return response
+
+    async def follow_container_exec(
+        self, caller: Caller, request: FollowContainerExecRequest
+    ) -> AsyncIterator[ExecEvent]:
+        """Return the events of an exec; see ExecBackend."""
+        await self._record(caller, request)
+        after = check_integer(request.after, "after", minimum=0, maximum=MAX_SEQUENCE)
+        live = self._running.get(request.exec_id)
+        await self._store.get(caller.tenant, request.container_id, request.exec_id)
+        if live is not None:
+            return live.transcript.follow(after)
+        return self._stored_events(caller.tenant, request, after)
+
+    async def cancel_container_exec(self, caller: Caller, request: CancelContainerExecRequest) -> Exec:
+        """End a command; see ExecBackend."""
+        await self._record(caller, request)
+        await self._store.cancel(caller.tenant, request.container_id, request.exec_id)
+        if live := self._running.get(request.exec_id):
+            await live.cancel()
+        asked = RetrieveContainerExecRequest(container_id=request.container_id, exec_id=request.exec_id)
+        return await self.retrieve_container_exec(caller, asked)
+
+    async def drain(self, seconds: float) -> None:
+        """Start no more commands, and wait some seconds for those that run; the others become "lost"."""
+        self._is_stopping = True
+        await ended_within(self._running, seconds)
+        for task in self._tasks:
+            task.cancel()
+        await self._sessions.close()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+            await self._sessions.close()
+
+    async def _record(self, caller: Caller, request: NamesExec) -> ContainerRecord:
+        """Return the container of a request that names an exec."""
+        record = await self._ownership.container(caller, request.container_id, provider=request.provider)
+        if not request.exec_id:
+            raise missing("exec_id")
+        return record
+
+    async def _require_available(self, caller: Caller, record: ContainerRecord) -> Tools:
+        """Return the tools. ExecUnsupportedError if commands cannot be run, or not in this container."""
+        reason = await self._rules.availability.refusal()
+        if reason is not None or self._tools is None:
+            raise ExecUnsupportedError(reason or "there is no sandbox")
+        if self._is_stopping:
+            raise ExecUnsupportedError("the service is stopping")
+        if await self._containers.get_domain_secrets(caller.tenant, record.container.id):
+            raise ExecUnsupportedError("the container has domain_secrets, which cannot be filled in safely yet")
+        return self._tools
+
+    async def _reserve(self, caller: Caller, record: ContainerRecord, tools: Tools, command: Command) -> Place:
+        """Return the session or the memory for a command. RateLimitError if there is none; see Sessions.take."""
+        memory_bytes, capacity = _memory_bytes(record), self._rules.capacity
+        if command.session is not None:
+            if not tools.sandbox.has_sessions:
+                raise ExecUnsupportedError(NO_SESSIONS)
+            key = SessionKey(caller.tenant, record.container.id, command.session)
+            session = await self._sessions.take(key, memory_bytes)
+            return Place(session, lambda is_kept: self._sessions.release(session, is_kept=is_kept))
+        await self._sessions.make_room(memory_bytes, caller.tenant)
+        await capacity.take(memory_bytes, caller.tenant)
+
+        async def give_back(is_kept: bool) -> None:  # noqa: ARG001, FBT001 - nothing can be kept
+            capacity.give(memory_bytes, caller.tenant)
+
+        return Place(None, give_back)
+
+    async def _add(self, caller: Caller, record: ContainerRecord, tools: Tools, session: Session | None) -> Exec:
+        started = Exec(
+            id=self._new_id(*EXEC_ID),
+            object="container.exec",
+            container_id=record.container.id,
+            status=RUNNING,
+            isolation=tools.sandbox.isolation,
+            created_at=self._now(),
+            session=None if session is None else session.key.name,
+        )
+        attempt = caller.options.attempt
+        before = await self._store.start(
+            caller.tenant, started, process=tools.process, attempt=attempt, key=caller.name
+        )
+        if session is not None:
+            started.session_restarted = not await session.follow(before, started.id)
+        return started
+
+    async def _execute(self, execution: Execution, facts: Mapping[str, object], command: Command) -> None:
+        self._reports.audit("exec.started", {**facts, "command_sha256": command.sha256})
+        exec_ = await self._traced(execution, str(facts["id"]))
+        outcome = exec_.outcome
+        code = outcome.exit_code if outcome.HasField("exit_code") else None
+        ended = {**facts, "outcome": outcome.type, "exit_code": code}
+        if exec_.network_refusals:
+            ended["network_refusals"] = list(exec_.network_refusals[:AUDITED_REFUSALS])
+        self._reports.audit("exec.ended", ended)
+
+    async def _traced(self, execution: Execution, exec_id: str) -> Exec:
+        """Execute a command, as a part of the trace of the call that has started it; count it."""
+        ended = Exec(outcome=ExecOutcome(type=Outcome.LOST))
+        self._reports.began()
+        try:
+            with self._reports.tracer.part("sandbox run", {}) as span:
+                ended = await execution.execute()
+                span.set("berth.exec.outcome", ended.outcome.type)
+                if ended.outcome.HasField("exit_code"):
+                    span.set("process.exit.code", ended.outcome.exit_code)
+        finally:
+            self._running.pop(exec_id, None)
+            self._reports.ended(ended.outcome.type, ended.duration_ms / 1000)
+        return ended
+
+    async def _completed(self, tenant: str, request: RetrieveContainerExecRequest) -> None:
+        """Wait until an exec is completed, in this process or in another one."""
+        if live := self._running.get(request.exec_id):
+            await live.has_ended.wait()
+        # Another process may run it, which no event of this one can tell.
+        while (await self._store.get(tenant, request.container_id, request.exec_id)).status == RUNNING:  # noqa: ASYNC110
+            await asyncio.sleep(POLL_SECONDS)
+
+    async def _stored_events(
+        self, tenant: str, request: FollowContainerExecRequest, after: int
+    ) -> AsyncIterator[ExecEvent]:
+        """Yield the events of an exec as they are stored, by another process or before."""
+        container_id, exec_id = request.container_id, request.exec_id
+        last, silent = max(after, STARTED), 0.0
+        if after < STARTED:
+            started = await self._store.get(tenant, container_id, exec_id)
+            yield ExecEvent(sequence=STARTED, type="started", exec=_as_started(started))
+        while True:
+            exec_ = await self._store.get(tenant, container_id, exec_id)
+            for output in await self._store.output(tenant, container_id, exec_id, after=last):
+                yield output_event(output)
+                last, silent = output.sequence, 0.0
+            if exec_.status == COMPLETED:
+                yield ended_event(exec_, await self._store.output(tenant, container_id, exec_id))
+                return
+            await asyncio.sleep(POLL_SECONDS)
+            silent += POLL_SECONDS
+            if silent >= KEEP_ALIVE_SECONDS:
+                yield ExecEvent(sequence=last, type="keep_alive")
+                silent = 0.0
+
+
+def _memory_bytes(record: ContainerRecord) -> int:
+    """Return the memory limit of a container in bytes; it is text such as "4g"."""
+    text = record.container.memory_limit
+    if not text.removesuffix("g").isdigit():
+        raise InvalidRequestError(f"The memory_limit '{text}' is not known.", param="memory_limit")
+    return int(text.removesuffix("g")) * GIBIBYTE
+
+
+def _domains(record: ContainerRecord) -> Sequence[str]:
+    """Return the domains that the commands of a container can reach."""
+    policy = record.container.network_policy
+    is_allowlist = policy.type == NetworkPolicyType.NETWORK_POLICY_TYPE_ALLOWLIST
+    return tuple(policy.allowed_domains) if is_allowlist else ()
+
+
+def _facts(caller: Caller, record: ContainerRecord, started: Exec) -> Mapping[str, object]:
+    """Return what the audit trail says of each event of an exec."""
+    return {
+        "id": started.id,
+        "container_id": started.container_id,
+        "tenant": caller.tenant,
+        "caller": caller.name,
+        "source": caller.origin.source,
+        "request_id": caller.origin.request_id,
+        "provider": provider_name(record.provider),
+    }
+
+
+def _as_started(exec_: Exec) -> Exec:
+    """Return an exec as it was when it started."""
+    return Exec(
+        id=exec_.id,
+        object=exec_.object,
+        container_id=exec_.container_id,
+        status=RUNNING,
+        isolation=exec_.isolation,
+        created_at=exec_.created_at,
+    )
+
+
+def _with_provider(exec_: Exec, record: ContainerRecord) -> Exec:
+    """Return a copy of an exec with the provider."""
+    answer = Exec()
+    answer.CopyFrom(exec_)
+    answer.extra_fields.provider = record.provider
+    return answer

@@ -1,0 +1,1 @@
+"""Running Python code: the program that runs it in a sandbox, and what Berth exchanges with it."""

@@ -1,0 +1,142 @@
+"""The program that runs Python code in a sandbox, saves what it displays, and says so.
+
+Berth passes the text of this module to the Python of the sandbox; see `texts`. It imports nothing of Berth, and little
+before it is needed: the time that takes is part of each command.
+"""
+
+import os
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import CodeType
+    from typing import Any
+
+FOLDER = "/mnt/data"
+ONLY_AST = 0x400
+"""The flag of `ast`, which is not imported for it alone."""
+NAME = "<code>"
+MAX_NAMES = 10_000
+
+
+def compiled(source: "str | bytes", name: str) -> "tuple[CodeType, CodeType | None]":
+    """Compile a program; its last statement apart from the rest if it is an expression."""
+    tree: Any = compile(source, name, "exec", ONLY_AST, dont_inherit=True)
+    last = None
+    if tree.body and type(tree.body[-1]).__name__ == "Expr":
+        import _ast  # noqa: PLC0415 - see the module's docstring
+
+        last = compile(_ast.Expression(tree.body.pop().value), name, "eval", dont_inherit=True)
+    return compile(tree, name, "exec", dont_inherit=True), last
+
+
+def value_of(source: "str | bytes", name: str, namespace: "dict[str, Any]") -> object:
+    """Run a program; return the value of its last expression, None if it does not end with one."""
+    code, last = compiled(source, name)
+    exec(code, namespace)  # noqa: S102 - the purpose of this program
+    return None if last is None else eval(last, namespace)  # noqa: S307 - the same
+
+
+def main_namespace() -> "dict[str, Any]":
+    """Return the variables of a new module `__main__`."""
+    module = type(sys)("__main__")
+    sys.modules["__main__"] = module
+    return module.__dict__
+
+
+def show_error(error: BaseException, source: "str | bytes", name: str) -> None:
+    """Print an error with its traceback, without the steps that are those of this module."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_frame.f_globals is globals():
+        trace = trace.tb_next
+    error.with_traceback(trace)
+    if sys.excepthook is not sys.__excepthook__:
+        sys.excepthook(type(error), error, trace)
+        return
+    import linecache  # noqa: PLC0415
+    import traceback  # noqa: PLC0415
+
+    text = source if isinstance(source, str) else source.decode(errors="replace")
+    linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
+    traceback.print_exception(error)
+
+
+def ignore_show() -> None:
+    """Have matplotlib not warn that `show` has no window: its figures are saved instead."""
+    import warnings  # noqa: PLC0415
+
+    warnings.filterwarnings("ignore", "FigureCanvasAgg is non-interactive")
+
+
+def save_pictures(value: object) -> "list[str]":
+    """Save the figures that are open, and the picture that a value is; return the names of the files."""
+    saved: list[str] = []
+    try:
+        saved.extend(map(_save, _pictures(value)))
+    except Exception as error:  # noqa: BLE001 - the code of others, which may fail in any way
+        sys.stderr.write(f"a picture cannot be saved: {type(error).__name__}: {error}\n")
+    return saved
+
+
+def _pictures(value: object) -> "Iterator[bytes]":
+    """Yield figures that matplotlib has open, which are closed with that, and the picture that a value is."""
+    open_figures = []
+    if pyplot := sys.modules.get("matplotlib.pyplot"):
+        open_figures = [pyplot.figure(number) for number in pyplot.get_fignums()]
+        pyplot.close("all")
+        yield from map(_drawn, open_figures)
+    kinds = sys.modules.get("matplotlib.figure")
+    if kinds is not None and isinstance(value, kinds.Figure):
+        if not any(figure is value for figure in open_figures):
+            yield _drawn(value)
+    elif hasattr(type(value), "_repr_png_"):
+        picture: Any = value._repr_png_()  # type: ignore[attr-defined]
+        picture = picture[0] if isinstance(picture, tuple) else picture
+        if isinstance(picture, str):  # as IPython allows it
+            import base64  # noqa: PLC0415
+
+            picture = base64.b64decode(picture)
+        if picture is not None:
+            yield bytes(picture)
+
+
+def _drawn(figure: "Any") -> bytes:
+    import io  # noqa: PLC0415
+
+    target = io.BytesIO()
+    figure.savefig(target, format="png", bbox_inches="tight")
+    return target.getvalue()
+
+
+def _save(picture: bytes) -> str:
+    for number in range(1, MAX_NAMES):
+        name = f"figure-{number}.png"
+        try:
+            with open(f"{FOLDER}/{name}", "xb") as file:  # noqa: PTH123 - pathlib takes long to import
+                file.write(picture)
+        except FileExistsError:
+            continue
+        return name
+    raise FileExistsError("there are too many figures")
+
+
+def run_once(size: int, reports: int) -> None:
+    """Run the program that is at the beginning of the standard input, `size` bytes; the rest is its input.
+
+    What it displayed is reported when the program has come to its end; its threads may go on then.
+    """
+    source = sys.stdin.buffer.read(size)
+    if b"matplotlib" in source:
+        ignore_show()
+    value, has_failed = None, False
+    try:
+        value = value_of(source, NAME, main_namespace())
+    except Exception as error:  # noqa: BLE001 - of the code
+        show_error(error, source, NAME)
+        has_failed = True
+    finally:
+        if saved := save_pictures(value):
+            os.write(reports, ('{"displays": ["' + '", "'.join(saved) + '"]}\n').encode())
+    if has_failed:
+        sys.exit(1)

@@ -1,0 +1,116 @@
+"""The program of a session: an interpreter that runs programs as they come, with the same variables.
+
+Berth passes the text of this module, after that of `program`, to the Python of the sandbox; see `texts`.
+"""
+
+import json
+import linecache  # noqa: F401 - for errors, which come sooner then
+import os
+import signal
+import sys
+import tempfile
+import traceback  # noqa: F401 - the same
+from contextlib import suppress
+from typing import Any
+
+from berth.core.exec.python.program import ignore_show, main_namespace, save_pictures, show_error, value_of
+
+INTERRUPTED, NO_FOLDER = 130, 126
+"""Exit codes as those of shells."""
+
+
+class Session:
+    """An interpreter that runs programs as they come: each is a line with a number and JSON, as is each answer."""
+
+    def __init__(self) -> None:
+        self.process = os.getpid()
+        self.namespace = main_namespace()
+        self.count = 0
+        self.had_input = True
+        self.streams = {1: os.dup(1), 2: os.dup(2)}
+        self.nothing = os.open(os.devnull, os.O_RDONLY)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        ignore_show()
+
+    def serve(self, requests: int, reports: int) -> None:
+        """Run programs until there are no more."""
+        with open(requests, "rb") as lines:
+            for line in lines:
+                number, _, request = line.partition(b" ")
+                answer = self.run(json.loads(request))
+                self.flush()
+                if os.getpid() != self.process:  # a copy of this process, which the program made, ends here
+                    os._exit(int(answer["exit_code"]))
+                os.write(reports, number + b" " + json.dumps(answer).encode() + b"\n")
+
+    def run(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Run a program; return its exit code and what it displayed."""
+        self.count += 1
+        self.renew_streams(request["stdin"])
+        try:
+            os.chdir(request["cwd"])
+        except OSError as error:
+            sys.stderr.write(f"cannot change to {request['cwd']}: {error.strerror}\n")
+            return {"exit_code": NO_FOLDER, "displays": []}
+        before = {name: os.environ.get(name) for name in request["env"]}
+        os.environ.update(request["env"])
+        try:
+            return self.guarded(request["source"])
+        except KeyboardInterrupt:  # it came a moment too late for the program
+            return {"exit_code": INTERRUPTED, "displays": []}
+        finally:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            for name, value in before.items():
+                os.environ.pop(name, None) if value is None else os.environ.update({name: value})
+
+    def guarded(self, source: str) -> dict[str, Any]:
+        """Run a program, print the value of its last expression, and save what it displays."""
+        name, value, code = f"<code {self.count}>", None, 0
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        try:
+            value = value_of(source, name, self.namespace)
+            sys.displayhook(value)
+        except SystemExit as error:
+            code = exit_code(error)
+        except KeyboardInterrupt as error:
+            show_error(error, source, name)
+            return {"exit_code": INTERRUPTED, "displays": []}
+        except BaseException as error:  # noqa: BLE001 - of the code
+            show_error(error, source, name)
+            code = 1
+        return {"exit_code": code, "displays": save_pictures(value)}
+
+    def renew_streams(self, text: str) -> None:
+        """Have the standard streams be those of Berth, whatever the program before has done with them."""
+        for number, kept in self.streams.items():
+            os.dup2(kept, number)
+        if sys.stdout.closed or sys.stderr.closed:
+            sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False, buffering=1)  # noqa: SIM115
+        if text or self.had_input:
+            self.give_input(text)
+            sys.stdin = open(0, closefd=False)  # noqa: SIM115 - it lasts for the whole program
+            self.had_input = bool(text)
+
+    def give_input(self, text: str) -> None:
+        """Have the standard input be a file without a name; programs that are started can read it, too."""
+        if not text:
+            os.dup2(self.nothing, 0)
+            return
+        with tempfile.TemporaryFile() as file:
+            file.write(text.encode())
+            file.seek(0)
+            os.dup2(file.fileno(), 0)
+
+    def flush(self) -> None:
+        """Write what is left in buffers."""
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(Exception):  # the program may have put anything there
+                stream.flush()
+
+
+def exit_code(error: SystemExit) -> int:
+    """Return the exit code that Python has for an error of `sys.exit`; print its message."""
+    if error.code is None or isinstance(error.code, int):
+        return (error.code or 0) & 0xFF
+    sys.stderr.write(f"{error.code}\n")
+    return 1

@@ -1,0 +1,1 @@
+"""Sessions: interpreters that keep their variables between execs."""

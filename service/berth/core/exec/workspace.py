@@ -1,0 +1,153 @@
+"""Workspace: the folder of one command, with copies of the files of its container.
+
+Files are copied and never linked: a link would let a command change content that other containers share.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from types import MappingProxyType
+from typing import NamedTuple
+
+from berth.core.errors import DAMAGED, NotFoundError, StorageError
+from berth.core.exec.harvest import Harvested
+from berth.core.hosted.content import ContentStore
+from berth.core.paths import ROOT
+from berth.core.ports.container_store import ContainerFileRecord, ContainerStore
+from berth.core.ports.pages import Pagination
+from berth.core.trees import remove_tree
+from berth.v1.container_file_service_pb2 import RetrieveContainerFileContentRequest
+from berth.v1.provider_pb2 import PROVIDER_UNSPECIFIED
+
+IN_THE_WAY = "the path of another file is in the way"
+TOO_DEEP = "too many folders inside one another"
+MAX_FOLDERS = 64
+"""How many folders a file of a command may be in: a tree beyond that counts as more than the limit of the disk."""
+_PAGE = 500
+_WHOLE = RetrieveContainerFileContentRequest()
+_FILE_MODE, _FOLDER_MODE = 0o644, 0o755
+
+
+class Workspace(NamedTuple):
+    """The folder of files that a command sees, and the one in which its changes are afterwards."""
+
+    files: Path
+    changes: Path
+
+
+@asynccontextmanager
+async def opened_workspace(folder: Path) -> AsyncIterator[Workspace]:
+    """Make the folder of a command, and remove it with all that is in it. StorageError if that is not possible."""
+    try:
+        yield await make_workspace(folder)
+    finally:
+        await asyncio.to_thread(remove_tree, folder)
+
+
+async def make_workspace(folder: Path) -> Workspace:
+    """Make a folder and those in it. StorageError if that is not possible."""
+    workspace = Workspace(folder / "files", folder / "changes")
+    try:
+        for path in (folder, *workspace):
+            await asyncio.to_thread(path.mkdir, mode=_FOLDER_MODE)
+    except OSError as error:
+        raise StorageError("The folder for a command cannot be made.") from error
+    return workspace
+
+
+class Layout:
+    """Copies the files of containers into folders."""
+
+    def __init__(self, store: ContainerStore, content: ContentStore) -> None:
+        self._store = store
+        self._content = content
+
+    async def lay_out(
+        self,
+        tenant: str,
+        container_id: str,
+        folder: Path,
+        skipped: Harvested,
+        *,
+        held: Mapping[str, str] = MappingProxyType({}),
+    ) -> dict[str, ContainerFileRecord]:
+        """Copy all files of a container but those that are `held`, by path and SHA-256, with the same content.
+
+        Return those that were copied or are held, by path, and note the others as skipped. StorageError if one cannot
+        be read or written.
+        """
+        there: dict[str, ContainerFileRecord] = {}
+        # In the order of their paths, so that it does not depend on their age which one of two is in the way.
+        for record in sorted(await self._all(tenant, container_id), key=lambda record: record.file.path):
+            path = record.file.path
+            if not there.keys().isdisjoint(_folders_of(path)):
+                reason: str | None = IN_THE_WAY
+            elif path.removeprefix(f"{ROOT}/").count("/") > MAX_FOLDERS:
+                reason = TOO_DEEP
+            else:
+                reason = None if held.get(path) == record.sha256 else await self._copy(record, folder)
+            if reason is None:
+                there[path] = record
+            else:
+                skipped.skip(path.removeprefix(f"{ROOT}/"), reason)
+        return there
+
+    async def _all(self, tenant: str, container_id: str) -> list[ContainerFileRecord]:
+        records: list[ContainerFileRecord] = []
+        after, has_more = None, True
+        while has_more:
+            page = await self._store.list_files(tenant, container_id, Pagination(_PAGE, after, descending=False))
+            records += page.data
+            has_more = page.has_more
+            after = records[-1].file.id if records else None
+        return records
+
+    async def _copy(self, record: ContainerFileRecord, folder: Path) -> str | None:
+        """Copy a file; return why it was not, None if it was."""
+        path = folder / record.file.path.removeprefix(f"{ROOT}/")
+        try:
+            await asyncio.to_thread(_make_folders, path.parent, folder)
+            with await asyncio.to_thread(path.open, "xb") as target:
+                async for chunk in await self._open(record):
+                    await asyncio.to_thread(target.write, chunk)
+            await asyncio.to_thread(path.chmod, _FILE_MODE)
+        except (FileExistsError, NotADirectoryError):
+            return IN_THE_WAY
+        except OSError as error:
+            raise StorageError("The files of the container cannot be copied for the command.") from error
+        except NotFoundError:
+            path.unlink()
+            return "it was deleted meanwhile"
+        except StorageError as error:
+            if error.code != DAMAGED:
+                raise
+            path.unlink()
+            return "its content is damaged"
+        return None
+
+    async def _open(self, record: ContainerFileRecord) -> AsyncIterator[bytes]:
+        content = await self._content.open(
+            record.stored,
+            _WHOLE,
+            rows=self._store,
+            provider=PROVIDER_UNSPECIFIED,
+            filename=record.filename,
+            content_type=record.content_type,
+            modified_at=record.file.created_at,
+        )
+        return content.chunks
+
+
+def _folders_of(path: str) -> Iterator[str]:
+    """Yield the folders that a path is in."""
+    while path := path.rpartition("/")[0]:
+        yield path
+
+
+def _make_folders(path: Path, top: Path) -> None:
+    """Make a folder below `top` and those that it is in, `top` included."""
+    if not path.is_dir():
+        if path != top:
+            _make_folders(path.parent, top)
+        path.mkdir(mode=_FOLDER_MODE)

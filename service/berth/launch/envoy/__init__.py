@@ -1,0 +1,1 @@
+"""The Envoy that `berth up` runs: finds its binary, starts, watches, drains and stops it."""

@@ -1,0 +1,1 @@
+"""The processes of workers, and what they and their supervisor say to each other."""

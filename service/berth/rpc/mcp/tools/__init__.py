@@ -1,0 +1,1 @@
+"""The tools that MCP serves, by what they work on."""

@@ -1,0 +1,1 @@
+"""How calls arrive: what a transport does for them, and the transports themselves."""

@@ -1,0 +1,1 @@
+"""The transport of grpc.aio: HTTP/2, with or without TLS."""

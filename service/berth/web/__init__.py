@@ -1,0 +1,1 @@
+"""Web pages: what Berth serves to browsers."""

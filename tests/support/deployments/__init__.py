@@ -1,0 +1,1 @@
+"""What the tests of deployments need: the chart, rendered."""

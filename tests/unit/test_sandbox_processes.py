@@ -1,0 +1,47 @@
+"""What the watch of a sandbox makes of /proc, on files that are written as the kernel writes them."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from berth.adapters.sandbox.process.watch.proc import Proc
+
+BEFORE_SIZE = "1 7 7 0 -1 4194560 100 0 0 0 0 0 0 0 20 0 1 0 1000"
+
+
+@pytest.fixture
+def proc(tmp_path: Path) -> Iterator[Proc]:
+    """Return the /proc in a folder."""
+    descriptor = os.open(tmp_path, os.O_RDONLY | os.O_DIRECTORY)
+    proc = Proc(descriptor)
+    proc.look()
+    yield proc
+    os.close(descriptor)
+
+
+def put(folder: Path, thread: str, state: str, size: int) -> None:
+    """Write what the kernel says of a thread."""
+    (folder / "7" / "task" / thread).mkdir(parents=True)
+    (folder / "7" / "task" / thread / "stat").write_text(f"{thread} (a) b) {state} {BEFORE_SIZE} {size} 300 0\n")
+
+
+@pytest.mark.parametrize(
+    ("state", "size", "has_ended"), [("R", 4096, False), ("D", 4096, False), ("R", 0, True), ("Z", 0, True)]
+)
+def test_a_thread_that_has_given_its_memory_back_has_ended(
+    *, state: str, size: int, has_ended: bool, proc: Proc, tmp_path: Path
+) -> None:
+    """It may still be running for a moment, while what it had open cannot be seen any more."""
+    put(tmp_path, "7", state, size)
+    assert proc.has_ended("7/task/7") == proc.is_gone("7") == has_ended
+
+
+def test_a_process_is_gone_with_its_last_thread(proc: Proc, tmp_path: Path) -> None:
+    """One of which the first thread has ended is still there; one that is not found is gone."""
+    put(tmp_path, "7", "Z", 0)
+    put(tmp_path, "8", "S", 4096)
+    assert proc.has_ended("7/task/7")
+    assert not proc.is_gone("7")
+    assert proc.is_gone("9")
