@@ -175,6 +175,7 @@ def test_nothing_runs_between_programs(shared: Warm) -> None:
         "import os, threading, time, subprocess\nn = 0\n"
         "def count():\n  global n\n  while True: n += 1; open('count', 'w').write(str(n)); time.sleep(0.001)\n"
         "threading.Thread(target=count, daemon=True).start()\nchild = subprocess.Popen(['sleep', '1000'])\n"
+        "while not os.path.exists('count'): time.sleep(0.01)\n"
         "if os.fork() == 0:\n  os.setsid()\n  while True:\n    if os.fork(): os._exit(0)"
     )
     count = shared.command.files / "count"
@@ -183,7 +184,7 @@ def test_nothing_runs_between_programs(shared: Warm) -> None:
     assert count.read_bytes() == before
     ran = shared.run(
         "import glob\nstates = [open(p).read().rpartition(')')[2][1] for p in glob.glob('/proc/[0-9]*/stat')]\n"
-        "time.sleep(0.05)\nprint(len(states) - states.count('Z'), child.wait(), n)"
+        "before = n\nwhile n == before: time.sleep(0.01)\nprint(len(states) - states.count('Z'), child.wait(), n)"
     )
     running, code, number = map(int, ran.stdout.split())
     assert (running, code) == (2, -9)  # the first process of the sandbox and the interpreter
