@@ -7,6 +7,8 @@ RUNNABLE := .venv/.runnable
 READY := .venv/.ready
 TOOLS := .venv/tools
 SITE := .venv/site
+# Without compiled modules each start of Berth, of which the tests make hundreds, would take a third longer.
+unexport PYTHONDONTWRITEBYTECODE
 # More would be faster, and let tests of times fail on a machine that others use, too.
 AT_ONCE ?= $(shell getconf _NPROCESSORS_ONLN)
 

@@ -24,6 +24,8 @@ WORKERS_A_THREAD = 2
 """How many workers of the service, of one Python process each, a thread of Envoy can keep busy. More threads than that
 would only take memory."""
 _READ_BYTES = 65_536
+_LOG_MILLISECONDS = 1000
+"""After how long at the latest Envoy writes lines of its access log; without the option it is ten seconds."""
 
 ADMIN_SOCKET = "admin"
 """The name of the socket of the admin interface, in the folder in which Envoy runs."""
@@ -124,6 +126,7 @@ async def _execute(program: str, folder: Path, *, json_log: bool, threads: int) 
         # Without "caught SIGTERM", and without a line each second while the collector of traces is away.
         *("--component-log-level", "main:error,tracing:off"),
         *("--log-format", _JSON_LOG if json_log else _READABLE_LOG),
+        *("--file-flush-interval-msec", str(_LOG_MILLISECONDS)),
     ]
     # In a new session Ctrl-C reaches only Berth, which drains Envoy before it stops it.
     return await create_subprocess_exec(
