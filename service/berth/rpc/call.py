@@ -229,8 +229,7 @@ class Call:
         """Return the next request as raw bytes, None at the end. SlowRequestError if it takes too long."""
         began = monotonic()
         try:
-            async with asyncio.timeout(self.waiting.seconds()):
-                request = await self.context.read()
+            request = await self.context.read(self.waiting.seconds())
         except TimeoutError:
             raise self.waiting.too_slow() from None
         if request is None:

@@ -4,7 +4,6 @@ Nothing is known about their callers, so they get little: small requests that ar
 calls at a time per address, and few in total. None of this counts against the calls of others.
 """
 
-import asyncio
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
@@ -110,8 +109,7 @@ class PublicCalls:
     async def _next(self, context: Context) -> bytes | None:
         """Return the next request as it came, None at the end. InvalidRequestError if it does not come in time."""
         try:
-            async with asyncio.timeout(self._read_seconds):
-                return await context.read()
+            return await context.read(self._read_seconds)
         except TimeoutError:
             raise InvalidRequestError(f"No request arrived within {self._read_seconds:g} s.") from None
 

