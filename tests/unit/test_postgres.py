@@ -238,6 +238,25 @@ async def test_cancelled_reads_take_no_further_connections(
     await other.close()
 
 
+async def test_writes_that_wait_for_a_lock_leave_a_connection_for_reads(
+    postgres_url: str, database: PostgresDatabase
+) -> None:
+    """However many wait for a row that another session has locked, reads are answered, and later all is written."""
+    await database.write(partial(_lease, name="hot"))
+    other = await connect(Settings(postgres_url, 1, prepares=True))
+    async with other.transaction():
+        await other.execute("UPDATE leases SET owner = 'other' WHERE name = 'hot'")
+        change = "UPDATE leases SET lease_until = lease_until + 1 WHERE name = 'hot'"
+        writes = [asyncio.create_task(database.write(lambda transaction: transaction.run(change))) for _ in range(9)]
+        done, _ = await asyncio.wait(writes, timeout=0.2)
+        async with asyncio.timeout(5):  # half of what a write waits for a lock
+            assert await database.value("SELECT lease_until FROM leases WHERE name = 'hot'") == 0
+        assert not done
+    assert await asyncio.gather(*writes) == [1] * 9
+    await other.close()
+    await database.write(lambda transaction: transaction.run("DELETE FROM leases"))
+
+
 async def test_what_was_cancelled_does_not_fail_what_comes_next(database: PostgresDatabase) -> None:
     """A connection with a cancelled statement is used again, and the server does not end another one instead."""
     for seconds in (0.0, 0.0005, 0.002, 0.01) * 10:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 from urllib.parse import urlsplit
 
 import asyncpg
@@ -56,8 +56,22 @@ async def connect(settings: Settings, *, answer_seconds: float | None = ANSWER_S
     )
 
 
+class Turns(asyncio.Semaphore):
+    """A semaphore for which a call waits at most ANSWER_SECONDS; TimeoutError if it takes longer."""
+
+    async def acquire(self) -> Literal[True]:
+        """Wait for a turn."""
+        if not self.locked():
+            return await super().acquire()
+        async with asyncio.timeout(ANSWER_SECONDS):
+            return await super().acquire()
+
+
 class Pool:
     """At most `size` connections, which are opened when they are needed.
+
+    Transactions take a turn of `writing` before they borrow one: all but one may wait for locks of others, and reads go
+    on.
 
     It is our own, because the driver's takes three times the CPU time of a point read: it resets each connection, and
     wraps it in an object for each loan.
@@ -65,17 +79,14 @@ class Pool:
 
     def __init__(self, connect: "Connect", size: int) -> None:
         self._connect = connect
-        self._free = asyncio.Semaphore(size)
+        self._free = Turns(size)
+        self.writing = Turns(max(1, size - 1))
         self._idle: list[Connection] = []
         self._settling: dict[asyncio.Task[None], Connection] = {}
 
     async def borrow(self) -> "Connection":
         """Return a connection, which has to be given back. Raises one of FAILURES."""
-        if self._free.locked():
-            async with asyncio.timeout(ANSWER_SECONDS):
-                await self._free.acquire()
-        else:
-            await self._free.acquire()
+        await self._free.acquire()
         while self._idle:
             connection = self._idle.pop()
             if not connection.is_closed():

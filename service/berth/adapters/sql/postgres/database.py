@@ -150,7 +150,8 @@ class PostgresDatabase:
         """Run a transaction, again if others hindered it."""
         for number in range(1, _TRIES + 1):
             try:
-                return await self._transact(work)
+                async with self._open_pool().writing:
+                    return await self._transact(work)
             except (*FAILURES, ConflictError) as error:
                 if not is_hindered(error) or number == _TRIES:
                     raise translate(error) from error
