@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from berth.core.auth.login_throttle import MAX_SOURCES, MAX_WAIT_SECONDS, MAX_WAITING, WINDOW_SECONDS, LoginThrottle
+from berth.core.auth.sources import network_of
 from berth.core.errors import RateLimitError
 from support.fakes.stores import FixedClock
 
@@ -71,3 +72,32 @@ async def test_sources_are_forgotten_when_there_are_many() -> None:
     for number in range(MAX_SOURCES + 10):
         await attempts.refused(f"address {number}")
     assert len(attempts._counts) == MAX_SOURCES
+
+
+async def test_a_public_ipv6_network_is_one_source() -> None:
+    """Who has one can use any of its addresses; machines of private networks are sources of their own."""
+    waits = Waits()
+    attempts = LoginThrottle(free=2, timer=FixedClock(), sleep=waits)
+    for host in ("2606:4700::1", "2606:4700::2:2", "2606:4700:0:1::1", "fd00::1", "fd00::2", "fd00::3"):
+        await attempts.refused(host)
+    assert waits.seconds == []
+    await attempts.refused("2606:4700::ffff:3")
+    assert waits.seconds == [0.05]
+
+
+@pytest.mark.parametrize(
+    ("source", "network"),
+    [
+        ("192.0.2.1", "192.0.2.1"),
+        ("::ffff:192.0.2.1", "192.0.2.1"),
+        ("2606:4700:1:2:3:4:5:6", "2606:4700:1:2::/64"),
+        ("fe80::1%eth0", "fe80::1%eth0"),
+        ("fd00::1", "fd00::1"),
+        ("::1", "::1"),
+        ("unknown", "unknown"),
+        ("", ""),
+    ],
+)
+def test_what_counts_as_one_address(source: str, network: str) -> None:
+    """It is an address, but a whole network of public IPv6; a text that is none stays as it is."""
+    assert network_of(source) == network

@@ -15,6 +15,7 @@ from google.protobuf.message import DecodeError, Message
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 
+from berth.core.auth.sources import network_of
 from berth.core.errors import InvalidRequestError, RateLimitError
 from berth.rpc.metadata import read_metadata
 from berth.rpc.peer import Trust, source_of
@@ -152,6 +153,7 @@ class Slots:
     @contextmanager
     def taken(self, source: str) -> Iterator[None]:
         """Take a slot until the context ends. RateLimitError if there is none."""
+        source = network_of(source)
         if self._taken[source] >= self._maximum_per_source or self._taken.total() >= self._maximum:
             self._limited(self._limit)
             message = f"Too many {self._kind} at a time."

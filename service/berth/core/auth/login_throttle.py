@@ -6,6 +6,7 @@ requests from its address fail.
 
 from collections.abc import Awaitable, Callable
 
+from berth.core.auth.sources import network_of
 from berth.core.errors import RateLimitError
 
 WINDOW_SECONDS = 60
@@ -33,6 +34,7 @@ class LoginThrottle:
 
     async def refused(self, source: str) -> None:
         """Count a failed login of `source` and delay its response. RateLimitError if too many responses wait."""
+        source = network_of(source)
         excess = self._count(source) - self._free
         if excess <= 0:
             return

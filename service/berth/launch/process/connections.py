@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 from structlog.typing import FilteringBoundLogger
 
+from berth.core.auth.sources import network_of
 from berth.launch.process.open_files import count_open_files
 
 CHECK_SECONDS = 1.0
@@ -51,11 +52,12 @@ def close_excess(port: int, most: int, *, spares_own: bool = False) -> dict[str,
     """Close what addresses have above `most` connections to `port`; return how many of each address."""
     connections: dict[str, list[_Connection]] = defaultdict(list)
     for connection in _connections(port):
-        connections[str(_address(connection.peer))].append(connection)
+        if not (spares_own and _is_own(connection.peer)):
+            connections[network_of(connection.peer[0])].append(connection)
     return {
         address: sum(map(_close, sorted(held, reverse=True)[: len(held) - most]))
         for address, held in connections.items()
-        if len(held) > most and not (spares_own and ip_address(address).is_loopback)
+        if len(held) > most
     }
 
 
@@ -89,7 +91,7 @@ def _opened_again(descriptor: int) -> socket.socket:
     return socket.fromfd(descriptor, socket.AF_INET6, socket.SOCK_STREAM)
 
 
-def _address(peer: tuple[Any, ...]) -> object:
-    """Return the address of a peer, an IPv4 address for one that IPv6 maps."""
+def _is_own(peer: tuple[Any, ...]) -> bool:
+    """Return whether a peer is on this machine."""
     address = ip_address(peer[0].partition("%")[0])
-    return getattr(address, "ipv4_mapped", None) or address
+    return (getattr(address, "ipv4_mapped", None) or address).is_loopback
