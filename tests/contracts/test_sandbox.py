@@ -229,7 +229,7 @@ def test_a_killed_supervisor_loses_the_command(sandbox: Opened) -> None:
 
     ran = sandbox.wait(sandbox.ran(sandbox.command("sh", "-c", f"echo; sleep 60; : {mark}", mark=mark), kill))
     assert ran.result.outcome == Outcome.LOST
-    wait_until(lambda: not processes_with(mark), seconds=5)
+    wait_until(lambda: not processes_with(mark), seconds=20)
 
 
 def parent_of(pid: int) -> int:

@@ -18,6 +18,8 @@ from support.sandboxes.excesses import COPIED, DISK, FILL, IN_THE_KERNEL, MEMORY
 from support.sandboxes.opened import Opened
 
 WAIT = "\nimport time; time.sleep(20)"
+SOON_SECONDS = 10.0
+"""An idle machine takes less than one; what is not ended goes on for twenty at least."""
 IGNORE = "import signal\nfor n in set(range(1, 65)) - {9, 19, 32, 33}: signal.signal(n, signal.SIG_IGN)\n"
 
 
@@ -160,7 +162,7 @@ def test_what_cannot_be_watched_in_time_is_too_much(sandbox: Opened) -> None:
     )
     ran = sandbox.python(source, seconds=2.0, memory_bytes=1 << 30)
     assert ran.result.outcome in {Outcome.MEMORY, Outcome.TIMEOUT}
-    assert ran.result.seconds < 10  # a machine that is busy with other tests takes longer
+    assert ran.result.seconds < 2 + SOON_SECONDS
 
 
 def test_a_sparse_file_cannot_be_huge(sandbox: Opened) -> None:
@@ -197,20 +199,20 @@ def test_processor_time_is_limited(sandbox: Opened) -> None:
     ],
     ids=["ignores signals", "many sessions", "stops itself", "closes its streams"],
 )
-def test_everything_is_gone_a_second_after_the_timeout(source: str, sandbox: Opened) -> None:
+def test_everything_is_gone_soon_after_the_timeout(source: str, sandbox: Opened) -> None:
     """Neither ignored signals nor new sessions help a process to live longer."""
     begun = time.monotonic()
     ran = sandbox.python("import time\n" + source, seconds=0.7)
     assert (ran.result.outcome, ran.result.exit_code) == (Outcome.TIMEOUT, None)
-    assert ran.result.seconds < 1.7
-    assert time.monotonic() - begun < 4
+    assert ran.result.seconds < 0.7 + SOON_SECONDS
+    assert time.monotonic() - begun < 0.7 + 2 * SOON_SECONDS
 
 
 def test_a_daemon_does_not_outlive_its_command(sandbox: Opened) -> None:
     """What a command leaves running ends with it."""
     ran = sandbox.python("import os, time\nif os.fork() == 0: os.setsid(); time.sleep(20); open('late', 'w')")
     assert (ran.result.exit_code, ran.changed) == (0, {})
-    assert ran.result.seconds < 5
+    assert ran.result.seconds < SOON_SECONDS
 
 
 def test_a_signal_to_all_reaches_only_the_sandbox(sandbox: Opened) -> None:
@@ -231,11 +233,11 @@ def test_an_endless_flood_ends_at_the_timeout(sandbox: Opened) -> None:
     """A command that only writes does not keep the watch from ending it."""
     ran = sandbox.run("yes", seconds=0.7)
     assert ran.result.outcome == Outcome.TIMEOUT
-    assert ran.result.seconds < 1.7
+    assert ran.result.seconds < 0.7 + SOON_SECONDS
 
 
 def test_nothing_survives_a_killed_berth(sandbox: Opened) -> None:
-    """A second after SIGKILL of the process that started it, no process of a sandbox is left."""
+    """Soon after SIGKILL of the process that started it, no process of a sandbox is left."""
     mark = os.urandom(8).hex()
     berth = subprocess.Popen(
         [sys.executable, "-c", _BERTH, str(sandbox.folder), mark, sandbox.kind],
@@ -247,7 +249,7 @@ def test_nothing_survives_a_killed_berth(sandbox: Opened) -> None:
         assert berth.stdout.readline() == b"runs\n"
         assert set(processes_with(mark)) - {berth.pid}
         berth.kill()
-    wait_until(lambda: not processes_with(mark), seconds=1)
+    wait_until(lambda: not processes_with(mark), seconds=SOON_SECONDS)
 
 
 _BERTH = """

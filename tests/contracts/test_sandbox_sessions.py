@@ -160,11 +160,13 @@ def test_a_forged_report_ends_one_program(sandbox: Opened) -> None:
     """A program that says itself that it has ended gets this result; those after it get their own."""
     forge = (
         "import os, time\nfor fd in range(3, 12):\n  try: os.write(fd, b'1 {\"exit_code\": 7}\\nnonsense\\n')\n"
-        "  except OSError: pass\ntime.sleep(0.2); print('late')"
+        "  except OSError: pass\nwhile not os.path.exists('go'): time.sleep(0.01)\nprint('late')"
     )
     with warm(sandbox) as session:
         assert report(session.run(forge)).exit_code == 7
-        second, third = [session.run(f"time.sleep(0.1); print({n}); raise SystemExit({n})") for n in (2, 3)]
+        second, third = [
+            session.run(f"time.sleep(0.1); print({n}); raise SystemExit({n})", new={"go": b""}) for n in (2, 3)
+        ]
     assert (report(second).exit_code, second.stdout) == (2, b"late\n2\n")
     assert (report(third).exit_code, third.stdout) == (3, b"3\n")
 
@@ -183,7 +185,8 @@ def test_nothing_runs_between_programs(shared: Warm) -> None:
     time.sleep(0.1)
     assert count.read_bytes() == before
     ran = shared.run(
-        "import glob\nstates = [open(p).read().rpartition(')')[2][1] for p in glob.glob('/proc/[0-9]*/stat')]\n"
+        "import glob\nstates = []\nfor path in glob.glob('/proc/[0-9]*/stat'):\n"
+        "  try: states.append(open(path).read().rpartition(')')[2][1])\n  except OSError: pass  # reaped\n"
         "before = n\nwhile n == before: time.sleep(0.01)\nprint(len(states) - states.count('Z'), child.wait(), n)"
     )
     running, code, number = map(int, ran.stdout.split())
@@ -291,7 +294,7 @@ def test_a_timeout_interrupts(shared: Warm) -> None:
 def test_a_session_ends(source: str, outcome: Outcome, code: int | None, sandbox: Opened) -> None:
     """A program that cannot be stopped, exceeds a limit or ends the interpreter ends the session with it."""
     with warm(sandbox) as session:
-        ran = session.run(source, seconds=0.5 if outcome is Outcome.TIMEOUT else 20.0)
+        ran = session.run(source, seconds=2.0 if outcome is Outcome.TIMEOUT else 20.0)
         assert (ran.result.outcome, ran.result.exit_code) == (outcome, code), ran
         assert not session.session.is_alive
 

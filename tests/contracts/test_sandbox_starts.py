@@ -61,7 +61,7 @@ def test_nothing_survives_supervisors_that_are_killed_at_any_moment(sandbox: Ope
         return [await one for one in running]
 
     assert set(sandbox.wait(all_of_them())) == {Outcome.LOST}
-    wait_until(lambda: processes_with(mark) == [], seconds=2)
+    wait_until(lambda: processes_with(mark) == [], seconds=20)
 
 
 def test_nothing_survives_the_end_of_berth_beside_supervisors_that_do_not_run(
@@ -88,4 +88,4 @@ def test_nothing_survives_the_end_of_berth_beside_supervisors_that_do_not_run(
             return time.monotonic() - begun
 
     with opened_sandbox(tmp_path_factory.mktemp("own"), sandbox.kind) as own:
-        assert own.wait(ended(own)) < 2
+        assert own.wait(ended(own)) < 4  # not only when the launcher is killed, which is after five
