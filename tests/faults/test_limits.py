@@ -22,7 +22,7 @@ from berth.v1.container_service_pb2 import ListContainersRequest
 from berth.v1.container_service_pb2_grpc import ContainerServiceStub
 from berth.v1.provider_pb2 import Provider
 from support.servers.process import running_berth
-from support.servers.valkey import AMPLE_SECONDS, Valkey
+from support.servers.valkey import AMPLE_SECONDS, Valkey, free_port
 
 REPLICAS, PER_MINUTE, CALLS = 4, 50, 400
 KEY = "sk-bf-shared"
@@ -35,7 +35,7 @@ from berth.core.auth.rate_limits import LimitedCounter
 
 async def main():
     log = structlog.wrap_logger(None, processors=[lambda *_: ""])
-    limits = ValkeyLimits(sys.argv[1], open_when_away=False, log=log, lease_seconds=1, patience_seconds=10)
+    limits = ValkeyLimits(sys.argv[1], open_when_away=False, log=log, lease_seconds=2, patience_seconds=10)
     counters = [LimitedCounter("key", in_flight=2)]
     print([(await limits.enter(counters)).full is None for _ in range(3)], flush=True)
     await asyncio.sleep(60)
@@ -70,11 +70,11 @@ async def test_what_a_dead_process_held_is_free_again(valkey: Valkey) -> None:
     """Calls in flight of a process that was killed count until their lease is up, and no longer."""
     url = valkey.url()
     log = structlog.wrap_logger(None, processors=[lambda *_: ""])
-    limits = ValkeyLimits(url, open_when_away=False, log=log, lease_seconds=1, patience_seconds=AMPLE_SECONDS)
+    limits = ValkeyLimits(url, open_when_away=False, log=log, lease_seconds=2, patience_seconds=AMPLE_SECONDS)
     with subprocess.Popen([sys.executable, "-c", ENTER, url], stdout=subprocess.PIPE, text=True) as process:  # noqa: ASYNC220 - a test has time
         assert process.stdout is not None
         assert json.loads(process.stdout.readline().lower()) == [True, True, False]
-        await asyncio.sleep(2)  # two leases: it confirms what it holds
+        await asyncio.sleep(3)  # more than a lease: it confirms what it holds
         assert (await limits.enter(TWO_CALLS)).full
         process.kill()
     entered: list[object] = []
@@ -85,7 +85,7 @@ async def test_what_a_dead_process_held_is_free_again(valkey: Valkey) -> None:
             entered.extend([] if admission.full else [admission])
             await asyncio.sleep(0.05)
 
-    await asyncio.wait_for(enter(), 10)
+    await asyncio.wait_for(enter(), 30)
     assert (await limits.enter(TWO_CALLS)).full
     await limits.close()
 
@@ -93,9 +93,9 @@ async def test_what_a_dead_process_held_is_free_again(valkey: Valkey) -> None:
 @pytest.mark.parametrize("is_open", [True, False])
 async def test_while_valkey_is_away(*, is_open: bool) -> None:
     """Calls are let through or refused, as is set, without waiting long; the log tells once, and when it is back."""
-    server, capture = ValkeyServer(), LogCapture()
+    port = free_port()
+    server, capture = ValkeyServer(port=port), LogCapture()
     server.start()
-    port = server.port
     limits = ValkeyLimits(
         f"redis://127.0.0.1:{port}",
         open_when_away=is_open,
@@ -125,7 +125,7 @@ async def test_while_valkey_is_away(*, is_open: bool) -> None:
                 assert not is_open
             await asyncio.sleep(0.05)
 
-    await asyncio.wait_for(count(), 10)
+    await asyncio.wait_for(count(), 30)
     assert counted[-1].quotas
     await limits.close()
     server.stop()

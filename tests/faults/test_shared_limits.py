@@ -68,7 +68,7 @@ class Shared:
 
     async def counts_none(self) -> None:
         """Return once no call counts as running, long before a lease expires."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while await self.counted():  # noqa: ASYNC110 - Valkey has no event for it
                 await asyncio.sleep(0.01)
 
@@ -140,7 +140,7 @@ def test_any_calls(
     """However calls start, end, are cancelled or lose their connection: never too many run, and all are given back."""
 
     async def run() -> None:
-        async with sharing(valkey, lease=0.3 if cut_after is None else UNTIL_IT_ENDS) as shared:
+        async with sharing(valkey, lease=1.5 if cut_after is None else UNTIL_IT_ENDS) as shared:
 
             async def make(start: int, length: int, cancelled: int | None) -> None:
                 await asyncio.sleep(start / 1000)
@@ -172,7 +172,7 @@ async def test_slow_responses_delay_no_call_beyond_the_patience(valkey: Valkey) 
                 pass
             delays.append(time.monotonic() - started)
 
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while len(quotas) < 3:
                 await call()
                 await asyncio.sleep(0.05)
@@ -203,7 +203,7 @@ async def test_a_server_that_takes_no_writes_is_as_good_as_none(valkey: Valkey) 
             assert (shared.admitted, shared.refused) == (3, 0)
         finally:
             await shared.store.config_set("min-replicas-to-write", 0)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while not shared.refused:
                 await asyncio.gather(*(shared.call(one, 0.05) for _ in range(3)))
         await shared.counts_none()

@@ -28,13 +28,16 @@ class Valkey:
         return f"valkey://127.0.0.1:{self.server.port}/{next(self._numbers)}"
 
 
+def free_port() -> int:
+    """Return a port for a server: by itself it looks for one from a fixed one on, as others may at the same time."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
 @contextmanager
 def valkey_running() -> Iterator[Valkey]:
     """Run a server for as long as the context lasts."""
-    # By itself it looks for a port from a fixed one on, as others may do at the same time.
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    server = ValkeyServer(port, config={"databases": DATABASES})
+    server = ValkeyServer(free_port(), config={"databases": DATABASES})
     server.start()
     try:
         yield Valkey(server)
