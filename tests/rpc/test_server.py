@@ -188,7 +188,7 @@ async def test_a_drain_lets_a_running_call_finish(served: Served, waiting: Waiti
     assert not drain.done()
     waiting.go.set()
     assert (await running).object == "list"
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await drain
     assert [line["status"] for line in served.lines()] == ["OK"]
 
@@ -201,7 +201,7 @@ async def test_a_drain_gives_balancers_time(served: Served, waiting: Waiting) ->
     assert (await check(HealthCheckRequest())).status == SERVING
     waiting.go.set()
     drain = asyncio.create_task(served.server.drain(10))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while (await check(HealthCheckRequest())).status != NOT_SERVING:
             pass
         assert (await served.containers.ListContainers(ListContainersRequest(), metadata=OURS)).object == "list"
@@ -215,7 +215,7 @@ async def test_a_drain_does_not_wait_for_watchers(served: Served) -> None:
     )
     seen = aiter(watch(HealthCheckRequest()))
     assert (await anext(seen)).status == SERVING
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         await served.server.drain(60)
     assert (await anext(seen)).status == NOT_SERVING
 
@@ -224,7 +224,7 @@ async def test_a_drain_does_not_wait_for_ever(served: Served, waiting: Waiting) 
     """What has not finished in time is cancelled."""
     running = served.containers.ListContainers(ListContainersRequest(), metadata=OURS)
     await waiting.began.wait()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await served.server.drain(0.05)
         await waiting.gave_up.wait()
         with pytest.raises(grpc.aio.AioRpcError):
@@ -234,9 +234,9 @@ async def test_a_drain_does_not_wait_for_ever(served: Served, waiting: Waiting) 
 async def test_a_deadline_ends_the_work(served: Served, waiting: Waiting) -> None:
     """The caller's deadline cancels what it waits for, and the log says so."""
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await served.containers.ListContainers(ListContainersRequest(), metadata=OURS, timeout=0.2)
+        await served.containers.ListContainers(ListContainersRequest(), metadata=OURS, timeout=1)
     assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await waiting.gave_up.wait()
     await eventually(lambda: len(served.lines()) == 1)
     assert served.lines()[0]["status"] == "DEADLINE_EXCEEDED"
@@ -248,7 +248,7 @@ async def test_a_caller_that_leaves_ends_the_work(served: Served, waiting: Waiti
     call = served.containers.ListContainers(ListContainersRequest(), metadata=OURS, timeout=60)
     await waiting.began.wait()
     call.cancel()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await waiting.gave_up.wait()
     await eventually(lambda: len(served.lines()) == 1)
     assert served.lines()[0]["status"] == "CANCELLED"

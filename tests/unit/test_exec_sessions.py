@@ -133,9 +133,12 @@ async def test_pictures_are_displayed(kept: Kept, world: ExecWorld) -> None:
 async def test_a_session_that_ended_begins_anew_and_says_so(kept: Kept, world: ExecWorld) -> None:
     """After a timeout, the end of the interpreter or a cancelled program, variables are gone, which the result says."""
     container_id = await box(kept)
-    for end, outcome in (("import time; time.sleep(60)", "timeout"), ("import os; os._exit(3)", "exit")):
+    for end, outcome, seconds in (
+        ("import time; time.sleep(60)", "timeout", 0.5),
+        ("import os; os._exit(3)", "exit", 60),
+    ):
         await run(world, container_id, "x = 1")
-        ended = await run(world, container_id, end, timeout_ms=500)
+        ended = await run(world, container_id, end, timeout_ms=int(1000 * seconds))
         assert ended.outcome.type == outcome
         result = await run(world, container_id, "x = 1")
         assert (result.session_restarted, result.outcome.exit_code) == (True, 0)

@@ -235,7 +235,7 @@ async def test_a_write_that_began_ends_although_the_caller_left(world: World) ->
     with pytest.raises(asyncio.CancelledError):
         await upload
     world.store.go.set()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while await world.files() == 0:  # noqa: ASYNC110 - the fake store has no event for it
             await asyncio.sleep(0)
     assert len(world.blobs.blobs) == 1

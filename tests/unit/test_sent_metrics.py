@@ -129,7 +129,7 @@ def test_a_silent_collector_delays_the_end_for_a_bounded_time(monkeypatch: pytes
         sending.start()
         began = time.monotonic()
         sending.finish()
-        assert 0.2 <= time.monotonic() - began < 4
+        assert 0.2 <= time.monotonic() - began < 8
 
 
 def test_one_that_never_started_sends_nothing() -> None:

@@ -193,4 +193,4 @@ async def test_a_download_that_nobody_wants_any_more_is_ended(provider: Provided
         for _ in range(chunks):
             assert await anext(opened.chunks)
         opened.close()
-        await asyncio.wait_for(left.wait(), 10)
+        await asyncio.wait_for(left.wait(), 30)

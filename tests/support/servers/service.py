@@ -235,7 +235,7 @@ async def refused(call: Awaitable[object]) -> Refused:
     return Refused(error.code(), reply, standard, headers)
 
 
-async def eventually(claim: Callable[[], bool], *, seconds: float = 10.0) -> None:
+async def eventually(claim: Callable[[], bool], *, seconds: float = 30.0) -> None:
     """Wait until `claim` holds; TimeoutError if it does not in time."""
     async with asyncio.timeout(seconds):
         while not claim():  # noqa: ASYNC110 - what is waited for is often in another thread, or in the server
