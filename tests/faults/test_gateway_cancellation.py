@@ -1,4 +1,4 @@
-"""A caller who goes away ends the call to the provider within a second."""
+"""A caller who goes away ends the call to the provider at once, and not when its time is up."""
 
 import asyncio
 import socket
@@ -28,6 +28,8 @@ SETTINGS = {"auth": {"virtual_keys": [{"name": "a", "value": KEY_A, "tenant": "a
 CONTENT = RetrieveContainerFileContentRequest(container_id=ID, file_id="cfile_1")
 HALF_A_FILE = hang(head(200, content_length="2000", content_type="text/plain") + b"x" * 1000)
 HEADERS = {"authorization": f"Bearer {KEY_A}"}
+AT_ONCE_SECONDS = 10.0
+"""It takes milliseconds, on a busy machine longer; a call that is not ended goes on for thirty seconds."""
 
 
 @pytest.mark.parametrize("call", CALLS)
@@ -37,7 +39,7 @@ async def test_a_cancelled_call(call: str) -> None:
         task = asyncio.ensure_future(CALLS[call](at.backend))
         await eventually(lambda: server.answering == 1)
         await _cancelled(task)
-        await eventually(lambda: server.answering == 0, seconds=1)
+        await eventually(lambda: server.answering == 0, seconds=AT_ONCE_SECONDS)
         assert len(server.calls) == 1
 
 
@@ -54,7 +56,7 @@ async def test_a_cancelled_download() -> None:
         task = asyncio.ensure_future(download())
         await eventually(lambda: bool(received))
         await _cancelled(task)
-        await eventually(lambda: server.answering == 0, seconds=1)
+        await eventually(lambda: server.answering == 0, seconds=AT_ONCE_SECONDS)
 
 
 async def test_a_download_that_nobody_reads() -> None:
@@ -62,7 +64,7 @@ async def test_a_download_that_nobody_reads() -> None:
     async with misbehaving(HALF_A_FILE) as server, before(server.url) as at:
         content = await at.backend.retrieve_container_file_content(OURS, CONTENT)
         content.close()
-        await eventually(lambda: server.answering == 0, seconds=1)
+        await eventually(lambda: server.answering == 0, seconds=AT_ONCE_SECONDS)
 
 
 async def test_a_cancelled_upload() -> None:
@@ -79,7 +81,7 @@ async def test_a_cancelled_upload() -> None:
         task = asyncio.ensure_future(at.backend.create_container_file(OURS, Halting(ID)))
         await asyncio.wait_for(reached.wait(), 20)
         await _cancelled(task)
-        await eventually(lambda: server.connected == 0, seconds=1)
+        await eventually(lambda: server.connected == 0, seconds=AT_ONCE_SECONDS)
         assert server.calls == []
 
 
@@ -94,7 +96,9 @@ def test_through_envoy(tmp_path: Path) -> None:
     with in_background(misbehaving(GOOD, hang())) as provider:
         providers = {"openai": passing_to(f"{provider.url}/v1", "sk-up")}
         with running(tmp_path, SETTINGS | {"providers": providers}) as berth:
-            container = httpx2.post(f"{berth.rest}/v1/containers", json={"name": "x"}, headers=HEADERS).json()["id"]
+            container = httpx2.post(
+                f"{berth.rest}/v1/containers", json={"name": "x"}, headers=HEADERS, timeout=30
+            ).json()["id"]
             where = urlsplit(berth.rest)
             with socket.create_connection((where.hostname or "", where.port or 0)) as client:
                 head_lines = f"GET /v1/containers/{container} HTTP/1.1", "Host: x", f"Authorization: Bearer {KEY_A}"
@@ -103,7 +107,7 @@ def test_through_envoy(tmp_path: Path) -> None:
             _until(provider, answering=0)
             with grpc.insecure_channel(berth.grpc) as channel:
                 call = ContainerServiceStub(channel).RetrieveContainer.future(
-                    RetrieveContainerRequest(container_id=container), metadata=tuple(HEADERS.items()), timeout=0.5
+                    RetrieveContainerRequest(container_id=container), metadata=tuple(HEADERS.items()), timeout=2
                 )
                 _until(provider, answering=1)
                 assert call.code() is grpc.StatusCode.DEADLINE_EXCEEDED
@@ -111,4 +115,4 @@ def test_through_envoy(tmp_path: Path) -> None:
 
 
 def _until(provider: Misbehaving, *, answering: int) -> None:
-    asyncio.run(eventually(lambda: provider.answering == answering, seconds=1))
+    asyncio.run(eventually(lambda: provider.answering == answering, seconds=AT_ONCE_SECONDS))

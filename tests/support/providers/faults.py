@@ -12,7 +12,7 @@ from support.providers.raw import Behaviour, answer, cut, drip, flood, hang, hea
 
 PATIENCE_SECONDS = 5.0
 """For a call with all its tries and the waits between them."""
-HURRY_SECONDS = 0.5
+HURRY_SECONDS = 1.0
 """For a call that nothing comes of."""
 
 CONTAINER = {
