@@ -25,8 +25,10 @@ SETTINGS = {
     "auth": {"virtual_keys": [{"name": "a", "value": KEY_A, "tenant": "a"}]},
 }
 KILLS, AT_ONCE, FILES = times(5, 200), 4, 3
-GONE_SECONDS = 2.0
+GONE_SECONDS = 10.0
 """Within a second all processes end; a busy machine takes longer to see it."""
+SLACK_SECONDS = 10.0
+"""How much later than at the end of a lease a busy machine may see it."""
 UNTIL_BERTH_ENDS = "touch made; echo a; while kill -0 $PPID; do sleep 0.05; done"
 """The fake sandbox does not end its commands with Berth, so this one does so by itself."""
 
@@ -68,7 +70,7 @@ def test_a_command_is_lost_with_the_service(tmp_path: Path) -> None:
         assert not any((tmp_path / "data").glob("exec-*/exec_*"))
         assert client.post(f"{path}/execs", json={"command": "true"}).json()["error"]["code"] == "container_busy"
         wait_until(lambda: client.get(f"{path}/execs/{exec_id}").json()["status"] == "completed")
-        assert time.monotonic() - killed <= LEASE_SECONDS + 1
+        assert time.monotonic() - killed <= LEASE_SECONDS + SLACK_SECONDS
         assert client.get(f"{path}/execs/{exec_id}").json()["outcome"] == {"type": "lost"}
         assert [file["id"] for file in client.get(f"{path}/files").json()["data"]] == [kept["id"]]
         assert client.post(f"{path}/execs", json={"command": "cat kept"}).json()["stdout"] == "kept"
@@ -105,7 +107,7 @@ class Kills:
     def check(self) -> Counter[str]:
         """Compare all commands and files with what is known once the last lease has ended; return the outcomes."""
         with running(self._folder, SETTINGS, inside=BY_ITSELF) as berth, calling(berth) as client:
-            until = time.monotonic() + LEASE_SECONDS + 1
+            until = time.monotonic() + LEASE_SECONDS + SLACK_SECONDS
             outcomes = Counter(self._outcome(client, container, until=until) for container in self.begun)
             for container in self.begun:
                 assert client.post(f"/v1/containers/{container}/execs", json={"command": "true"}).status_code == 200

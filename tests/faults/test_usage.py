@@ -26,7 +26,8 @@ PAUSE_SECONDS = times(0, 1)
 """Between two operations of a caller: the long form takes minutes, so that containers live for some."""
 CALLERS = 6
 HEADERS = {"authorization": f"Bearer {KEY_A}"}
-LOST_SECONDS = 1.0
+LOST_SECONDS = times(3, 1)
+"""What was counted is stored each second; a machine that runs other tests as well may be late."""
 MINUTE = 60
 
 
@@ -194,7 +195,9 @@ def unknown_boxes(own: Own) -> list[str]:
     found: list[str] = []
     after: dict[str, str] = {}
     while True:
-        page = httpx2.get(f"{own.url}/v1/containers", headers=HEADERS, params={"limit": "100", **after}).json()
+        page = httpx2.get(
+            f"{own.url}/v1/containers", headers=HEADERS, params={"limit": "100", **after}, timeout=30
+        ).json()
         found += [box["id"] for box in page["data"] if box["id"] not in own.boxes]
         if not page["has_more"]:
             return found
@@ -237,5 +240,5 @@ def test_what_is_counted_survives_kills(tmp_path: Path) -> None:
         <= byte_seconds
         <= sum(size * high for size, _, high in stored) + 2
     )
-    lost = sum(kill - LOST_SECONDS <= at <= kill + 0.1 for at in own.finished for kill in kills)
+    lost = sum(kill - LOST_SECONDS <= at <= kill + LOST_SECONDS for at in own.finished for kill in kills)
     assert len(own.finished) - lost <= counted["calls"]
