@@ -34,7 +34,7 @@ import asyncio, sys, structlog
 from berth.adapters.valkey.cache import ValkeyCache
 
 async def main():
-    cache = ValkeyCache(sys.argv[1], log=structlog.get_logger(), lease_seconds=1.5)
+    cache = ValkeyCache(sys.argv[1], log=structlog.get_logger(), lease_seconds=1.5, patience_seconds=10)
     await cache.begin_write("ours", "cntr_1")
     print("true", flush=True)
     await asyncio.sleep(60)
