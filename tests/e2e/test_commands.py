@@ -20,6 +20,7 @@ from grpc_health.v1 import health_pb2
 
 from berth.launch.envoy.admin import EnvoyAdmin
 from support.clients.polling import answers, health_of, wait_until
+from support.measuring.processes import open_files
 from support.sandboxes.needed import needs_sandbox
 from support.servers.berth import STOP_SECONDS, command, environment
 from support.servers.process import BerthProcess, free_ports, refused_berth, running_berth
@@ -36,7 +37,7 @@ def berth(tmp_path: Path) -> Iterator[BerthProcess]:
 
 def listening_ports(pid: int) -> set[int]:
     """Return the TCP ports on which a process listens."""
-    sockets = {str(link.readlink()) for link in Path(f"/proc/{pid}/fd").iterdir()}
+    sockets = {str(link) for link in open_files(pid)}
     table = [line.split() for name in ("tcp", "tcp6") for line in Path(f"/proc/net/{name}").read_text().splitlines()]
     return {int(row[1].rpartition(":")[2], 16) for row in table if row[3] == "0A" and f"socket:[{row[9]}]" in sockets}
 
@@ -267,7 +268,7 @@ def test_a_second_signal_ends_it_at_once(berth: BerthProcess, tmp_path: Path) ->
     wait_until(lambda: not answers(berth.ready["rest"].removeprefix("http://")))
     started = time.monotonic()
     assert berth.end(signal.SIGINT) == BROKEN
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 15
     upload.close()
 
 

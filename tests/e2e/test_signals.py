@@ -15,7 +15,7 @@ import pytest
 
 from berth.launch.private_folder import PREFIX
 from support.clients.polling import wait_until
-from support.measuring.processes import children_of, is_alive
+from support.measuring.processes import children_of, is_alive, open_files
 from support.servers.berth import START_SECONDS, STOP_SECONDS, command, environment
 from support.servers.empty_database import put_empty_database
 from support.servers.process import free_ports
@@ -80,16 +80,7 @@ def test_a_signal_during_a_migration_ends_it_with_success(tmp_path: Path) -> Non
         with started(*arguments("serve", folder)) as process:
             wait_until(lambda: any("berth.db" in file.name for file in open_files(process.pid)))
             process.send_signal(signal.SIGTERM)
-            assert process.wait(10) == 0
-
-
-def open_files(process: int) -> list[Path]:
-    """Return the files that a process has open; one that it closes in the meantime is left out."""
-    files = []
-    for link in Path(f"/proc/{process}/fd").iterdir():
-        with contextlib.suppress(OSError):
-            files.append(link.readlink())
-    return files
+            assert process.wait(20) == 0
 
 
 @needs_namespaces

@@ -32,8 +32,7 @@ def change(folder: Path, *statements: str) -> None:
 
 def sweeps(berth: Berth) -> list[dict[str, Any]]:
     """Return the events of sweeps in the log, those of earlier starts included."""
-    events = [json.loads(line) for line in berth.log.read_text().splitlines() if line.startswith('{"')]
-    return [event for event in events if event["event"].startswith("sweep.")]
+    return [event for event in berth.events() if event["event"].startswith("sweep.")]
 
 
 def test_deleted_rows_are_removed_and_counted(tmp_path: Path) -> None:

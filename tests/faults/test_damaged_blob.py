@@ -1,6 +1,5 @@
 """Bytes that are no longer what was stored are noticed, and never handed out as good."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -148,7 +147,7 @@ def test_the_next_upload_mends_it(tmp_path: Path, harm: Callable[[Path], None]) 
         last = upload()
         assert [client.get(path).content for path in (first, inside, last)] == [b"precious"] * 3
         assert blob(tmp_path, besides=bad).read_bytes() == b"precious"
-    lines = [json.loads(line) for line in berth.log.read_text().splitlines() if '"blob.damaged"' in line]
+    lines = [event for event in berth.events() if event["event"] == "blob.damaged"]
     assert [(line["blob"], line["level"]) for line in lines] == [(f"{bad.parent.name}/{bad.name}", "error")]
 
 

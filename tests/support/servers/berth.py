@@ -53,12 +53,16 @@ class Berth:
         """Return the lines of the log that have `fields`, once there are `count` of them: a thread writes them."""
         deadline = time.monotonic() + START_SECONDS
         while True:
-            lines = [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
-            found = [line for line in lines if fields.items() <= line.items()]
+            found = [event for event in self.events() if fields.items() <= event.items()]
             if len(found) >= count:
                 return found
             assert time.monotonic() < deadline, f"the log has {len(found)} lines with {fields}"
             time.sleep(0.02)
+
+    def events(self) -> list[dict[str, Any]]:
+        """Return the events in the log so far; a line of which only a part has been written is none yet."""
+        whole, _, _ = self.log.read_text().rpartition("\n")
+        return [json.loads(line) for line in whole.splitlines() if line.startswith('{"')]
 
     def stop(self) -> int:
         """Ask it to stop; return its exit code."""
