@@ -39,6 +39,9 @@ HEAVY = {"grpc", "sqlite3", "alembic", "sqlalchemy", "pydantic", "structlog", "y
 READERS = {"__main__", "config", "cli", "commands", "launch"}
 """Who may look at the environment: for settings, for the PATH that programs are found on, and for grpc's own."""
 
+REQUESTS = {"AsyncClient", "Client", "delete", "get", "head", "options", "patch", "post", "put", "request", "stream"}
+"""What of httpx2 makes requests."""
+
 IN_SANDBOXES = {SERVICE / "core" / "exec" / "python" / "session.py"}
 """What runs in the interpreter of a sandbox alone; the environment there is that of the program it runs."""
 
@@ -136,6 +139,25 @@ def test_the_environment_is_read_where_things_are_started() -> None:
     """What a module does depends on what it is given, not on variables around it."""
     others = [path for path in SERVICE_MODULES if part(path) not in READERS and path not in IN_SANDBOXES]
     assert [named(path) for path in others if reads_environment(path)] == []
+
+
+def is_impatient(call: ast.Call) -> bool:
+    """Return whether a call makes a request with httpx2, or a client for some, and leaves it at its five seconds."""
+    match call.func:
+        case ast.Attribute(value=ast.Name("httpx2"), attr=name) if name in REQUESTS:
+            return not {"timeout", "transport"} & {keyword.arg for keyword in call.keywords}
+    return False
+
+
+def test_clients_in_tests_are_patient() -> None:
+    """A client says how long it waits: the default is too short on a machine that is busy with other tests."""
+    found = [
+        f"{named(path)}:{node.lineno}"
+        for path in sources(TESTS)
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.Call) and is_impatient(node)
+    ]
+    assert found == []
 
 
 def test_a_module_has_at_most_400_lines() -> None:

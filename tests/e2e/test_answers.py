@@ -76,7 +76,7 @@ def test_deadline_of_a_rest_client(client: httpx2.Client) -> None:
 
 def test_open_to_every_page(tmp_path: Path) -> None:
     """With the origin "*" a script of any page may call."""
-    with running(tmp_path, SETTINGS | {"cors": {"origins": ["*"]}}) as berth, httpx2.Client() as client:
+    with running(tmp_path, SETTINGS | {"cors": {"origins": ["*"]}}) as berth, httpx2.Client(timeout=30) as client:
         asked = client.options(
             f"{berth.rest}/v1/containers",
             headers={"origin": "https://any.example", "access-control-request-method": "POST"},

@@ -32,7 +32,7 @@ def berth(strict: StrictAzure, request: pytest.FixtureRequest, tmp_path: Path) -
 
 def test_azure_has_nothing_to_complain_about(berth: Berth, strict: StrictAzure) -> None:
     """Path, key and version are Azure's in each of the calls, and it is never asked for a list of containers."""
-    with httpx2.Client(base_url=berth.rest, headers={"api-key": KEY_A}) as client:
+    with httpx2.Client(base_url=berth.rest, headers={"api-key": KEY_A}, timeout=30) as client:
         made = client.post("/v1/containers", json={"provider": "azure", "name": "box", "memory_limit": "4g"}).json()
         container = f"/v1/containers/{made['id']}"
         assert client.get(container).json()["memory_limit"] == "4g"

@@ -78,7 +78,7 @@ def test_a_backup_is_restored(place: Place, tmp_path: Path) -> None:
     assert (other / "data" / "direct-secret").read_text() == (tmp_path / "data" / "direct-secret").read_text()
     with (
         running(other, SETTINGS, inside=UNCOUNTED) as berth,
-        httpx2.Client(base_url=berth.rest, headers=HEADERS) as client,
+        httpx2.Client(base_url=berth.rest, headers=HEADERS, timeout=30) as client,
     ):
         assert [file["id"] for file in client.get("/v1/files").json()["data"]] == [new, kept]
         (file,) = client.get(f"/v1/containers/{box}/files").json()["data"]
@@ -128,7 +128,7 @@ def test_berth_does_not_start_on_half_a_backup(place: Place, tmp_path: Path) -> 
     assert (status, "restoring a backup was not finished" in errors) == (2, True)
     assert place.run("restore", data="other/data")[0] == 0
     with running(other, SETTINGS, inside=UNCOUNTED) as berth:
-        assert httpx2.get(f"{berth.rest}/v1/files", headers=HEADERS).json()["data"] == []
+        assert httpx2.get(f"{berth.rest}/v1/files", headers=HEADERS, timeout=30).json()["data"] == []
 
 
 def killed(berth: Berth) -> None:

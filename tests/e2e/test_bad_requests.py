@@ -94,7 +94,7 @@ def test_methods(client: httpx2.Client, container: str, verb: str) -> None:
 )
 def test_credentials(berth: Berth, headers: dict[str, str], code: str) -> None:
     """No credential, a wrong one, and two that differ are a 401 each, before anything else is looked at."""
-    with httpx2.Client(base_url=berth.rest, headers=headers) as client:
+    with httpx2.Client(base_url=berth.rest, headers=headers, timeout=30) as client:
         for response in (client.get("/v1/containers?limit=0"), client.post("/v1/containers", json={})):
             expect(response, 401, None, code)
             assert response.json()["error"]["type"] == code
@@ -116,7 +116,7 @@ def test_credentials(berth: Berth, headers: dict[str, str], code: str) -> None:
 )
 def test_good_credentials(berth: Berth, headers: dict[str, str]) -> None:
     """Each header that may carry a credential lets its tenant in."""
-    with httpx2.Client(base_url=berth.rest, headers=headers) as client:
+    with httpx2.Client(base_url=berth.rest, headers=headers, timeout=30) as client:
         assert client.get("/v1/containers").status_code == 200
 
 

@@ -34,6 +34,8 @@ SETTINGS = {
     "listen": {"metrics": "127.0.0.1:0"},
 }
 MIB = 1024 * 1024
+RECOVERY_SECONDS = times(15, 5)
+"""On a machine that runs other tests as well, and on one that does not."""
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +88,7 @@ def test_a_client_that_leaves_leaves_nothing(berth: Berth, bucket: S3, sent: int
 
 def berth_calls(berth: Berth) -> int:
     """Return how many calls run."""
-    lines = httpx2.get(f"{berth.metrics}/metrics").text.splitlines()
+    lines = httpx2.get(f"{berth.metrics}/metrics", timeout=30).text.splitlines()
     return int(float(next(line for line in lines if line.startswith("berth_calls_in_flight ")).split()[1]))
 
 
@@ -165,7 +167,7 @@ async def test_a_server_that_stops_and_comes_back(s3: S3, tmp_path: Path) -> Non
         await asyncio.to_thread(wait_until, lambda: health_of(berth.grpc) == HealthCheckResponse.SERVING)
         assert (await client.get(path)).content == b"kept"
         await uploaded(client)
-        assert time.monotonic() - back <= 5
+        assert time.monotonic() - back <= RECOVERY_SECONDS
         assert (await client.get(gone)).status_code == 404
         assert len(s3.objects()) == 2
 

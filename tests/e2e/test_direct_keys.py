@@ -59,7 +59,7 @@ def test_it_goes_upstream_as_given(place: Place) -> None:
 @pytest.mark.parametrize("header", ["x-api-key", "api-key", "x-goog-api-key"])
 def test_the_headers_of_other_clients(place: Place, header: str) -> None:
     """A key in any of the headers for keys counts, and goes upstream in the provider's own."""
-    with httpx2.Client(base_url=place.berth.rest, headers={header: "sk-proj-other"}) as client:
+    with httpx2.Client(base_url=place.berth.rest, headers={header: "sk-proj-other"}, timeout=30) as client:
         assert client.post("/openai/v1/containers", json={"name": "mine"}).status_code == 200
     sent = place.provider.calls[-1].headers
     assert sent["authorization"] == "Bearer sk-proj-other"

@@ -66,7 +66,7 @@ class Edge:
 def admin_of(path: Path) -> str:
     """Return the address of the admin interface once Envoy has written it and its listeners are ready."""
     wait_until(lambda: path.exists() and path.read_text() != "")
-    wait_until(lambda: httpx2.get(f"http://{path.read_text()}/ready").status_code == httpx2.codes.OK)
+    wait_until(lambda: httpx2.get(f"http://{path.read_text()}/ready", timeout=30).status_code == httpx2.codes.OK)
     return path.read_text()
 
 
@@ -79,7 +79,7 @@ async def edge(kept: Kept, tmp_path: Path) -> AsyncIterator[Edge]:
         started = running(tmp_path, at(bootstrap(settings), [replica.port for replica in replicas]))
         _, path = stack.enter_context(started)
         admin = await asyncio.to_thread(admin_of, path)
-        async with httpx2.AsyncClient(base_url=f"http://{admin}") as client:
+        async with httpx2.AsyncClient(base_url=f"http://{admin}", timeout=30) as client:
             listeners = (await client.get("/listeners?format=json")).json()["listener_statuses"]
         port = listeners[0]["local_address"]["socket_address"]["port_value"]
         yield Edge(f"127.0.0.1:{port}", admin, replicas)

@@ -135,7 +135,7 @@ async def test_download_keeps_its_headers(rest: httpx2.AsyncClient) -> None:
 async def test_broken_download_is_seen_as_broken(rest: httpx2.AsyncClient, edge: Edge) -> None:
     """A download that the service breaks off is an error for its client, and for nobody else."""
     other = asyncio.create_task(rest.get(f"{CONTAINERS}/c", headers={"do-hold": "1"}))
-    await asyncio.wait_for(edge.service.holding.wait(), 10)
+    await asyncio.wait_for(edge.service.holding.wait(), 30)
     with pytest.raises(httpx2.RemoteProtocolError):
         await rest.get(f"{CONTAINERS}/c/files/f/content?length=2", headers={"do-break": "1"})
     edge.service.resume.set()
@@ -201,7 +201,7 @@ async def test_access_log_has_no_secrets(tmp_path: Path) -> None:
     settings = EdgeSettings(access_log_path=str(log))
     async with (
         stand_in_behind_envoy(tmp_path / "run", settings) as edge,
-        httpx2.AsyncClient(base_url=edge.rest) as rest,
+        httpx2.AsyncClient(base_url=edge.rest, timeout=30) as rest,
     ):
         answer = await rest.get(f"{CONTAINERS}?name=query-secret", headers={"authorization": "Bearer key-secret"})
     line = json.loads(log.read_text())

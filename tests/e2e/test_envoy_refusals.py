@@ -124,7 +124,7 @@ async def test_nobody_waits_for_the_body_of_an_unknown_operation(edge: Edge, pat
     """A request that leads nowhere is answered while most of its body is still to come."""
     reader, writer = await asyncio.open_connection("127.0.0.1", edge.port)
     writer.write(f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 40000000\r\n\r\n".encode() + b"x" * 65_536)
-    head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
+    head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 30)
     assert head.split()[1] in {b"404", b"405"}
     writer.close()
 
@@ -135,7 +135,7 @@ async def test_a_body_streams_through(edge: Edge) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", edge.port)
     head = f"POST {CONTAINERS} HTTP/1.1\r\nHost: x\r\ndo-abort: NOT_FOUND\r\nContent-Length: 40000000\r\n\r\n"
     writer.write(head.encode() + b"x" * 65_536)
-    answer = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
+    answer = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 30)
     assert answer.split()[1] == b"404"
     assert len(edge.service.calls) == before + 1
     writer.close()
@@ -177,7 +177,7 @@ async def test_service_that_is_down(tmp_path: Path) -> None:
     """Without a service REST gets a 503 with the envelope, and gRPC UNAVAILABLE in plain words."""
     async with stand_in_behind_envoy(tmp_path / "run", EdgeSettings(access_log_path=None)) as edge:
         await edge.server.stop(None)
-        async with httpx2.AsyncClient(base_url=edge.rest) as client:
+        async with httpx2.AsyncClient(base_url=edge.rest, timeout=30) as client:
             assert_refused(await client.get(f"{CONTAINERS}/c"), 503, code="service_unavailable")
         async with grpc.aio.insecure_channel(f"127.0.0.1:{edge.port}") as channel:
             stub: Any = containers_grpc.ContainerServiceStub(channel)
@@ -190,8 +190,8 @@ async def test_service_that_is_down(tmp_path: Path) -> None:
 async def test_a_full_heap_is_counted(tmp_path: Path) -> None:
     """Once the heap of Envoy is full, a request is refused, which it counts."""
     settings = EdgeSettings(access_log_path=None, max_heap_bytes=1_000_000)
-    async with stand_in_behind_envoy(tmp_path / "run", settings) as full, httpx2.AsyncClient() as client:
-        async with asyncio.timeout(10):
+    async with stand_in_behind_envoy(tmp_path / "run", settings) as full, httpx2.AsyncClient(timeout=30) as client:
+        async with asyncio.timeout(30):
             while (await client.get(f"{full.rest}{CONTAINERS}")).is_success:  # Envoy looks four times a second
                 pass
         refusals = await asyncio.to_thread(EnvoyAdmin(tmp_path / "run" / ADMIN_SOCKET).refusals)

@@ -35,7 +35,7 @@ def berth(chain: Chain) -> Berth:
 
 def at_upstream(chain: Chain, path: str) -> httpx2.Response:
     """Ask the Berth behind the gateway."""
-    return httpx2.get(chain.upstream.rest + path, headers={"authorization": f"Bearer {UPSTREAM_KEY}"})
+    return httpx2.get(chain.upstream.rest + path, headers={"authorization": f"Bearer {UPSTREAM_KEY}"}, timeout=30)
 
 
 def test_everything_gets_there_and_back(chain: Chain, client: httpx2.Client) -> None:
@@ -96,7 +96,7 @@ def test_a_file_keeps_its_name_and_type(chain: Chain, client: httpx2.Client, con
 def test_what_the_provider_lost(chain: Chain, client: httpx2.Client, container: str) -> None:
     """A container that is gone at the provider is gone: a 404, and once deleted it leaves the list."""
     headers = {"authorization": f"Bearer {UPSTREAM_KEY}"}
-    httpx2.delete(f"{chain.upstream.rest}/v1/containers/{container}", headers=headers)
+    httpx2.delete(f"{chain.upstream.rest}/v1/containers/{container}", headers=headers, timeout=30)
     assert client.get(f"/v1/containers/{container}").status_code == 404
     assert client.delete(f"/v1/containers/{container}").status_code == 404
     assert container not in client.get("/v1/containers?limit=100").text

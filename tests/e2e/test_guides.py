@@ -78,7 +78,7 @@ def test_from_litellm(newcomer: Berth) -> None:
 def test_what_tables_of_differences_say(newcomer: Berth, path: str, key: str | None, status: int, code: str) -> None:
     """What the pages about migration say about errors is what is answered, to the first key unless there is another."""
     headers = {} if key is None else {"authorization": f"Bearer {key or newcomer.virtual_key}"}
-    answer = httpx2.get(f"{newcomer.rest}/v1/{path}", headers=headers)
+    answer = httpx2.get(f"{newcomer.rest}/v1/{path}", headers=headers, timeout=30)
     assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
 
 

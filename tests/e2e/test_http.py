@@ -231,12 +231,12 @@ def test_credentials_that_are_the_same_are_one(berth: Berth) -> None:
         ([("authorization", same), ("authorization", other)], 401),
         ([("x-api-key", KEY_A), ("x-api-key", "sk-bf-tenant-b")], 401),
     ):
-        assert httpx2.get(url, headers=headers).status_code == status
+        assert httpx2.get(url, headers=headers, timeout=30).status_code == status
 
 
 def test_a_key_without_its_scheme_gets_a_hint(berth: Berth) -> None:
     """`Authorization: sk-bf-…` says what is missing, and 401 says how to authenticate."""
-    answer = httpx2.get(f"{berth.rest}/v1/containers", headers={"authorization": KEY_A})
+    answer = httpx2.get(f"{berth.rest}/v1/containers", headers={"authorization": KEY_A}, timeout=30)
     expect(answer, 401, None, "virtual_key_not_found")
     assert "Authorization: Bearer" in answer.json()["error"]["message"]
     assert KEY_A not in answer.text
@@ -262,6 +262,7 @@ def test_the_log_has_the_address_of_the_caller(watched: Berth, hosted: Berth) ->
             f"{berth.rest}/v1/containers",
             json={"provider": "ollama", "name": name},
             headers={"authorization": f"Bearer {KEY_A}", "x-forwarded-for": forwarded, "x-berth-client": "6.6.6.6"},
+            timeout=30,
         ).raise_for_status()
         (line,) = berth.lines(event="container.created", id=made.json()["id"])
         assert line["source"] == source
@@ -276,7 +277,9 @@ def test_headers_of_envoys_own_do_not_come_from_outside(hosted: Berth) -> None:
         "x-berth-content-length": "3",
         "x-request-id": "long-id-" + "x" * 30_000,
     }
-    with httpx2.Client(base_url=hosted.rest, headers={"authorization": f"Bearer {KEY_A}"} | forged) as client:
+    with httpx2.Client(
+        base_url=hosted.rest, headers={"authorization": f"Bearer {KEY_A}"} | forged, timeout=30
+    ) as client:
         answer = client.get("/v1/containers")
         assert answer.json()["object"] == "list"
         created = client.post("/v1/containers", json={"name": "forged", "provider": "ollama"})
@@ -326,7 +329,7 @@ def test_headers_with_names_that_grpc_does_not_allow_mean_nothing(client: httpx2
 def test_a_request_id_is_the_same_everywhere(watched: Berth, *, sent: str, kept: bool) -> None:
     """One that cannot be logged or sent back is replaced before anything sees it: answer and log say the same."""
     headers = [(b"x-bf-vk", KEY_A.encode()), (b"x-request-id", sent.encode())]
-    answered = httpx2.get(f"{watched.rest}/v1/containers/nope", headers=headers).headers["x-request-id"]
+    answered = httpx2.get(f"{watched.rest}/v1/containers/nope", headers=headers, timeout=30).headers["x-request-id"]
     assert (answered == sent) is kept
     watched.lines(event="call.finished", request_id=answered)
 

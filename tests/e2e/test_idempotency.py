@@ -56,7 +56,7 @@ def test_a_key_is_the_tenants_own(berth: Berth, client: httpx2.Client, key: str)
     """Another tenant with the same key makes a container of its own."""
     sent = {"idempotency-key": key}
     ours = client.post("/v1/containers", json=NEW, headers=sent)
-    theirs = httpx2.post(f"{berth.rest}/v1/containers", json=NEW, headers={"x-bf-vk": KEY_B, **sent})
+    theirs = httpx2.post(f"{berth.rest}/v1/containers", json=NEW, headers={"x-bf-vk": KEY_B, **sent}, timeout=30)
     assert theirs.status_code == 200
     assert theirs.json()["id"] != ours.json()["id"]
 

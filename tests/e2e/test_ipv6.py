@@ -44,9 +44,9 @@ def require_both_families(berth: BerthProcess) -> None:
     """Assert that each port answers over IPv4 and over IPv6."""
     for host in HOSTS:
         url = f"http://{host}:{port(berth, 'rest')}/v1/containers"
-        assert httpx2.get(url, headers=berth.authorization()).status_code == 200
+        assert httpx2.get(url, headers=berth.authorization(), timeout=30).status_code == 200
         assert health_of(f"{host}:{port(berth, 'grpc')}") == SERVING
-        assert httpx2.get(f"http://{host}:{port(berth, 'metrics')}/metrics").status_code == 200
+        assert httpx2.get(f"http://{host}:{port(berth, 'metrics')}/metrics", timeout=30).status_code == 200
 
 
 def test_every_address_includes_ipv4(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ CHANGING_HEADERS = {"x-request-id", "date", "content-length"}
 
 
 def client(berth: Berth, key: str) -> httpx2.Client:
-    return httpx2.Client(base_url=berth.rest, headers={"authorization": f"Bearer {key}"})
+    return httpx2.Client(base_url=berth.rest, headers={"authorization": f"Bearer {key}"}, timeout=30)
 
 
 def new_file(owner: httpx2.Client) -> str:

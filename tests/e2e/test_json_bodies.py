@@ -149,7 +149,7 @@ async def test_nobody_is_read_who_is_not_known(hosted: Berth, method: str) -> No
         reader, writer = await asyncio.open_connection(where.hostname, where.port)
         lines = (f"{method} /v1/containers HTTP/1.1", "Host: x", "Content-Type: application/json", length, "", "")
         writer.write("\r\n".join(lines).encode())
-        head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
+        head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 30)
         assert head.split()[1] == b"401"
         assert b"\r\nwww-authenticate: Bearer" in head
         writer.close()
@@ -188,10 +188,10 @@ def test_the_service_behind_json_bodies_lets_nobody_in(hosted: Berth) -> None:
         with grpc.insecure_channel(target) as channel:
             call: Any = channel.stream_unary("/berth.rest.JsonBodies/CreateContainer")
             with pytest.raises(grpc.RpcError) as caught:
-                call(iter([b""]), timeout=10)
+                call(iter([b""]), timeout=30)
             assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
             with pytest.raises(grpc.RpcError) as caught:
-                call(iter([b""]), metadata=(("authorization", "Bearer sk-bf-only-groq"),), timeout=10)
+                call(iter([b""]), metadata=(("authorization", "Bearer sk-bf-only-groq"),), timeout=30)
             assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
@@ -229,7 +229,7 @@ UNKNOWN = {
 
 def test_what_berth_does_not_know_goes_on(passing: Berth, provider: Provided) -> None:
     """A provider gets unknown fields and values as they were sent, and the provider's name in no body."""
-    with httpx2.Client(base_url=passing.rest, headers={"authorization": f"Bearer {KEY_A}"}) as client:
+    with httpx2.Client(base_url=passing.rest, headers={"authorization": f"Bearer {KEY_A}"}, timeout=30) as client:
         expected = UNKNOWN | {"expires_after": {"anchor": "last_active_at", "minutes": 5, "hours": None}}
         assert sent(provider, client, UNKNOWN | {"provider": "openai"}) == expected
 
@@ -270,7 +270,7 @@ def test_no_known_field_goes_on_as_an_unknown_one(passing: Berth, provider: Prov
 @pytest.mark.parametrize("name", ["file_id[]", "file_id[0]", "file[id]", "provider[]", "[x]", " file_id"])
 def test_no_known_field_goes_on_in_another_notation(passing: Berth, provider: Provided, name: str) -> None:
     """Some read `file_id[]` of a form as `file_id`, which is checked for whose file it is."""
-    with httpx2.Client(base_url=passing.rest, headers={"authorization": f"Bearer {KEY_A}"}) as client:
+    with httpx2.Client(base_url=passing.rest, headers={"authorization": f"Bearer {KEY_A}"}, timeout=30) as client:
         box = f"cntr_notations_{len(provider.asked)}"
         provider.answers(answer(CONTAINER | {"id": box}))
         assert create(client, {"provider": "openai", "name": "x"}).status_code == 200
@@ -286,7 +286,7 @@ def test_no_known_field_goes_on_in_another_notation(passing: Berth, provider: Pr
 def test_a_changed_unknown_field_is_another_request(passing: Berth, provider: Provided) -> None:
     """With an idempotency key, an unknown field that differs is a reused key, and an equal one a replay."""
     headers = {"idempotency-key": "unknown-fields"}
-    with httpx2.Client(base_url=passing.rest, headers={"authorization": f"Bearer {KEY_A}"}) as client:
+    with httpx2.Client(base_url=passing.rest, headers={"authorization": f"Bearer {KEY_A}"}, timeout=30) as client:
         provider.answers(answer(CONTAINER | {"id": "cntr_once"}))
         first = create(client, {"provider": "openai", "name": "x", "a": 1, "b": 2}, **headers)
         again = create(client, {"b": 2, "a": 1, "name": "x", "provider": "openai"}, **headers)
@@ -298,7 +298,7 @@ def test_a_changed_unknown_field_is_another_request(passing: Berth, provider: Pr
 
 def test_forms_and_copies_carry_unknown_fields_too(passing: Berth, provider: Provided) -> None:
     """A field of a form, before or behind the file, or of the JSON that copies a file, goes on to the provider."""
-    with httpx2.Client(base_url=passing.rest, headers={"authorization": f"Bearer {KEY_A}"}) as client:
+    with httpx2.Client(base_url=passing.rest, headers={"authorization": f"Bearer {KEY_A}"}, timeout=30) as client:
         provider.answers(answer(CONTAINER | {"id": "cntr_forms"}))
         assert create(client, {"provider": "openai", "name": "x"}).status_code == 200
         provider.answers(answer(FILE | {"container_id": "cntr_forms"}))
@@ -317,7 +317,7 @@ def test_a_setting_refuses_what_berth_does_not_know(
     asked = len(provider.asked)
     with (
         gateway(tmp_path_factory.mktemp("strict"), settings) as berth,
-        httpx2.Client(base_url=berth.rest, headers={"authorization": f"Bearer {KEY_A}"}) as client,
+        httpx2.Client(base_url=berth.rest, headers={"authorization": f"Bearer {KEY_A}"}, timeout=30) as client,
     ):
         expect(create(client, {"provider": "openai", "name": "x", "future": 1}), 400, "future", "unknown_parameter")
     assert len(provider.asked) == asked

@@ -81,7 +81,7 @@ def _filled(berth: Berth) -> Iterator[str]:
         for number in range(100):
             request = CreateContainerRequest(name=f"c{number}", metadata=METADATA, network_policy=POLICY)
             yield create(request, metadata=CALLER).id
-    with httpx2.Client(base_url=berth.rest, headers=dict(CALLER)) as client:
+    with httpx2.Client(base_url=berth.rest, headers=dict(CALLER), timeout=30) as client:
         for _ in range(TENANT_FILES):
             form = {"provider": "openai", "purpose": "batch"}
             client.post("/v1/files", data=form, files={"file": ("a", b"x")}).raise_for_status()

@@ -66,7 +66,7 @@ def started(
 def statuses(ready: dict[str, Any]) -> set[int]:
     """Create many containers and return the statuses of the answers."""
     headers = {"authorization": f"Bearer {ready['virtual_key']}"}
-    with httpx2.Client(base_url=ready["rest"], headers=headers) as client:
+    with httpx2.Client(base_url=ready["rest"], headers=headers, timeout=30) as client:
         new = {"name": "x", "provider": "ollama"}
         return {client.post("/v1/containers", json=new).status_code for _ in range(CALLS)}
 
@@ -119,7 +119,7 @@ def test_answers_do_not_depend_on_the_log(
                 assert call.code() is grpc.StatusCode.UNAUTHENTICATED
             wait_until(lambda: health_of(ready["grpc"], "log") == health_pb2.HealthCheckResponse.NOT_SERVING)
             assert health_of(ready["grpc"]) == health_pb2.HealthCheckResponse.SERVING
-            metrics = httpx2.get(ready["metrics"]).text.splitlines()
+            metrics = httpx2.get(ready["metrics"], timeout=30).text.splitlines()
             (dropped,) = [line for line in metrics if line.startswith("berth_log_lines_dropped_total ")]
             assert float(dropped.split()[1]) >= len(made)
             process.send_signal(signal.SIGTERM)
@@ -128,13 +128,17 @@ def test_answers_do_not_depend_on_the_log(
 
 def client_of(ready: dict[str, Any]) -> httpx2.Client:
     """Return a client with the first key."""
-    return httpx2.Client(base_url=ready["rest"], headers={"authorization": f"Bearer {ready['virtual_key']}"})
+    return httpx2.Client(
+        base_url=ready["rest"], headers={"authorization": f"Bearer {ready['virtual_key']}"}, timeout=30
+    )
 
 
 def test_nothing_is_changed_without_an_audit_trail(tmp_path: Path) -> None:
     """With `refuse`, nothing is created while the pipe of the log is full, even by a running upload; reads go on."""
     with started(tmp_path, BERTH_AUDIT__WHEN_UNAVAILABLE="refuse") as (process, ready):
-        client = httpx2.Client(base_url=ready["rest"], headers={"authorization": f"Bearer {ready['virtual_key']}"})
+        client = httpx2.Client(
+            base_url=ready["rest"], headers={"authorization": f"Bearer {ready['virtual_key']}"}, timeout=30
+        )
         new = {"name": "x", "provider": "ollama"}
         is_full = threading.Event()
         pool = ThreadPoolExecutor(1)

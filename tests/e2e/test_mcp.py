@@ -200,7 +200,7 @@ def test_a_provider_is_chosen(berth: Berth, client: httpx2.Client) -> None:
     """It is the named one, that of the address, the default one, or one that the key may use."""
     assert call(client, "create_container")["provider"] == "ollama"
     assert call(client, "create_container", provider="groq")["provider"] == "groq"
-    with httpx2.Client(base_url=berth.rest, headers=client.headers) as other:
+    with httpx2.Client(base_url=berth.rest, headers=client.headers, timeout=30) as other:
         made = other.post("/v1/mcp?provider=mistral", json=tool_call("create_container")).json()["result"]
         assert made["structuredContent"]["provider"] == "mistral"
         made = other.post("/openai/v1/mcp", json=tool_call("create_container")).json()["result"]

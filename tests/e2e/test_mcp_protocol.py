@@ -156,7 +156,7 @@ def test_pages_of_other_sites_are_refused(
 
 def test_http_itself_refuses(client: httpx2.Client, berth: Berth) -> None:
     """Without a key, with another method, with another type, and with a body that is too large."""
-    answer = httpx2.post(f"{berth.rest}{PATH}", json=PING)
+    answer = httpx2.post(f"{berth.rest}{PATH}", json=PING, timeout=30)
     assert (answer.status_code, answer.headers["www-authenticate"]) == (401, 'Bearer realm="berth"')
     for method in ("GET", "DELETE", "PUT"):
         answer = client.request(method, PATH)

@@ -29,7 +29,9 @@ def used(folder: Path) -> Berth:
     with running(folder, settings, inside=UNCOUNTED) as berth:
         headers = {"authorization": f"Bearer {berth.virtual_key}"}
         query = {"filename": "a.txt", "purpose": "user_data", "provider": "ollama"}
-        httpx2.post(f"{berth.rest}/v1/files", params=query, content=b"kept", headers=headers).raise_for_status()
+        httpx2.post(
+            f"{berth.rest}/v1/files", params=query, content=b"kept", headers=headers, timeout=30
+        ).raise_for_status()
     return berth
 
 

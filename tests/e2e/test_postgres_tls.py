@@ -43,7 +43,7 @@ def test_rows_are_kept_over_tls(server: Postgres, authority: Authority, url: str
     store = {"url": f"{url}?sslmode=verify-full&sslrootcert={tmp_path}/ca.pem"}
     with running(tmp_path, {"default_provider": "ollama", "store": store}) as berth:
         headers = {"authorization": f"Bearer {berth.virtual_key}"}
-        with httpx2.Client(base_url=f"{berth.rest}/v1", headers=headers) as client:
+        with httpx2.Client(base_url=f"{berth.rest}/v1", headers=headers, timeout=30) as client:
             made = client.post("/containers", json={"name": "a"}).raise_for_status().json()["id"]
             assert client.get(f"/containers/{made}").raise_for_status().json()["name"] == "a"
         used = "SELECT bool_and(ssl), count(*) > 0 FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE usename = "

@@ -49,7 +49,7 @@ def test_a_successor_takes_over(berth: BerthProcess, folder: Path) -> None:
         assert successor.ready == berth.ready
         assert berth.process.poll() is None
         assert successor.call("GET", f"/v1/containers/{container}")[0] == 200
-        assert httpx2.get(successor.ready["metrics"]).status_code == 200
+        assert httpx2.get(successor.ready["metrics"], timeout=30).status_code == 200
         upload.send(b"again")
         response = upload.getresponse()
         file = json.loads(response.read())

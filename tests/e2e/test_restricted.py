@@ -91,7 +91,7 @@ def test_only_the_data_folder_must_be_writable(restricted: Restricted) -> None:
         ready = json.loads(process.stdout.readline())
         headers = {"authorization": f"Bearer {ready['virtual_key']}"}
         new = {"provider": "ollama", "name": "a"}
-        assert httpx2.post(f"{ready['rest']}/v1/containers", json=new, headers=headers).status_code == 200
+        assert httpx2.post(f"{ready['rest']}/v1/containers", json=new, headers=headers, timeout=30).status_code == 200
         process.terminate()
         assert process.wait(STOP_SECONDS) == 0
     assert {path.stat().st_uid for path in restricted.data.iterdir()} == {int(USER)}

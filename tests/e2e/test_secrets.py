@@ -84,7 +84,7 @@ def test_no_answer_has_a_secret(berth: Berth, folder: Path, who: str, shown: Map
     """Even a provider that tells all it was given gives no secret away: in no answer, and in no file of Berth's."""
     headers = {**CALLERS[who], **shown}
     answers = []
-    with httpx2.Client(base_url=f"{berth.rest}/openai/v1/containers", headers=headers) as client:
+    with httpx2.Client(base_url=f"{berth.rest}/openai/v1/containers", headers=headers, timeout=30) as client:
         made = client.post("", json=NEW)
         answers += [made, client.get("/cntr_unknown"), client.get(""), client.get("?limit=0")]
         if made.status_code == 200:
@@ -94,7 +94,7 @@ def test_no_answer_has_a_secret(berth: Berth, folder: Path, who: str, shown: Map
             assert ("raw_response" in made.json()["extra_fields"]) == bool(shown)
             assert ("raw_request" in made.json()["extra_fields"]) == bool(shown)
     assert berth.metrics is not None
-    answers.append(httpx2.get(berth.metrics))
+    answers.append(httpx2.get(berth.metrics, timeout=30))
     told = "".join(f"{answer.headers}{answer.text}" for answer in answers)
     assert "berth_call_seconds_count" in told
     assert [secret for secret in SECRETS if secret in told] == []

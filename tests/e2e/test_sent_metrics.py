@@ -16,7 +16,11 @@ SENT = {"request_type": "container_create", "direction": "received"}
 def page(berth: Berth, name: str, **labels: str) -> Mapping[str, float]:
     """Return the values of the series that begin with `name` and have the labels, in their order, by series."""
     assert berth.metrics is not None
-    lines = [line.rsplit(" ", 1) for line in httpx2.get(berth.metrics).text.splitlines() if not line.startswith("#")]
+    lines = [
+        line.rsplit(" ", 1)
+        for line in httpx2.get(berth.metrics, timeout=30).text.splitlines()
+        if not line.startswith("#")
+    ]
     wanted = [f'{label}="{value}"' for label, value in labels.items()]
     return {
         series: float(value)
@@ -38,7 +42,7 @@ def settings(collector: Collector, protocol: str, seconds: float) -> dict[str, o
 
 def call(berth: Berth) -> None:
     """Make some calls: three of them list containers."""
-    with httpx2.Client(base_url=berth.rest, headers={"authorization": f"Bearer {KEY_A}"}) as client:
+    with httpx2.Client(base_url=berth.rest, headers={"authorization": f"Bearer {KEY_A}"}, timeout=30) as client:
         assert client.post("/v1/containers", json={"name": "hidden"}).status_code == 200
         for _ in range(3):
             assert client.get("/v1/containers").status_code == 200

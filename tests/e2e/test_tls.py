@@ -22,7 +22,7 @@ from support.servers.empty_database import put_empty_database
 from support.servers.encrypted import ADDRESS, DNS, KEY, SPIFFE, Place, placed
 
 NEW = {"provider": "ollama", "name": "x"}
-RENEWED_SECONDS = 10.0
+RENEWED_SECONDS = 30.0
 
 
 @pytest.fixture(scope="module")

@@ -65,7 +65,7 @@ def world_of(folder: Path, protocol: str, transport: str) -> Iterator[World]:
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """Make all calls that the tests look at, because spans are sent once a second."""
     with world_of(tmp_path_factory.mktemp("traces"), "grpc", "http1") as world:
-        with httpx2.Client(base_url=world.berth.rest, headers=KEY) as client:
+        with httpx2.Client(base_url=world.berth.rest, headers=KEY, timeout=30) as client:
             upload(client)
             passed = {**traced(PASSED), "tracestate": "vendor=2"}
             created = client.post("/v1/containers", json={"provider": "openai", "name": "hidden"}, headers=passed)
@@ -153,7 +153,7 @@ def test_an_upload_over_rest_is_one_trace(world: World) -> None:
 def test_it_is_the_same_over_http(tmp_path: Path) -> None:
     """The same spans come by OTLP over HTTP, and from a service that Envoy calls over HTTP/2."""
     with world_of(tmp_path, "http", "grpc") as world:
-        with httpx2.Client(base_url=world.berth.rest, headers=KEY) as client:
+        with httpx2.Client(base_url=world.berth.rest, headers=KEY, timeout=30) as client:
             upload(client)
         check_upload(world)
 
@@ -199,7 +199,11 @@ def test_a_refused_call_is_no_failure(world: World) -> None:
 def metrics(berth: Berth) -> Mapping[str, float]:
     """Return the metrics by series."""
     assert berth.metrics is not None
-    lines = [line.rsplit(" ", 1) for line in httpx2.get(berth.metrics).text.splitlines() if not line.startswith("#")]
+    lines = [
+        line.rsplit(" ", 1)
+        for line in httpx2.get(berth.metrics, timeout=30).text.splitlines()
+        if not line.startswith("#")
+    ]
     return {series: float(value) for series, value in lines}
 
 
@@ -208,7 +212,10 @@ def test_a_collector_that_fails_costs_spans_alone(tmp_path: Path) -> None:
     with collecting() as collector:
         collector.refuses = True
         settings = {**SETTINGS, **telemetry(collector, "grpc"), "listen": {"metrics": "127.0.0.1:0"}}
-        with running(tmp_path, settings) as berth, httpx2.Client(base_url=berth.rest, headers=KEY) as client:
+        with (
+            running(tmp_path, settings) as berth,
+            httpx2.Client(base_url=berth.rest, headers=KEY, timeout=30) as client,
+        ):
             for dropped in (2, 4):
                 assert client.get("/v1/containers").status_code == 200
                 collector.wait(lambda: metrics(berth)["berth_spans_dropped_total"] >= dropped, "drops")  # noqa: B023

@@ -38,7 +38,10 @@ def test_bytes_that_vanish(tmp_path: Path) -> None:
 
 def test_bytes_that_vanish_over_grpc(tmp_path: Path) -> None:
     """A gRPC caller gets the status of the error in the same case."""
-    with running(tmp_path, SETTINGS) as berth, httpx2.Client(base_url=berth.rest, headers=HEADERS) as client:
+    with (
+        running(tmp_path, SETTINGS) as berth,
+        httpx2.Client(base_url=berth.rest, headers=HEADERS, timeout=30) as client,
+    ):
         container = client.post("/v1/containers", json={"name": "broken"}).json()["id"]
         file = client.post(f"/v1/containers/{container}/files?filename=x", content=bytes(FILE_BYTES)).json()["id"]
         request = RetrieveContainerFileContentRequest(container_id=container, file_id=file)

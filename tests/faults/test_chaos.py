@@ -203,7 +203,11 @@ def events(text: str) -> tuple[list[dict[str, Any]], list[str]]:
 
 def dropped_lines(metrics: str) -> int:
     """Return how many lines of the log were dropped, as the metrics count them."""
-    found = [line for line in httpx2.get(metrics).text.splitlines() if line.startswith("berth_log_lines_dropped_total")]
+    found = [
+        line
+        for line in httpx2.get(metrics, timeout=30).text.splitlines()
+        if line.startswith("berth_log_lines_dropped_total")
+    ]
     return int(float(found[0].split()[1]))
 
 

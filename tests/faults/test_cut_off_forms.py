@@ -34,7 +34,7 @@ class Cutting:
         self.berth = berth
         self.folder = folder
         self._headers = {"authorization": f"Bearer {KEY_A}"}
-        made = httpx2.post(f"{berth.rest}/v1/containers", headers=self._headers, json={"name": "cut"})
+        made = httpx2.post(f"{berth.rest}/v1/containers", headers=self._headers, json={"name": "cut"}, timeout=30)
         self.container_id: str = made.json()["id"]
         self.files = f"/v1/containers/{self.container_id}/files"
         self.forms = {self.files: FILE, "/v1/files": FIELD + FILE}
@@ -62,12 +62,12 @@ class Cutting:
         """Check that no file is listed and that no byte is left, once no call is running."""
         await eventually(lambda: "berth_calls_in_flight 0.0" in self._metrics())
         for path in self.forms:
-            assert httpx2.get(f"{self.berth.rest}{path}", headers=self._headers).json()["data"] == []
+            assert httpx2.get(f"{self.berth.rest}{path}", headers=self._headers, timeout=30).json()["data"] == []
         await eventually(partial(is_tidy, self.folder / "data"))
 
     def _metrics(self) -> list[str]:
         assert self.berth.metrics is not None
-        return httpx2.get(self.berth.metrics).text.splitlines()
+        return httpx2.get(self.berth.metrics, timeout=30).text.splitlines()
 
 
 @pytest.fixture(scope="module")

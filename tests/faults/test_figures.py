@@ -52,4 +52,4 @@ def test_figures_are_displayed(tmp_path: Path) -> None:
         assert "Figure" in alone["stdout"]
         (file,) = alone["files"]
         url = f"{berth.ready['rest']}/v1/containers/{made['id']}/files/{file['id']}/content"
-        assert httpx2.get(url, headers=berth.authorization()).content.startswith(b"\x89PNG")
+        assert httpx2.get(url, headers=berth.authorization(), timeout=30).content.startswith(b"\x89PNG")

@@ -116,7 +116,7 @@ class Attack:
     def held(self) -> Held:
         """Look at what is held on to."""
         assert self.berth.metrics is not None
-        told = httpx2.get(self.berth.metrics).text.splitlines()
+        told = httpx2.get(self.berth.metrics, timeout=30).text.splitlines()
         (calls,) = (float(line.split()[1]) for line in told if line.startswith("berth_calls_in_flight "))
         pids = descendants_of(self.berth.process.pid)
         descriptors = [_opened(path) for pid in pids for path in Path(f"/proc/{pid}/fd").iterdir()]

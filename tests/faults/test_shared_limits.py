@@ -178,7 +178,7 @@ async def test_slow_responses_delay_no_call_beyond_the_patience(valkey: Valkey) 
                 await asyncio.sleep(0.05)
         slow_ones = [delay for delay in delays if delay > 0.1]
         assert shared.proxy.connections == 1
-        assert PATIENCE_SECONDS * 0.8 <= median(slow_ones), slow_ones
+        assert median(slow_ones) >= PATIENCE_SECONDS * 0.8, slow_ones
         assert min(slow_ones) <= PATIENCE_SECONDS * 1.4, slow_ones  # others may take longer on a busy machine
         await shared.counts_none()
 

@@ -29,7 +29,7 @@ async def test_idle_connections_make_room(tmp_path: Path) -> None:
     settings = EdgeSettings(access_log_path=None, max_connections=CONNECTIONS)
     async with (
         stand_in_behind_envoy(tmp_path / "run", settings) as edge,
-        httpx2.AsyncClient(base_url=edge.rest) as used,
+        httpx2.AsyncClient(base_url=edge.rest, timeout=30) as used,
     ):
         with ExitStack() as idle:
             for _ in range(CONNECTIONS - 1):
@@ -57,7 +57,7 @@ async def test_connections_without_a_handshake_make_room_first(tmp_path: Path) -
 
 
 async def _is_served(rest: str, verify: ssl.SSLContext | None = None) -> bool:
-    async with httpx2.AsyncClient(base_url=rest, verify=verify or ssl.create_default_context()) as newcomer:
+    async with httpx2.AsyncClient(base_url=rest, verify=verify or ssl.create_default_context(), timeout=30) as newcomer:
         try:
             return (await newcomer.get("/v1/containers")).status_code == 200
         except httpx2.TransportError:

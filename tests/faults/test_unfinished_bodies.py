@@ -67,7 +67,9 @@ def test_unfinished_bodies_over_http2(berth: Berth, key: str) -> None:
 def upload_path(berth: Berth) -> str:
     """Create a container; return the path for uploads to it."""
     headers = {"authorization": f"Bearer {KEY_A}"}
-    answer = httpx2.post(f"{berth.rest}/v1/containers", json={"name": "x"}, headers=headers).raise_for_status()
+    answer = httpx2.post(
+        f"{berth.rest}/v1/containers", json={"name": "x"}, headers=headers, timeout=30
+    ).raise_for_status()
     return f"/v1/containers/{answer.json()['id']}/files?filename=endless"
 
 

@@ -80,7 +80,7 @@ async def test_long_output_is_cut_off(kept: Kept, world: ExecWorld) -> None:
 async def test_a_timeout_is_an_outcome(kept: Kept, world: ExecWorld) -> None:
     """A command that takes too long is ended, and what it wrote and changed is kept."""
     container_id = await box(kept)
-    result = await world.run(OURS, shell(container_id, "echo a; touch b; sleep 60", timeout_ms=300))
+    result = await world.run(OURS, shell(container_id, "echo a; touch b; sleep 60", timeout_ms=1500))
     assert (result.outcome.type, result.outcome.HasField("exit_code"), result.stdout) == ("timeout", False, "a\n")
     assert set(await paths(kept, container_id)) == {"b"}
 

@@ -25,7 +25,7 @@ class Unprintable:
 def scraped(metrics: PrometheusMetrics) -> dict[str, float]:
     """Return all that is served, by series."""
     with metrics.served("127.0.0.1", 0) as port:
-        text = httpx2.get(f"http://127.0.0.1:{port}/metrics").text
+        text = httpx2.get(f"http://127.0.0.1:{port}/metrics", timeout=30).text
     lines = [line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#")]
     return {series: float(value) for series, value in lines}
 

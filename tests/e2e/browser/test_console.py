@@ -196,7 +196,7 @@ def test_the_browser_itself_refuses_html(opened: Opened) -> None:
     console = opened()
     with pytest.raises(Exception, match="TrustedHTML"):
         console.page.evaluate("document.body.innerHTML = '<b>x</b>'")
-    policy = httpx2.get(f"{console.url}/console").headers["content-security-policy"].split("; ")
+    policy = httpx2.get(f"{console.url}/console", timeout=30).headers["content-security-policy"].split("; ")
     assert {"default-src 'none'", "script-src 'self'", "img-src 'self' blob:", "connect-src 'self'"} <= set(policy)
 
 

@@ -23,7 +23,7 @@ async def raw_call(port: int, path: str | bytes, *headers: tuple[bytes, bytes], 
     writer.write(_PREFACE + _frame(_SETTINGS, 0, b""))
     writer.write(_frame(_HEADERS, _END_HEADERS, b"".join(_literal(*field) for field in fields)))
     writer.write(_frame(_DATA, _END_STREAM, b"\0" + struct.pack(">I", len(message)) + message))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         answer = await _answer(reader)
     writer.close()
     await writer.wait_closed()
