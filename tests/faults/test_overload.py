@@ -35,7 +35,7 @@ def test_ten_times_as_many_callers(tmp_path: Path, capsys: pytest.CaptureFixture
     with running(tmp_path, {**SETTINGS, "log": {"level": "warning"}}, inside=inside) as berth:
         pids = descendants_of(berth.process.pid)
         headers = {"authorization": f"Bearer {KEY_A}"}
-        made = httpx2.post(f"{berth.rest}/v1/containers", headers=headers, json={"name": "a"}).json()["id"]
+        made = httpx2.post(f"{berth.rest}/v1/containers", headers=headers, json={"name": "a"}, timeout=30).json()["id"]
 
         def calls(number: int) -> Took:
             return called(f"{berth.rest}/v1/containers/{made}", KEY_A, number, SECONDS, others)
