@@ -144,6 +144,16 @@ KERNEL = MappingProxyType(
             " vector = (ctypes.c_size_t * 2)(ctypes.addressof(at), 1);"
             " leak(libc.syscall(NUMBERS['vmsplice'], w, vector, 1, 0) == 1 or refuse())"
         ),
+        "have the kernel keep a table of locks": "leak(libc.prctl(78, 1, 1 << 16, 0, 0) == 0 or refuse())",
+        "keep others from half of a core": "leak(libc.prctl(62, 1, 0, 0, 0) == 0 or refuse())",
+        "use calls that are newer than the list": (
+            "leak([n for n in range(470, 520) if libc.syscall(n, 0, 0, 0, 0) >= 0"
+            " or ctypes.get_errno() != errno.ENOSYS] or refuse())"
+        ),
+        "start a program of the host with a crash": (
+            "resource.setrlimit(resource.RLIMIT_CORE, (0, 0));"
+            " leak(resource.getrlimit(resource.RLIMIT_CORE) != (1, 1) or refuse())"
+        ),
     }
 )
 
@@ -193,6 +203,7 @@ OF_A_GUEST = frozenset(
     {
         "read the environment of the first process",
         "press a key of the kernel",
+        "start a program of the host with a crash",
         "be spared by the kernel",
         "listen where others could connect",
         "keep pages of a file in a pipe with sendfile",
@@ -200,8 +211,8 @@ OF_A_GUEST = frozenset(
     }
 )
 """What a guest may do to itself, which has a kernel and a network of its own: its first process has the environment of
-the command, its kernel has the file for keys and spares no process of the host, nothing else can connect to it, and
-what its pipes keep counts."""
+the command, its kernel has the file for keys, handles crashes and spares no process of the host, nothing else can
+connect to it, and what its pipes keep counts."""
 
 RUNNER = """
 import json, os, signal, sys

@@ -18,8 +18,6 @@ class _Machine(NamedTuple):
 _LOAD, _JUMP_EQUAL, _JUMP_AT_LEAST, _JUMP_ANY_BIT, _AND, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x54, 0x06
 _NUMBER_AT, _MACHINE_AT, _ARGUMENTS_AT = 0, 4, 16
 _ALLOW, _ERROR, _KILL = 0x7FFF0000, 0x00050000, 0x80000000
-_X32 = 0x40000000
-"""Where the numbers of the second set of calls on x86_64 begin."""
 _NEW_NAMESPACES = 0x7E020080
 """CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET and NEWTIME."""
 _THREAD, _SAME_FILES, _UNSHARE_FILES = 0x00010000, 0x00000400, 2
@@ -54,7 +52,7 @@ _X86_64 = {
     "process_vm_writev": 311, "kcmp": 312, "finit_module": 313, "memfd_create": 319, "kexec_file_load": 320,
     "bpf": 321, "userfaultfd": 323, "fallocate": 285,
     "fcntl": 72, "timer_create": 222, "io_setup": 206, "prctl": 157, "inotify_init": 253, "inotify_init1": 294,
-    "sendfile": 40, "setsockopt": 54, "splice": 275, "vmsplice": 278,
+    "sendfile": 40, "setsockopt": 54, "splice": 275, "vmsplice": 278, "setrlimit": 160, "prlimit64": 302,
 }  # fmt: skip
 _AARCH64 = {
     "lookup_dcookie": 18, "ioctl": 29, "mknodat": 33, "umount2": 39, "mount": 40, "pivot_root": 41, "nfsservctl": 42,
@@ -67,7 +65,8 @@ _AARCH64 = {
     "name_to_handle_at": 264, "open_by_handle_at": 265, "clock_adjtime": 266, "setns": 268, "process_vm_readv": 270,
     "process_vm_writev": 271, "kcmp": 272, "finit_module": 273, "memfd_create": 279, "bpf": 280, "userfaultfd": 282,
     "kexec_file_load": 294, "fallocate": 47, "fcntl": 25, "timer_create": 107, "io_setup": 0, "prctl": 167,
-    "inotify_init1": 26, "sendfile": 71, "vmsplice": 75, "splice": 76, "setsockopt": 208,
+    "inotify_init1": 26, "sendfile": 71, "vmsplice": 75, "splice": 76, "setsockopt": 208, "setrlimit": 164,
+    "prlimit64": 261,
 }  # fmt: skip
 _MACHINES = MappingProxyType(
     {"x86_64": _Machine(0xC000003E, _X86_64 | _COMMON), "aarch64": _Machine(0xC00000B7, _AARCH64 | _COMMON)}
@@ -76,6 +75,7 @@ MACHINES = tuple(_MACHINES)
 """The machines that a filter can be assembled for."""
 _CONDITIONAL = frozenset(
     {"clone", "socket", "socketpair", "setsockopt", "ioctl", "mknod", "mknodat", "fcntl", "prctl", "close_range"}
+    | {"setrlimit", "prlimit64"}
 )
 _OF_SESSIONS = frozenset({"timer_create", "io_setup"})
 """These calls can have the kernel do something while a process is stopped: send it SIGCONT, or write to its files."""
@@ -83,8 +83,17 @@ _SET_SIGNAL = 10
 """F_SETSIG has a file send any signal, so sessions refuse it for the same reason."""
 _SET_LEASE, _NOTIFY = 1024, 1026
 """F_SETLEASE stops others that write to a file of the host; F_NOTIFY tells what others do in a folder of the host."""
-_SET_DUMPABLE = 4
-"""PR_SET_DUMPABLE hides from the watch what a process has open."""
+_SET_DUMPABLE, _SCHED_CORE = 4, 62
+"""PR_SET_DUMPABLE hides from the watch what a process has open; PR_SCHED_CORE keeps others from half of a core."""
+_NEW_REQUESTS = (78, 4096)
+"""Requests of prctl that are newer than this list, from PR_FUTEX_HASH on: that has the kernel keep any number of bytes.
+
+Those with large numbers, such as PR_SET_VMA, are older.
+"""
+_NEW_CALLS = 470
+"""Where calls begin that are newer than this list; programs do without them, as on an older kernel."""
+_CORE = 4
+"""RLIMIT_CORE, which stays as it is: only with 1 does the kernel start no program of the host for a crash."""
 _MISSING = frozenset({"clone3", "memfd_create", "memfd_secret", "shmget", "semget", "msgget", "mq_open"}) | {
     *("io_setup", "landlock_create_ruleset", "inotify_init", "inotify_init1"),
     *(name for name in _COMMON if name.startswith("io_uring")),
@@ -113,7 +122,7 @@ def assemble(machine: str, *, is_session: bool = False) -> bytes:
         _step(_LOAD, _MACHINE_AT),
         *(_step(_JUMP_EQUAL, audit, 1, 0), _step(_RETURN, _KILL)),
         _step(_LOAD, _NUMBER_AT),
-        *(_step(_JUMP_AT_LEAST, _X32, 0, 1), _error(errno.ENOSYS)),
+        *(_step(_JUMP_AT_LEAST, _NEW_CALLS, 0, 1), _error(errno.ENOSYS)),
     ]
     for name, number in refused.items():
         program += [_step(_JUMP_EQUAL, number, 0, 1), _error(_number_of(name))]
@@ -186,11 +195,31 @@ def _conditions(name: str, *, is_session: bool) -> Iterator[bytes]:
             requests = (_SET_LEASE, _NOTIFY, *((_SET_SIGNAL,) if is_session else ()))
             yield from _none(1, requests, errno.EPERM)
         case "prctl":
-            yield from _none(0, (_SET_DUMPABLE,), 0)  # it succeeds, and does nothing: some programs end if it fails
+            yield from _requests()
+        case "setrlimit" | "prlimit64":
+            yield from _limits(name)
         case _:
             yield from (_argument(1 if name == "mknod" else 2), _step(_AND, _FILE_TYPE))
             for kind in _DEVICES:
                 yield from (_step(_JUMP_EQUAL, kind, 0, 1), _error(errno.EPERM))
+
+
+def _requests() -> Iterator[bytes]:
+    """Yield the instructions that refuse some requests of prctl."""
+    yield from _none(0, (_SET_DUMPABLE,), 0)  # it succeeds, and does nothing: some programs end if it fails
+    yield from (_step(_JUMP_EQUAL, _SCHED_CORE, 0, 1), _error(errno.EINVAL))
+    first, end = _NEW_REQUESTS
+    yield from (_step(_JUMP_AT_LEAST, end, 2, 0), _step(_JUMP_AT_LEAST, first, 0, 1), _error(errno.EINVAL))
+
+
+def _limits(name: str) -> Iterator[bytes]:
+    """Yield the instructions that keep a limit; setting it does nothing, and fails if its old value is asked for."""
+    if name == "setrlimit":
+        yield from _none(0, (_CORE,), 0)
+        return
+    has_old = (_argument(3), _step(_JUMP_EQUAL, 0, 1, 0), _error(errno.EPERM), _error(0))
+    has_new = (*_is_null(2, len(has_old)), *has_old)
+    yield from (_argument(1), _step(_JUMP_EQUAL, _CORE, 0, len(has_new)), *has_new)
 
 
 def _only(index: int, values: Sequence[int], number: int) -> Iterator[bytes]:
@@ -206,6 +235,12 @@ def _none(index: int, values: Sequence[int], number: int) -> Iterator[bytes]:
     yield _argument(index)
     for value in values:
         yield from (_step(_JUMP_EQUAL, value, 0, 1), _error(number))
+
+
+def _is_null(index: int, otherwise: int) -> Iterator[bytes]:
+    """Yield the instructions that skip `otherwise` more of them if an argument, which is a pointer, is null."""
+    yield from (_argument(index), _step(_JUMP_EQUAL, 0, 0, 2))
+    yield from (_step(_LOAD, _ARGUMENTS_AT + 8 * index + 4), _step(_JUMP_EQUAL, 0, otherwise, 0))
 
 
 def _argument(index: int) -> bytes:
