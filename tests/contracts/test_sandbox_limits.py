@@ -14,7 +14,7 @@ from berth.core.exec.sandbox import Outcome
 from berth.launch.private_folder import short_path
 from support.clients.polling import wait_until
 from support.measuring.processes import processes_with
-from support.sandboxes.excesses import COPIED, DISK, FILL, IN_THE_KERNEL, MEMORY
+from support.sandboxes.excesses import COPIED, DISK, FILL, FOLDERS, IN_THE_KERNEL, MEMORY, OPEN_FOLDER
 from support.sandboxes.opened import Opened
 
 WAIT = "\nimport time; time.sleep(20)"
@@ -130,6 +130,17 @@ def test_disk_is_limited(how: str, sandbox: Opened) -> None:
     ran = sandbox.python(DISK[how] + WAIT)
     assert (ran.result.outcome, ran.result.exit_code) == (Outcome.DISK, None), ran
     assert sum(map(len, ran.changed.values())) <= 8 << 20
+
+
+@pytest.mark.parametrize("beside", ["", OPEN_FOLDER], ids=["with a name", "without a name"])
+def test_the_room_of_folders_counts(beside: str, sandbox: Opened) -> None:
+    """Folders that had many entries keep their room, with a name or open without one, and it is limited."""
+    if beside and sandbox.runs_guest:
+        pytest.skip("under gVisor folders without a name are removed at once")
+    ran = sandbox.python(FOLDERS + beside + WAIT, entries=3000)
+    if ran.stdout == b"none\n":
+        pytest.skip("this file system has no room for entries in folders")
+    assert ran.result.outcome == Outcome.DISK, ran
 
 
 def test_a_command_that_ends_above_the_limit_has_exceeded_it(sandbox: Opened) -> None:

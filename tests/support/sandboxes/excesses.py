@@ -96,6 +96,15 @@ WAITING = (
     "  threading.Thread(target=lambda: {call}).start(); time.sleep(0.15); f.close(); time.sleep(0.1)\nkeep(hold)"
 )
 COPIED = "files that a thread copies and another one has closed"
+FOLDERS = (
+    "import os; names = [f'{number:03}' + 'x' * 240 for number in range(900)]; kept = []\n"
+    "os.mkdir('0'); [open(f'0/{name}', 'w').close() for name in names]\n"
+    "for number in range(1, 60):\n"
+    "  os.mkdir(str(number)); [os.rename(f'{number - 1}/{name}', f'{number}/{name}') for name in names]\n"
+    "  if not os.stat(str(number - 1)).st_blocks: print('none'); os._exit(0)\n"
+)
+OPEN_FOLDER = "  kept.append(os.open(str(number - 1), os.O_RDONLY)); os.rmdir(str(number - 1))\n"
+"""The folders of a file system such as ext4 keep the room that their entries took; others have none."""
 DISK = {
     "one large file": "f = open('f', 'wb')\nfor _ in range(20): f.write(bytes(1 << 20)); f.flush()",
     "many files": "for number in range(400): open(str(number), 'w').close()",
@@ -153,6 +162,12 @@ DISK = {
         "  poll = select.poll(); poll.register(a, select.POLLPRI)\n"
         "  threading.Thread(target=poll.poll).start(); time.sleep(0.15); a.close(); time.sleep(0.2)\n"
         "keep(wait)"
+    ),
+    "links without a name": (
+        KEEP + "def link():\n  name = str(os.getpid())\n  for _ in range(900):\n"
+        "    os.symlink('x' * 200, name); kept.append(os.open(name, os.O_PATH | os.O_NOFOLLOW)); os.unlink(name)\n"
+        "link()\nfor _ in range(4):\n"
+        "  if os.fork() == 0: [os.close(one) for one in kept]; kept.clear(); link(); break"
     ),
     "many links to a file": (
         "import os; open('f', 'wb').write(bytes(1 << 20))\nfor number in range(20): os.link('f', str(number))"

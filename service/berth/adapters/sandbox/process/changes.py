@@ -8,7 +8,7 @@ from contextlib import suppress
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _REGULAR = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-_CHUNK = 1 << 20
+_CHUNK, _BLOCK = 1 << 20, 512
 _OWNER = stat.S_IRUSR | stat.S_IWUSR
 _OPAQUE = "user.overlay.opaque"
 """Marks a folder of an upper layer that replaces the one below it with all that is in that."""
@@ -138,7 +138,9 @@ def _used_in(name: str, parent: int, depth: int) -> tuple[int, int]:
     if opened is None:
         return 0, 0
     try:
-        return used(opened, depth + 1)
+        size, count = used(opened, depth + 1)
+        # A folder keeps the room that its entries took, also when they are gone.
+        return size + os.fstat(opened).st_blocks * _BLOCK, count
     finally:
         os.close(opened)
 
@@ -157,7 +159,8 @@ def _size_of(entry: "os.DirEntry[str]", folder: int) -> int:
         except OSError:
             return 0
         else:
-            return max(info.st_size, info.st_blocks * 512) if stat.S_ISREG(info.st_mode) else 0
+            size = info.st_blocks * _BLOCK
+            return max(info.st_size, size) if stat.S_ISREG(info.st_mode) else size
     raise PermissionError(entry.name)
 
 

@@ -14,6 +14,8 @@ _PAUSE_SECONDS = 0.0002
 _AT_REST = frozenset("TZX")
 """The states of threads that are stopped, or have ended."""
 _ENDED = frozenset("ZX")
+_GONE = "-"
+"""The state of a thread that was listed and is gone: it may have started another one."""
 _TERMINAL, _NO_TERMINAL = 4, b"0"
 """Where a process has its controlling terminal, counted from its state."""
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -70,11 +72,16 @@ class Freezer:
     def _kill_others(self) -> bool:
         """Kill all other processes; return whether there were any."""
         others = [name for name in os.listdir(self._proc) if name.isdigit() and name not in {INIT, INTERPRETER}]
-        # The first thread of a process may have ended while others run.
-        living = [name for name in others if not self._threads(name) <= _ENDED]
+        # The first thread of a process may have ended while others run. What is gone may have started others.
+        living = [name for name in others if not self._has_ended(name)]
         for name in living:
             self._signal(name, signal.SIGKILL)
         return bool(living)
+
+    def _has_ended(self, name: str) -> bool:
+        """Return whether a process that was just listed has ended; not if it is gone: it may have started another."""
+        states = self._threads(name)
+        return bool(states) and states <= _ENDED
 
     def _threads(self, name: str) -> set[str]:
         """Return the states of all threads of a process."""
@@ -89,7 +96,7 @@ class Freezer:
     def _state(self, name: str) -> str:
         """Return the letter for the state of a thread."""
         fields = self._fields(name)
-        return chr(fields[0][0]) if fields else "X"
+        return chr(fields[0][0]) if fields else _GONE
 
     def _fields(self, name: str) -> list[bytes]:
         """Return what the kernel says of a thread or process, from its state on; nothing if it has ended."""

@@ -20,6 +20,9 @@ from berth.adapters.sandbox.process.watch.proc import Proc
 _HOLDING = {"x86_64": (b"40", b"275", b"46", b"307"), "aarch64": (b"71", b"76", b"211", b"269")}
 """The numbers of sendfile, splice, sendmsg and sendmmsg: these may wait for long, and have files meanwhile."""
 
+_LINKS = ("exe", "cwd")
+"""The links to what a thread has in use besides its open files; `chroot` is refused."""
+
 
 class Used(NamedTuple):
     """The bytes and the entries that can be seen, and how many bytes may be in files that cannot."""
@@ -66,14 +69,16 @@ class Disk:
         """Return the bytes of files without a name that can be seen, and whether there may be others."""
         found: dict[tuple[int, int], int] = {}
         sockets: set[int] = set()
-        processes, has_hidden = self._proc.processes(), False
-        for process in processes:
+        processes: list[str] = []
+        has_hidden = False
+        for process in self._proc.processes():
+            processes.append(process)
             for info in self._open_files(process):
                 if info is None:
                     has_hidden = True
                 elif stat.S_ISSOCK(info.st_mode):
                     sockets.add(info.st_ino)
-                elif stat.S_ISREG(info.st_mode) and info.st_nlink == 0 and info.st_dev not in self._memory.devices:
+                elif _takes_room(info) and info.st_nlink == 0 and info.st_dev not in self._memory.devices:
                     found[info.st_dev, info.st_ino] = info.st_blocks * 512
         has_hidden = has_hidden or self._has_other_sockets(processes, sockets) or self._memory.has_hidden_files()
         return sum(found.values()), has_hidden
@@ -85,26 +90,22 @@ class Disk:
         return not {int(inode) for inode in UNIX_SOCKETS.findall(listed)} <= seen
 
     def _open_files(self, process: str) -> Iterator[os.stat_result | None]:
-        """Yield what a process has open, its program among it; None for what cannot be seen."""
-        if (program := self._proc.file(f"{process}/exe")) is not None:
-            yield program
-        threads = self._proc.threads(process)
-        for thread in threads if len(threads) > 1 else [process]:  # each may have open files of its own
-            names = self._proc.names(f"{thread}/fd")
-            if names is None and not self._proc.has_ended(thread):
+        """Yield what a process has open, its program and folders among it; None for what cannot be seen."""
+        for thread in self._proc.threads(process):  # each may have open files of its own
+            yield from filter(None, (self._proc.file(f"{thread}/{name}") for name in _LINKS))
+            if self._proc.names(f"{thread}/fd") is None and not self._proc.has_ended(thread):
                 yield None
             if self._proc.read(f"{thread}/syscall").partition(b" ")[0] in self._holding:
                 yield None
-            for name in names or ():
-                yield from self._open_file(thread, name)
+            for name, info in self._proc.open_files(thread):
+                yield info
+                if stat.S_ISSOCK(info.st_mode) and IN_MESSAGES.search(self._proc.read(f"{thread}/fdinfo/{name}")):
+                    yield None
 
-    def _open_file(self, thread: str, name: str) -> Iterator[os.stat_result | None]:
-        info = self._proc.file(f"{thread}/fd/{name}")
-        if info is None:
-            return
-        yield info
-        if stat.S_ISSOCK(info.st_mode) and IN_MESSAGES.search(self._proc.read(f"{thread}/fdinfo/{name}")):
-            yield None
+
+def _takes_room(info: os.stat_result) -> bool:
+    """Return whether it is a file, a folder or a link: a folder keeps the room that its entries took."""
+    return stat.S_ISREG(info.st_mode) or stat.S_ISDIR(info.st_mode) or stat.S_ISLNK(info.st_mode)
 
 
 def _room(folder: int) -> int:

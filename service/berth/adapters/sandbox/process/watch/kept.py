@@ -55,8 +55,9 @@ class Kept:
 
     def used(self, max_sockets: int) -> int:
         """Return about how many bytes it is. TooMuchError if it is too much otherwise, or more sockets than that."""
-        processes, found = self._proc.processes(), _Found(set(), set(), set(), [], [], [])
-        for process in processes:
+        processes, found = list[str](), _Found(set(), set(), set(), [], [], [])
+        for process in self._proc.processes():
+            processes.append(process)
             self._add(process, found)
         self._hiding = {process: since for process, since in self._hiding.items() if process in processes}
         had_messages, self._had_messages = self._had_messages, self._has_messages(processes, found)
@@ -69,16 +70,17 @@ class Kept:
 
     def _add(self, process: str, found: _Found) -> None:
         """Add what a process has open; all of its threads have the same, and the first one may have ended."""
-        for place in (process, *self._proc.threads(process)):
+        is_hiding = False
+        for place in self._proc.places(process):
             names = self._proc.names(f"{place}/fd")
-            if names:
+            is_hiding = names is None
+            if not names:
+                continue
+            for name, info in self._proc.open_files(place):
+                self._add_file(info, f"{place}/fd/{name}", f"{place}/fdinfo/{name}", found)
+            if not self._proc.has_ended(place):
                 break
-        else:
-            self._note_hiding(process, is_hiding=names is None and not self._proc.is_gone(process))
-            return
-        self._note_hiding(process, is_hiding=False)
-        for name in names:
-            self._add_file(f"{place}/fd/{name}", f"{place}/fdinfo/{name}", found)
+        self._note_hiding(process, is_hiding=is_hiding and not self._proc.is_gone(process))
 
     def _note_hiding(self, process: str, *, is_hiding: bool) -> None:
         if not is_hiding:
@@ -86,10 +88,7 @@ class Kept:
         elif time.monotonic() - self._hiding.setdefault(process, time.monotonic()) > _HIDING_SECONDS:
             raise TooMuchError
 
-    def _add_file(self, path: str, about: str, found: _Found) -> None:
-        info = self._proc.file(path)
-        if info is None:
-            return
+    def _add_file(self, info: os.stat_result, path: str, about: str, found: _Found) -> None:
         kind = stat.S_IFMT(info.st_mode)
         if kind == stat.S_IFIFO:
             found.pipes.add(info.st_ino)
@@ -127,7 +126,7 @@ class Kept:
 
     def in_connections(self, max_sockets: int) -> int:
         """Return about how many bytes sockets take. TooMuchError if there are more than `max_sockets`."""
-        processes = self._proc.processes()
+        processes = list(self._proc.processes())
         numbers = [self._listed(processes, name) for name in ("net/sockstat", "net/sockstat6")]
         sockets = sum(map(int, _SOCKETS.findall(numbers[0])))
         if sockets > max_sockets:

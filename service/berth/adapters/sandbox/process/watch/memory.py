@@ -69,7 +69,22 @@ class Memory:
         return self._kept.used(max_sockets)
 
     def _shares(self, found: dict[str, tuple[int, int]]) -> int:
-        return sum(self._proportional(name, private) for name, (private, _) in found.items())
+        shares: dict[str, int] = {}
+        lenders: set[str] = set()
+
+        def share(name: str) -> int:
+            if name not in shares:
+                shares[name] = self._proportional(name, found)
+            return shares[name]
+
+        for name in self._proc.processes():
+            lender = self._proc.lender(name)
+            # A thread waits for one process. If its own process is gone by now, the memory is that of the other one.
+            if lender is None or lender in lenders or not share(lender.partition("/")[0]):
+                share(name)
+            else:
+                lenders.add(lender)
+        return sum(shares.values())
 
     def mappings(self, process: str) -> Mappings:
         """Return the mappings of a process."""
@@ -101,19 +116,19 @@ class Memory:
 
     def _numbers(self, name: str) -> dict[str, int]:
         """Return numbers of a process; if its first thread has ended, another one has them."""
-        if found := self._numbers_in(name):
-            return found
-        return next(filter(None, map(self._numbers_in, self._proc.threads(name))), {})
+        return next(filter(None, map(self._numbers_in, self._proc.places(name))), {})
 
     def _numbers_in(self, place: str) -> dict[str, int]:
         found = {key.decode(): int(value) << 10 for key, value in _NUMBER.findall(self._proc.read(f"{place}/status"))}
         return found if "VmSize" in found else {}
 
-    def _proportional(self, name: str, otherwise: int) -> int:
-        found = _PSS.search(self._proc.read_memory(name, "smaps_rollup"))
-        if found:
-            return int(found[1]) << 10
-        return 0 if self._proc.is_gone(name) else otherwise
+    def _proportional(self, name: str, found: dict[str, tuple[int, int]]) -> int:
+        share = _PSS.search(self._proc.read_memory(name, "smaps_rollup"))
+        if share:
+            return int(share[1]) << 10
+        if self._proc.is_gone(name):
+            return 0
+        return found[name][0] if name in found else self._numbers(name).get("RssAnon", 0)
 
 
 class GuestMemory(Memory):
@@ -129,9 +144,8 @@ class GuestMemory(Memory):
     def _shared(self) -> int:
         found: dict[int, int] = {}
         for process in self._proc.processes():
-            for name in self._proc.names(f"{process}/fd") or ():
-                info = self._proc.file(f"{process}/fd/{name}")
-                if info is not None and info.st_dev == self._device:
+            for _, info in self._proc.open_files(process):
+                if info.st_dev == self._device:
                     found[info.st_ino] = info.st_blocks * 512
         return sum(found.values())
 

@@ -1,7 +1,13 @@
-"""The /proc of a sandbox, seen from outside: what its processes are and have."""
+"""The /proc of a sandbox, seen from outside: what its processes are and have.
+
+A process may end while it is looked at, and have left all that it has to one that it has started, or to a new thread.
+So a look goes on until a list has nothing that was not looked at: numbers of processes only grow during a look.
+"""
 
 import os
+import platform
 import time
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 
 _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -11,6 +17,12 @@ _CHUNK = 1 << 16
 _ENDED = frozenset({b"Z", b"X"})
 _SIZE, _NO_MEMORY = 20, b"0"
 """Where a process has its size, counted from its state; first of all an ending one gives its memory back."""
+_PARENT, _FLAGS, _SAME_PROGRAM = 1, 6, 0x40
+"""Where it has its parent and flags, and the flag of those that have not begun another program."""
+_VFORK, _CLONE = (b"58", b"56") if platform.machine() == "x86_64" else (None, b"220")
+"""Their numbers; on aarch64 there is one of them."""
+_LENDING = 0x4100
+"""CLONE_VM and CLONE_VFORK."""
 
 
 class TooMuchError(Exception):
@@ -28,13 +40,41 @@ class Proc:
         """Begin to look at all processes."""
         self._until = time.process_time() + _LOOK_SECONDS
 
-    def processes(self) -> list[str]:
-        """Return the names of all processes."""
-        return [name for name in os.listdir(self.descriptor) if name.isdigit()]
+    def processes(self) -> Iterator[str]:
+        """Yield the names of all processes, also of those that start meanwhile."""
+        return self._all(lambda: [name for name in os.listdir(self.descriptor) if name.isdigit()])
 
-    def threads(self, process: str) -> list[str]:
-        """Return the threads of a process, each as `process/task/thread`; none if it has ended."""
-        return [f"{process}/task/{name}" for name in self.names(f"{process}/task") or ()]
+    def threads(self, process: str) -> Iterator[str]:
+        """Yield the threads of a process, each as `process/task/thread`, like processes; none if it has ended."""
+        return self._all(lambda: [f"{process}/task/{name}" for name in self.names(f"{process}/task") or ()])
+
+    def _all(self, listed: Callable[[], list[str]]) -> Iterator[str]:
+        """Yield names until there is none that was not yielded; the newest first, since these may be gone soonest."""
+        seen: set[str] = set()
+        while new := [name for name in listed() if name not in seen]:
+            self._check()
+            seen.update(new)
+            yield from reversed(new)
+
+    def places(self, process: str) -> Iterator[str]:
+        """Yield where a file of a process may be read: in its own folder, or, if its first thread has ended, others."""
+        yield process
+        yield from self.threads(process)
+
+    def open_files(self, place: str) -> Iterator[tuple[str, os.stat_result]]:
+        """Yield the numbers of open files and what they refer to, also of those that get other numbers meanwhile."""
+        seen: set[str] = set()
+        while new := [name for name in self.names(f"{place}/fd") or () if name not in seen]:
+            for name in new:
+                try:
+                    info = os.stat(f"{place}/fd/{name}", dir_fd=self.descriptor)
+                except FileNotFoundError:
+                    continue  # it may have another number by now
+                except OSError:
+                    seen.add(name)
+                    continue
+                seen.add(name)
+                yield name, info
 
     def read(self, path: str) -> bytes:
         """Return the content of a file, nothing if it is not there any more."""
@@ -47,9 +87,30 @@ class Proc:
 
     def read_memory(self, process: str, name: str) -> bytes:
         """Return what the file `name` says of the memory of a process, which its first thread may have left."""
-        return self.read(f"{process}/{name}") or next(
-            filter(None, (self.read(f"{thread}/{name}") for thread in self.threads(process))), b""
+        return next(filter(None, (self.read(f"{place}/{name}") for place in self.places(process))), b"")
+
+    def lender(self, process: str) -> str | None:
+        """Return the thread of another process that waits while this one runs in its memory (vfork), None if none does.
+
+        Such memory belongs to both, and no number says that it is the same.
+        """
+        fields = self.read(f"{process}/stat").rpartition(b")")[2].split()
+        if len(fields) <= _FLAGS or not int(fields[_FLAGS]) & _SAME_PROGRAM:
+            return None
+        return next(
+            (
+                thread
+                for thread in self.threads(fields[_PARENT].decode())
+                if self._lends(thread) and process.encode() in self.read(f"{thread}/children").split()
+            ),
+            None,
         )
+
+    def _lends(self, thread: str) -> bool:
+        number, *arguments = self.read(f"{thread}/syscall").split() or [b""]
+        if number == _VFORK:
+            return True
+        return number == _CLONE and bool(arguments) and int(arguments[0], 16) & _LENDING == _LENDING
 
     def check_lines(self, path: str, maximum: int) -> None:
         """Raise TooMuchError if a file, which may be a very long one, has more lines than that."""

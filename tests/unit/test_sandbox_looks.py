@@ -1,0 +1,118 @@
+"""How the watch of a sandbox finds what changes while it looks, on files that are written as the kernel writes them."""
+
+import os
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from berth.adapters.sandbox.process.session.freezer import Freezer
+from berth.adapters.sandbox.process.watch import proc as watched
+from berth.adapters.sandbox.process.watch.proc import Proc, TooMuchError
+
+STAT = "{id} (a b) {state} {parent} 7 7 0 -1 {flags} 100 0 0 0 0 0 0 0 20 0 1 0 1000 4096 300 0\n"
+
+
+@pytest.fixture
+def proc(tmp_path: Path) -> Iterator[Proc]:
+    """Return the /proc in a folder."""
+    descriptor = os.open(tmp_path, os.O_RDONLY | os.O_DIRECTORY)
+    proc = Proc(descriptor)
+    proc.look()
+    yield proc
+    os.close(descriptor)
+
+
+def put(folder: Path, process: str, *, state: str = "S", parent: int = 1, flags: int = 0, syscall: str = "0") -> None:
+    """Write what the kernel says of a process with one thread."""
+    for place in (folder / process, folder / process / "task" / process):
+        place.mkdir(parents=True, exist_ok=True)
+        (place / "stat").write_text(STAT.format(id=process, state=state, parent=parent, flags=flags))
+        (place / "syscall").write_text(syscall)
+
+
+def test_a_process_that_starts_during_a_look_is_seen(proc: Proc, tmp_path: Path) -> None:
+    """A process may leave its memory to a new one, and end, as soon as it is found."""
+    (tmp_path / "7").mkdir()
+    found = []
+    for name in proc.processes():
+        found.append(name)
+        if name != "20":
+            (tmp_path / name).rename(tmp_path / str(int(name) + 1))
+    assert found == [str(number) for number in range(7, 21)]
+
+
+def test_a_thread_that_starts_during_a_look_is_seen(proc: Proc, tmp_path: Path) -> None:
+    """So may the last thread of a process."""
+    put(tmp_path, "7", state="Z")
+    names = count(8)
+    found = []
+    for place in proc.places("7"):
+        found.append(place)
+        if len(found) < 4:
+            (tmp_path / "7" / "task" / str(next(names))).mkdir()
+    assert sorted(found) == sorted(["7", *(f"7/task/{thread}" for thread in range(7, 11))])
+
+
+def test_processes_that_start_faster_than_they_can_be_seen_are_too_many(
+    proc: Proc, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A look has an end, and what was not seen until then exceeds the limit."""
+    monkeypatch.setattr(watched, "_LOOK_SECONDS", 0.02)
+    proc.look()
+    (tmp_path / "7").mkdir()
+
+    def look() -> None:
+        for name in proc.processes():
+            (tmp_path / name).rename(tmp_path / str(int(name) + 1))
+
+    with pytest.raises(TooMuchError):
+        look()
+
+
+def test_an_open_file_that_gets_another_number_is_seen(proc: Proc, tmp_path: Path) -> None:
+    """A program may change the number of an open file after the numbers have been listed."""
+    folder = tmp_path / "7" / "fd"
+    folder.mkdir(parents=True)
+    for name in ("3", "4"):
+        (folder / name).write_text(name)
+    found = {}
+    for name, info in proc.open_files("7"):
+        found[name] = info.st_ino
+        for other in {"3", "4"} - found.keys():
+            if (folder / other).exists():
+                (folder / other).rename(folder / "9")
+    assert found.keys() in ({"3", "9"}, {"4", "9"})
+
+
+def test_memory_that_a_process_lends_is_known(proc: Proc, tmp_path: Path) -> None:
+    """The thread that waits in vfork is found, for the process that it started and for no other one."""
+    number = "58" if watched._VFORK else "220 0x4111"
+    put(tmp_path, "5", syscall=f"{number} 0x0 0x0")
+    (tmp_path / "5" / "task" / "5" / "children").write_text("7 ")
+    put(tmp_path, "7", parent=5, flags=0x40)
+    put(tmp_path, "8", parent=5, flags=0x40)
+    put(tmp_path, "9", parent=5)
+    assert [proc.lender(name) for name in ("7", "8", "9", "10")] == ["5/task/5", None, None, None]
+
+
+def test_a_process_that_waits_for_something_else_lends_nothing(proc: Proc, tmp_path: Path) -> None:
+    """Its child has memory of its own."""
+    put(tmp_path, "5", syscall="running")
+    (tmp_path / "5" / "task" / "5" / "children").write_text("7 ")
+    put(tmp_path, "7", parent=5, flags=0x40)
+    assert proc.lender("7") is None
+
+
+def test_a_session_is_not_at_rest_while_processes_come_and_go(tmp_path: Path) -> None:
+    """A process that was listed and is gone may have started another one, so the session is not taken for stopped."""
+    for name in ("1", "2"):
+        put(tmp_path, name, state="T")
+    descriptor = os.open(tmp_path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        assert Freezer(descriptor).stop() is True
+        (tmp_path / "7").mkdir()
+        assert Freezer(descriptor).stop() is False
+    finally:
+        os.close(descriptor)
