@@ -43,6 +43,16 @@ def test_what_the_kernel_keeps_is_limited(how: str, sandbox: Opened) -> None:
     assert (ran.result.outcome, ran.result.exit_code) == (Outcome.MEMORY, None), ran
 
 
+def test_a_connection_keeps_little_that_is_not_read(sandbox: Opened) -> None:
+    """What is sent byte by byte takes much more memory than can be counted, so each connection has little of it."""
+    if sandbox.runs_guest:
+        pytest.skip("under gVisor connections are kept by the kernel of the guest")
+    if os.statvfs("/proc/sys").f_flag & os.ST_RDONLY:
+        pytest.skip("/proc/sys is read-only here")
+    ran = sandbox.python("print(open('/proc/sys/net/ipv4/tcp_rmem').read().split())")
+    assert ran.stdout == b"['4096', '131072', '212992']\n"
+
+
 def test_what_is_sent_beside_a_proxy_is_limited(sandbox: Opened) -> None:
     """With a way to the network, sockets of a guest are those of the host, and what they hold counts, too."""
     source = FILL + IN_THE_KERNEL["what is sent over TCP and not read"] + "\ntime.sleep(60)"

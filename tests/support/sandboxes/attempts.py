@@ -145,6 +145,16 @@ KERNEL = MappingProxyType(
             " leak(libc.syscall(NUMBERS['vmsplice'], w, vector, 1, 0) == 1 or refuse())"
         ),
         "have the kernel keep a table of locks": "leak(libc.prctl(78, 1, 1 << 16, 0, 0) == 0 or refuse())",
+        "take the places of all for asynchronous I/O": "denied('io_setup', 1000, ctypes.addressof(ctypes.c_ulong(0)))",
+        "keep more in a socket": (
+            "a, b = socket.socketpair(); sizes = [];"
+            " [(a.setsockopt(1, n, 1 << 22), sizes.append(a.getsockopt(1, n) - b.getsockopt(1, n))) for n in (7, 8)];"
+            " leak(any(sizes) or refuse())"
+        ),
+        "have turns before others": (
+            "limits = [resource.getrlimit(n) for n in (resource.RLIMIT_NICE, resource.RLIMIT_RTPRIO)];"
+            " leak(limits != [(0, 0)] * 2 or refuse())"
+        ),
         "keep others from half of a core": "leak(libc.prctl(62, 1, 0, 0, 0) == 0 or refuse())",
         "use calls that are newer than the list": (
             "leak([n for n in range(470, 520) if libc.syscall(n, 0, 0, 0, 0) >= 0"
@@ -204,6 +214,7 @@ OF_A_GUEST = frozenset(
         "read the environment of the first process",
         "press a key of the kernel",
         "start a program of the host with a crash",
+        "keep more in a socket",
         "be spared by the kernel",
         "listen where others could connect",
         "keep pages of a file in a pipe with sendfile",

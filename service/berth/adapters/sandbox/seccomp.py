@@ -77,8 +77,8 @@ _CONDITIONAL = frozenset(
     {"clone", "socket", "socketpair", "setsockopt", "ioctl", "mknod", "mknodat", "fcntl", "prctl", "close_range"}
     | {"setrlimit", "prlimit64"}
 )
-_OF_SESSIONS = frozenset({"timer_create", "io_setup"})
-"""These calls can have the kernel do something while a process is stopped: send it SIGCONT, or write to its files."""
+_OF_SESSIONS = frozenset({"timer_create"})
+"""This call can have the kernel do something while a process is stopped: send it SIGCONT."""
 _SET_SIGNAL = 10
 """F_SETSIG has a file send any signal, so sessions refuse it for the same reason."""
 _SET_LEASE, _NOTIFY = 1024, 1026
@@ -100,7 +100,9 @@ _MISSING = frozenset({"clone3", "memfd_create", "memfd_secret", "shmget", "semge
 }
 """Programs do without these calls if the kernel seems not to have them; no watch sees the memory or files of some.
 
-inotify tells which programs and libraries of the host others use, in other sandboxes, too.
+inotify tells which programs and libraries of the host others use, in other sandboxes, too. The machine has a number of
+places for asynchronous I/O (io_setup), which databases of the host need, and the kernel writes for it while a process
+is stopped.
 """
 _KEEPING = frozenset({"sendfile", "splice", "vmsplice"})
 """These put pages of memory and of files into pipes and sockets without a copy. For one byte they keep a whole page, of
@@ -108,6 +110,8 @@ up to 2 MiB, which is in no process any more. Programs read and write instead.
 """
 _SOCKET_LEVEL, _FILTERS = 1, (26, 50, 51, 52)
 """SO_ATTACH_FILTER, BPF, REUSEPORT_CBPF and REUSEPORT_EBPF: the kernel keeps 140 KB for a filter, without a limit."""
+_BUFFERS = (7, 8)
+"""SO_SNDBUF and SO_RCVBUF: a socket keeps twice as much, which is not counted; with these, that can be megabytes."""
 _UNSUPPORTED = frozenset({"fallocate"})
 """It takes room on a disk faster than a watch can look; programs write instead where the file system has not got it."""
 
@@ -187,7 +191,7 @@ def _conditions(name: str, *, is_session: bool) -> Iterator[bytes]:
             yield from _only(0, _FAMILIES, errno.EAFNOSUPPORT)
             yield from _only(2, _PROTOCOLS, errno.EPROTONOSUPPORT)
         case "setsockopt":
-            refused = list(_none(2, _FILTERS, errno.EPERM))
+            refused = [*_none(2, _FILTERS, errno.EPERM), *_none(2, _BUFFERS, 0)]  # which is only a hint
             yield from (_argument(1), _step(_JUMP_EQUAL, _SOCKET_LEVEL, 0, len(refused)), *refused)
         case "ioctl":
             yield from _none(1, _REQUESTS, errno.EPERM)

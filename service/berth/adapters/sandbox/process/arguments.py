@@ -8,7 +8,7 @@ from typing import Any
 
 from berth.adapters.sandbox.process import guest
 from berth.adapters.sandbox.process.guest import USER
-from berth.adapters.sandbox.process.rlimits import NO_CORE, rlimits
+from berth.adapters.sandbox.process.rlimits import OF_THE_HOST, rlimits
 
 _ETC = {
     "passwd": "user:x:1000:1000::/tmp:/bin/sh\nnobody:x:65534:65534::/:/bin/false\n",
@@ -59,7 +59,7 @@ class Layout:
 
     def rlimits(self) -> dict[str, tuple[int, int]]:
         """Return the limits of bwrap and what it starts; those of a guest are for its own kernel to apply."""
-        return NO_CORE if self.runs_guest else rlimits(self.spec["limits"])
+        return OF_THE_HOST if self.runs_guest else rlimits(self.spec["limits"])
 
 
 def process_limit(spec: dict[str, Any]) -> int:

@@ -1,14 +1,13 @@
 """Connects a port inside a sandbox, which has no other network, with the egress proxy's socket outside."""
 
-import fcntl
 import os
 import select
 import selectors
 import socket
-import time
 from collections.abc import Callable
 
 from berth.adapters.sandbox.process import linux
+from berth.adapters.sandbox.process.network import join_network, opened_network
 
 PORT = 3128
 """Where programs in a sandbox find the proxy, on 127.0.0.1."""
@@ -16,16 +15,14 @@ _BACKLOG = 16
 _CHUNK = 1 << 16
 _CONNECTIONS = 64
 _READY = b"1"
-_NS_GET_USERNS = 0xB701
-"""The request for the user namespace that owns a namespace."""
-_SETTING_UP_SECONDS = 2.0
-_PAUSE_SECONDS = 0.002
 
 
 def bridge(init: int, proxy: str) -> None:
     """Start a process that passes on connections until its parent kills it or dies."""
     parent = os.getpid()
-    network = _network(init)  # at once: bwrap goes on meanwhile, and may then be out of reach until it is released
+    network = opened_network(
+        init
+    )  # at once: bwrap goes on meanwhile, and may then be out of reach until it is released
     ready, report = os.pipe()
     if os.fork() == 0:
         try:
@@ -78,24 +75,8 @@ def _listen_inside(network: int) -> socket.socket:
 
 
 def _listening(network: int) -> socket.socket:
-    # That of the process need not be the one that owns the network: bwrap makes another one inside of it later.
-    owner = fcntl.ioctl(network, _NS_GET_USERNS)
-    for descriptor in (owner, network):
-        linux.join_namespace(descriptor)
-        os.close(descriptor)
+    join_network(network)
     return socket.create_server(("127.0.0.1", PORT), backlog=_BACKLOG)
-
-
-def _network(init: int) -> int:
-    """Open the network of the sandbox's first process, which the kernel refuses while that changes its rights."""
-    deadline = time.monotonic() + _SETTING_UP_SECONDS
-    while True:
-        try:
-            return os.open(f"/proc/{init}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-        except PermissionError:
-            if time.monotonic() > deadline:
-                raise
-        time.sleep(_PAUSE_SECONDS)
 
 
 class Bridge:

@@ -5,9 +5,11 @@ from collections.abc import Mapping
 from typing import Any
 
 _OPEN_FILES = 1024
-NO_CORE = {"RLIMIT_CORE": (1, 1)}
-"""With 0, the kernel writes no file with the memory of a process that crashes, but starts the program of the host that
-`core_pattern` may name, as root, with that memory as its input. With 1, it does neither.
+OF_THE_HOST = {"RLIMIT_CORE": (1, 1), "RLIMIT_NICE": (0, 0), "RLIMIT_RTPRIO": (0, 0)}
+"""What also holds for the kernel of a guest: no turns before others, which the user of Berth may have, and no cores.
+
+With RLIMIT_CORE 0, the kernel writes no file with the memory of a process that crashes, but starts the program of the
+host that `core_pattern` may name, as root, with that memory as its input. With 1, it does neither.
 """
 _FILE_SLACK = 1 << 16
 """How far a single file may grow beyond the limit of the whole folder, so that the watch sees that it does."""
@@ -23,7 +25,7 @@ def rlimits(limits: Mapping[str, Any]) -> dict[str, tuple[int, int]]:
         "RLIMIT_AS": 4 * limits["memory_bytes"] + (4 << 30),
     }
     both = {name: (value, value) for name, value in fixed.items()}
-    return {**both, **NO_CORE, "RLIMIT_CPU": (limits["cpu_seconds"], limits["cpu_seconds"] + 1)}
+    return {**both, **OF_THE_HOST, "RLIMIT_CPU": (limits["cpu_seconds"], limits["cpu_seconds"] + 1)}
 
 
 def limit(found: Mapping[str, tuple[int, int]]) -> None:
