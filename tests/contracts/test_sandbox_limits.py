@@ -105,6 +105,15 @@ def test_locks_on_files_are_limited(sandbox: Opened) -> None:
     assert sandbox.python(source + WAIT).result.outcome == Outcome.MEMORY
 
 
+def test_sessions_are_limited(sandbox: Opened) -> None:
+    """A command with 20 of them ends: each one takes as much of the processor as Berth; 10 do no harm."""
+    if sandbox.runs_guest:
+        pytest.skip("under gVisor sessions are kept by the kernel of the guest")
+    source = "import os, time\nfor _ in range({}):\n  if os.fork() == 0: os.setsid(); break\ntime.sleep({})"
+    assert sandbox.python(source.format(10, 0.5)).result.outcome == Outcome.EXIT
+    assert sandbox.python(source.format(20, 20)).result.outcome == Outcome.MEMORY
+
+
 def test_signals_that_wait_are_limited(sandbox: Opened) -> None:
     """A command has 1024 of them: without a limit, those of others who have the same user outside were used up."""
     if sandbox.runs_guest:

@@ -10,7 +10,7 @@ import time
 
 from berth.adapters.sandbox.process.watch.kept import Kept
 from berth.adapters.sandbox.process.watch.mappings import Mappings, read_mappings
-from berth.adapters.sandbox.process.watch.proc import Proc
+from berth.adapters.sandbox.process.watch.proc import Proc, TooMuchError
 
 _INODE_BYTES = 1024
 """What a file in memory takes besides its content."""
@@ -21,6 +21,11 @@ _SOCKET_BYTES = 212_992
 
 Nothing else bounds that, unless the machine's limits were raised, so a command has fewer sockets than fit its memory.
 """
+_MAX_SESSIONS = 16
+"""How many sessions (setsid) the processes may be in: the kernel shares the processor among sessions (autogroup), so
+each takes as much as Berth itself.
+"""
+_SESSION = re.compile(rb"^NSsid:.*\t(\d+)$", re.MULTILINE)
 _NUMBER = re.compile(rb"^(RssAnon|RssShmem|HugetlbPages|VmPTE|VmSwap|VmSize):\s+(\d+)", re.MULTILINE)
 _PSS = re.compile(rb"^Pss_Anon:\s+(\d+)", re.MULTILINE)
 _Sizes = tuple[int, ...]
@@ -40,6 +45,7 @@ class Memory:
         self._next_maps = 0.0
         self._kept = Kept(proc)
         self._kept_bytes = 0
+        self._sessions: set[bytes] = set()
 
     def used(self, enough: int) -> int:
         """Return how much is used; it is exact only if that is more than `enough`."""
@@ -49,7 +55,9 @@ class Memory:
             self._proc.check_lines("locks", _MAX_LOCKS)
             self._proc.check_lines("1/net/unix", 1 + enough // _SOCKET_BYTES)
             self._kept_bytes = self._in_kernel(1 + enough // _SOCKET_BYTES)
+        self._sessions.clear()
         found = {name: self._process(name) for name in self._proc.processes()}
+        self._check_sessions()
         if is_due:
             ended = time.monotonic()
             self._next_maps = ended + max(_MAPS_SECONDS, _SHARE * (ended - begun))
@@ -67,6 +75,10 @@ class Memory:
     def _in_kernel(self, max_sockets: int) -> int:
         """Return what the kernel of the host keeps for the processes. TooMuchError for more sockets than that."""
         return self._kept.used(max_sockets)
+
+    def _check_sessions(self) -> None:
+        if len(self._sessions) > _MAX_SESSIONS:
+            raise TooMuchError
 
     def _shares(self, found: dict[str, tuple[int, int]]) -> int:
         shares: dict[str, int] = {}
@@ -119,8 +131,12 @@ class Memory:
         return next(filter(None, map(self._numbers_in, self._proc.places(name))), {})
 
     def _numbers_in(self, place: str) -> dict[str, int]:
-        found = {key.decode(): int(value) << 10 for key, value in _NUMBER.findall(self._proc.read(f"{place}/status"))}
-        return found if "VmSize" in found else {}
+        text = self._proc.read(f"{place}/status")
+        found = {key.decode(): int(value) << 10 for key, value in _NUMBER.findall(text)}
+        if "VmSize" not in found:
+            return {}
+        self._sessions.update(_SESSION.findall(text))
+        return found
 
     def _proportional(self, name: str, found: dict[str, tuple[int, int]]) -> int:
         share = _PSS.search(self._proc.read_memory(name, "smaps_rollup"))
@@ -136,6 +152,9 @@ class GuestMemory(Memory):
 
     Processes of the host map much more of these than is used.
     """
+
+    def _check_sessions(self) -> None:
+        """Let it be: the processes that gVisor starts for a guest are in sessions of their own."""
 
     def _in_kernel(self, max_sockets: int) -> int:
         # With a way to the network, its sockets are those of the host; what else there is, its own kernel bounds.
