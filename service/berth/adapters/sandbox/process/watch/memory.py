@@ -57,7 +57,6 @@ class Memory:
             self._kept_bytes = self._in_kernel(1 + enough // _SOCKET_BYTES)
         self._sessions.clear()
         found = {name: self._process(name) for name in self._proc.processes()}
-        self._check_sessions()
         if is_due:
             ended = time.monotonic()
             self._next_maps = ended + max(_MAPS_SECONDS, _SHARE * (ended - begun))
@@ -136,6 +135,7 @@ class Memory:
         if "VmSize" not in found:
             return {}
         self._sessions.update(_SESSION.findall(text))
+        self._check_sessions()  # at once: with many of them, the supervisor seldom has a turn
         return found
 
     def _proportional(self, name: str, found: dict[str, tuple[int, int]]) -> int:
