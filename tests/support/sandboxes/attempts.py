@@ -55,6 +55,9 @@ KERNEL = MappingProxyType(
         "press a key of the kernel": "leak(not_null('/proc/sysrq-trigger'))",
         "read the memory of the kernel": "leak(open('/proc/kcore', 'rb').read(1) or refuse())",
         "read addresses of the kernel": "leak(open('/proc/kallsyms').read(1) or refuse())",
+        "read how the kernel was started": (
+            "text = open('/proc/cmdline').read(); leak('gvisor' not in text and text or refuse())"
+        ),
         "list keys": "leak(open('/proc/keys').read(1) or refuse())",
         "route interrupts": "put('/proc/irq/default_smp_affinity', '1')",
         "find the devices of the kernel": "leak(os.path.exists('/sys/kernel') or refuse())",

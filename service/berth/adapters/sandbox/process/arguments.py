@@ -38,6 +38,7 @@ _READ_ONLY = ("/proc/sys", "/proc/irq", "/proc/bus", "/proc/fs", "/proc/acpi", "
 _MASKED = (
     "/proc/kcore", "/proc/keys", "/proc/key-users", "/proc/kallsyms", "/proc/timer_list", "/proc/sched_debug",
     "/proc/sysrq-trigger", "/proc/latency_stats", "/proc/modules", "/proc/iomem", "/proc/ioports", "/proc/vmallocinfo",
+    "/proc/cmdline", "/proc/bootconfig",  # addresses and secrets of the host may be in these
 )  # fmt: skip
 
 
