@@ -1,8 +1,10 @@
 """What counts as one caller where callers are limited by their addresses."""
 
-from ipaddress import IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 
 _CUSTOMER_BITS = 64
+_TRANSLATED = IPv6Network("64:ff9b::/96")
+"""What translators make of IPv4 addresses (RFC 6052): clients of all the Internet are in this network."""
 
 
 def network_of(source: str) -> str:
@@ -18,4 +20,6 @@ def network_of(source: str) -> str:
         return source
     if address.ipv4_mapped:
         return str(address.ipv4_mapped)
+    if address in _TRANSLATED:
+        return str(IPv4Address(address.packed[-4:]))
     return str(IPv6Network((address, _CUSTOMER_BITS), strict=False)) if address.is_global else source
