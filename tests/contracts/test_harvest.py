@@ -88,7 +88,7 @@ def test_bytes_are_bounded(sandbox: Opened) -> None:
 def test_a_mount_is_not_entered(sandbox: Opened) -> None:
     """A folder on another file system is skipped."""
     if os.geteuid() != 0:
-        pytest.skip("only root can mount a file system")
+        pytest.skip("the foreign file system of this test has to be mounted, which only root can do")
     command = sandbox.command("sh", "-c", "mkdir m; echo x > y")
     sandbox.wait(sandbox.ran(command))
     reader, writer = os.pipe()

@@ -48,7 +48,7 @@ def test_a_connection_keeps_little_that_is_not_read(sandbox: Opened) -> None:
     if sandbox.runs_guest:
         pytest.skip("under gVisor connections are kept by the kernel of the guest")
     if os.statvfs("/proc/sys").f_flag & os.ST_RDONLY:
-        pytest.skip("/proc/sys is read-only here")
+        pytest.skip("/proc/sys is read-only here, so Berth cannot set what the kernel keeps for a connection")
     ran = sandbox.python("print(open('/proc/sys/net/ipv4/tcp_rmem').read().split())")
     assert ran.stdout == b"['4096', '131072', '212992']\n"
 

@@ -22,7 +22,7 @@ from berth.v1.exec_pb2 import Exec
 
 
 class IdempotentExecs(ExecBackendWrapper):
-    """Wraps `backend`, whose execs are in `store`; see IdempotencyProtocol."""
+    """Wraps `backend`, which keeps its execs in `store`; see IdempotencyProtocol."""
 
     def __init__(self, backend: ExecBackend, store: ExecStore, leases: Leases) -> None:
         super().__init__(backend)

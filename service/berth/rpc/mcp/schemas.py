@@ -37,7 +37,7 @@ def integer(description: str, **more: Any) -> Json:
 
 
 def texts_by_name(description: str) -> Json:
-    """Return the schema of an object whose values are strings."""
+    """Return the schema of an object with strings as values."""
     return {"type": "object", "description": description, "additionalProperties": {"type": "string"}}
 
 
