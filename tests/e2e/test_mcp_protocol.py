@@ -1,5 +1,6 @@
 """The protocol of MCP, by hand: versions, errors, batches, notifications, and who may call it from where."""
 
+import asyncio
 import json
 from typing import Any
 
@@ -171,8 +172,11 @@ async def test_a_client_that_goes_away_amid_a_body_is_forgotten(berth: Berth) ->
     """Its call ends, and the next one is answered."""
     head = f"POST {PATH} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {KEY_A}\r\ncontent-type: application/json\r\n"
     gone = f"{head}x-request-id: gone\r\ncontent-length: 1000\r\n\r\n{{"
-    assert (await exchange(berth.rest, [gone.encode()], is_whole=False)).status == 0
-    berth.lines(event="call.finished", request_id="gone", status="CANCELLED")
+    # Envoy begins no call for a head and an end that it reads at once: the client comes again until Berth saw it.
+    logged = {"event": "call.finished", "request_id": "gone", "status": "CANCELLED"}.items()
+    async with asyncio.timeout(60):
+        while not any(logged <= event.items() for event in berth.events()):
+            assert (await exchange(berth.rest, [gone.encode()], is_whole=False)).status == 0
     body = json.dumps(PING)
     answer = await exchange(berth.rest, [f"{head}content-length: {len(body)}\r\n\r\n{body}".encode()])
     assert answer.json()["result"] == {}
