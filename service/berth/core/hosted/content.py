@@ -35,8 +35,8 @@ class RangeRequest(Protocol):
 class ContentStore:
     """Stores the content of a file with its digest: all of it or nothing, at most `max_bytes` per file.
 
-    `report_damage` is called with the key of a blob, once, when the blob is found damaged; `report_left` with the error
-    because of which blobs without a row are left to a later sweep.
+    `report_damage` is called with the key of a blob: once when the blob is found damaged, and each time it is missing;
+    `report_left` with the error because of which blobs without a row are left to a later sweep.
     """
 
     def __init__(
@@ -115,9 +115,12 @@ class ContentStore:
         same = await rows.find_blob(stored.sha256, stored.bytes)
         if same is not None:
             length = min(stored.bytes, 1)
-            with suppress(NotFoundError, StorageError):  # the error is reported when the file is read
+            with suppress(StorageError):  # the error is reported when the file is read
                 async with self._recording_damage(same, rows):
-                    await self._blobs.get(same, offset=stored.bytes - length, length=length)
+                    try:
+                        await self._blobs.get(same, offset=stored.bytes - length, length=length)
+                    except NotFoundError:  # the new blob is to replace it
+                        await self._record_damage(same, rows)
 
     async def open(
         self,
@@ -174,18 +177,26 @@ class ContentStore:
 
     @asynccontextmanager
     async def _recording_damage(self, blob: str, rows: BlobReferences) -> AsyncIterator[None]:
-        """Record damage. A missing blob counts as damaged while a row refers to it, because rows are deleted first."""
+        """Record damage. A missing blob counts as damaged while a row refers to it, because rows are deleted first.
+
+        That it is missing is not recorded: in a bucket that was named wrongly for a while, all of them are there again.
+        """
         try:
             yield
-        except (NotFoundError, StorageError) as error:
-            if isinstance(error, StorageError) and error.code != DAMAGED:
+        except NotFoundError as error:
+            if await rows.blob_state(blob) is None:
                 raise
-            times = await self._background.finish(rows.note_damage(blob))
-            if times == 1:
-                self._report_damage(blob)
-            if not times:
-                raise
+            self._report_damage(blob)
             raise file_damaged() from error
+        except StorageError as error:
+            if error.code == DAMAGED:
+                await self._record_damage(blob, rows)
+            raise
+
+    async def _record_damage(self, blob: str, rows: BlobReferences) -> None:
+        """Record damage, and report it if that is the first time."""
+        if await self._background.finish(rows.note_damage(blob)) == 1:
+            self._report_damage(blob)
 
 
 async def _find_state(stored: StoredContent, rows: BlobReferences) -> tuple[str, BlobState]:
