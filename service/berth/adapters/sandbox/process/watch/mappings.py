@@ -11,6 +11,8 @@ _SHARED = re.compile(rb"^([0-9a-f]+)-([0-9a-f]+) ...s \S+ (\S+) (\d+) +\S.*\(del
 _FILES = re.compile(rb"^\S+ (....) \S+ (\S+) (\d+) *(.*)$", re.MULTILINE)
 _NO_FILES = (b"/dev/zero", b"/SYSV", b"/memfd:", b"/anon_hugepage", b"/[aio]", b"anon_inode:")
 _DELETED = b"(deleted)"
+_MAY_MATTER = (b"-s ", b"xs ", _DELETED)
+"""What a list has if memory is shared or a file has no name any more; most have neither, and need not be parsed."""
 
 
 class Mappings(NamedTuple):
@@ -28,6 +30,9 @@ class Mappings(NamedTuple):
 
 def read_mappings(text: bytes, in_memory: Iterable[int]) -> Mappings:
     """Return what a list of mappings says; `in_memory` are the devices of file systems in memory."""
+    own = text.count(b"\n") * _MAPPING_BYTES
+    if not any(sign in text for sign in _MAY_MATTER):
+        return Mappings(own, {}, writes_files=False, has_hidden=False)
     shared: dict[bytes, int] = {}
     for start, end, device, inode in _SHARED.findall(text):
         key = device + b" " + inode
@@ -40,4 +45,4 @@ def read_mappings(text: bytes, in_memory: Iterable[int]) -> Mappings:
     ]
     writes_files = any(rights[1:2] == b"w" and rights[3:] == b"s" for rights, _ in files)
     has_hidden = any(name.endswith(_DELETED) for _, name in files)
-    return Mappings(text.count(b"\n") * _MAPPING_BYTES, shared, writes_files, has_hidden)
+    return Mappings(own, shared, writes_files, has_hidden)
