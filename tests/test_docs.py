@@ -43,12 +43,10 @@ def sections(annotation: object) -> Iterator[type[BaseModel]]:
 
 def command_names() -> Iterator[str]:
     """Yield the name of each command, with its group before it."""
-    for command in commands.registered_commands:
-        yield (command.name or str(getattr(command.callback, "__name__", ""))).replace("_", "-")
-    for group in commands.registered_groups:
-        assert group.typer_instance is not None
-        for command in group.typer_instance.registered_commands:
-            yield f"{group.name} {command.name or getattr(command.callback, '__name__', '')}"
+    group: typing.Any = get_command(commands)
+    for name, command in group.commands.items():
+        inner = command.commands if isinstance(command, TyperGroup) else [""]
+        yield from (f"{name} {one}".strip() for one in inner)
 
 
 def command_lines() -> Iterator[str]:

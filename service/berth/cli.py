@@ -2,155 +2,89 @@
 
 Exit codes: 0 for success, including a stop by a signal; 1 if something failed or the server rejected the request; 2 if
 the arguments or the configuration cannot be used. Output for programs goes to stdout, everything else to stderr.
-
-Modules that are needed only for serving are imported inside the commands that use them, because loading them takes
-longer than most other commands run.
 """
 
 import signal
 import sys
-from functools import partial
-from importlib import metadata
+from collections.abc import Iterator, Mapping
+from importlib import import_module, metadata
 from io import TextIOWrapper
-from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
+from typer.core import TyperGroup
+from typer.main import get_command, get_group
 
 from berth import DISTRIBUTION
 from berth.client.errors import ClientError
-from berth.commands.config import config
-from berth.commands.containers import containers
-from berth.commands.doctor import doctor
-from berth.commands.execs import execute
-from berth.commands.files import files
-from berth.commands.keys import keys
-from berth.commands.options import ConfigFile, DataDir, load_config
-from berth.commands.protos import protos
-from berth.commands.runtime import runtime
-from berth.commands.stores.backups import backup, restore
-from berth.commands.stores.store import store
 from berth.commands.terminal.printing import print_message
-from berth.commands.usage import usage
-from berth.launch.address import MAX_PORT
-from berth.launch.envoy.supervisor import EnvoyEndedError
 from berth.launch.process.ending import end, end_at_once
-from berth.launch.refusal import StartError
-from berth.launch.workers.process import WorkerEndedError
+from berth.launch.refusal import ProcessEndedError, StartError
 
 FAILED = 1
-MAX_WORKERS = 64
 REFUSED = 2
 INTERRUPTED = frozenset(128 + number for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM))
 """The exit codes after these signals."""
+_PLACES = {
+    "up": "service.arguments:up",
+    "serve": "service.arguments:serve",
+    "envoy-config": "service.arguments:envoy_config",
+    "config": "config:config",
+    "containers": "containers:containers",
+    "files": "files:files",
+    "exec": "execs:execute",
+    "keys": "keys:keys",
+    "usage": "usage:usage",
+    "doctor": "doctor:doctor",
+    "backup": "stores.backups:backup",
+    "restore": "stores.backups:restore",
+    "store": "stores.store:store",
+    "runtime": "runtime:runtime",
+    "protos": "protos:protos",
+}
+"""Where in `berth.commands` each command is."""
+
+
+class _Commands(Mapping[str, Any]):
+    """The commands by name; the module of one is imported when it is asked for, since all take longer than one runs."""
+
+    def __getitem__(self, name: str) -> Any:
+        module, _, attribute = _PLACES[name].partition(":")
+        found = getattr(import_module(f"berth.commands.{module}"), attribute)
+        if isinstance(found, typer.Typer):
+            command: Any = get_group(found)
+        else:
+            alone = typer.Typer(add_completion=False)
+            alone.command(name)(found)
+            command = get_command(alone)
+        command.name = name
+        return command
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_PLACES)
+
+    def __len__(self) -> int:
+        return len(_PLACES)
+
+
+class _Group(TyperGroup):
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.commands = _Commands()  # type: ignore[assignment] # none is added
+
 
 commands = typer.Typer(
+    cls=_Group,
     help="The Containers API for every AI provider, as gRPC and as REST.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-
-commands.add_typer(config, name="config")
-commands.add_typer(containers, name="containers")
-commands.add_typer(files, name="files")
-commands.add_typer(keys, name="keys")
-commands.add_typer(store, name="store")
-commands.add_typer(runtime, name="runtime")
-
-
-commands.command()(backup)
-commands.command()(restore)
-commands.command()(doctor)
-commands.command()(protos)
-commands.command("exec")(execute)
-commands.command()(usage)
 
 
 def _show_version(is_asked: bool) -> None:  # noqa: FBT001 - a callback for typer
     if is_asked:
         typer.echo(f"berth {metadata.version(DISTRIBUTION)}")
         raise typer.Exit
-
-
-RestPort = Annotated[int | None, typer.Option(min=0, max=MAX_PORT, help="REST port; 0 picks a free one.")]
-GrpcPort = Annotated[int | None, typer.Option(min=0, max=MAX_PORT, help="gRPC port; 0 picks a free one.")]
-Banner = Annotated[bool, typer.Option("--banner", help="Print the banner even if stderr is not a terminal.")]
-ShowKey = Annotated[bool, typer.Option("--show-key", help="Print the first key even if the output is not a terminal.")]
-Workers = Annotated[
-    int, typer.Option("--workers", min=1, max=MAX_WORKERS, help="How many processes serve, each on a core of its own.")
-]
-
-
-@commands.command()
-def up(
-    *,
-    config: ConfigFile = None,
-    data_dir: DataDir = None,
-    rest_port: RestPort = None,
-    grpc_port: GrpcPort = None,
-    replace: Annotated[
-        bool, typer.Option("--replace", help="Take over from the Berth that uses the same data folder, without a gap.")
-    ] = False,
-    workers: Workers = 1,
-    show_banner: Banner = False,
-    show_key: ShowKey = False,
-) -> None:
-    """Serve gRPC, and REST through an Envoy that it starts, in the foreground."""
-    load = partial(load_config, config, data_dir, rest_port=rest_port, grpc_port=grpc_port)
-    from berth.commands.serving import serve_until_stopped  # noqa: PLC0415 - see above
-
-    serve_until_stopped(load, rest=True, show_banner=show_banner, show_key=show_key, workers=workers, replace=replace)
-
-
-@commands.command()
-def serve(
-    *,
-    config: ConfigFile = None,
-    data_dir: DataDir = None,
-    grpc_port: GrpcPort = None,
-    workers: Workers = 1,
-    show_banner: Banner = False,
-    show_key: ShowKey = False,
-) -> None:
-    """Serve only gRPC, in the foreground, for sidecars and Kubernetes."""
-    from berth.commands.serving import serve_until_stopped  # noqa: PLC0415 - see above
-
-    load = partial(load_config, config, data_dir, grpc_port=grpc_port)
-    serve_until_stopped(load, rest=False, show_banner=show_banner, show_key=show_key, workers=workers)
-
-
-@commands.command()
-def envoy_config(
-    *,
-    config: ConfigFile = None,
-    data_dir: DataDir = None,
-    istio: Annotated[bool, typer.Option("--istio", help="Print an Istio EnvoyFilter instead.")] = False,
-    secrets: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FOLDER",
-            help="Where to write the files with which Envoy uses renewed certificates without a restart.",
-        ),
-    ] = None,
-    service: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="HOST:PORT",
-            help="Where Envoy finds the service, if not at listen.grpc: a replica, or a name of several; repeatable.",
-        ),
-    ] = None,
-    admin_port: Annotated[
-        int, typer.Option(min=0, max=MAX_PORT, help="Port of Envoy's admin interface; 0 picks a free one.")
-    ] = 0,
-) -> None:
-    """Print the Envoy bootstrap for these settings, as YAML."""
-    from berth.commands.envoy import print_bootstrap, print_envoy_filter  # noqa: PLC0415 - see above
-
-    loaded = load_config(config, data_dir)
-    if istio:
-        print_envoy_filter(loaded)
-    else:
-        print_bootstrap(loaded, secrets, service or (), admin_port)
 
 
 @commands.callback()
@@ -173,7 +107,7 @@ def main() -> None:
         commands()
     except StartError as error:
         _exit_with(str(error), REFUSED)
-    except (ClientError, EnvoyEndedError, WorkerEndedError) as error:
+    except (ClientError, ProcessEndedError) as error:
         _exit_with(str(error), FAILED)
     except SystemExit as ending:
         if not isinstance(ending.code, int):

@@ -104,7 +104,7 @@ async def run(
     With several `workers`, that many processes serve, and this one only starts, restarts and stops them. `sandbox`
     builds what commands run in, unless workers do.
     On SIGHUP the configured callers are replaced by those of the configuration that `reload` returns. Raises StartError
-    if Berth cannot start, and EnvoyEndedError or WorkerEndedError if such a process fails again and again.
+    if Berth cannot start, and ProcessEndedError if Envoy or a worker fails again and again.
     """
     log, (log_writer, json_log) = structlog.get_logger(), log_to
     _warn(config, workers, log)

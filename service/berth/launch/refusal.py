@@ -1,4 +1,4 @@
-"""The error that is shown to people instead of a traceback."""
+"""The errors that are shown to people instead of a traceback."""
 
 
 class StartError(Exception):
@@ -6,3 +6,7 @@ class StartError(Exception):
 
     The message is for people; it has one line for each problem and contains no secrets.
     """
+
+
+class ProcessEndedError(Exception):
+    """Envoy or a worker exits or hangs again and again."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from berth.app.execs import SandboxDriver
 from berth.commands.options import load_config
-from berth.commands.serving import serve_until_stopped
+from berth.commands.service.serving import serve_until_stopped
 from berth.config import Config
 from support.fakes.sandbox import FakeSandbox
 

@@ -17,8 +17,8 @@ from berth.config import Config
 from berth.core.background import cancelled, first_of
 from berth.launch.address import Address
 from berth.launch.process.restarts import keep_running
-from berth.launch.refusal import StartError
-from berth.launch.workers.process import START_SECONDS, WorkerEndedError, WorkerProcess
+from berth.launch.refusal import ProcessEndedError, StartError
+from berth.launch.workers.process import START_SECONDS, WorkerProcess
 from berth.telemetry.writer import ThreadedWriter
 
 ANSWER_SECONDS = 2.0
@@ -98,12 +98,12 @@ class WorkerPool:
         await self._ask_all("close_ports")
 
     async def ended(self) -> None:
-        """Restart workers that end or hang, until cancelled; raise WorkerEndedError if one does so again and again."""
+        """Restart workers that end or hang, until cancelled; raise ProcessEndedError if one does so again and again."""
         await first_of(*map(self._keep, range(self._role.workers)))
 
     async def _keep(self, index: int) -> None:
         reason = await keep_running(partial(self._failure, index), partial(self._restart, index))
-        raise WorkerEndedError(f"worker {index} {reason}")
+        raise ProcessEndedError(f"worker {index} {reason}")
 
     async def _failure(self, index: int) -> str:
         """Wait until a worker fails; return how."""

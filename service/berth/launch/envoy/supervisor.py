@@ -13,14 +13,10 @@ from structlog.typing import FilteringBoundLogger
 from berth.launch.envoy.binary import envoy_program
 from berth.launch.envoy.process import CONFIGURATION, EnvoyProcess
 from berth.launch.process.restarts import keep_running
-from berth.launch.refusal import StartError
+from berth.launch.refusal import ProcessEndedError, StartError
 
 LINGER_SECONDS = 5.0
 """How long a replaced Envoy keeps idle connections; a client that uses one is answered and told to close it."""
-
-
-class EnvoyEndedError(Exception):
-    """Envoy exits or hangs again and again."""
 
 
 class RunningEnvoy:
@@ -41,8 +37,8 @@ class RunningEnvoy:
         self._log = log
 
     async def watch(self) -> None:
-        """Restart Envoy when it exits or hangs, until cancelled; raise EnvoyEndedError after too many failures."""
-        raise EnvoyEndedError(f"Envoy {await keep_running(self._failure, self._restart)}")
+        """Restart Envoy when it exits or hangs, until cancelled; raise ProcessEndedError after too many failures."""
+        raise ProcessEndedError(f"Envoy {await keep_running(self._failure, self._restart)}")
 
     async def close_port(self) -> None:
         """Accept no more connections; running requests go on."""

@@ -28,10 +28,6 @@ class Refused:
     reason: str
 
 
-class WorkerEndedError(Exception):
-    """A worker ends again and again."""
-
-
 class WorkerProcess:
     """A process that serves; `pid` is its id."""
 

@@ -46,7 +46,7 @@ def serve_until_stopped(
     `sandbox` builds what commands run in, if there is one process.
     The banner is printed if `show_banner` is set or stderr is a terminal. The banner and the ready line have the first
     key if `show_key` is set or they go to a terminal: other outputs may be kept in a log. Raises StartError if Berth
-    cannot start, and EnvoyEndedError or WorkerEndedError if such a process fails again and again.
+    cannot start, and ProcessEndedError if Envoy or a worker fails again and again.
     """
     raise_limit()
     config = load(purpose="start")

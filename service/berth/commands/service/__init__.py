@@ -1,0 +1,1 @@
+"""What runs a Berth in the foreground, and configures an Envoy for one."""
