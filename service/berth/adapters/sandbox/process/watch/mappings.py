@@ -11,8 +11,8 @@ _SHARED = re.compile(rb"^([0-9a-f]+)-([0-9a-f]+) ...s \S+ (\S+) (\d+) +\S.*\(del
 _FILES = re.compile(rb"^\S+ (....) \S+ (\S+) (\d+) *(.*)$", re.MULTILINE)
 _NO_FILES = (b"/dev/zero", b"/SYSV", b"/memfd:", b"/anon_hugepage", b"/[aio]", b"anon_inode:")
 _DELETED = b"(deleted)"
-_MAY_MATTER = (b"-s ", b"xs ", _DELETED)
-"""What a list has if memory is shared or a file has no name any more; most have neither, and need not be parsed."""
+_MAY_MATTER = (b"w-s ", b"wxs ", _DELETED)
+"""What a list has if memory to write to is shared, or a file has no name any more; most need not be parsed."""
 
 
 class Mappings(NamedTuple):
