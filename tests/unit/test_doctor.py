@@ -188,6 +188,32 @@ async def test_sums_are_corrected(kept: Kept) -> None:
     assert [sql(kept, f"SELECT * FROM {table}") for table in tables] == before  # noqa: S608 - constants
 
 
+async def test_wrong_sums_of_the_usage_are_corrected(kept: Kept) -> None:
+    """What a key has stored outside of containers is counted again; files without a key do not count."""
+    await upload(kept)
+    await upload(kept, b"other", THEIRS)
+    await upload(kept, b"third", Caller("ours", "second"))
+    sql(kept, "INSERT INTO stored_bytes VALUES ('empty', 'third', 'ollama', 0, 7)")
+    before = sql(kept, "SELECT tenant, key_name, provider, bytes FROM stored_bytes")
+    sql(kept, "UPDATE stored_bytes SET bytes = 8 WHERE key_name = 'first'")
+    sql(kept, "UPDATE stored_bytes SET bytes = -9 WHERE tenant = 'empty'")
+    sql(kept, "DELETE FROM stored_bytes WHERE tenant = 'theirs'")
+    wrong = await found(kept)
+    assert {each.kind for each in wrong} == {"wrong_stored_bytes"}
+    assert sorted(tuple(each.facts.values()) for each in wrong) == [
+        ("empty", "third", "ollama", -9, 0),
+        ("ours", "first", "ollama", 8, 7),
+        ("theirs", "second", "ollama", None, 5),
+    ]
+    text = "tenant ours, key first, provider ollama is counted with 8 bytes in its usage, but its files have 7 bytes"
+    assert text in [each.message for each in wrong]
+    assert await kinds(kept, fix=True) == [("wrong_stored_bytes", True)] * 3
+    assert await kinds(kept) == []
+    assert sql(kept, "SELECT tenant, key_name, provider, bytes FROM stored_bytes") == before
+    sql(kept, "UPDATE tenant_files SET created_by = NULL WHERE tenant = 'theirs'")
+    assert await kinds(kept, fix=True) == [("wrong_stored_bytes", True)]
+
+
 async def test_a_blob_without_a_row_gets_it_back(kept: Kept) -> None:
     """Content that files use is never removed, although the row that counts them is lost; a fix adds the row."""
     file = await upload(kept)
@@ -283,6 +309,7 @@ async def test_unreadable_content_is_not_noted_as_damaged(kept: Kept) -> None:
     sql(kept, f"UPDATE blobs SET bytes = {path.stat().st_size}")  # noqa: S608 - a number
     sql(kept, f"UPDATE tenant_files SET bytes = {path.stat().st_size}")  # noqa: S608 - a number
     sql(kept, f"UPDATE tenants SET bytes = {path.stat().st_size}")  # noqa: S608 - a number
+    sql(kept, f"UPDATE stored_bytes SET bytes = {path.stat().st_size}")  # noqa: S608 - a number
     assert await kinds(kept, deep=True, fix=True) == [("unreadable_content", False)]
     assert sql(kept, "SELECT damaged FROM blobs") == [(0,)]
 

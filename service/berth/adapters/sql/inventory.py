@@ -29,6 +29,11 @@ _MISMATCHED = f"""
     {_WITH} SELECT refs.id FROM refs JOIN blobs ON blobs.key = refs.blob
     WHERE refs.sha256 != blobs.sha256 OR refs.bytes != blobs.bytes LIMIT :limit
 """
+# What a key has stored at a provider. Files without a key are not counted: older versions and providers made them.
+_ACCOUNTS = """
+    SELECT tenant, created_by, provider, CAST(sum(bytes) AS BIGINT) FROM tenant_files
+    WHERE deleted_at IS NULL AND blob != '' AND created_by IS NOT NULL GROUP BY tenant, created_by, provider
+"""
 _WRONG = {
     SumKind.CONTAINER_BYTES: """
         SELECT containers.id, containers.bytes, CAST(coalesce(sum(files.bytes), 0) AS BIGINT) FROM containers
@@ -50,6 +55,37 @@ _WRONG = {
         FROM blobs LEFT JOIN actual ON actual.blob = blobs.key WHERE blobs.holders != coalesce(actual.number, 0)
         UNION ALL SELECT blob, NULL, number FROM actual WHERE blob NOT IN (SELECT key FROM blobs)
     """,
+    SumKind.STORED_BYTES: f"""
+        WITH actual (tenant, key_name, provider, bytes) AS ({_ACCOUNTS})
+        SELECT account.tenant, account.bytes, coalesce(actual.bytes, 0), account.key_name, account.provider
+        FROM stored_bytes AS account LEFT JOIN actual ON actual.tenant = account.tenant
+            AND actual.key_name = account.key_name AND actual.provider = account.provider
+        WHERE account.bytes != coalesce(actual.bytes, 0)
+        UNION ALL SELECT tenant, NULL, bytes, key_name, provider FROM actual
+        WHERE bytes != 0 AND (tenant, key_name, provider) NOT IN (SELECT tenant, key_name, provider FROM stored_bytes)
+    """,
+}
+_ADD_BLOB = f"""
+    {_WITH} INSERT INTO blobs (key, sha256, bytes, holders)
+    SELECT blob, min(sha256), min(bytes), count(*) FROM refs WHERE blob = :name GROUP BY blob
+    ON CONFLICT (key) DO NOTHING
+"""
+_ADD_ROW = {
+    SumKind.TENANT_BYTES: "INSERT INTO tenants (tenant, bytes) VALUES (:name, 0) ON CONFLICT (tenant) DO NOTHING",
+    SumKind.REFERENCES: _ADD_BLOB,
+    SumKind.STORED_BYTES: """
+        INSERT INTO stored_bytes (tenant, key_name, provider, bytes, counted_until)
+        VALUES (:name, :key, :provider, 0, :now) ON CONFLICT (tenant, key_name, provider) DO NOTHING
+    """,
+}
+# A change that is about to be committed has locked the row of the sum, and has files that a query does not see yet.
+_LOCK = {
+    SumKind.CONTAINER_BYTES: "SELECT seq FROM containers WHERE id = :name AND deleted_at IS NULL",
+    SumKind.TENANT_BYTES: "SELECT bytes FROM tenants WHERE tenant = :name",
+    SumKind.REFERENCES: "SELECT holders FROM blobs WHERE key = :name",
+    SumKind.STORED_BYTES: """
+        SELECT bytes FROM stored_bytes WHERE tenant = :name AND key_name = :key AND provider = :provider
+    """,
 }
 _CORRECT = {
     SumKind.CONTAINER_BYTES: """
@@ -59,19 +95,21 @@ _CORRECT = {
         ) WHERE id = :name AND deleted_at IS NULL
     """,
     SumKind.TENANT_BYTES: f"""
-        {_WITH} INSERT INTO tenants (tenant, bytes)
-        SELECT :name, CAST(coalesce(sum(bytes), 0) AS BIGINT) FROM refs WHERE tenant = :name
-        ON CONFLICT (tenant) DO UPDATE SET bytes = excluded.bytes
+        {_WITH} UPDATE tenants SET bytes = (
+            SELECT CAST(coalesce(sum(bytes), 0) AS BIGINT) FROM refs WHERE tenant = :name
+        ) WHERE tenant = :name
     """,
     SumKind.REFERENCES: f"""
         {_WITH} UPDATE blobs SET holders = (SELECT count(*) FROM refs WHERE blob = :name) WHERE key = :name
     """,
+    # Since its last change the account should have had this sum: so its byte-seconds are right, too.
+    SumKind.STORED_BYTES: """
+        UPDATE stored_bytes SET bytes = (
+            SELECT CAST(coalesce(sum(bytes), 0) AS BIGINT) FROM tenant_files
+            WHERE tenant = :name AND created_by = :key AND provider = :provider AND deleted_at IS NULL AND blob != ''
+        ) WHERE tenant = :name AND key_name = :key AND provider = :provider
+    """,
 }
-_ADD_BLOB = f"""
-    {_WITH} INSERT INTO blobs (key, sha256, bytes, holders)
-    SELECT blob, min(sha256), min(bytes), count(*) FROM refs WHERE blob = :name GROUP BY blob
-    ON CONFLICT (key) DO NOTHING
-"""
 _CLEAR_DAMAGE = "UPDATE blobs SET damaged = 0 WHERE key = ?"
 _SET_BLOCK_SUMS = "UPDATE blobs SET block_sums = ? WHERE key = ?"
 
@@ -109,11 +147,13 @@ class SqlInventory(SqlBlobReferences):
 
     async def correct_sum(self, wrong: WrongSum) -> None:
         """Correct a sum; see Inventory."""
+        values = {"name": wrong.name, "key": wrong.key, "provider": wrong.provider, "now": int(self._database.now())}
 
         async def correct(transaction: Transaction) -> None:
-            if wrong.kind is SumKind.REFERENCES:
-                await transaction.run(_ADD_BLOB, name=wrong.name)
-            await transaction.run(_CORRECT[wrong.kind], name=wrong.name)
+            if wrong.kind in _ADD_ROW:
+                await transaction.run(_ADD_ROW[wrong.kind], **values)
+            await transaction.lock_only(_LOCK[wrong.kind], **values)
+            await transaction.run(_CORRECT[wrong.kind], **values)
 
         await self._database.write(correct)
 

@@ -27,6 +27,7 @@ _SUM_NAMES = {
     SumKind.CONTAINER_BYTES: ("container", "is counted with {} bytes, but its files have {} bytes"),
     SumKind.TENANT_BYTES: ("tenant", "is counted with {} bytes, but its files have {} bytes"),
     SumKind.REFERENCES: ("blob", "is counted as used by {} files, but {} files use it"),
+    SumKind.STORED_BYTES: ("tenant", "is counted with {} bytes in its usage, but its files have {} bytes"),
 }
 
 
@@ -100,10 +101,12 @@ class Doctor:
         subject, text = _SUM_NAMES[wrong.kind]
         if self._fixes:
             await self._inventory.correct_sum(wrong)
+        of_key = {"key": wrong.key, "provider": wrong.provider} if wrong.kind is SumKind.STORED_BYTES else {}
+        name = ", ".join([f"{subject} {wrong.name}", *(f"{what} {value}" for what, value in of_key.items())])
         return Finding(
             f"wrong_{wrong.kind}",
-            f"{subject} {wrong.name} {text.format(wrong.stored or 0, wrong.actual)}",
-            {subject: wrong.name, "stored": wrong.stored, "actual": wrong.actual},
+            f"{name} {text.format(wrong.stored or 0, wrong.actual)}",
+            {subject: wrong.name, **of_key, "stored": wrong.stored, "actual": wrong.actual},
             is_fixed=self._fixes,
         )
 

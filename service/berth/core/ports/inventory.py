@@ -23,18 +23,22 @@ class SumKind(StrEnum):
     """The bytes of all files of a tenant, for its quota."""
     REFERENCES = "references"
     """The number of files that refer to a blob; its content is deleted with the last one."""
+    STORED_BYTES = "stored_bytes"
+    """The bytes of all files outside of containers that a key has stored at a provider, for the usage."""
 
 
 class WrongSum(NamedTuple):
     """A sum that differs from what the rows add up to; `name` is the container, the tenant or the blob.
 
-    `stored` is None if there is no row for the sum.
+    `stored` is None if there is no row for the sum. Only sums for the usage have a `key` and a `provider`.
     """
 
     kind: SumKind
     name: str
     stored: int | None
     actual: int
+    key: str = ""
+    provider: str = ""
 
 
 class Inventory(Protocol):
