@@ -1,6 +1,7 @@
 """PostgreSQL as a store: how it is opened, what its failures become, and what a lost connection means."""
 
 import asyncio
+import gc
 import re
 import ssl
 import time
@@ -20,6 +21,7 @@ from berth.adapters.sql.postgres.connections import Settings, connect
 from berth.adapters.sql.postgres.database import PostgresDatabase
 from berth.adapters.sql.schema import HEAD
 from berth.core.errors import StorageError
+from berth.core.validation import file_not_found
 from support.certs.authority import Authority
 from support.clients.polling import wait_until
 from support.fakes.records import container
@@ -255,6 +257,33 @@ async def test_writes_that_wait_for_a_lock_leave_a_connection_for_reads(
     assert await asyncio.gather(*writes) == [1] * 9
     await other.close()
     await database.write(lambda transaction: transaction.run("DELETE FROM leases"))
+
+
+async def test_writes_that_fail_after_their_callers_have_left_are_silent(database: PostgresDatabase) -> None:
+    """An error that only their callers would have got is not logged with the words of the database; a bug is."""
+    reported: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context.get("exception")))
+    bug = RuntimeError("a bug")
+    for error in (file_not_found("file-1"), None, bug):
+        has_begun = asyncio.Event()
+        writing = asyncio.create_task(database.write(partial(_fail_with, error=error, begun=has_begun)))
+        await has_begun.wait()
+        writing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await writing
+        while database._writes:
+            await asyncio.wait(database._writes)
+    del writing
+    gc.collect()
+    assert reported == [bug]
+
+
+async def _fail_with(transaction: Transaction, *, error: Exception | None, begun: asyncio.Event) -> None:
+    begun.set()
+    await asyncio.sleep(0.01)
+    if error is not None:
+        raise error
+    await transaction.run("SELECT * FROM nowhere")
 
 
 async def test_what_was_cancelled_does_not_fail_what_comes_next(database: PostgresDatabase) -> None:

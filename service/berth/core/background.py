@@ -22,11 +22,7 @@ class BackgroundTasks:
         task = asyncio.ensure_future(work)
         self._running.add(task)
         task.add_done_callback(self._running.discard)
-        try:
-            return await asyncio.shield(task)
-        except asyncio.CancelledError:
-            task.add_done_callback(_report_bugs)
-            raise
+        return await shielded(task)
 
     def start(self, work: Coroutine[Any, Any, object]) -> None:
         """Run `work` without a caller that awaits it. An error of Berth's own ends it silently."""
@@ -39,6 +35,15 @@ class BackgroundTasks:
         """Wait until no task is running, for at most `seconds`."""
         if self._running:
             await asyncio.wait(self._running, timeout=seconds)
+
+
+async def shielded(task: asyncio.Task[T]) -> T:
+    """Await `task`, which goes on if the caller is cancelled. An error of Berth's own then ends it silently."""
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        task.add_done_callback(_report_bugs)
+        raise
 
 
 def create_detached(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:

@@ -15,6 +15,7 @@ from berth.adapters.sql.postgres.dialect import Translations
 from berth.adapters.sql.postgres.errors import FAILURES, is_hindered, translate
 from berth.adapters.sql.postgres.migration import prepare
 from berth.adapters.sql.postgres.transaction import BEGIN, COMMIT, ROLLBACK, PostgresTransaction
+from berth.core.background import shielded
 from berth.core.errors import InvalidRequestError
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ class PostgresDatabase:
         task = asyncio.create_task(self._write(work))
         self._writes.add(task)
         task.add_done_callback(self._writes.discard)
-        return await asyncio.shield(task)  # a cancelled caller does not stop it halfway
+        return await shielded(task)  # a cancelled caller does not stop it halfway
 
     async def tidy(self) -> None:
         """Do nothing: the server vacuums; see Database."""
