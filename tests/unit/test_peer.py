@@ -7,6 +7,7 @@ from urllib.parse import quote
 import pytest
 from cryptography import x509
 
+from berth.rpc.metadata import read_metadata
 from berth.rpc.peer import Trust, client_certificate, source_of
 from berth.rpc.tls.forwarded import MAX_FORWARDED_LENGTH
 from berth.rpc.tls.names import names_in
@@ -24,6 +25,12 @@ XFF, OWN = "x-forwarded-for", "x-berth-client"
         ("ipv4:10.0.0.7:4711", {XFF: "1.2.3.4"}, 1, "1.2.3.4"),
         ("ipv4:10.0.0.7:4711", {XFF: "6.6.6.6, 1.2.3.4, 10.0.0.8"}, 2, "1.2.3.4"),
         ("ipv4:10.0.0.7:4711", {XFF: "1.2.3.4"}, 2, "10.0.0.7"),
+        ("ipv4:10.0.0.7:4711", {XFF: "6.6.6.6, 1.2.3.4:5678"}, 1, "1.2.3.4"),
+        ("ipv4:10.0.0.7:4711", {XFF: "[2606:4700::1]:443"}, 1, "2606:4700::1"),
+        ("ipv4:10.0.0.7:4711", {XFF: "[2606:4700::1]"}, 1, "2606:4700::1"),
+        ("ipv4:10.0.0.7:4711", {XFF: "2606:4700::1"}, 1, "2606:4700::1"),
+        ("ipv4:10.0.0.7:4711", {XFF: "::ffff:1.2.3.4"}, 1, "::ffff:1.2.3.4"),
+        ("ipv4:10.0.0.7:4711", {XFF: "no address:80"}, 1, "no address:80"),
         ("ipv4:10.0.0.7:4711", {OWN: "1.2.3.4", XFF: "5.6.7.8"}, 1, "5.6.7.8"),
         ("ipv6:[2001:db8::1]:4711", {XFF: "1.2.3.4"}, 0, "2001:db8::1"),
         ("ipv6:%5B2001:db8::1%5D:4711", {}, 0, "2001:db8::1"),
@@ -47,6 +54,18 @@ def test_the_nearest_address_that_can_be_believed(
 ) -> None:
     """Envoy's own header counts from this machine, and of other proxies what the first trusted one has seen."""
     assert source_of(peer, headers, trust=Trust(trusted_hops)) == source
+
+
+def test_several_headers_of_proxies_are_one_list() -> None:
+    """A proxy that adds a header of its own hides none of those before it, and no client's header hides a proxy's."""
+    head = read_metadata([(XFF, "6.6.6.6, 1.2.3.4"), (XFF, "10.0.0.8"), (OWN, "1.1.1.1"), (OWN, "2.2.2.2")])
+    assert source_of("ipv4:10.0.0.7:4711", head.forwarded, trust=Trust(2)) == "1.2.3.4"
+    assert source_of("unix:", head.forwarded, trust=Trust(envoy_on_socket=True)) == "10.0.0.8"
+    name = "x-forwarded-client-cert"
+    head = read_metadata([(name, FORWARDED), (name, FORWARDED)])
+    found = client_certificate("unix:", {}, head.forwarded[name], trust=Trust())
+    assert found is not None
+    assert not found.names
 
 
 @pytest.mark.parametrize(("peer", "source"), [("unix:", "1.2.3.4"), ("ipv4:127.0.0.1:4711", "127.0.0.1")])

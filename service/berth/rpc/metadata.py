@@ -88,7 +88,8 @@ def _read_request_id(head: Head, _: str, value: str) -> None:
 
 
 def _read_origin(head: Head, name: str, value: str) -> None:
-    head.forwarded[name] = value
+    # Some proxies append a header of their own instead of a value; several headers of a name are one list.
+    head.forwarded[name] = f"{head.forwarded[name]},{value}" if name in head.forwarded else value
 
 
 def _read_path(head: Head, _: str, value: str) -> None:

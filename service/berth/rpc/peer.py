@@ -19,6 +19,7 @@ MAX_HEADERS = 256
 _HANDSHAKE = ("x509_pem_cert", "x509_pem_cert_chain")
 """How grpc names a client's certificate, and the others that the client sent."""
 _UNKNOWN = "unknown"
+_DOTS = 3  # of an address of IPv4
 _OWN_ENVOY = "unix:"
 """How grpc names a peer on a Unix socket. Only the Envoy of `berth up` can reach that socket."""
 
@@ -52,7 +53,7 @@ def source_of(peer: str, forwarded: Mapping[str, str], *, trust: Trust) -> str:
     is_envoy = peer.startswith(_OWN_ENVOY) if trust.envoy_on_socket else is_local
     if is_envoy and _is_address(forwarded.get(CLIENT, "")):
         return forwarded[CLIENT]
-    hops = [hop.strip() for hop in forwarded.get(FORWARDED_FOR, "").split(",")]
+    hops = [_without_port(hop.strip()) for hop in forwarded.get(FORWARDED_FOR, "").split(",")]
     count = trust.hops or int(is_local)
     return hops[-count] or address if 0 < count <= len(hops) else address
 
@@ -85,6 +86,13 @@ def _address(peer: str) -> str:
     if family in {"ipv4", "ipv6"}:
         return rest.rpartition(":")[0].strip("[]")
     return family or _UNKNOWN
+
+
+def _without_port(hop: str) -> str:
+    """Return the address of a hop, to which some balancers append a port: each connection would be another source."""
+    address, _, port = hop.rpartition(":") if not hop.endswith("]") else (hop, "", "0")
+    is_address = address.startswith("[") or address.count(".") == _DOTS
+    return address.strip("[]") if is_address and port.isdecimal() and _is_address(address.strip("[]")) else hop
 
 
 def _is_local(address: str) -> bool:

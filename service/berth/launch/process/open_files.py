@@ -1,6 +1,7 @@
 """The limit of open files and connections of this process: raised, shared out, and watched."""
 
 import asyncio
+import os
 import resource
 from contextlib import suppress
 from pathlib import Path
@@ -62,6 +63,7 @@ async def watch_open_files(log: FilteringBoundLogger) -> None:
 def count_open_files() -> int:
     """Return how many files are open; the limit if there is no descriptor for counting them."""
     try:
-        return sum(1 for _ in _FOLDER.iterdir())
+        with os.scandir(_FOLDER) as entries:  # with thousands of connections, paths would take three times as long
+            return sum(1 for _ in entries)
     except OSError:
         return open_files_limit()
