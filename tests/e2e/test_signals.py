@@ -7,6 +7,7 @@ import shlex
 import signal
 import sqlite3
 import subprocess
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
@@ -69,6 +70,24 @@ def test_a_signal_while_modules_are_loaded_ends_it_with_success(tmp_path: Path, 
         process.send_signal(number)
         assert process.wait(STOP_SECONDS) == 0
     assert not (tmp_path / "data").exists()
+
+
+def test_a_signal_at_the_end_changes_nothing(tmp_path: Path) -> None:
+    """From the first SIGTERM until the process is gone, no other signal is left to the system, which would kill it."""
+    watched = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    with started(*arguments("up", prepared(tmp_path))) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.send_signal(signal.SIGTERM)
+        seen: list[tuple[bool, ...]] = []
+        while "\nState:\tZ" not in (status := Path(f"/proc/{process.pid}/status").read_text()):
+            lines = [line.split() for line in status.splitlines() if line.startswith(("SigCgt", "SigIgn", "SigBlk"))]
+            masks = [int(mask, 16) for _, mask in lines]
+            if any(masks):  # none is left in a process that is about to be gone
+                seen.append(tuple(any(mask >> (number - 1) & 1 for mask in masks) for number in watched))
+            time.sleep(0.001)
+        assert set(seen) == {(True, True, True)}
+        assert process.wait(STOP_SECONDS) == 0
 
 
 def test_a_signal_during_a_migration_ends_it_with_success(tmp_path: Path) -> None:

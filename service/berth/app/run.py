@@ -219,4 +219,12 @@ def _on_sighup(reloader: Reloader, stack: AsyncExitStack) -> None:
 
     loop.add_signal_handler(signal.SIGHUP, handle)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})  # it was blocked while the process started
-    stack.callback(loop.remove_signal_handler, signal.SIGHUP)
+    stack.callback(_ignore_sighup)
+
+
+def _ignore_sighup() -> None:
+    """Let what asks for a reload not end the process while it stops."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})  # the loop leaves it to the system, which would end Berth
+    asyncio.get_running_loop().remove_signal_handler(signal.SIGHUP)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})

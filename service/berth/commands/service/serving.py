@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Coroutine
+from contextlib import suppress
 from functools import partial
 from typing import Any, Protocol
 
@@ -16,6 +17,7 @@ from berth.app.run import LogTo, Ready, run
 from berth.config import Config, Purpose
 from berth.launch.banner import banner
 from berth.launch.kept_secrets import FIRST_KEY
+from berth.launch.process.ending import end_as_decided
 from berth.launch.process.open_files import raise_limit
 from berth.telemetry.logging import configure_logging
 
@@ -70,20 +72,28 @@ def serve_until_stopped(
         announce=announce,
         sandbox=sandbox,
     )
-    asyncio.run(_until_signalled(serving))
+    try:
+        asyncio.run(_until_signalled(serving))
+    finally:
+        end_as_decided()
 
 
 async def _until_signalled(serving: Coroutine[Any, Any, None]) -> None:
     """Run `serving` until SIGTERM or SIGINT, then let it finish; exit immediately on a second signal."""
     task, loop = asyncio.create_task(serving), asyncio.get_running_loop()
+    is_stopping = False
 
-    def stop() -> None:
-        if task.cancelling():
+    def stop(*_: object) -> None:
+        nonlocal is_stopping
+        if is_stopping:
             os._exit(INTERRUPTED)
-        task.cancel()
+        is_stopping = True
+        with suppress(RuntimeError):  # the loop has just been closed
+            loop.call_soon_threadsafe(task.cancel)
 
+    # Not by the loop, which leaves signals to the system at its end: that would kill the process.
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop)
+        signal.signal(number, stop)
     try:
         await task
     except asyncio.CancelledError:

@@ -2,11 +2,29 @@
 
 import atexit
 import os
+import signal
 import sys
 from contextlib import suppress
 from typing import NoReturn
 
+from berth.launch.process.early import end_at_signals
+
 OBSTORE = "obstore"
+
+
+def end_as_decided() -> None:
+    """Have signals change the exit code no more, now that all is finished.
+
+    At its end the interpreter leaves them to the system, which would kill the process, except for those that are
+    ignored.
+    """
+    end_at_signals()
+    atexit.register(_ignore_signals)
+
+
+def _ignore_signals() -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def end(status: int) -> NoReturn:
