@@ -243,7 +243,7 @@ async def test_cancelled_reads_take_no_further_connections(
 async def test_writes_that_wait_for_a_lock_leave_a_connection_for_reads(
     postgres_url: str, database: PostgresDatabase
 ) -> None:
-    """However many wait for a row that another session has locked, reads are answered, and later all is written."""
+    """However many wait for a row that another session has locked, reads and checks are answered, and then writes."""
     await database.write(partial(_lease, name="hot"))
     other = await connect(Settings(postgres_url, 1, prepares=True))
     async with other.transaction():
@@ -253,6 +253,7 @@ async def test_writes_that_wait_for_a_lock_leave_a_connection_for_reads(
         done, _ = await asyncio.wait(writes, timeout=0.2)
         async with asyncio.timeout(5):  # half of what a write waits for a lock
             assert await database.value("SELECT lease_until FROM leases WHERE name = 'hot'") == 0
+            await database.check()
         assert not done
     assert await asyncio.gather(*writes) == [1] * 9
     await other.close()

@@ -87,7 +87,7 @@ class Database(Reader, Protocol):
         """
 
     async def check(self) -> None:
-        """Return once the database has answered a query in a transaction that could write; it changes nothing."""
+        """Return once the database has answered a query, where a transaction could write; it changes nothing."""
 
     async def tidy(self) -> None:
         """Make sure that deleted secrets are nowhere in the files of the database, as far as it does not itself."""

@@ -69,16 +69,22 @@ class PostgresDatabase:
         return time.monotonic() + self._offset
 
     async def check(self) -> None:
-        """Return once the server has answered, and look at its clock; see Database."""
-        await self.write(self._check)
+        """Return once the server has answered, and look at its clock; see Database.
 
-    async def _check(self, transaction: Transaction) -> None:
+        It is a read, because all writes may be waiting for locks of others, on all replicas.
+        """
+        if await self._read(self._is_read_only):
+            # Others may lead to another server by now, or to the same one with other settings.
+            self._open_pool().close_idle()
+            raise translate(asyncpg.ReadOnlySQLTransactionError())
+
+    async def _is_read_only(self, connection: "Connection") -> bool:
         before = time.monotonic()
-        row = await transaction.one(_CHECK)
+        row = await connection.fetchrow(_CHECK)
         now, is_read_only = row or (0.0, "on")
-        if is_read_only == "on":
-            raise asyncpg.ReadOnlySQLTransactionError("transaction_read_only is on")
-        self._offset = now - (before + time.monotonic()) / 2
+        if is_read_only != "on":
+            self._offset = now - (before + time.monotonic()) / 2
+        return bool(is_read_only == "on")
 
     async def one(self, query: str, /, *values: object, **named: object) -> Row | None:
         """Return the first row; see Reader."""
