@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from functools import partial
 
 import pytest
 
@@ -79,3 +80,28 @@ async def test_a_correction_waits_for_an_upload_that_ends(
     may_end.set()
     await asyncio.gather(uploading, correcting)
     assert await database.value(query) == 5
+
+
+@pytest.mark.parametrize("has_rows", [True, False])
+async def test_all_wrong_sums_are_found_and_corrected(database: PostgresDatabase, *, has_rows: bool) -> None:
+    """The queries mean the same as in SQLite, also where the row of a sum is missing."""
+    statements = [TENANT_FILE, FILE]
+    if not has_rows:
+        statements += [f"DELETE FROM {table}" for table in ("tenants", "stored_bytes", "blobs")]  # noqa: S608 - constants
+    for statement in statements:
+        await database.write(partial(_run, statement=statement))
+    inventory, stored = SqlInventory(database), 0 if has_rows else None
+    wrong = await inventory.wrong_sums()
+    assert sorted(wrong) == [
+        WrongSum(SumKind.CONTAINER_BYTES, "box", 0, 5),
+        WrongSum(SumKind.REFERENCES, "blob", stored, 2),
+        WrongSum(SumKind.STORED_BYTES, "ours", stored, 5, "first", "ollama"),
+        WrongSum(SumKind.TENANT_BYTES, "ours", stored, 10),
+    ]
+    for each in wrong:
+        await inventory.correct_sum(each)
+    assert await inventory.wrong_sums() == []
+
+
+async def _run(transaction: Transaction, *, statement: str) -> None:
+    await transaction.run(statement)
