@@ -244,6 +244,16 @@ async def test_changes_are_stored_together(stores: Stores) -> None:
     assert (changed.sha256, changed.modified_at) == ("new content", stores.clock())
 
 
+async def test_a_result_names_no_more_files_than_can_be_sent(stores: Stores) -> None:
+    """All of 2001 files are stored; the result names 2000 of them, and each picture that was displayed."""
+    exec_ = await stores.start()
+    changes = FileChanges([written(f"{number:04}", "x") for number in range(2001)], displayed=["/mnt/data/2000"])
+    stored = await stores.finish(exec_, changes=changes)
+    found = await stores.execs.get("ours", "box", exec_.id)
+    assert (len(stored.files), len(found.files)) == (2001, 2000)
+    assert [display.file_id for display in found.displays] == ["cfile_2000"]
+
+
 async def test_changes_beyond_a_quota_are_not_stored(stores: Stores) -> None:
     """If the container or its tenant would have too many bytes, nothing of the changes is stored, nor the result."""
     await stores.containers.add_container(container("other"))

@@ -77,6 +77,17 @@ async def test_long_output_is_cut_off(kept: Kept, world: ExecWorld) -> None:
     assert (len(result.stdout), result.truncated) == (1_048_576, True)
 
 
+async def test_output_that_is_no_text_is_cut_off_as_text(kept: Kept, world: ExecWorld) -> None:
+    """The limit counts the bytes of the text that is returned, in which U+FFFD has three, and cuts no character."""
+    container_id = await box(kept)
+    command = "head -c 1000 /dev/zero | tr '\\0' '\\377'; sleep 0.2; echo b >&2"
+    result = await world.run(OURS, shell(container_id, command, max_output_length=1100))
+    assert (result.stdout, result.stderr) == ("\N{REPLACEMENT CHARACTER}" * 366, "")
+    assert (result.truncated, result.outcome.exit_code) == (True, 0)
+    whole = await world.run(OURS, shell(container_id, command, max_output_length=3002))
+    assert (len(whole.stdout), whole.stderr, whole.truncated) == (1000, "b\n", False)
+
+
 async def test_a_timeout_is_an_outcome(kept: Kept, world: ExecWorld) -> None:
     """A command that takes too long is ended, and what it wrote and changed is kept."""
     container_id = await box(kept)

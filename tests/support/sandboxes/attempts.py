@@ -70,6 +70,9 @@ KERNEL = MappingProxyType(
         "make a mark of an overlay": "os.mknod('/mnt/data/mark', 0o20000, 0); leak('made')",
         "plant a device": "put('/dev/planted', 'x')",
         "type into the terminal": "[denied('ioctl', os.openpty()[1], n, b'x') for n in (0x5412, 0x541C)]",
+        "give a terminal another line discipline": (
+            "end = os.openpty()[1]; [denied('ioctl', end, 0x5423, bytes([n, 0, 0, 0])) for n in range(32)]"
+        ),
         "become root": "os.setuid(0); leak(os.getuid())",
         "change groups": "os.setgroups([0]); leak(os.getgroups())",
         "use a program with the rights of root": (
@@ -203,6 +206,10 @@ NETWORK = MappingProxyType(
             "[leak(p) for f in (2, 10) for t in (1, 2, 5) for p in (33, 115, 132, 136, 262) if protocol(f, t, p)]"
             " or refuse()"
         ),
+        "use rare types of sockets": (
+            "flags = socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK;"
+            " [leak((f, t)) for f in (2, 10) for t in (4, 6) for g in (0, flags) if looked_for(f, t | g)] or refuse()"
+        ),
         "find an interface": (
             "leak([l for l in open('/proc/net/dev').read().split('\\n')[2:-1] if 'lo:' not in l] or refuse())"
         ),
@@ -263,6 +270,10 @@ def family(f):
 def protocol(*which):
     try: socket.socket(*which)
     except OSError: return False
+    return True
+def looked_for(*which):
+    try: socket.socket(*which)
+    except OSError as error: return error.errno != errno.EPROTONOSUPPORT
     return True
 '''
 for name, code in given['attempts'].items():

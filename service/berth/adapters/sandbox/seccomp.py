@@ -26,9 +26,13 @@ _FAMILIES = (1, 2, 10)
 """Sockets may be AF_UNIX, AF_INET and AF_INET6."""
 _PROTOCOLS = (0, 1, 6, 17, 58)
 """Their protocols: the default, TCP, UDP, and ICMP, which the kernel refuses; for others it may load a module."""
+_TYPE_BITS, _TYPES = 0xF, (1, 2, 3, 5)
+"""Their types: streams, datagrams, raw ones, which the kernel refuses, and packets in order; for DCCP, the default
+protocol of a type of its own, it may load a module."""
 _NETLINK, _LOW_HALF = 16, 0xFFFFFFFF
-_REQUESTS = (0x5412, 0x541C, 0x40305828, 0x4030582A, 0x40305839)
-"""TIOCSTI and TIOCLINUX type into the terminal; FS_IOC_RESVSP, RESVSP64 and ZERO_RANGE do what fallocate does."""
+_REQUESTS = (0x5412, 0x541C, 0x5423, 0x40305828, 0x4030582A, 0x40305839)
+"""TIOCSTI and TIOCLINUX type into the terminal; TIOCSETD gives it a line discipline, such as for modems, for which the
+kernel may load a module; FS_IOC_RESVSP, RESVSP64 and ZERO_RANGE do what fallocate does."""
 _FILE_TYPE, _DEVICES = 0o170000, (0o020000, 0o060000)
 
 _COMMON = {
@@ -190,6 +194,7 @@ def _conditions(name: str, *, is_session: bool) -> Iterator[bytes]:
         case "socket" | "socketpair":
             yield from _only(0, _FAMILIES, errno.EAFNOSUPPORT)
             yield from _only(2, _PROTOCOLS, errno.EPROTONOSUPPORT)
+            yield from _only(1, _TYPES, errno.EPROTONOSUPPORT, bits=_TYPE_BITS)
         case "setsockopt":
             refused = [*_none(2, _FILTERS, errno.EPERM), *_none(2, _BUFFERS, 0)]  # which is only a hint
             yield from (_argument(1), _step(_JUMP_EQUAL, _SOCKET_LEVEL, 0, len(refused)), *refused)
@@ -226,9 +231,9 @@ def _limits(name: str) -> Iterator[bytes]:
     yield from (_argument(1), _step(_JUMP_EQUAL, _CORE, 0, len(has_new)), *has_new)
 
 
-def _only(index: int, values: Sequence[int], number: int) -> Iterator[bytes]:
-    """Yield the instructions that refuse all values of an argument but some, with an error."""
-    yield _argument(index)
+def _only(index: int, values: Sequence[int], number: int, *, bits: int = _LOW_HALF) -> Iterator[bytes]:
+    """Yield the instructions that refuse all values of some bits of an argument but a few, with an error."""
+    yield from (_argument(index), _step(_AND, bits))
     for left, value in zip(range(len(values), 0, -1), values, strict=True):
         yield _step(_JUMP_EQUAL, value, left, 0)
     yield _error(number)

@@ -106,7 +106,7 @@ class Execution:
         self._run: SandboxRun | None = None
         self._is_cancelled = self._is_lost = False
         self._appended = 0
-        self.transcript = Transcript(started)
+        self.transcript = Transcript(started, command.output_bytes)
         self.has_ended = asyncio.Event()
 
     async def execute(self) -> Exec:
@@ -295,7 +295,7 @@ class Execution:
         exec_.CopyFrom(self._started)
         exec_.status = "completed"
         exec_.outcome.CopyFrom(ExecOutcome(type=ended.outcome, exit_code=ended.exit_code))
-        exec_.truncated = ended.is_truncated
+        exec_.truncated = ended.is_truncated or self.transcript.is_truncated
         exec_.duration_ms = int(ended.seconds * 1000)
         exec_.skipped_files.extend(self._harvested.skipped)
         exec_.network_refusals.extend(self._refusals)

@@ -12,6 +12,8 @@ from berth.v1.exec_pb2 import Exec, ExecDisplay
 
 MAX_KEPT = 100
 """How many execs of a container are kept: the last ones."""
+MAX_FILES = 2000
+"""How many files a result names: of more, with long paths, it could not be sent."""
 PNG = "image/png"
 LEASE_SECONDS = 15
 """How long the right to run a command in a container lasts unless it is renewed."""
@@ -72,11 +74,11 @@ NO_CHANGES = FileChanges()
 
 
 def with_files(exec_: Exec, changes: FileChanges, stored: StoredChanges) -> Exec:
-    """Return a copy of an exec with the files that were stored, and those of them that were displayed."""
+    """Return a copy of an exec with the first MAX_FILES that were stored, and all that were displayed."""
     result = Exec()
     result.CopyFrom(exec_)
     del result.files[:]
-    result.files.extend(stored.files)
+    result.files.extend(stored.files[:MAX_FILES])
     ids = {file.path: file.id for file in stored.files}
     displayed = (path for path in changes.displayed if path in ids)
     result.displays.extend(ExecDisplay(mime_type=PNG, file_id=ids[path]) for path in displayed)

@@ -22,12 +22,16 @@ STARTED = 1
 class Transcript:
     """Collects the output of a command as numbered events; invalid UTF-8 is replaced.
 
+    At most `max_bytes` of text are kept, which may be less than the command wrote: U+FFFD has three bytes.
+
     Output of both streams that comes within GATHER_SECONDS may be reordered: a command that alternates between them
     would otherwise make an event of every few bytes.
     """
 
-    def __init__(self, started: Exec) -> None:
+    def __init__(self, started: Exec, max_bytes: int) -> None:
         self._started = started
+        self._left = max_bytes
+        self.is_truncated = False
         self._decoders = {stream: getincrementaldecoder("utf-8")("replace") for stream in Stream}
         self._pending: dict[Stream, list[str]] = {stream: [] for stream in Stream}
         self._size = 0
@@ -74,6 +78,7 @@ class Transcript:
                 yield ExecEvent(sequence=last, type="keep_alive")
 
     def _gather(self, stream: Stream, text: str) -> None:
+        text = self._kept(text)
         if not text:
             return
         self._pending[stream].append(text)
@@ -82,6 +87,14 @@ class Transcript:
             self._flush()
         elif self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(GATHER_SECONDS, self._flush)
+
+    def _kept(self, text: str) -> str:
+        """Return what there is room for; after a text that did not fit, there is none."""
+        if len(data := text.encode()) <= self._left:
+            self._left -= len(data)
+            return text
+        self.is_truncated, left, self._left = True, self._left, 0
+        return data[:left].decode(errors="ignore")
 
     def _flush(self) -> None:
         if self._timer is not None:
