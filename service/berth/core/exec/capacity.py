@@ -5,8 +5,8 @@ from collections import Counter, deque
 
 from berth.core.errors import InvalidRequestError, RateLimitError
 
-MAX_WAITING = 32
-"""How many commands wait for memory at most."""
+MAX_WAITING, MAX_TENANT_WAITING = 32, 16
+"""How many commands wait for memory at most, and how many of a tenant."""
 WAIT_SECONDS = 5.0
 """How long a command waits for memory at most."""
 RETRY_SECONDS = 5
@@ -15,17 +15,19 @@ RETRY_SECONDS = 5
 class ExecCapacity:
     """Counts the memory limits of running commands against `total_bytes`; those that wait get memory in turn.
 
-    The commands of a tenant have at most `tenant_bytes` of it, with those that wait, or all if that is None.
+    The commands of a tenant have at most `tenant_bytes` of it, with those that wait. If it is None, they may have all,
+    and more of them wait.
     """
 
     def __init__(
         self, total_bytes: int, *, tenant_bytes: int | None = None, wait_seconds: float = WAIT_SECONDS
     ) -> None:
         self._total = self._free = total_bytes
+        self._has_shares = tenant_bytes is not None
         self._tenant_bytes = min(total_bytes, total_bytes if tenant_bytes is None else tenant_bytes)
         self._of_tenants: Counter[str] = Counter()
         self._wait_seconds = wait_seconds
-        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+        self._waiting: deque[tuple[int, str, asyncio.Future[None]]] = deque()
 
     def has(self, size: int, tenant: str) -> bool:
         """Return whether `size` bytes are free for a tenant now, or will never be."""
@@ -35,7 +37,7 @@ class ExecCapacity:
 
     def is_used_up(self, size: int, tenant: str) -> bool:
         """Return whether a tenant has too much already to have `size` bytes more."""
-        return self._of_tenants[tenant] + size > self._tenant_bytes
+        return self._has_shares and self._of_tenants[tenant] + size > self._tenant_bytes
 
     @property
     def is_awaited(self) -> bool:
@@ -57,18 +59,19 @@ class ExecCapacity:
             raise exhausted()
         self._of_tenants[tenant] += size
         try:
-            await self._take(size)
+            await self._take(size, tenant)
         except BaseException:
             self._give_of_tenant(size, tenant)
             raise
 
-    async def _take(self, size: int) -> None:
+    async def _take(self, size: int, tenant: str) -> None:
         if not self._waiting and size <= self._free:
             self._free -= size
             return
-        if len(self._waiting) >= MAX_WAITING:
+        of_tenant = sum(waiting == tenant for _, waiting, _ in self._waiting)
+        if len(self._waiting) >= MAX_WAITING or of_tenant >= MAX_TENANT_WAITING:
             raise exhausted()
-        await self._wait(size)
+        await self._wait(size, tenant)
 
     def give(self, size: int, tenant: str) -> None:
         """Give back `size` bytes of a tenant."""
@@ -83,14 +86,14 @@ class ExecCapacity:
     def _give(self, size: int) -> None:
         self._free += size
         while self._waiting and self._waiting[0][0] <= self._free:
-            wanted, turn = self._waiting.popleft()
+            wanted, _, turn = self._waiting.popleft()
             if not turn.done():
                 self._free -= wanted
                 turn.set_result(None)
 
-    async def _wait(self, size: int) -> None:
+    async def _wait(self, size: int, tenant: str) -> None:
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        entry = (size, turn)
+        entry = (size, tenant, turn)
         self._waiting.append(entry)
         try:
             async with asyncio.timeout(self._wait_seconds):
