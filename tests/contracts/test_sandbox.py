@@ -27,7 +27,16 @@ def test_a_signal_shows_in_the_exit_code(sandbox: Opened) -> None:
     assert sandbox.python("import os; os.kill(os.getpid(), 9)").result.exit_code == 137
 
 
-@pytest.mark.parametrize(("argv", "cwd", "code"), [(("no-such",), FILES_AT, 127), (("true",), f"{FILES_AT}/none", 126)])
+@pytest.mark.parametrize(
+    ("argv", "cwd", "code"),
+    [
+        (("no-such",), FILES_AT, 127),
+        (("true",), f"{FILES_AT}/none", 126),
+        (("/bin/" + "a" * 100_000,), FILES_AT, 127),
+        (("true",), FILES_AT + 4 * ("/" + "a" * 250), 126),
+    ],
+    ids=["program", "folder", "long program", "long folder"],
+)
 def test_what_cannot_be_run_is_a_result(argv: tuple[str, ...], cwd: str, code: int, sandbox: Opened) -> None:
     """A program or a folder that does not exist is an exit code, and stderr names it."""
     ran = sandbox.run(*argv, cwd=cwd)

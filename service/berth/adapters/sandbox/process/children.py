@@ -132,11 +132,11 @@ class Sandboxed:
                 linux.wake_soon(self.init, is_inherited=False)
         self._exit_code = status.get("exit-code", self._exit_code)
 
-    def exit_code(self, last_error: bytes) -> int | None:
-        """Return the exit code of the command, None if it was not started; `last_error` is the end of its stderr."""
+    def exit_code(self, first_error: bytes) -> int | None:
+        """Return the exit code of the command, None if it was not started; `first_error` is how its stderr begins."""
         if self._exit_code is None:
-            return next((code for text, code in _NOT_STARTED.items() if last_error.startswith(text)), None)
-        return guest.exit_code(self._exit_code, last_error) if self.runs_guest else self._exit_code
+            return next((code for text, code in _NOT_STARTED.items() if first_error.startswith(text)), None)
+        return guest.exit_code(self._exit_code, first_error) if self.runs_guest else self._exit_code
 
     def release(self, init: int) -> None:
         """Let the sandbox go on, with limits that count for its own user namespace if they are set in it.

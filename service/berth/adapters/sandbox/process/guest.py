@@ -52,9 +52,9 @@ def command(spec: dict[str, Any], channels: Sequence[int]) -> list[str]:
     return [f"{_AT}/runsc", *flags, "--oci-seccomp", "run", f"--bundle={_AT}", *passed, _name(spec)]
 
 
-def exit_code(code: int | None, last_error: bytes) -> int | None:
-    """Return the exit code of a command, None if it was not started; `code` and `last_error` are those of runsc."""
-    if code == _FAILED_CODE and last_error.startswith(_FAILED):
+def exit_code(code: int | None, first_error: bytes) -> int | None:
+    """Return the exit code of a command, None if it was not started; `code` and `first_error` are those of runsc."""
+    if code == _FAILED_CODE and first_error.startswith(_FAILED):
         return None
     return code
 

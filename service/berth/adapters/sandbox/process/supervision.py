@@ -32,7 +32,7 @@ class Supervision:
         self._watch: Watch | None = None
         self._left = self._limits["output_bytes"]
         self._is_truncated = False
-        self._last_error = b""
+        self._first_error = b""
         self._outcome: str | None = None
         self._begun = time.monotonic()
         self._ended = self._begun
@@ -100,7 +100,7 @@ class Supervision:
 
     def _pass_on(self, name: str, data: bytes) -> None:
         if name == "stderr":
-            self._last_error = (self._last_error + data)[-_KEPT_FOR_ERRORS:]
+            self._first_error = (self._first_error + data)[:_KEPT_FOR_ERRORS]
         kept, self._left = data[: self._left], max(0, self._left - len(data))
         self._is_truncated |= len(kept) < len(data)
         if kept:
@@ -127,9 +127,9 @@ class Supervision:
 
     def report(self) -> None:
         """Tell Berth how the command ended; no process of it is left."""
-        code = self._child.exit_code(self._last_error)
+        code = self._child.exit_code(self._first_error)
         if self._outcome == "exit" and code is None:
-            self._link.send(FAILED, self._last_error or b"the sandbox ended early")
+            self._link.send(FAILED, self._first_error or b"the sandbox ended early")
             return
         result = {
             "outcome": self._outcome,

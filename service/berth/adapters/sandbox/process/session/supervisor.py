@@ -187,7 +187,7 @@ class Program(Supervision):
             "mapped": is_alive and self._watch.has_mapped_files(INTERPRETER),
             "blocked": blocked,
             "outcome": outcome,
-            "exit_code": None if is_alive or outcome != "exit" else self._child.exit_code(self._last_error),
+            "exit_code": None if is_alive or outcome != "exit" else self._child.exit_code(self._first_error),
             "truncated": self._is_truncated,
             "seconds": self._ended - self._begun,
             "report": self._report.decode(errors="replace"),
