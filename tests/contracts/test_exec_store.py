@@ -105,6 +105,26 @@ async def test_a_result_is_kept_with_its_output(stores: Stores) -> None:
     assert await stores.execs.output("ours", "box", exec_.id, after=2) == [(3, "stderr", "b")]
 
 
+async def test_output_is_read_from_where_it_is_wanted(stores: Stores) -> None:
+    """Who follows an exec gets what is new; the parts of its output that came before are not read again."""
+    exec_ = await stores.start()
+    parts = [
+        [ExecOutput(2, Stream.STDOUT, "a"), ExecOutput(3, Stream.STDERR, "b")],
+        [ExecOutput(4, Stream.STDOUT, "c")],
+    ]
+    for part in parts:
+        await stores.execs.append(ExecOwner(exec_.id, "p"), part)
+
+    async def after(sequence: int) -> list[str]:
+        return [one.text for one in await stores.execs.output("ours", "box", exec_.id, after=sequence)]
+
+    assert [await after(number) for number in range(6)] == [*[["a", "b", "c"]] * 2, ["b", "c"], ["c"], [], []]
+    await stores.execs._database.write(
+        lambda transaction: transaction.run("UPDATE exec_output SET events = ? WHERE sequence = 2", b"not read")
+    )
+    assert [await after(number) for number in (3, 4)] == [["c"], []]
+
+
 async def test_one_exec_at_a_time(stores: Stores) -> None:
     """While an exec is held no other can start in its container; after its end one can."""
     exec_ = await stores.start()

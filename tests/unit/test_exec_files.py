@@ -3,14 +3,19 @@
 They run with a fake sandbox: what isolates them is for the tests of the drivers.
 """
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from berth.core.background import BackgroundTasks
-from berth.core.exec.changes import ChangedFile
+from berth.core.exec.changes import ChangedFile, DeletedFile
 from berth.core.exec.harvest import Harvested, Harvester
 from berth.core.exec.requests import ExecLimits
+from berth.core.exec.store import RemovedFile
+from berth.core.exec.workspace import new_folders
 from berth.core.hosted.content import ContentStore
+from berth.core.ports.container_store import ContainerFileRecord
 from berth.core.trees import remove_tree
+from berth.v1.container_file_pb2 import ContainerFile
 from berth.v1.container_file_service_pb2 import (
     DeleteContainerFileRequest,
 )
@@ -63,8 +68,8 @@ async def test_strange_files_are_skipped(kept: Kept, world: ExecWorld) -> None:
     assert (await paths(kept, container_id), kept.left().blobs) == ({}, 0)
 
 
-async def test_a_file_that_is_too_large_is_not_read(kept: Kept) -> None:
-    """It is left out because of its size alone: a file without content may be of any size."""
+def harvester(kept: Kept) -> Harvester:
+    """Return one that takes files of at most 100 bytes."""
     content = ContentStore(
         kept.blobs,
         max_bytes=100,
@@ -73,10 +78,46 @@ async def test_a_file_that_is_too_large_is_not_read(kept: Kept) -> None:
         report_damage=lambda _: None,
         report_left=lambda _: None,
     )
+    return Harvester(lambda _: iter(()), content, SequentialIds())
+
+
+async def test_a_file_that_is_too_large_is_not_read(kept: Kept) -> None:
+    """It is left out because of its size alone: a file without content may be of any size."""
     taken, not_open = Harvested(), -1
-    changes = iter([ChangedFile("large", 101, not_open)])
-    await Harvester(lambda _: changes, content, SequentialIds()).take(changes, {}, taken)
+    await harvester(kept).take(iter([ChangedFile("large", 101, not_open)]), {}, taken)
     assert [one.reason for one in taken.skipped] == ["The file is too large: at most 100 bytes are allowed."]
+
+
+class Unsearched(Mapping[str, ContainerFileRecord]):
+    """Files of a container that can be looked up, one by one."""
+
+    def __init__(self, files: Mapping[str, ContainerFileRecord]) -> None:
+        self._files = files
+
+    def __getitem__(self, path: str) -> ContainerFileRecord:
+        return self._files[path]
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def __iter__(self) -> Iterator[str]:
+        raise AssertionError
+
+
+async def test_a_removed_file_is_not_searched_for(kept: Kept) -> None:
+    """All calls wait while removed files are noted, so it must not take longer the more files there are."""
+    record = ContainerFileRecord(ContainerFile(id="cfile_1"), "a", "text/plain", "digest", "blob")
+    taken, before = Harvested(), Unsearched({"/mnt/data/d/a": record})
+    await harvester(kept).take(iter([DeletedFile("d/a"), DeletedFile("d/b")]), before, taken)
+    assert taken.removed == {"/mnt/data/d/a": RemovedFile("cfile_1", "digest")}
+
+
+def test_folders_that_are_known_are_not_looked_at_again() -> None:
+    """Each folder is looked at once, however many files are in it."""
+    known: set[str] = set()
+    assert new_folders("/mnt/data/a/b/c", known) == ["/mnt/data/a/b", "/mnt/data/a", "/mnt/data", "/mnt"]
+    assert new_folders("/mnt/data/a/b/c", {"/mnt/data/a"}) == ["/mnt/data/a/b"]
+    assert new_folders("/mnt/data/a/b/d", {"/mnt/data/a/b"}) == []
 
 
 async def test_only_so_many_files_are_taken(kept: Kept) -> None:
@@ -125,9 +166,9 @@ async def test_the_api_changes_files_meanwhile(kept: Kept, world: ExecWorld) -> 
 async def test_files_in_the_way_of_others_are_skipped(kept: Kept, world: ExecWorld) -> None:
     """A file at the path of another one's folder is not laid out, is named, and stays as it is."""
     container_id = await box(kept)
-    ids = {name: await upload(kept, container_id, name, b"1") for name in ("a", "a/b")}
+    ids = {name: await upload(kept, container_id, name, b"1") for name in ("a", "a/b", "a/c")}
     result = await world.run(OURS, shell(container_id, "find . -type f"))
-    assert (result.stdout, [one.path for one in result.skipped_files]) == ("./a\n", ["/mnt/data/a/b"])
+    assert (result.stdout, [one.path for one in result.skipped_files]) == ("./a\n", ["/mnt/data/a/b", "/mnt/data/a/c"])
     assert await paths(kept, container_id) == ids
 
 

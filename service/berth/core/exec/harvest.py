@@ -126,10 +126,9 @@ def _next(items: Iterator[Change]) -> list[Change]:
 
 
 def _remove(path: str, before: Mapping[str, ContainerFileRecord], into: Harvested) -> None:
-    """Note each file at a path or below it as removed."""
-    for name, record in before.items():
-        if name == path or name.startswith(f"{path}/"):
-            into.removed[name] = RemovedFile(record.file.id, record.sha256)
+    """Note the file at a path as removed."""
+    if (record := before.get(path)) is not None:
+        into.removed[path] = RemovedFile(record.file.id, record.sha256)
 
 
 async def _digest(descriptor: int) -> str:

@@ -4,7 +4,7 @@ Files are copied and never linked: a link would let a command change content tha
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import MappingProxyType
@@ -78,16 +78,19 @@ class Layout:
         be read or written.
         """
         there: dict[str, ContainerFileRecord] = {}
+        folders: set[str] = set()
         # In the order of their paths, so that it does not depend on their age which one of two is in the way.
         for record in sorted(await self._all(tenant, container_id), key=lambda record: record.file.path):
             path = record.file.path
-            if not there.keys().isdisjoint(_folders_of(path)):
+            found = new_folders(path, folders)
+            if not there.keys().isdisjoint(found):
                 reason: str | None = IN_THE_WAY
             elif path.removeprefix(f"{ROOT}/").count("/") > MAX_FOLDERS:
                 reason = TOO_DEEP
             else:
                 reason = None if held.get(path) == record.sha256 else await self._copy(record, folder)
             if reason is None:
+                folders.update(found)
                 there[path] = record
             else:
                 skipped.skip(path.removeprefix(f"{ROOT}/"), reason)
@@ -139,10 +142,12 @@ class Layout:
         return content.chunks
 
 
-def _folders_of(path: str) -> Iterator[str]:
-    """Yield the folders that a path is in."""
-    while path := path.rpartition("/")[0]:
-        yield path
+def new_folders(path: str, known: set[str]) -> list[str]:
+    """Return the folders that a path is in but for those that are `known`, and with them the ones that they are in."""
+    found = []
+    while (path := path.rpartition("/")[0]) and path not in known:
+        found.append(path)
+    return found
 
 
 def _make_folders(path: Path, top: Path) -> None:

@@ -63,7 +63,12 @@ _STORE_RESULT = "UPDATE execs SET result = ? WHERE seq = ?"
 _CANCEL = "UPDATE execs SET cancelled_at = ? WHERE seq = ? AND result IS NULL AND cancelled_at IS NULL"
 _INSERT_OUTPUT = "INSERT INTO exec_output (exec_seq, sequence, events) VALUES (?, ?, ?)"
 _REMOVE_OUTPUT = "DELETE FROM exec_output WHERE exec_seq = ?"
-_OUTPUT = "SELECT events FROM exec_output WHERE exec_seq = ? ORDER BY sequence"
+_OUTPUT = """
+    SELECT events FROM exec_output WHERE exec_seq = :exec AND sequence >= coalesce(
+        (SELECT max(sequence) FROM exec_output WHERE exec_seq = :exec AND sequence <= :next), 0
+    ) ORDER BY sequence
+"""
+"""The parts of the output from the one on that may have the event `next`: each has the number of its first event."""
 _FIND = """
     SELECT containers.id, execs.id FROM execs JOIN containers ON containers.seq = execs.container_seq
     WHERE execs.attempt = ? AND containers.tenant = ? AND containers.deleted_at IS NULL
@@ -155,7 +160,7 @@ class SqlExecs:
             return []
         events = [
             ExecOutput(sequence, Stream(stream), text)
-            for (part,) in await self._database.all(_OUTPUT, row[-1])
+            for (part,) in await self._database.all(_OUTPUT, exec=row[-1], next=after + 1)
             for sequence, stream, text in orjson.loads(part)
         ]
         return [event for event in events if event.sequence > after]

@@ -15,7 +15,7 @@ from berth.core.exec.python.reports import request_line
 from berth.core.exec.requests import NO_WINDOWS, Command
 from berth.core.exec.sandbox import Sandbox, SandboxCommand, SandboxLimits, SandboxRun, SandboxSession, SessionProgram
 from berth.core.exec.store import FileChanges
-from berth.core.exec.workspace import Layout, Workspace, make_workspace
+from berth.core.exec.workspace import Layout, Workspace, make_workspace, new_folders
 from berth.core.paths import ROOT
 from berth.core.ports.container_store import ContainerFileRecord
 from berth.core.trees import remove_tree
@@ -166,7 +166,9 @@ class Session:
     def _limits(self, limits: SandboxLimits) -> SandboxLimits:
         """Return the limits of a program: what the container holds is not counted as written by it."""
         size = sum(-(-record.file.bytes // _BLOCK) * _BLOCK for record in self._there.values())
-        folders = {str(parent) for path in self._there for parent in Path(path).parents}
+        folders: set[str] = set()
+        for path in self._there:
+            folders.update(new_folders(path, folders))
         return replace(
             limits, disk_bytes=limits.disk_bytes + size, files=limits.files + len(self._there) + len(folders)
         )
