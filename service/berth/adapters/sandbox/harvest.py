@@ -7,7 +7,6 @@ import ctypes
 import errno
 import os
 import stat
-import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +24,8 @@ _MAX_DEPTH = 32
 _MAX_SKIPPED = 100
 _MAX_PATH = MAX_PATH_BYTES - len(ROOT) - 1
 _CHUNK = 1 << 18
+_ESCAPES = {number: f"\\x{number:02x}" for number in (*range(0x20), *range(0x7F, 0xA0))}
+"""How control characters are printed; there may be thousands of names, and all calls share one interpreter."""
 _OPAQUE = "user.overlay.opaque"
 _KINDS = {
     stat.S_IFLNK: "symbolic link",
@@ -217,7 +218,7 @@ def _refusal(name: bytes, path: bytes, depth: int) -> str | None:
         text = name.decode()
     except UnicodeDecodeError:
         return "the name is not UTF-8"
-    if any(unicodedata.category(character) == "Cc" for character in text):
+    if text.translate(_ESCAPES) != text:
         return "the name has control characters"
     if len(name) > MAX_PART_BYTES or len(path) > _MAX_PATH:
         return "the path is too long"
@@ -225,6 +226,5 @@ def _refusal(name: bytes, path: bytes, depth: int) -> str | None:
 
 
 def _printable(path: bytes) -> str:
-    text = path.decode(errors="backslashreplace")
-    clean = "".join(f"\\x{ord(one):02x}" if unicodedata.category(one) == "Cc" else one for one in text)
+    clean = path.decode(errors="backslashreplace").translate(_ESCAPES)
     return clean if len(clean) <= _MAX_PATH else clean[:_MAX_PATH] + "…"

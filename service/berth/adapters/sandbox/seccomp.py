@@ -54,7 +54,7 @@ _X86_64 = {
     "mknodat": 259, "unshare": 272, "move_pages": 279, "perf_event_open": 298, "fanotify_init": 300,
     "name_to_handle_at": 303, "open_by_handle_at": 304, "clock_adjtime": 305, "setns": 308, "process_vm_readv": 310,
     "process_vm_writev": 311, "kcmp": 312, "finit_module": 313, "memfd_create": 319, "kexec_file_load": 320,
-    "bpf": 321, "userfaultfd": 323, "fallocate": 285,
+    "bpf": 321, "userfaultfd": 323, "fallocate": 285, "sched_setattr": 314,
     "fcntl": 72, "timer_create": 222, "io_setup": 206, "prctl": 157, "inotify_init": 253, "inotify_init1": 294,
     "sendfile": 40, "setsockopt": 54, "splice": 275, "vmsplice": 278, "setrlimit": 160, "prlimit64": 302,
 }  # fmt: skip
@@ -70,7 +70,7 @@ _AARCH64 = {
     "process_vm_writev": 271, "kcmp": 272, "finit_module": 273, "memfd_create": 279, "bpf": 280, "userfaultfd": 282,
     "kexec_file_load": 294, "fallocate": 47, "fcntl": 25, "timer_create": 107, "io_setup": 0, "prctl": 167,
     "inotify_init1": 26, "sendfile": 71, "vmsplice": 75, "splice": 76, "setsockopt": 208, "setrlimit": 164,
-    "prlimit64": 261,
+    "prlimit64": 261, "sched_setattr": 274,
 }  # fmt: skip
 _MACHINES = MappingProxyType(
     {"x86_64": _Machine(0xC000003E, _X86_64 | _COMMON), "aarch64": _Machine(0xC00000B7, _AARCH64 | _COMMON)}
