@@ -157,6 +157,11 @@ KERNEL = MappingProxyType(
             " [(a.setsockopt(1, n, 1 << 22), sizes.append(a.getsockopt(1, n) - b.getsockopt(1, n))) for n in (7, 8)];"
             " leak(any(sizes) or refuse())"
         ),
+        "have the kernel keep lists of who may use a file": (
+            "import struct; entries = [(1, 0), (2, 1000), (4, 0), (16, 0), (32, 0)]; os.mkdir('/tmp/listed');"
+            " value = struct.pack('I', 2) + b''.join(struct.pack('HHi', tag, 7, user) for tag, user in entries);"
+            " os.setxattr('/tmp/listed', 'system.posix_acl_default', value); leak('kept')"
+        ),
         "have turns before others": (
             "limits = [resource.getrlimit(n) for n in (resource.RLIMIT_NICE, resource.RLIMIT_RTPRIO)];"
             " leak(limits != [(0, 0)] * 2 or refuse())"
@@ -214,6 +219,14 @@ NETWORK = MappingProxyType(
         "use rare types of sockets": (
             "flags = socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK;"
             " [leak((f, t)) for f in (2, 10) for t in (4, 6) for g in (0, flags) if looked_for(f, t | g)] or refuse()"
+        ),
+        "ask for bridges and virtual networks": (
+            "[denied('ioctl', socket.socket(f).fileno(), n, bytes(64)) for f in (1, 2, 10)"
+            " for n in (0x8940, 0x8941, 0x8982, 0x8983, 0x89a0, 0x89a1, 0x89a2, 0x89a3)]"
+        ),
+        "have TCP use ciphers": (
+            "numbers = (14, 31, 32, 38);"
+            " [leak((f, n)) for f in (2, 10) for n in numbers if offered(f, n, b'tls' + bytes(280))] or refuse()"
         ),
         "find an interface": (
             "leak([l for l in open('/proc/net/dev').read().split('\\n')[2:-1] if 'lo:' not in l] or refuse())"
@@ -275,6 +288,10 @@ def family(f):
 def protocol(*which):
     try: socket.socket(*which)
     except OSError: return False
+    return True
+def offered(family, option, value):
+    try: socket.socket(family).setsockopt(6, option, value)
+    except OSError as error: return error.errno != errno.ENOPROTOOPT
     return True
 def looked_for(*which):
     try: socket.socket(*which)

@@ -30,7 +30,10 @@ _TYPE_BITS, _TYPES = 0xF, (1, 2, 3, 5)
 """Their types: streams, datagrams, raw ones, which the kernel refuses, and packets in order; for DCCP, the default
 protocol of a type of its own, it may load a module."""
 _NETLINK, _LOW_HALF = 16, 0xFFFFFFFF
-_REQUESTS = (0x5412, 0x541C, 0x5423, 0x40305828, 0x4030582A, 0x40305839)
+_BRIDGES = (0x8940, 0x8941, 0x8982, 0x8983, 0x89A0, 0x89A1, 0x89A2, 0x89A3)
+"""What SIOCGIFBR, SIFBR, GIFVLAN, SIFVLAN, BRADDBR, BRDELBR, BRADDIF and BRDELIF ask any socket for: the kernel loads
+the modules for bridges and virtual networks before it looks at who asks."""
+_REQUESTS = (0x5412, 0x541C, 0x5423, 0x40305828, 0x4030582A, 0x40305839, *_BRIDGES)
 """TIOCSTI and TIOCLINUX type into the terminal; TIOCSETD gives it a line discipline, such as for modems, for which the
 kernel may load a module; FS_IOC_RESVSP, RESVSP64 and ZERO_RANGE do what fallocate does."""
 _FILE_TYPE, _DEVICES = 0o170000, (0o020000, 0o060000)
@@ -40,7 +43,7 @@ _COMMON = {
     "fsopen": 430, "fsconfig": 431, "fsmount": 432, "fspick": 433, "clone3": 435, "close_range": 436,
     "pidfd_getfd": 438, "process_madvise": 440, "mount_setattr": 442, "quotactl_fd": 443,
     "landlock_create_ruleset": 444, "memfd_secret": 447, "process_mrelease": 448,
-    "statmount": 457, "listmount": 458, "open_tree_attr": 467,
+    "statmount": 457, "listmount": 458, "setxattrat": 463, "open_tree_attr": 467,
 }  # fmt: skip
 _X86_64 = {
     "ioctl": 16, "shmget": 29, "shmat": 30, "shmctl": 31, "socket": 41, "socketpair": 53, "clone": 56, "semget": 64,
@@ -57,6 +60,7 @@ _X86_64 = {
     "bpf": 321, "userfaultfd": 323, "fallocate": 285, "sched_setattr": 314,
     "fcntl": 72, "timer_create": 222, "io_setup": 206, "prctl": 157, "inotify_init": 253, "inotify_init1": 294,
     "sendfile": 40, "setsockopt": 54, "splice": 275, "vmsplice": 278, "setrlimit": 160, "prlimit64": 302,
+    "setxattr": 188, "lsetxattr": 189, "fsetxattr": 190,
 }  # fmt: skip
 _AARCH64 = {
     "lookup_dcookie": 18, "ioctl": 29, "mknodat": 33, "umount2": 39, "mount": 40, "pivot_root": 41, "nfsservctl": 42,
@@ -70,7 +74,7 @@ _AARCH64 = {
     "process_vm_writev": 271, "kcmp": 272, "finit_module": 273, "memfd_create": 279, "bpf": 280, "userfaultfd": 282,
     "kexec_file_load": 294, "fallocate": 47, "fcntl": 25, "timer_create": 107, "io_setup": 0, "prctl": 167,
     "inotify_init1": 26, "sendfile": 71, "vmsplice": 75, "splice": 76, "setsockopt": 208, "setrlimit": 164,
-    "prlimit64": 261, "sched_setattr": 274,
+    "prlimit64": 261, "sched_setattr": 274, "setxattr": 5, "lsetxattr": 6, "fsetxattr": 7,
 }  # fmt: skip
 _MACHINES = MappingProxyType(
     {"x86_64": _Machine(0xC000003E, _X86_64 | _COMMON), "aarch64": _Machine(0xC00000B7, _AARCH64 | _COMMON)}
@@ -112,8 +116,16 @@ _KEEPING = frozenset({"sendfile", "splice", "vmsplice"})
 """These put pages of memory and of files into pipes and sockets without a copy. For one byte they keep a whole page, of
 up to 2 MiB, which is in no process any more. Programs read and write instead.
 """
+_ATTRIBUTES = frozenset({"setxattr", "lsetxattr", "fsetxattr", "setxattrat"})
+"""With these a file has a list of who may use it. Each file in memory keeps 128 KiB of it for a list, which is counted
+nowhere, and gets it from its folder when it is made. Programs do without, as where a file system has no such lists.
+"""
 _SOCKET_LEVEL, _FILTERS = 1, (26, 50, 51, 52)
 """SO_ATTACH_FILTER, BPF, REUSEPORT_CBPF and REUSEPORT_EBPF: the kernel keeps 140 KB for a filter, without a limit."""
+_TCP_LEVEL, _CIPHERS = 6, (14, 31, 32, 38)
+"""TCP_MD5SIG, ULP, MD5SIG_EXT and AO_ADD_KEY need ciphers, for which the kernel may load modules; for AO_ADD_KEY, any
+that it has. The kernel of many machines knows none of them.
+"""
 _BUFFERS = (7, 8)
 """SO_SNDBUF and SO_RCVBUF: a socket keeps twice as much, which is not counted; with these, that can be megabytes."""
 _UNSUPPORTED = frozenset({"fallocate"})
@@ -146,7 +158,7 @@ def profile(machine: str) -> dict[str, Any]:
     gVisor knows no other errors than EPERM, and ENOSYS for what no tracer looks at. It has the families of sockets that
     are allowed, and netlink. What it keeps for a guest counts, so the guest may do that.
     """
-    names = sorted(_MACHINES[machine].calls.keys() - _CONDITIONAL - _OF_SESSIONS - _KEEPING)
+    names = sorted(_MACHINES[machine].calls.keys() - _CONDITIONAL - _OF_SESSIONS - _KEEPING - _ATTRIBUTES)
     lacking = _MISSING | _UNSUPPORTED
     return {
         "defaultAction": "SCMP_ACT_ALLOW",
@@ -176,7 +188,7 @@ def _masked(index: int, mask: int, value: int) -> dict[str, Any]:
 
 def _number_of(name: str) -> int:
     """Return the number of the error that a refused call fails with."""
-    if name in _UNSUPPORTED:
+    if name in _UNSUPPORTED | _ATTRIBUTES:
         return errno.EOPNOTSUPP
     if name in _KEEPING:
         return errno.EINVAL  # with which programs do what they do where a file system cannot
@@ -198,6 +210,8 @@ def _conditions(name: str, *, is_session: bool) -> Iterator[bytes]:
         case "setsockopt":
             refused = [*_none(2, _FILTERS, errno.EPERM), *_none(2, _BUFFERS, 0)]  # which is only a hint
             yield from (_argument(1), _step(_JUMP_EQUAL, _SOCKET_LEVEL, 0, len(refused)), *refused)
+            refused = [*_none(2, _CIPHERS, errno.ENOPROTOOPT)]
+            yield from (_argument(1), _step(_JUMP_EQUAL, _TCP_LEVEL, 0, len(refused)), *refused)
         case "ioctl":
             yield from _none(1, _REQUESTS, errno.EPERM)
         case "fcntl":

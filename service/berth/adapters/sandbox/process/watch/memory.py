@@ -17,7 +17,7 @@ _INODE_BYTES = 1024
 _MAX_LOCKS = 10_000
 """How many locks on files there may be: they cost the kernel memory, and listing them time, also that of others."""
 _SOCKET_BYTES = 212_992
-"""What the kernel keeps for a socket: of Unix, if it is not read from, of others for its options, such as keys for TCP.
+"""What the kernel keeps for a socket: of Unix, if it is not read from, of others for its options.
 
 Nothing else bounds that, unless the machine's limits were raised, so a command has fewer sockets than fit its memory.
 """
