@@ -79,6 +79,30 @@ def test_no_thread_has_open_files_of_its_own(sandbox: Opened) -> None:
     assert sandbox.python(source).stdout == b"-1 1 -1 22\n"
 
 
+def test_a_process_has_the_parent_that_forked_it(sandbox: Opened) -> None:
+    """It is neither that of its parent nor another one than the first of the sandbox: by that forks are counted."""
+    if sandbox.runs_guest:
+        pytest.skip("under gVisor the kernel of the guest keeps what forks need, and its memory counts")
+    source = (
+        "import ctypes, platform\ncall = ctypes.CDLL(None, use_errno=True)\n"
+        "clone = 56 if platform.machine() == 'x86_64' else 220\n"
+        "print(call.syscall(clone, 0x8011, 0, 0, 0, 0), ctypes.get_errno(), call.prctl(36, 1), ctypes.get_errno())"
+    )
+    assert sandbox.python(source).stdout == b"-1 1 -1 22\n"
+
+
+def test_many_processes_of_one_parent_run(sandbox: Opened) -> None:
+    """A pool of 20 with 1000 mappings each is no attack, nor are processes that outlive who forked them."""
+    source = (
+        "import mmap, os, time; kept = [mmap.mmap(-1, 4096, prot=1 + 2 * (n % 2), flags=0x22) for n in range(1000)]\n"
+        "if os.fork() == 0:\n"
+        "  for _ in range(20):\n    if os.fork() == 0: time.sleep(0.8); os._exit(0)\n"
+        "  time.sleep(0.4); os._exit(0)\n"
+        "time.sleep(1.2); print('ran')"
+    )
+    assert sandbox.python(source, memory_bytes=512 << 20).stdout == b"ran\n"
+
+
 def test_servers_and_clients_in_a_sandbox_run(sandbox: Opened) -> None:
     """Many connections, registrations and terminals that are no attack do not end a command."""
     source = (

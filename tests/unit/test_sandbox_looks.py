@@ -1,6 +1,8 @@
 """How the watch of a sandbox finds what changes while it looks, on files that are written as the kernel writes them."""
 
 import os
+import threading
+import time
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
@@ -9,6 +11,7 @@ import pytest
 
 from berth.adapters.sandbox.process.session.freezer import Freezer
 from berth.adapters.sandbox.process.watch import proc as watched
+from berth.adapters.sandbox.process.watch.forks import Forks
 from berth.adapters.sandbox.process.watch.proc import Proc, TooMuchError
 
 STAT = "{id} (a b) {state} {parent} 7 7 0 -1 {flags} 100 0 0 0 0 0 0 0 20 0 1 0 1000 4096 300 0\n"
@@ -69,6 +72,60 @@ def test_processes_that_start_faster_than_they_can_be_seen_are_too_many(
 
     with pytest.raises(TooMuchError):
         look()
+
+
+def test_what_cannot_be_read_for_long_is_too_much(proc: Proc, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command cannot put off its end by having the kernel keep the mappings of its processes from being read."""
+    monkeypatch.setattr(watched, "_BLOCKED_SECONDS", 0.05)
+    os.mkfifo(tmp_path / "maps")
+
+    def write() -> None:
+        with (tmp_path / "maps").open("w") as pipe:
+            time.sleep(0.2)
+            pipe.write("at last")
+
+    proc.look()
+    writer = threading.Thread(target=write)
+    writer.start()
+    assert proc.read("maps") == b"at last"
+    writer.join()
+    with pytest.raises(TooMuchError):
+        proc.read("maps")
+    proc.look()
+    assert proc.names(".") == ["maps"]
+
+
+@pytest.mark.parametrize("flags", [0, 0x40])
+def test_forks_inside_one_another_are_too_many(proc: Proc, tmp_path: Path, flags: int) -> None:
+    """100 processes that fork one another have 5000 ties for each mapping; those that begin a program have none."""
+    parents = {str(number): str(number - 1) for number in range(2, 102)}
+    for name, parent in parents.items():
+        put(tmp_path, name, parent=int(parent), flags=flags if name != "2" else 0)
+    forks = Forks(proc)
+    forks.check(parents, dict.fromkeys(parents, 200), is_complete=True)
+    if not flags:
+        forks.check(parents, dict.fromkeys(parents, 300), is_complete=True)
+        return
+    assert [name for name in parents if forks.is_deep(name)] == [str(number) for number in range(10, 102)]
+    with pytest.raises(TooMuchError):
+        forks.check(parents, dict.fromkeys(parents, 300), is_complete=True)
+    newest = {name: parents[name] for name in list(parents)[50:]}
+    with pytest.raises(TooMuchError):
+        forks.check(newest, dict.fromkeys(newest, 300), is_complete=False)
+
+
+def test_forks_of_orphans_are_remembered(proc: Proc, tmp_path: Path) -> None:
+    """A process of which the parent ends is made by as many forks as before; a new one, by as many as there may be."""
+    parents = {"2": "1", "3": "2", **{str(number): "3" for number in range(10, 110)}}
+    for name, parent in parents.items():
+        put(tmp_path, name, parent=int(parent), flags=0 if name == "2" else 0x40)
+    mappings = dict.fromkeys(parents, 1000)
+    known, new = Forks(proc), Forks(proc)
+    known.check(parents, mappings, is_complete=True)
+    orphans = {name: "1" if parent == "3" else parent for name, parent in parents.items() if name != "3"}
+    known.check(orphans, mappings, is_complete=True)
+    with pytest.raises(TooMuchError):
+        new.check(orphans, mappings, is_complete=True)
 
 
 def test_an_open_file_that_gets_another_number_is_seen(proc: Proc, tmp_path: Path) -> None:

@@ -68,6 +68,12 @@ IN_THE_KERNEL = {
         "  kept.append(os.open(f'/proc/self/fdinfo/{poll.fileno()}', os.O_RDONLY)); os.read(kept[-1], 1)"
     ),
     "terminals": "for _ in range(300): kept.append(os.openpty())",
+    "mappings that are tied to those of all who forked the process": (
+        "import ctypes, mmap; m = mmap.mmap(-1, 6000 * 4096, flags=0x22); protect = ctypes.CDLL(None).mprotect\n"
+        "at = ctypes.addressof(ctypes.c_char.from_buffer(m)); m.write(bytes(6000 * 4096))\n"
+        "for n in range(1, 6000, 2): protect(ctypes.c_void_p(at + n * 4096), 4096, 1)\n"
+        "for _ in range(22):\n  if os.fork(): break"
+    ),
     "a process that hides what it has open": (
         "shutil.copy('/usr/bin/sleep', '/tmp/s'); os.chmod('/tmp/s', 0o111); subprocess.Popen(['/tmp/s', '20'])"
     ),

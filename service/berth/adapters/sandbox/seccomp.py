@@ -20,6 +20,8 @@ _NUMBER_AT, _MACHINE_AT, _ARGUMENTS_AT = 0, 4, 16
 _ALLOW, _ERROR, _KILL = 0x7FFF0000, 0x00050000, 0x80000000
 _NEW_NAMESPACES = 0x7E020080
 """CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET and NEWTIME."""
+_SAME_PARENT = 0x00008000
+"""CLONE_PARENT hides which process has forked another one."""
 _THREAD, _SAME_FILES, _UNSHARE_FILES = 0x00010000, 0x00000400, 2
 """CLONE_THREAD, CLONE_FILES and CLOSE_RANGE_UNSHARE: threads of a process share its open files."""
 _FAMILIES = (1, 2, 10)
@@ -91,8 +93,9 @@ _SET_SIGNAL = 10
 """F_SETSIG has a file send any signal, so sessions refuse it for the same reason."""
 _SET_LEASE, _NOTIFY = 1024, 1026
 """F_SETLEASE stops others that write to a file of the host; F_NOTIFY tells what others do in a folder of the host."""
-_SET_DUMPABLE, _SCHED_CORE = 4, 62
-"""PR_SET_DUMPABLE hides from the watch what a process has open; PR_SCHED_CORE keeps others from half of a core."""
+_SET_DUMPABLE, _SCHED_CORE, _SET_SUBREAPER = 4, 62, 36
+"""PR_SET_DUMPABLE hides from the watch what a process has open; PR_SCHED_CORE keeps others from half of a core;
+PR_SET_CHILD_SUBREAPER hides which processes have lost their parent."""
 _NEW_REQUESTS = (78, 4096)
 """Requests of prctl that are newer than this list, from PR_FUTEX_HASH on: that has the kernel keep any number of bytes.
 
@@ -199,7 +202,8 @@ def _conditions(name: str, *, is_session: bool) -> Iterator[bytes]:
     """Yield the instructions that refuse some arguments of a call; the low halves decide, as in the kernel."""
     match name:
         case "clone":
-            yield from (_argument(0), _step(_JUMP_ANY_BIT, _NEW_NAMESPACES, 0, 1), _error(errno.EPERM))
+            bits = _NEW_NAMESPACES | _SAME_PARENT
+            yield from (_argument(0), _step(_JUMP_ANY_BIT, bits, 0, 1), _error(errno.EPERM))
             yield from (_step(_AND, _THREAD | _SAME_FILES), _step(_JUMP_EQUAL, _THREAD, 0, 1), _error(errno.EPERM))
         case "close_range":
             yield from (_argument(2), _step(_JUMP_ANY_BIT, _UNSHARE_FILES, 0, 1), _error(errno.EINVAL))
@@ -230,7 +234,8 @@ def _conditions(name: str, *, is_session: bool) -> Iterator[bytes]:
 def _requests() -> Iterator[bytes]:
     """Yield the instructions that refuse some requests of prctl."""
     yield from _none(0, (_SET_DUMPABLE,), 0)  # it succeeds, and does nothing: some programs end if it fails
-    yield from (_step(_JUMP_EQUAL, _SCHED_CORE, 0, 1), _error(errno.EINVAL))
+    for request in (_SCHED_CORE, _SET_SUBREAPER):
+        yield from (_step(_JUMP_EQUAL, request, 0, 1), _error(errno.EINVAL))
     first, end = _NEW_REQUESTS
     yield from (_step(_JUMP_AT_LEAST, end, 2, 0), _step(_JUMP_AT_LEAST, first, 0, 1), _error(errno.EINVAL))
 

@@ -58,6 +58,7 @@ class Disk:
     def used(self) -> Used:
         """Return what is used now."""
         size, entries = used(self._top)
+        self._proc.look()  # reading the folders may have taken a while
         unnamed, has_hidden = self._unnamed()
         size, room = size + unnamed, _room(self._top)
         if has_hidden and not self._runs_guest:

@@ -16,12 +16,13 @@ _MAY_MATTER = (b"w-s ", b"wxs ", _DELETED)
 
 
 class Mappings(NamedTuple):
-    """What the kernel needs for them, the sizes of shared memory without a name by its inode, and what files there are.
+    """How many there are, and what the kernel needs for them; the sizes of shared memory without a name, by its inode.
 
     `writes_files` if memory is shared with files on a disk, which writing to it need not show in the times of the file;
     `has_hidden` if some files have no name any more.
     """
 
+    number: int
     own: int
     shared: dict[bytes, int]
     writes_files: bool
@@ -30,9 +31,10 @@ class Mappings(NamedTuple):
 
 def read_mappings(text: bytes, in_memory: Iterable[int]) -> Mappings:
     """Return what a list of mappings says; `in_memory` are the devices of file systems in memory."""
-    own = text.count(b"\n") * _MAPPING_BYTES
+    number = text.count(b"\n")
+    own = number * _MAPPING_BYTES
     if not any(sign in text for sign in _MAY_MATTER):
-        return Mappings(own, {}, writes_files=False, has_hidden=False)
+        return Mappings(number, own, {}, writes_files=False, has_hidden=False)
     shared: dict[bytes, int] = {}
     for start, end, device, inode in _SHARED.findall(text):
         key = device + b" " + inode
@@ -45,4 +47,4 @@ def read_mappings(text: bytes, in_memory: Iterable[int]) -> Mappings:
     ]
     writes_files = any(rights[1:2] == b"w" and rights[3:] == b"s" for rights, _ in files)
     has_hidden = any(name.endswith(_DELETED) for _, name in files)
-    return Mappings(own, shared, writes_files, has_hidden)
+    return Mappings(number, own, shared, writes_files, has_hidden)

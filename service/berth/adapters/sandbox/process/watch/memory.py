@@ -8,6 +8,7 @@ import os
 import re
 import time
 
+from berth.adapters.sandbox.process.watch.forks import Forks
 from berth.adapters.sandbox.process.watch.kept import Kept
 from berth.adapters.sandbox.process.watch.mappings import Mappings, read_mappings
 from berth.adapters.sandbox.process.watch.proc import Proc, TooMuchError
@@ -27,10 +28,13 @@ each takes as much as Berth itself.
 """
 _SESSION = re.compile(rb"^NSsid:.*\t(\d+)$", re.MULTILINE)
 _NUMBER = re.compile(rb"^(RssAnon|RssShmem|HugetlbPages|VmPTE|VmSwap|VmSize):\s+(\d+)", re.MULTILINE)
+_PARENT = re.compile(rb"^PPid:\t(\d+)$", re.MULTILINE)
 _PSS = re.compile(rb"^Pss_Anon:\s+(\d+)", re.MULTILINE)
 _Sizes = tuple[int, ...]
 _MAPS_SECONDS, _SHARE = 0.5, 4
 """How often all mappings are read without a hint at a change; that takes at most one part in five of the time."""
+
+_CHECK_SECONDS = 0.05
 
 
 class Memory:
@@ -46,6 +50,7 @@ class Memory:
         self._kept = Kept(proc)
         self._kept_bytes = 0
         self._sessions: set[bytes] = set()
+        self._forks = Forks(proc)
 
     def used(self, enough: int) -> int:
         """Return how much is used; it is exact only if that is more than `enough`."""
@@ -56,7 +61,7 @@ class Memory:
             self._proc.check_lines("1/net/unix", 1 + enough // _SOCKET_BYTES)
             self._kept_bytes = self._in_kernel(1 + enough // _SOCKET_BYTES)
         self._sessions.clear()
-        found = {name: self._process(name) for name in self._proc.processes()}
+        found = self._found()
         if is_due:
             ended = time.monotonic()
             self._next_maps = ended + max(_MAPS_SECONDS, _SHARE * (ended - begun))
@@ -78,6 +83,24 @@ class Memory:
     def _check_sessions(self) -> None:
         if len(self._sessions) > _MAX_SESSIONS:
             raise TooMuchError
+
+    def _found(self) -> dict[str, tuple[int, int]]:
+        """Return what `_process` says of each process, including those that start meanwhile."""
+        found: dict[str, tuple[int, int]] = {}
+        parents: dict[str, str] = {}
+        checked = time.monotonic()
+        for name in self._proc.processes():
+            found[name] = self._process(name, parents)
+            # While a process forks, its mappings cannot be read; if each new one forks, a look may take very long.
+            if time.monotonic() - checked > _CHECK_SECONDS:
+                self._check_forks(parents, is_complete=False)
+                checked = time.monotonic()
+        self._check_forks(parents, is_complete=True)
+        return found
+
+    def _check_forks(self, parents: dict[str, str], *, is_complete: bool) -> None:
+        mappings = {name: mappings.number for name, (_, mappings) in self._mappings.items() if name in parents}
+        self._forks.check(parents, mappings, is_complete=is_complete)
 
     def _shares(self, found: dict[str, tuple[int, int]]) -> int:
         shares: dict[str, int] = {}
@@ -112,12 +135,15 @@ class Memory:
                 shared[key] = max(shared.get(key, 0), size)
         return sum(shared.values())
 
-    def _process(self, name: str) -> tuple[int, int]:
-        """Return the private memory of a process, and what is its own in any case: page tables, swap, mappings."""
-        numbers = self._numbers(name)
+    def _process(self, name: str, parents: dict[str, str]) -> tuple[int, int]:
+        """Return the private memory of a process, and what is its own in any case: page tables, swap, mappings.
+
+        Its parent is added to `parents`.
+        """
+        numbers = self._numbers(name, parents)
         # A change of mappings mostly shows in these.
         sizes = numbers.get("VmSize", 0), numbers.get("RssShmem", 0)
-        if name not in self._mappings or self._mappings[name][0] != sizes:
+        if name not in self._mappings or self._mappings[name][0] != sizes or self._forks.is_deep(name):
             self._mappings[name] = sizes, self.mappings(name)
         own = sum(numbers.get(key, 0) for key in ("VmPTE", "VmSwap", "HugetlbPages"))
         mappings = self._mappings[name][1]
@@ -125,12 +151,16 @@ class Memory:
             own += numbers.get("RssShmem", 0)
         return numbers.get("RssAnon", 0), own + mappings.own
 
-    def _numbers(self, name: str) -> dict[str, int]:
+    def _numbers(self, name: str, parents: dict[str, str]) -> dict[str, int]:
         """Return numbers of a process; if its first thread has ended, another one has them."""
-        return next(filter(None, map(self._numbers_in, self._proc.places(name))), {})
+        for place in self._proc.places(name):
+            text = self._proc.read(f"{place}/status")
+            if found := self._numbers_in(text):
+                parents.update((name, parent.decode()) for parent in _PARENT.findall(text))
+                return found
+        return {}
 
-    def _numbers_in(self, place: str) -> dict[str, int]:
-        text = self._proc.read(f"{place}/status")
+    def _numbers_in(self, text: bytes) -> dict[str, int]:
         found = {key.decode(): int(value) << 10 for key, value in _NUMBER.findall(text)}
         if "VmSize" not in found:
             return {}
@@ -144,7 +174,7 @@ class Memory:
             return int(share[1]) << 10
         if self._proc.is_gone(name):
             return 0
-        return found[name][0] if name in found else self._numbers(name).get("RssAnon", 0)
+        return found[name][0] if name in found else self._numbers(name, {}).get("RssAnon", 0)
 
 
 class GuestMemory(Memory):

@@ -13,6 +13,8 @@ from contextlib import suppress
 _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _LOOK_SECONDS = 0.5
 """How much processor time a look at all processes may take: the supervisor can do nothing else meanwhile."""
+_BLOCKED_SECONDS = 0.5
+"""How long it may wait: the mappings of a process cannot be read while the kernel changes them, which may take long."""
 _CHUNK = 1 << 16
 _ENDED = frozenset({b"Z", b"X"})
 _SIZE, _NO_MEMORY = 20, b"0"
@@ -35,10 +37,12 @@ class Proc:
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
         self._until = 0.0
+        self._slept = _Sleep()
 
     def look(self) -> None:
         """Begin to look at all processes."""
         self._until = time.process_time() + _LOOK_SECONDS
+        self._slept = _Sleep()
 
     def processes(self) -> Iterator[str]:
         """Yield the names of all processes, also of those that start meanwhile."""
@@ -94,8 +98,8 @@ class Proc:
 
         Such memory belongs to both, and no number says that it is the same.
         """
-        fields = self.read(f"{process}/stat").rpartition(b")")[2].split()
-        if len(fields) <= _FLAGS or not int(fields[_FLAGS]) & _SAME_PROGRAM:
+        fields = self._fields(process)
+        if not _is_fork(fields):
             return None
         return next(
             (
@@ -105,6 +109,13 @@ class Proc:
             ),
             None,
         )
+
+    def is_fork(self, process: str) -> bool:
+        """Return whether a process has not begun another program than the one that started it."""
+        return _is_fork(self._fields(process))
+
+    def _fields(self, process: str) -> list[bytes]:
+        return self.read(f"{process}/stat").rpartition(b")")[2].split()
 
     def _lends(self, thread: str) -> bool:
         number, *arguments = self.read(f"{thread}/syscall").split() or [b""]
@@ -149,7 +160,7 @@ class Proc:
 
     def has_ended(self, thread: str) -> bool:
         """Return whether a thread, or the first one of a process, has ended or is about to; others may still run."""
-        fields = self.read(f"{thread}/stat").rpartition(b")")[2].split()
+        fields = self._fields(thread)
         return not fields or fields[0] in _ENDED or fields[_SIZE] == _NO_MEMORY
 
     def is_gone(self, process: str) -> bool:
@@ -164,5 +175,33 @@ class Proc:
             return None
 
     def _check(self) -> None:
-        if time.process_time() > self._until:
+        if time.process_time() > self._until or self._slept(_BLOCKED_SECONDS):
             raise TooMuchError
+
+
+class _Sleep:
+    """How long this process has waited since it was made, without the time in which it waited for a processor."""
+
+    def __init__(self) -> None:
+        self._begun, self._ran = time.monotonic(), _ran_or_could()
+
+    def __call__(self, seconds: float) -> bool:
+        """Return whether it was more than that; never where the kernel does not tell."""
+        passed = time.monotonic() - self._begun
+        if passed <= seconds or self._ran is None or (ran := _ran_or_could()) is None:
+            return False
+        return passed - (ran - self._ran) > seconds
+
+
+def _ran_or_could() -> float | None:
+    """Return for how many seconds this process has run, or could have, had there been a processor for it."""
+    try:
+        with open("/proc/self/schedstat", "rb", buffering=0) as file:
+            ran, waited, _ = file.read().split()
+    except (OSError, ValueError):
+        return None
+    return (int(ran) + int(waited)) / 1e9
+
+
+def _is_fork(fields: list[bytes]) -> bool:
+    return len(fields) > _FLAGS and bool(int(fields[_FLAGS]) & _SAME_PROGRAM)
