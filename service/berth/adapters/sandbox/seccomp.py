@@ -125,6 +125,8 @@ nowhere, and gets it from its folder when it is made. Programs do without, as wh
 """
 _SOCKET_LEVEL, _FILTERS = 1, (26, 50, 51, 52)
 """SO_ATTACH_FILTER, BPF, REUSEPORT_CBPF and REUSEPORT_EBPF: the kernel keeps 140 KB for a filter, without a limit."""
+_ZEROCOPY = 60
+"""SO_ZEROCOPY has sockets keep pages as the calls of _KEEPING do: 2 MiB for each byte."""
 _TCP_LEVEL, _CIPHERS = 6, (14, 31, 32, 38)
 """TCP_MD5SIG, ULP, MD5SIG_EXT and AO_ADD_KEY need ciphers, for which the kernel may load modules; for AO_ADD_KEY, any
 that it has. The kernel of many machines knows none of them.
@@ -213,6 +215,7 @@ def _conditions(name: str, *, is_session: bool) -> Iterator[bytes]:
             yield from _only(1, _TYPES, errno.EPROTONOSUPPORT, bits=_TYPE_BITS)
         case "setsockopt":
             refused = [*_none(2, _FILTERS, errno.EPERM), *_none(2, _BUFFERS, 0)]  # which is only a hint
+            refused += _none(2, (_ZEROCOPY,), errno.EOPNOTSUPP)
             yield from (_argument(1), _step(_JUMP_EQUAL, _SOCKET_LEVEL, 0, len(refused)), *refused)
             refused = [*_none(2, _CIPHERS, errno.ENOPROTOOPT)]
             yield from (_argument(1), _step(_JUMP_EQUAL, _TCP_LEVEL, 0, len(refused)), *refused)
