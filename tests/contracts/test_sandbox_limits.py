@@ -1,5 +1,6 @@
 """What a command may use: memory, processes, time, disk and output, however it is asked for."""
 
+import itertools
 import os
 import signal
 import socket
@@ -89,6 +90,22 @@ def test_a_process_has_the_parent_that_forked_it(sandbox: Opened) -> None:
         "print(call.syscall(clone, 0x8011, 0, 0, 0, 0), ctypes.get_errno(), call.prctl(36, 1), ctypes.get_errno())"
     )
     assert sandbox.python(source).stdout == b"-1 1 -1 22\n"
+
+
+def test_the_kernel_looks_for_no_module_of_a_socket(sandbox: Opened) -> None:
+    """A type with a protocol of another one is refused before the kernel starts a program to find it; others work."""
+    if sandbox.runs_guest:
+        pytest.skip("under gVisor sockets are those of the guest, which has no modules")
+    source = (
+        "import errno, itertools, socket\ndef fails(*which):\n"
+        "  try: socket.socket(*which)\n  except OSError as error: return error.errno\n"
+        "for which in itertools.product((1, 2, 10), (1, 2, 5 | socket.SOCK_CLOEXEC), (0, 1, 6, 17, 58)):\n"
+        "  if fails(*which) == errno.EPROTOTYPE: print(which[0], which[1] & 15, which[2])"
+    )
+    allowed = {(2, 1, 0), (2, 1, 6), (2, 2, 0), (2, 2, 1), (2, 2, 17), (10, 1, 0), (10, 1, 6), (10, 2, 0)}
+    allowed |= {(10, 2, 17), (10, 2, 58)}
+    refused = {tuple(map(int, line.split())) for line in sandbox.python(source).stdout.splitlines()}
+    assert refused == set(itertools.product((2, 10), (1, 2, 5), (0, 1, 6, 17, 58))) - allowed
 
 
 def test_many_processes_of_one_parent_run(sandbox: Opened) -> None:

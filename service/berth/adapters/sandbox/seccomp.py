@@ -31,6 +31,11 @@ _PROTOCOLS = (0, 1, 6, 17, 58)
 _TYPE_BITS, _TYPES = 0xF, (1, 2, 3, 5)
 """Their types: streams, datagrams, raw ones, which the kernel refuses, and packets in order; for DCCP, the default
 protocol of a type of its own, it may load a module."""
+_UNIX, _STREAM, _DATAGRAM, _PACKETS = 1, 1, 2, 5
+_OF_DATAGRAMS = ((2, (0, 1, 17)), (10, (0, 17, 58)))
+"""The families whose datagrams have these protocols. For all other pairs of a type and a protocol of the internet, the
+kernel starts a program of the host, which looks for a module.
+"""
 _NETLINK, _LOW_HALF = 16, 0xFFFFFFFF
 _BRIDGES = (0x8940, 0x8941, 0x8982, 0x8983, 0x89A0, 0x89A1, 0x89A2, 0x89A3)
 """What SIOCGIFBR, SIFBR, GIFVLAN, SIFVLAN, BRADDBR, BRDELBR, BRADDIF and BRDELIF ask any socket for: the kernel loads
@@ -213,6 +218,7 @@ def _conditions(name: str, *, is_session: bool) -> Iterator[bytes]:
             yield from _only(0, _FAMILIES, errno.EAFNOSUPPORT)
             yield from _only(2, _PROTOCOLS, errno.EPROTONOSUPPORT)
             yield from _only(1, _TYPES, errno.EPROTONOSUPPORT, bits=_TYPE_BITS)
+            yield from _pairs()
         case "setsockopt":
             refused = [*_none(2, _FILTERS, errno.EPERM), *_none(2, _BUFFERS, 0)]  # which is only a hint
             refused += _none(2, (_ZEROCOPY,), errno.EOPNOTSUPP)
@@ -232,6 +238,20 @@ def _conditions(name: str, *, is_session: bool) -> Iterator[bytes]:
             yield from (_argument(1 if name == "mknod" else 2), _step(_AND, _FILE_TYPE))
             for kind in _DEVICES:
                 yield from (_step(_JUMP_EQUAL, kind, 0, 1), _error(errno.EPERM))
+
+
+def _pairs() -> Iterator[bytes]:
+    """Yield the instructions that refuse a type of sockets of the internet with a protocol of another type."""
+    packets = (_step(_JUMP_EQUAL, _PACKETS, 0, 1), _error(errno.EPROTOTYPE))
+    streams = tuple(_only(2, (0, 6), errno.EPROTOTYPE))
+    datagrams: list[bytes] = []
+    for family, protocols in _OF_DATAGRAMS:
+        allowed = tuple(_only(2, protocols, errno.EPROTOTYPE))
+        datagrams += [_argument(0), _step(_JUMP_EQUAL, family, 0, len(allowed)), *allowed]
+    kind = (_argument(1), _step(_AND, _TYPE_BITS))
+    body = [*kind, *packets, _step(_JUMP_EQUAL, _STREAM, 0, len(streams)), *streams]
+    body += [*kind, _step(_JUMP_EQUAL, _DATAGRAM, 0, len(datagrams)), *datagrams]
+    yield from (_argument(0), _step(_JUMP_EQUAL, _UNIX, len(body), 0), *body)
 
 
 def _requests() -> Iterator[bytes]:
