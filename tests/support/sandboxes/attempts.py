@@ -69,6 +69,10 @@ KERNEL = MappingProxyType(
         "make a disk": "os.mknod('/tmp/disk', 0o60666, os.makedev(254, 0)); leak('made')",
         "make a mark of an overlay": "os.mknod('/mnt/data/mark', 0o20000, 0); leak('made')",
         "plant a device": "put('/dev/planted', 'x')",
+        "make a part of a file system that cannot be removed": (
+            "numbers = (0x5000940E, 0x50009401, 0x50009417, 0x50009418, 0x4008941A, 0x81F8943C);"
+            " place = os.open('/mnt/data', 0); [denied('ioctl', place, n, bytes(4096)) for n in numbers]"
+        ),
         "type into the terminal": "[denied('ioctl', os.openpty()[1], n, b'x') for n in (0x5412, 0x541C)]",
         "give a terminal another line discipline": (
             "end = os.openpty()[1]; [denied('ioctl', end, 0x5423, bytes([n, 0, 0, 0])) for n in range(32)]"

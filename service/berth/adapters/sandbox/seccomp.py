@@ -40,9 +40,15 @@ _NETLINK, _LOW_HALF = 16, 0xFFFFFFFF
 _BRIDGES = (0x8940, 0x8941, 0x8982, 0x8983, 0x89A0, 0x89A1, 0x89A2, 0x89A3)
 """What SIOCGIFBR, SIFBR, GIFVLAN, SIFVLAN, BRADDBR, BRDELBR, BRADDIF and BRDELIF ask any socket for: the kernel loads
 the modules for bridges and virtual networks before it looks at who asks."""
-_REQUESTS = (0x5412, 0x541C, 0x5423, 0x40305828, 0x4030582A, 0x40305839, *_BRIDGES)
+_RESERVING = (0x40305828, 0x4030582A, 0x40305839, 0x4030580A, 0x4030580B, 0x40305824, 0x40305825)
+"""FS_IOC_RESVSP, RESVSP64 and ZERO_RANGE, ALLOCSP, FREESP, ALLOCSP64 and FREESP64 of XFS do what fallocate does."""
+_KIND_BITS, _OF_BTRFS, _CLONES = 0xFF00, 0x9400, (0x40049409, 0x4020940D, 0xC0189436)
+"""Requests of btrfs make parts of a file system that a sandbox may keep from being removed, and tell of others; those
+which other file systems have, too, FICLONE, FICLONERANGE and FIDEDUPERANGE, only share content of files.
+"""
+_REQUESTS = (0x5412, 0x541C, 0x5423, *_RESERVING, *_BRIDGES)
 """TIOCSTI and TIOCLINUX type into the terminal; TIOCSETD gives it a line discipline, such as for modems, for which the
-kernel may load a module; FS_IOC_RESVSP, RESVSP64 and ZERO_RANGE do what fallocate does."""
+kernel may load a module."""
 _FILE_TYPE, _DEVICES = 0o170000, (0o020000, 0o060000)
 
 _COMMON = {
@@ -178,6 +184,7 @@ def profile(machine: str) -> dict[str, Any]:
             *(_refusal(["clone"], _masked(0, bit, bit)) for bit in _bits(_NEW_NAMESPACES)),
             _refusal(["socket", "socketpair"], _masked(0, _LOW_HALF, _NETLINK)),
             *(_refusal(["ioctl"], _masked(1, _LOW_HALF, request)) for request in _REQUESTS),
+            _refusal(["ioctl"], _masked(1, _KIND_BITS, _OF_BTRFS)),
             *(_refusal(["mknod"], _masked(1, _FILE_TYPE, kind)) for kind in _DEVICES),
             *(_refusal(["mknodat"], _masked(2, _FILE_TYPE, kind)) for kind in _DEVICES),
         ],
@@ -220,13 +227,9 @@ def _conditions(name: str, *, is_session: bool) -> Iterator[bytes]:
             yield from _only(1, _TYPES, errno.EPROTONOSUPPORT, bits=_TYPE_BITS)
             yield from _pairs()
         case "setsockopt":
-            refused = [*_none(2, _FILTERS, errno.EPERM), *_none(2, _BUFFERS, 0)]  # which is only a hint
-            refused += _none(2, (_ZEROCOPY,), errno.EOPNOTSUPP)
-            yield from (_argument(1), _step(_JUMP_EQUAL, _SOCKET_LEVEL, 0, len(refused)), *refused)
-            refused = [*_none(2, _CIPHERS, errno.ENOPROTOOPT)]
-            yield from (_argument(1), _step(_JUMP_EQUAL, _TCP_LEVEL, 0, len(refused)), *refused)
+            yield from _options()
         case "ioctl":
-            yield from _none(1, _REQUESTS, errno.EPERM)
+            yield from _of_files()
         case "fcntl":
             requests = (_SET_LEASE, _NOTIFY, *((_SET_SIGNAL,) if is_session else ()))
             yield from _none(1, requests, errno.EPERM)
@@ -238,6 +241,24 @@ def _conditions(name: str, *, is_session: bool) -> Iterator[bytes]:
             yield from (_argument(1 if name == "mknod" else 2), _step(_AND, _FILE_TYPE))
             for kind in _DEVICES:
                 yield from (_step(_JUMP_EQUAL, kind, 0, 1), _error(errno.EPERM))
+
+
+def _options() -> Iterator[bytes]:
+    """Yield the instructions that refuse some options of sockets."""
+    refused = [*_none(2, _FILTERS, errno.EPERM), *_none(2, _BUFFERS, 0)]  # which is only a hint
+    refused += _none(2, (_ZEROCOPY,), errno.EOPNOTSUPP)
+    yield from (_argument(1), _step(_JUMP_EQUAL, _SOCKET_LEVEL, 0, len(refused)), *refused)
+    refused = [*_none(2, _CIPHERS, errno.ENOPROTOOPT)]
+    yield from (_argument(1), _step(_JUMP_EQUAL, _TCP_LEVEL, 0, len(refused)), *refused)
+
+
+def _of_files() -> Iterator[bytes]:
+    """Yield the instructions that refuse some requests of ioctl."""
+    yield from _none(1, _REQUESTS, errno.EPERM)
+    refused = [_step(_AND, _KIND_BITS), _step(_JUMP_EQUAL, _OF_BTRFS, 0, 1), _error(errno.EPERM)]
+    for left, request in zip(range(len(_CLONES) - 1, -1, -1), _CLONES, strict=True):
+        yield _step(_JUMP_EQUAL, request, left + len(refused), 0)
+    yield from refused
 
 
 def _pairs() -> Iterator[bytes]:
