@@ -6,6 +6,7 @@ So a look goes on until a list has nothing that was not looked at: numbers of pr
 
 import os
 import platform
+import resource
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -183,14 +184,20 @@ class _Sleep:
     """How long this process has waited since it was made, without the time in which it waited for a processor."""
 
     def __init__(self) -> None:
-        self._begun, self._ran = time.monotonic(), _ran_or_could()
+        self._begun, self._ran, self._waits = time.monotonic(), _ran_or_could(), _waits()
 
     def __call__(self, seconds: float) -> bool:
         """Return whether it was more than that; never where the kernel does not tell."""
         passed = time.monotonic() - self._begun
-        if passed <= seconds or self._ran is None or (ran := _ran_or_could()) is None:
+        # Without any wait, the machine itself has paused.
+        if passed <= seconds or self._waits == _waits() or self._ran is None or (ran := _ran_or_could()) is None:
             return False
         return passed - (ran - self._ran) > seconds
+
+
+def _waits() -> int:
+    """Return how often this process has waited for something other than a processor."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw
 
 
 def _ran_or_could() -> float | None:
