@@ -21,6 +21,8 @@ from support.servers.stand_in import Edge, assert_refused, stand_in_behind_envoy
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 CONTAINERS = "/v1/containers"
+SECONDS = {"1", "2", "3"}
+"""What callers of a service that cannot be reached, or has too much to do, are told to wait."""
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -178,7 +180,9 @@ async def test_service_that_is_down(tmp_path: Path) -> None:
     async with stand_in_behind_envoy(tmp_path / "run", EdgeSettings(access_log_path=None)) as edge:
         await edge.server.stop(None)
         async with httpx2.AsyncClient(base_url=edge.rest, timeout=30) as client:
-            assert_refused(await client.get(f"{CONTAINERS}/c"), 503, code="service_unavailable")
+            answer = await client.get(f"{CONTAINERS}/c")
+        assert_refused(answer, 503, code="service_unavailable")
+        assert answer.headers["retry-after"] in SECONDS
         async with grpc.aio.insecure_channel(f"127.0.0.1:{edge.port}") as channel:
             stub: Any = containers_grpc.ContainerServiceStub(channel)
             with pytest.raises(grpc.aio.AioRpcError) as caught:
@@ -188,11 +192,36 @@ async def test_service_that_is_down(tmp_path: Path) -> None:
 
 
 async def test_a_full_heap_is_counted(tmp_path: Path) -> None:
-    """Once the heap of Envoy is full, a request is refused, which it counts."""
+    """Once the heap of Envoy is full, a request is refused for some seconds, which it counts."""
     settings = EdgeSettings(access_log_path=None, max_heap_bytes=1_000_000)
     async with stand_in_behind_envoy(tmp_path / "run", settings) as full, httpx2.AsyncClient(timeout=30) as client:
         async with asyncio.timeout(30):
-            while (await client.get(f"{full.rest}{CONTAINERS}")).is_success:  # Envoy looks four times a second
+            while (
+                answer := await client.get(f"{full.rest}{CONTAINERS}")
+            ).is_success:  # Envoy looks four times a second
                 pass
+        assert answer.headers["retry-after"] in SECONDS
         refusals = await asyncio.to_thread(EnvoyAdmin(tmp_path / "run" / ADMIN_SOCKET).refusals)
     assert refusals == {"requests": 0, "connections": 0, "memory": 1}
+
+
+async def test_too_many_calls_at_a_time(tmp_path: Path) -> None:
+    """What is beyond the limit is told to come back after one of several times; commands and transfers are apart."""
+    settings = EdgeSettings(access_log_path=None, max_calls=1)
+    async with stand_in_behind_envoy(tmp_path / "run", settings) as edge, httpx2.AsyncClient(timeout=60) as client:
+
+        async def get(_: int) -> httpx2.Response:
+            return await client.get(f"{edge.rest}{CONTAINERS}")
+
+        async def run(_: int) -> httpx2.Response:
+            return await client.post(f"{edge.rest}{CONTAINERS}/c/execs", json={"command": "true"})
+
+        refused: list[httpx2.Response] = []
+        async with asyncio.timeout(60):
+            while {answer.headers["retry-after"] for answer in refused} != SECONDS:
+                answers = await asyncio.gather(*map(get, range(64)))
+                assert any(answer.is_success for answer in answers)
+                refused += [answer for answer in answers if not answer.is_success]
+        for answer in refused:
+            assert assert_refused(answer, 503, code="service_unavailable") == "The service is busy."
+        assert {answer.status_code for answer in await asyncio.gather(*map(run, range(64)))} != {503}

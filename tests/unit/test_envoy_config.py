@@ -77,6 +77,15 @@ def test_limits_are_below_those_of_the_service() -> None:
     assert cluster["circuit_breakers"]["thresholds"][0]["max_requests"] == 900
 
 
+def test_calls_have_a_limit_of_their_own() -> None:
+    """It does not count transfers and commands."""
+    calls, transfers = (
+        cluster["circuit_breakers"]["thresholds"][0]
+        for cluster in bootstrap(EdgeSettings(max_calls=7))["static_resources"]["clusters"]
+    )
+    assert (calls["max_requests"], transfers["max_requests"]) == (7, 900)
+
+
 def test_over_http1_each_request_has_a_connection() -> None:
     """Trailers carry the status; connections suffice for all requests, and few descriptors mean fewer requests."""
     settings = EdgeSettings(grpc_sockets=("grpc",), over_http1=True)

@@ -250,6 +250,7 @@ def edge_settings(
         logged_successes=config.log.sampling_ratio,
         tracing=_edge_tracing(config, is_own=private is not None),
         trusted_hops=config.listen.trusted_hops,
+        max_calls=config.rest.max_calls,
         tls=_edge_tls(config, private / _SECRETS if private else secrets),
     )
 

@@ -240,7 +240,7 @@ def _routes(settings: EdgeSettings) -> Json:
         "routes": [
             _grpc_without_post(),
             *(_route(settings, _TRANSFERS, match) for match in _transfers()),
-            _route(settings, _CLUSTER, _commands(), idle_timeout="0s"),
+            _route(settings, _TRANSFERS, _commands(), idle_timeout="0s"),
             _route(settings, _CLUSTER, {"prefix": "/"}),
         ],
         "request_headers_to_add": [client_address()],
@@ -303,6 +303,7 @@ def _cors(origins: tuple[str, ...]) -> Json:
 def _cluster(settings: EdgeSettings, name: str) -> Json:
     sockets = settings.grpc_sockets
     hosts = settings.services or ((settings.grpc_host, settings.grpc_port),)
+    requests = min(settings.max_requests, settings.max_calls) if name == _CLUSTER else settings.max_requests
     addresses = [{"pipe": {"path": path}} for path in sockets] or [_address(*host) for host in hosts]
     endpoints = [{"endpoint": {"address": address}} for address in addresses]
     return {
@@ -310,7 +311,7 @@ def _cluster(settings: EdgeSettings, name: str) -> Json:
         "type": "STATIC" if sockets or all(is_ip(host) for host, _ in hosts) else "STRICT_DNS",
         "connect_timeout": "1s",
         **(spread() if settings.has_replicas else {}),
-        **cluster_limits(settings),
+        **cluster_limits(settings, requests),
         **(ejection() if len(sockets) > 1 else {}),
         "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": endpoints}]},
     }

@@ -11,14 +11,14 @@ Json = dict[str, Any]
 _OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 
-def cluster_limits(settings: EdgeSettings) -> Json:
+def cluster_limits(settings: EdgeSettings, max_requests: int) -> Json:
     """Return the fields of a cluster that keep memory flat and protect the service from too many requests."""
-    threshold = {"max_requests": settings.max_requests, "max_pending_requests": settings.max_requests}
+    threshold = {"max_requests": max_requests, "max_pending_requests": max_requests}
     if settings.has_replicas or len(settings.grpc_sockets) > 1:
         # Every request may be waiting for another process; by default at most three are retried at a time.
-        threshold["max_retries"] = settings.max_requests
+        threshold["max_retries"] = max_requests
     if settings.over_http1:
-        threshold["max_connections"] = CONNECTIONS_A_REQUEST * settings.max_requests
+        threshold["max_connections"] = CONNECTIONS_A_REQUEST * max_requests
     return {
         "per_connection_buffer_limit_bytes": UPLOAD_BUFFER_BYTES if settings.over_http1 else MEBIBYTE,
         "circuit_breakers": {"thresholds": [threshold]},

@@ -80,9 +80,10 @@ class EdgeSettings:
     `admin_socket`, in a private folder, if that is set, and on `admin_port` of 127.0.0.1 otherwise. Envoy opens
     relative paths of sockets in its working directory. With `shares_port`, other sockets of the same user can be
     bound to the REST port as well, with SO_REUSEPORT. A host of `::` accepts IPv4 as well, unless `ipv6_only` is
-    set. `trusted_hops` is the number of balancers in front that are believed about the source of a request.
-    `logged_successes` is the part of the successful requests that the access log has. With `logs_failures_only`, it
-    has statuses of 500 and more alone.
+    set. There are at most `max_requests` transfers and commands with the service at a time, and as many other
+    requests, or `max_calls` if these are fewer. `trusted_hops` is the number of balancers in front that are believed
+    about the source of a request. `logged_successes` is the part of the successful requests that the access log has.
+    With `logs_failures_only`, it has statuses of 500 and more alone.
     """
 
     rest_host: str = "127.0.0.1"
@@ -105,6 +106,7 @@ class EdgeSettings:
     trusted_hops: int = 0
     max_json_answer_bytes: int = MAX_JSON_ANSWER_BYTES
     max_requests: int = MAX_REQUESTS
+    max_calls: int = MAX_REQUESTS
     max_connections: int = MAX_CONNECTIONS
     max_heap_bytes: int = MAX_HEAP_BYTES
 

@@ -77,4 +77,4 @@ def _http_filter(port: int, config: Json) -> Json:
 
 def _cluster(settings: EdgeSettings) -> Json:
     match = {"cluster": {"portNumber": settings.grpc_port}}
-    return _patch("CLUSTER", match, operation="MERGE", value=cluster_limits(settings))
+    return _patch("CLUSTER", match, operation="MERGE", value=cluster_limits(settings, settings.max_requests))

@@ -6,7 +6,7 @@ plainer text.
 """
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 Json = dict[str, Any]
@@ -20,6 +20,10 @@ _CLIENT_ERRORS = 400
 _NOT_FOUND = 404
 _METHOD_NOT_ALLOWED = 405
 _TOO_LARGE = 413
+_UNAVAILABLE = 503
+_MILLION = 1_000_000
+_RETRY_SECONDS = (1, 2, 3)
+"""When callers shall come back: not all at once, which would be too many again."""
 SEGMENT = "[^/?]+"
 """A regular expression for an id in a path."""
 
@@ -34,6 +38,7 @@ def local_reply_config(methods: Mapping[str, Collection[str]]) -> Json:
             _grpc(),
             *(_wrong_method(template, allowed) for template, allowed in methods.items()),
             _too_large(),
+            *_unavailable(),
             _rest(_SERVER_ERRORS, error_type="api_error"),
             _rest(_CLIENT_ERRORS, error_type="invalid_request_error"),
         ]
@@ -74,6 +79,20 @@ def _too_large() -> Json:
     return {**reply, "status_code": _CLIENT_ERRORS}
 
 
+def _unavailable() -> Iterator[Json]:
+    """Say when to come back after Envoy's 503: there is too much to do, or no service. It is one of several times."""
+    for left, seconds in zip(range(len(_RETRY_SECONDS), 0, -1), _RETRY_SECONDS, strict=True):
+        reply = _rest(_UNAVAILABLE, error_type="api_error", operator="EQ")
+        sampled = {"numerator": _MILLION // left, "denominator": "MILLION"}
+        chance = {"runtime_key": "berth.retry_after", "percent_sampled": sampled, "use_independent_randomness": True}
+        retry = {"key": "retry-after", "value": str(seconds)}
+        yield {
+            **reply,
+            "filter": {"and_filter": {"filters": [reply["filter"], {"runtime_filter": chance}]}},
+            "headers_to_add": [*reply["headers_to_add"], {"header": retry, "append_action": "ADD_IF_ABSENT"}],
+        }
+
+
 def _rest(status: int, *, error_type: str, operator: str = "GE") -> Json:
     comparison = {"op": operator, "value": {"default_value": status, "runtime_key": "berth.local_reply"}}
     # Envoy sets the request id only after it has read the headers. If these are invalid, the response gets an id here.
@@ -81,7 +100,7 @@ def _rest(status: int, *, error_type: str, operator: str = "GE") -> Json:
     return {
         "filter": {"status_code_filter": {"comparison": comparison}},
         "headers_to_add": [{"header": request_id, "append_action": "ADD_IF_ABSENT"}],
-        "body_format_override": {"json_format": _envelope(error_type, failed=status == _SERVER_ERRORS)},
+        "body_format_override": {"json_format": _envelope(error_type, failed=status >= _SERVER_ERRORS)},
     }
 
 
