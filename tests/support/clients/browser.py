@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -32,10 +32,16 @@ Picture()
 """
 """A program that reads table.csv and displays a picture of three pixels by two."""
 _BAD = {"error", "warning"}
-_REST = """new Promise(requestAnimationFrame).then(
-    () => Promise.allSettled(document.getAnimations().map((one) => one.finished))
-)"""
-"""Waits until colours do not change any more."""
+_REST = """async (scheme) => {
+    const frame = () => new Promise(requestAnimationFrame);
+    const running = () => document.getAnimations().filter((one) => one.playState === "running");
+    do {
+        await frame();
+        await frame();
+        await Promise.allSettled(running().map((one) => one.finished));
+    } while (!matchMedia(`(prefers-color-scheme: ${scheme})`).matches || running().length);
+}"""
+"""Waits until the page has the colours of a scheme, and they do not change any more."""
 _TURN_ALL_PAGES = """async () => {
     let longest = 0;
     const watch = (list) => list.getEntries().forEach((task) => { longest = Math.max(longest, task.duration); });
@@ -89,12 +95,14 @@ class Tab:
 
     def faults_in_all_colours(self) -> list[str]:
         """Return the faults of the page in light colours, and those of its contrast in dark ones."""
-        self.page.emulate_media(color_scheme="light")
-        self.page.evaluate(_REST)
+        self._turn("light")
         found = self.faults()
-        self.page.emulate_media(color_scheme="dark")
-        self.page.evaluate(_REST)
+        self._turn("dark")
         return found + self.faults(rules=["color-contrast"])
+
+    def _turn(self, scheme: Literal["light", "dark"]) -> None:
+        self.page.emulate_media(color_scheme=scheme)
+        self.page.evaluate(_REST, scheme)
 
     def faults(self, part: str | None = None, rules: list[str] | None = None) -> list[str]:
         """Return what the rules of axe for accessible pages find, all or some, in the whole page or a part of it."""
