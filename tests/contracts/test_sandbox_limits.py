@@ -110,6 +110,7 @@ def test_the_kernel_looks_for_no_module_of_a_socket(sandbox: Opened) -> None:
 
 def test_many_processes_of_one_parent_run(sandbox: Opened) -> None:
     """A pool of 20 with 1000 mappings each is no attack, nor are processes that outlive who forked them."""
+    # The processes sleep so that the watch looks at them, first after 40 ms, and again when some are orphans.
     source = (
         "import mmap, os, time; kept = [mmap.mmap(-1, 4096, prot=1 + 2 * (n % 2), flags=0x22) for n in range(1000)]\n"
         "if os.fork() == 0:\n"

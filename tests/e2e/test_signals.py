@@ -80,11 +80,13 @@ def test_a_signal_at_the_end_changes_nothing(tmp_path: Path) -> None:
         process.stdout.readline()
         process.send_signal(signal.SIGTERM)
         seen: list[tuple[bool, ...]] = []
+        deadline = time.monotonic() + STOP_SECONDS
         while "\nState:\tZ" not in (status := Path(f"/proc/{process.pid}/status").read_text()):
             lines = [line.split() for line in status.splitlines() if line.startswith(("SigCgt", "SigIgn", "SigBlk"))]
             masks = [int(mask, 16) for _, mask in lines]
             if any(masks):  # none is left in a process that is about to be gone
                 seen.append(tuple(any(mask >> (number - 1) & 1 for mask in masks) for number in watched))
+            assert time.monotonic() < deadline, "it does not end"
             time.sleep(0.001)
         assert set(seen) == {(True, True, True)}
         assert process.wait(STOP_SECONDS) == 0

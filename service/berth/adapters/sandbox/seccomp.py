@@ -33,8 +33,8 @@ _TYPE_BITS, _TYPES = 0xF, (1, 2, 3, 5)
 protocol of a type of its own, it may load a module."""
 _UNIX, _STREAM, _DATAGRAM, _PACKETS = 1, 1, 2, 5
 _OF_DATAGRAMS = ((2, (0, 1, 17)), (10, (0, 17, 58)))
-"""The families whose datagrams have these protocols. For all other pairs of a type and a protocol of the internet, the
-kernel starts a program of the host, which looks for a module.
+"""The protocols of datagrams in each family. For a type of socket with a protocol of another type, the kernel starts a
+program of the host, which looks for a module.
 """
 _NETLINK, _LOW_HALF = 16, 0xFFFFFFFF
 _BRIDGES = (0x8940, 0x8941, 0x8982, 0x8983, 0x89A0, 0x89A1, 0x89A2, 0x89A3)

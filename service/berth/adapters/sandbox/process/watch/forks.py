@@ -13,7 +13,7 @@ _MAX_TIES = 1 << 20
 _DEEP = 8
 """From how many forks on mappings are read at each look: dividing one makes a tie for each of them."""
 _INIT = "1"
-"""The first process of a sandbox, which gets those whose parent has ended: `PR_SET_CHILD_SUBREAPER` is refused."""
+"""The first process of a sandbox. It becomes the parent of orphans: `PR_SET_CHILD_SUBREAPER` is refused."""
 
 
 class Forks:
