@@ -6,6 +6,7 @@ A compiled program makes those that it can (compiled.py), asyncio the others.
 import asyncio
 import json
 import os
+import random
 import re
 import resource
 import sys
@@ -41,10 +42,10 @@ class Caller(asyncio.Protocol):
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Send the first request."""
+        """Send the first request; connections that pause between calls do not begin together."""
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
-        self._send()
+        asyncio.get_running_loop().call_later(random.random() * self._load.pause_seconds, self._send)  # noqa: S311
 
     def _send(self) -> None:
         turn = next(self._turns, None)

@@ -133,6 +133,8 @@ class Calls(Row):
     connections: int = 16
     drawn: tuple[str, ...] = ("service µs", "Envoy µs")
     label: str = ""
+    pause_seconds: float = 0.0
+    """Of each connection after each call, so that no core is fully used."""
 
     @property
     def name(self) -> str:  # type: ignore[override]
@@ -156,7 +158,11 @@ class Calls(Row):
 
     def _load(self, bench: Bench, server: Server, subject: str) -> Load:
         prepare(bench, server, self.kept, is_ours=subject not in {EMPTY, PROVIDER, FASTAPI, LITELLM})
-        load = replace(load_of(server, self.operation, self.kept, self.door), connections=self.connections)
+        load = replace(
+            load_of(server, self.operation, self.kept, self.door),
+            connections=self.connections,
+            pause_seconds=self.pause_seconds,
+        )
         if not self.operation.startswith("delete"):
             if (self.name, subject) not in bench.warm:
                 bench.warm.add((self.name, subject))
@@ -298,7 +304,10 @@ def full() -> list[Row]:
     kinds = product(OPERATIONS, (HOSTED, PASSED), ("rest", "grpc"))
     return [
         *(Calls(*kind, _subjects(*kind)) for kind in kinds),
-        Calls("retrieve file", HOSTED, "rest", tuple(TOGETHER), label="one or two workers"),
+        Calls("retrieve file", HOSTED, "rest", tuple(TOGETHER), label="one or two workers, busy"),
+        Calls(
+            "retrieve file", HOSTED, "rest", tuple(TOGETHER), label="one or two workers, half busy", pause_seconds=0.05
+        ),
         Calls("retrieve file", HOSTED, "rest", (BERTH, OTHER, TRACED), label="retrieve file, with and without traces"),
         *(Transfer(door, (BERTH, OVER_GRPC, EARLIER, EMPTY), 16) for door in ("upload", "form", "download")),
     ]
