@@ -176,7 +176,7 @@ async def test_a_call_that_the_service_ends_may_be_repeated(rest: httpx2.AsyncCl
 
 
 async def test_service_that_is_down(tmp_path: Path) -> None:
-    """Without a service REST gets a 503 with the envelope, and gRPC UNAVAILABLE in plain words."""
+    """Without a service REST gets a 503 with the envelope, and gRPC UNAVAILABLE in plain words, both with a time."""
     async with stand_in_behind_envoy(tmp_path / "run", EdgeSettings(access_log_path=None)) as edge:
         await edge.server.stop(None)
         async with httpx2.AsyncClient(base_url=edge.rest, timeout=30) as client:
@@ -189,6 +189,7 @@ async def test_service_that_is_down(tmp_path: Path) -> None:
                 await stub.ListContainers(containers.ListContainersRequest())
     assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
     assert "{" not in str(caught.value.details())
+    assert dict(caught.value.trailing_metadata() or ())["retry-after"] in SECONDS
 
 
 async def test_a_full_heap_is_counted(tmp_path: Path) -> None:
@@ -196,10 +197,10 @@ async def test_a_full_heap_is_counted(tmp_path: Path) -> None:
     settings = EdgeSettings(access_log_path=None, max_heap_bytes=1_000_000)
     async with stand_in_behind_envoy(tmp_path / "run", settings) as full, httpx2.AsyncClient(timeout=30) as client:
         async with asyncio.timeout(30):
-            while (
-                answer := await client.get(f"{full.rest}{CONTAINERS}")
-            ).is_success:  # Envoy looks four times a second
-                pass
+            answer = await client.get(f"{full.rest}{CONTAINERS}")
+            while answer.is_success:  # Envoy looks four times a second
+                answer = await client.get(f"{full.rest}{CONTAINERS}")
+        assert assert_refused(answer, 503, code="service_unavailable") == "The service is busy."
         assert answer.headers["retry-after"] in SECONDS
         refusals = await asyncio.to_thread(EnvoyAdmin(tmp_path / "run" / ADMIN_SOCKET).refusals)
     assert refusals == {"requests": 0, "connections": 0, "memory": 1}
@@ -225,3 +226,16 @@ async def test_too_many_calls_at_a_time(tmp_path: Path) -> None:
         for answer in refused:
             assert assert_refused(answer, 503, code="service_unavailable") == "The service is busy."
         assert 503 not in {answer.status_code for answer in await asyncio.gather(*map(run, range(64)))}
+
+
+async def test_health_is_answered_while_too_many_calls_run(tmp_path: Path) -> None:
+    """A balancer must not take a busy Berth for a dead one: requests for the health do not count with others."""
+    settings = EdgeSettings(access_log_path=None, max_calls=1)
+    async with stand_in_behind_envoy(tmp_path / "run", settings) as edge, httpx2.AsyncClient(timeout=30) as client:
+        held = asyncio.create_task(client.get(f"{edge.rest}{CONTAINERS}/c", headers={"do-hold": "1"}))
+        await edge.service.holding.wait()
+        assert_refused(await client.get(f"{edge.rest}/docs"), 503, code="service_unavailable")
+        answers = [await client.get(f"{edge.rest}/{path}") for path in ("healthz", "readyz")]
+        edge.service.resume.set()
+        assert (await held).is_success
+    assert [answer.status_code for answer in answers] == [HTTPStatus.NOT_IMPLEMENTED] * 2  # by the stand-in

@@ -86,6 +86,19 @@ def test_calls_have_a_limit_of_their_own() -> None:
     assert (calls["max_requests"], transfers["max_requests"]) == (7, 900)
 
 
+def test_health_checks_have_limits_of_their_own() -> None:
+    """Over REST and gRPC they have another priority than calls, and none that others have."""
+    routes = manager(EdgeSettings())["route_config"]["virtual_hosts"][0]["routes"]
+    for path in ("/healthz", "/readyz", "/grpc.health.v1.Health/Check"):
+        found = next(route for route in routes if _matches(route["match"], "GET", path))
+        assert found["route"]["priority"] == "HIGH"
+    for path in ("/healthz/x", "/v1/containers", "/grpc.health.v1.Health/Watch"):
+        found = next(route for route in routes if _matches(route["match"], "GET", path))
+        assert "priority" not in found["route"]
+    thresholds = bootstrap(EdgeSettings())["static_resources"]["clusters"][0]["circuit_breakers"]["thresholds"]
+    assert [(one.get("priority"), one["max_requests"]) for one in thresholds] == [(None, 900), ("HIGH", 128)]
+
+
 def test_over_http1_each_request_has_a_connection() -> None:
     """Trailers carry the status; connections suffice for all requests, and few descriptors mean fewer requests."""
     settings = EdgeSettings(grpc_sockets=("grpc",), over_http1=True)

@@ -230,7 +230,6 @@ def edge_settings(
     each worker.
     `secrets` is the folder of the files through which another Envoy finds the certificates; if both are None, it reads
     the certificates only at start.
-    `replicas` are the hosts and ports of several services, in place of `grpc`.
     `access_log` is off on a terminal, because its lines are JSON and those of the service are not.
     """
     upstream, listen = grpc.to_call(), rest or config.listen.rest

@@ -84,8 +84,8 @@ class Rest(Section):
     """How this Envoy calls the service: `http1` is gRPC over HTTP/1.1, `grpc` is gRPC over HTTP/2, which takes more
     time. An Envoy that is deployed on its own always uses `grpc`."""
     max_calls: Annotated[int, Field(ge=1, le=900), Number] = 900
-    """How many calls Envoy has with the service at a time, besides transfers and commands; more get 503 with
-    `retry-after`. With hosted containers alone, 128 for each core keep the wait short under overload."""
+    """How many calls Envoy, unless it is a sidecar, has with the service at a time, besides transfers and commands;
+    more get 503 with `retry-after`. With hosted containers alone, 128 for each core keep waits short under overload."""
 
 
 class Tls(Section):

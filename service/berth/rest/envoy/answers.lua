@@ -93,7 +93,7 @@ local RULES = {
 }
 
 local function explain(text, status)
-  if text:find("overflow$") then return "The service is busy.", nil, "service_unavailable" end
+  if status == "503" and text:find("overflow$") then return "The service is busy.", nil, "service_unavailable" end
   if BY_STATUS[status] then return unpack(BY_STATUS[status], 1, 3) end
   text = text:gsub("\\u0022", '\\"') -- how Envoy writes a quote if a text is not UTF-8
   for _, rule in ipairs(RULES) do

@@ -241,6 +241,7 @@ def _routes(settings: EdgeSettings) -> Json:
             _grpc_without_post(),
             *(_route(settings, _TRANSFERS, match) for match in _transfers()),
             _route(settings, _TRANSFERS, _commands(), idle_timeout="0s"),
+            _route(settings, _CLUSTER, _health_checks(), priority="HIGH"),
             _route(settings, _CLUSTER, {"prefix": "/"}),
         ],
         "request_headers_to_add": [client_address()],
@@ -251,10 +252,10 @@ def _routes(settings: EdgeSettings) -> Json:
     return {"name": "rest", "virtual_hosts": [host]}
 
 
-def _route(settings: EdgeSettings, cluster: str, match: Json, **limits: str) -> Json:
+def _route(settings: EdgeSettings, cluster: str, match: Json, **fields: str) -> Json:
     # No timeout for a whole request: the service has its own, and a large file takes time.
     retries = {"retry_policy": retry_elsewhere()} if settings.has_replicas else {}
-    return {"match": match, "route": {"cluster": cluster, "timeout": "0s", **limits, **retries}}
+    return {"match": match, "route": {"cluster": cluster, "timeout": "0s", **fields, **retries}}
 
 
 def _transfers() -> list[Json]:
@@ -275,6 +276,14 @@ def _commands() -> Json:
     """Return the match of requests that wait for a command, which may be silent for longer than any other request."""
     post = {"name": ":method", "string_match": {"exact": "POST"}}
     return {"safe_regex": {"regex": ".*/(execs|mcp|CreateContainerExec|SendMcpMessage)"}, "headers": [post]}
+
+
+def _health_checks() -> Json:
+    """Return the match of requests for the health, which must be answered while too many others are running.
+
+    Their priority has limits of its own: see `cluster_limits`.
+    """
+    return {"safe_regex": {"regex": r"/(healthz|readyz|grpc\.health\.v1\.Health/Check)"}}
 
 
 def _grpc_without_post() -> Json:

@@ -9,11 +9,16 @@ from berth.rest.envoy.filters import typed
 Json = dict[str, Any]
 
 _OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+_HEALTH_CHECKS = {"priority": "HIGH", "max_requests": 128, "max_pending_requests": 128, "max_connections": 16}
+"""The limits of health checks: the service answers as many at a time. Over HTTP/1.1 they wait for a connection."""
 
 
 def cluster_limits(settings: EdgeSettings, max_requests: int) -> Json:
-    """Return the fields of a cluster that keep memory flat and protect the service from too many requests."""
-    threshold = {"max_requests": max_requests, "max_pending_requests": max_requests}
+    """Return the fields of a cluster that keep memory flat and protect the service from too many requests.
+
+    Requests of high priority, which are health checks, count by themselves.
+    """
+    threshold: Json = {"max_requests": max_requests, "max_pending_requests": max_requests}
     if settings.has_replicas or len(settings.grpc_sockets) > 1:
         # Every request may be waiting for another process; by default at most three are retried at a time.
         threshold["max_retries"] = max_requests
@@ -21,7 +26,7 @@ def cluster_limits(settings: EdgeSettings, max_requests: int) -> Json:
         threshold["max_connections"] = CONNECTIONS_A_REQUEST * max_requests
     return {
         "per_connection_buffer_limit_bytes": UPLOAD_BUFFER_BYTES if settings.over_http1 else MEBIBYTE,
-        "circuit_breakers": {"thresholds": [threshold]},
+        "circuit_breakers": {"thresholds": [threshold, _HEALTH_CHECKS]},
         "typed_extension_protocol_options": {_OPTIONS: _http1() if settings.over_http1 else _http2()},
     }
 

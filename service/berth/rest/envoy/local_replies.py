@@ -2,7 +2,7 @@
 
 Only Envoy sees requests with bad JSON, an unknown path, or a service that is down, but its response
 must have our format. The format is given here; `answers.lua` fills in the parameter, the code and a
-plainer text.
+plainer text, except where Envoy is overloaded and runs no filters.
 """
 
 import re
@@ -33,13 +33,16 @@ def local_reply_config(methods: Mapping[str, Collection[str]]) -> Json:
 
     `methods` are those of each path template; another method on that path is a 405.
     """
+    grpc, failed = _grpc(), _rest(_SERVER_ERRORS, error_type="api_error")
     return {
         "mappers": [
-            _grpc(),
+            *_unavailable(grpc),
+            grpc,
             *(_wrong_method(template, allowed) for template, allowed in methods.items()),
             _too_large(),
-            *_unavailable(),
-            _rest(_SERVER_ERRORS, error_type="api_error"),
+            *_unavailable(_overloaded()),
+            *_unavailable(failed),
+            failed,
             _rest(_CLIENT_ERRORS, error_type="invalid_request_error"),
         ]
     }
@@ -79,28 +82,49 @@ def _too_large() -> Json:
     return {**reply, "status_code": _CLIENT_ERRORS}
 
 
-def _unavailable() -> Iterator[Json]:
+def _overloaded() -> Json:
+    """Say that the service is busy if Envoy's heap is full: it then answers before any filter runs."""
+    expression = {
+        "@type": "type.googleapis.com/envoy.extensions.access_loggers.filters.cel.v3.ExpressionFilter",
+        "expression": "response.code_details == 'overload'",
+    }
+    envelope = _envelope("api_error", failed=True)
+    envelope["error"] |= {"message": "The service is busy.", "code": "service_unavailable"}
+    return {
+        **_rest(_UNAVAILABLE, error_type="api_error"),
+        "filter": {
+            "extension_filter": {"name": "envoy.access_loggers.extension_filters.cel", "typed_config": expression}
+        },
+        "body_format_override": {"json_format": envelope},
+    }
+
+
+def _unavailable(reply: Json) -> Iterator[Json]:
     """Say when to come back after Envoy's 503: there is too much to do, or no service. It is one of several times."""
     for left, seconds in zip(range(len(_RETRY_SECONDS), 0, -1), _RETRY_SECONDS, strict=True):
-        reply = _rest(_UNAVAILABLE, error_type="api_error", operator="EQ")
         sampled = {"numerator": _MILLION // left, "denominator": "MILLION"}
         chance = {"runtime_key": "berth.retry_after", "percent_sampled": sampled, "use_independent_randomness": True}
-        retry = {"key": "retry-after", "value": str(seconds)}
+        filters = [reply["filter"], _status(_UNAVAILABLE, operator="EQ"), {"runtime_filter": chance}]
+        retry = {"header": {"key": "retry-after", "value": str(seconds)}, "append_action": "ADD_IF_ABSENT"}
         yield {
             **reply,
-            "filter": {"and_filter": {"filters": [reply["filter"], {"runtime_filter": chance}]}},
-            "headers_to_add": [*reply["headers_to_add"], {"header": retry, "append_action": "ADD_IF_ABSENT"}],
+            "filter": {"and_filter": {"filters": filters}},
+            "headers_to_add": [*reply.get("headers_to_add", ()), retry],
         }
 
 
-def _rest(status: int, *, error_type: str, operator: str = "GE") -> Json:
+def _status(status: int, *, operator: str) -> Json:
     comparison = {"op": operator, "value": {"default_value": status, "runtime_key": "berth.local_reply"}}
+    return {"status_code_filter": {"comparison": comparison}}
+
+
+def _rest(status: int, *, error_type: str, operator: str = "GE") -> Json:
     # Envoy sets the request id only after it has read the headers. If these are invalid, the response gets an id here.
     request_id = {"key": "x-request-id", "value": "%UNIQUE_ID%"}
     return {
-        "filter": {"status_code_filter": {"comparison": comparison}},
+        "filter": _status(status, operator=operator),
         "headers_to_add": [{"header": request_id, "append_action": "ADD_IF_ABSENT"}],
-        "body_format_override": {"json_format": _envelope(error_type, failed=status >= _SERVER_ERRORS)},
+        "body_format_override": {"json_format": _envelope(error_type, failed=status == _SERVER_ERRORS)},
     }
 
 
