@@ -50,7 +50,8 @@ CASES: dict[str, dict[str, Any]] = {
         "fullnameOverride": "containers",
         "replicas": 2,
         "workers": 4,
-        "config": SHARED | {"hosted": {"max_container_bytes": 4_294_967_296}, "listen": {"ipv6_only": True}},
+        "config": SHARED
+        | {"hosted": {"max_container_bytes": 4_294_967_296}, "listen": {"ipv6_only": True}, "rest": {"max_calls": 200}},
         "secrets": {"existingSecret": "berth", "files": {"team-a": "sk-bf-a", "team-b": "sk-bf-b"}},
         "env": [{"name": "AWS_REGION", "value": "eu-west-1"}],
         "envFrom": [{"secretRef": {"name": "berth-environment"}}],
@@ -251,6 +252,11 @@ def test_envoy_has_the_addresses_of_the_configuration(rendered: dict[str, Render
     berth, envoy = (yaml.safe_load(settings_of(rendered["everything"], name)) for name in ("berth.yaml", "envoy.yaml"))
     for name in ("rest", "ipv6_only"):
         assert berth["listen"][name] == envoy["listen"][name]
+
+
+def test_envoy_has_the_limit_of_calls(rendered: dict[str, Rendered]) -> None:
+    """A limit in the settings of the service counts for the Envoy of the chart."""
+    assert yaml.safe_load(settings_of(rendered["everything"], "envoy.yaml"))["rest"] == {"max_calls": 200}
 
 
 def test_callers_are_seen_through_the_balancers(rendered: dict[str, Rendered]) -> None:

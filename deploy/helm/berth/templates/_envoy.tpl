@@ -4,6 +4,7 @@
 {{- if dig "listen" "ipv6_only" false .Values.config }}{{ $_ := set $listen "ipv6_only" true }}{{ end -}}
 {{- $settings := dict "listen" $listen -}}
 {{- with .Values.config.cors }}{{ $_ := set $settings "cors" . }}{{ end -}}
+{{- with .Values.config.rest }}{{ $_ := set $settings "rest" . }}{{ end -}}
 {{- if .Values.tls.secretName }}{{ $_ := set $settings "tls" (include "berth.certificate" . | fromYaml) }}{{ end -}}
 {{- toYaml $settings -}}
 {{- end }}
