@@ -112,7 +112,7 @@ def test_a_flipped_byte_is_found_noted_and_repaired(place: Place) -> None:
 
 
 def test_lost_content_stray_content_and_sums(place: Place) -> None:
-    """One fix notes lost content, removes old stray content, corrects quotas, and leaves all rows; then all is well."""
+    """One fix removes old stray content, corrects quotas, and leaves all rows; an upload brings lost content back."""
     lost, kept = place.upload(b"lost"), place.upload(b"kept")
     (path,) = [path for path in place.blobs.glob("*/*") if path.read_bytes() == b"lost"]
     path.unlink()

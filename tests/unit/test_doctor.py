@@ -91,7 +91,7 @@ async def test_a_sound_store_is_well(kept: Kept, *, deep: bool, fix: bool) -> No
 
 @pytest.mark.parametrize(
     ("harm", "kind", "deep"),
-    [("lose", "missing_content", False), ("cut", "wrong_size", False), ("flip", "damaged_content", True)],
+    [("cut", "wrong_size", False), ("flip", "damaged_content", True)],
 )
 async def test_damage_is_found_and_noted(kept: Kept, harm: str, kind: str, *, deep: bool) -> None:
     """Damaged content is wrong until it is uploaded again; only a fix notes it, and then ranges are refused, too."""
@@ -100,10 +100,8 @@ async def test_damage_is_found_and_noted(kept: Kept, harm: str, kind: str, *, de
     (path,) = [path for path in paths(kept) if path.read_bytes() == b"content"]
     if harm == "flip":
         flip(path)
-    elif harm == "cut":
-        os.truncate(path, 6)
     else:
-        path.unlink()
+        os.truncate(path, 6)
     (finding,) = await found(kept, deep=deep)
     blob = f"{path.parent.name}/{path.name}"
     assert (finding.kind, finding.is_fixed) == (kind, False)
@@ -120,9 +118,25 @@ async def test_damage_is_found_and_noted(kept: Kept, harm: str, kind: str, *, de
     assert len(await found(kept)) == 1
     await upload(kept)
     assert await download(kept, file) == b"content"
-    if path.exists():
-        os.utime(path, (1, 1))
-        assert await kinds(kept, fix=True) == [("unreferenced_content", True)]
+    os.utime(path, (1, 1))
+    assert await kinds(kept, fix=True) == [("unreferenced_content", True)]
+    assert await kinds(kept, deep=True) == []
+
+
+@pytest.mark.parametrize("deep", [False, True])
+async def test_missing_content_is_found_and_not_noted(kept: Kept, *, deep: bool) -> None:
+    """What is missing for a while can be read once it is there again, whatever a fix did meanwhile."""
+    file = await upload(kept)
+    (path,) = paths(kept)
+    path.rename(away := kept.folder / "away")
+    (finding,) = await found(kept, deep=deep, fix=True)
+    assert (finding.kind, finding.is_fixed) == ("missing_content", False)
+    assert finding.facts == {"blob": f"{path.parent.name}/{path.name}", "noted": False, "files": [file]}
+    away.rename(path)
+    assert await download(kept, file) == b"content"
+    path.unlink()
+    await upload(kept)
+    assert await download(kept, file) == b"content"
     assert await kinds(kept, deep=True) == []
 
 

@@ -54,7 +54,7 @@ class _Inspection(NamedTuple):
     block_sums: Checksums | None = None
 
 
-_MISSING = _Inspection("missing_content", "is missing")
+_MISSING = _Inspection("missing_content", "is missing; bring it back, or upload the same content again")
 _DAMAGED = _Inspection("damaged_content", "does not have its SHA-256")
 
 
@@ -126,6 +126,8 @@ class Doctor:
         result = await self._inspect(row.stored)
         if result.kind == _UNREADABLE:  # it may be good: reading it may only not be allowed
             return await self._finding(result.kind, row.stored, result.text)
+        if result == _MISSING:  # it is not noted: once it is there again, it can be read
+            return await self._finding("missing_content", row.stored, result.text, noted=row.is_damaged)
         if result.kind is not None:
             return await self._damage(result.kind, row, result.text)
         if result.block_sums is not None:
@@ -170,7 +172,7 @@ class Doctor:
         return await self._finding("wrong_block_sums", stored, text, is_fixed=self._fixes)
 
     async def _damage(self, kind: str, row: BlobRow, text: str) -> Finding | None:
-        """Return a finding about damaged or missing content, and note the damage if that is wanted."""
+        """Return a finding about damaged content, and note the damage if that is wanted."""
         is_noted = row.is_damaged
         if not is_noted and self._fixes:
             is_noted = await self._inventory.note_damage(row.stored.blob) > 0
