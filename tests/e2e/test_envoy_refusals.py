@@ -10,9 +10,12 @@ import grpc
 import httpx2
 import pytest
 import pytest_asyncio
+import structlog
 
 from berth.launch.envoy.admin import EnvoyAdmin
 from berth.launch.envoy.process import ADMIN_SOCKET
+from berth.launch.envoy.supervisor import running_envoy
+from berth.rest.envoy.bootstrap import bootstrap
 from berth.rest.envoy.edge import EdgeSettings
 from berth.v1 import container_service_pb2 as containers
 from berth.v1 import container_service_pb2_grpc as containers_grpc
@@ -35,6 +38,24 @@ async def edge(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Edge]:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def rest(edge: Edge) -> AsyncIterator[httpx2.AsyncClient]:
     async with httpx2.AsyncClient(base_url=edge.rest, timeout=30) as client:
+        yield client
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def lost(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[httpx2.AsyncClient]:
+    """Yield a client of an Envoy whose service is lost with each request."""
+    server = await asyncio.start_server(lose, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    settings = EdgeSettings(access_log_path=None, rest_port=0, admin_socket=ADMIN_SOCKET, grpc_port=port)
+    folder = tmp_path_factory.mktemp("lost") / "run"
+    log = structlog.get_logger()
+    async with (
+        server,
+        running_envoy(
+            bootstrap(settings), folder, listener="rest", grace_seconds=1.0, json_log=False, log=log
+        ) as envoy,
+        httpx2.AsyncClient(base_url=f"http://127.0.0.1:{envoy.port}", timeout=30) as client,
+    ):
         yield client
 
 
@@ -190,6 +211,33 @@ async def test_service_that_is_down(tmp_path: Path) -> None:
     assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
     assert "{" not in str(caught.value.details())
     assert dict(caught.value.trailing_metadata() or ())["retry-after"] in SECONDS
+
+
+async def lose(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Take a request, and end the connection, as a service does that is killed."""
+    await reader.read(1)
+    writer.close()
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "key", "repeats"),
+    [
+        ("POST", CONTAINERS, None, False),
+        ("POST", f"{CONTAINERS}/c/execs", None, False),
+        ("POST", CONTAINERS, "once", True),
+        ("GET", CONTAINERS, None, True),
+        ("DELETE", f"{CONTAINERS}/c", None, True),
+    ],
+)
+async def test_what_a_lost_service_may_have_done(
+    lost: httpx2.AsyncClient, method: str, path: str, key: str | None, *, repeats: bool
+) -> None:
+    """SDKs are asked not to repeat a POST that may have been executed, unless it has an idempotency key."""
+    headers = {"idempotency-key": key} if key else {}
+    answer = await lost.request(method, path, headers=headers, json={} if method == "POST" else None)
+    assert_refused(answer, 503, code="service_unavailable")
+    assert (answer.headers.get("retry-after") in SECONDS) is repeats
+    assert answer.headers.get("x-should-retry") == (None if repeats else "false")
 
 
 async def test_a_full_heap_is_counted(tmp_path: Path) -> None:

@@ -40,6 +40,7 @@ def local_reply_config(methods: Mapping[str, Collection[str]]) -> Json:
             grpc,
             *(_wrong_method(template, allowed) for template, allowed in methods.items()),
             _too_large(),
+            _unknown_outcome(),
             *_unavailable(_overloaded()),
             *_unavailable(failed),
             failed,
@@ -80,6 +81,23 @@ def _too_large() -> Json:
     """Turn Envoy's 413 into a 400, which is what the service returns for a file that is too large."""
     reply = _rest(_TOO_LARGE, error_type="invalid_request_error", operator="EQ")
     return {**reply, "status_code": _CLIENT_ERRORS}
+
+
+def _unknown_outcome() -> Json:
+    """Ask SDKs, which repeat a 503, not to repeat a POST that the service may have executed before it was lost.
+
+    With an idempotency key they may. Envoy's flag UC means that the connection ended after the request was sent.
+    """
+    reply = _rest(_UNAVAILABLE, error_type="api_error", operator="EQ")
+    post = _header("x-envoy-original-method", {"string_match": {"exact": "POST"}})
+    without_key = _header("idempotency-key", {"present_match": True, "invert_match": True})
+    filters = [reply["filter"], {"response_flag_filter": {"flags": ["UC"]}}, post, without_key]
+    final = {"header": {"key": "x-should-retry", "value": "false"}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
+    return {
+        **reply,
+        "filter": {"and_filter": {"filters": filters}},
+        "headers_to_add": [*reply["headers_to_add"], final],
+    }
 
 
 def _overloaded() -> Json:
@@ -124,7 +142,7 @@ def _rest(status: int, *, error_type: str, operator: str = "GE") -> Json:
     return {
         "filter": _status(status, operator=operator),
         "headers_to_add": [{"header": request_id, "append_action": "ADD_IF_ABSENT"}],
-        "body_format_override": {"json_format": _envelope(error_type, failed=status == _SERVER_ERRORS)},
+        "body_format_override": {"json_format": _envelope(error_type, failed=status >= _SERVER_ERRORS)},
     }
 
 
