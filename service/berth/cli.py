@@ -46,7 +46,10 @@ _PLACES = {
 
 
 class _Commands(Mapping[str, Any]):
-    """The commands by name; the module of one is imported when it is asked for, since all take longer than one runs."""
+    """The commands by name. A module is imported when its command is asked for: to load all takes longer than most run.
+
+    The help and the completion of names ask for all of them.
+    """
 
     def __getitem__(self, name: str) -> Any:
         module, _, attribute = _PLACES[name].partition(":")

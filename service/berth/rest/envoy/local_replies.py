@@ -118,7 +118,7 @@ def _overloaded() -> Json:
 
 
 def _unavailable(reply: Json) -> Iterator[Json]:
-    """Say when to come back after Envoy's 503: there is too much to do, or no service. It is one of several times."""
+    """Yield the reply for Envoy's 503, once with each time to come back, of which Envoy takes one by chance."""
     for left, seconds in zip(range(len(_RETRY_SECONDS), 0, -1), _RETRY_SECONDS, strict=True):
         sampled = {"numerator": _MILLION // left, "denominator": "MILLION"}
         chance = {"runtime_key": "berth.retry_after", "percent_sampled": sampled, "use_independent_randomness": True}

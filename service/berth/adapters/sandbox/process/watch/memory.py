@@ -33,8 +33,8 @@ _PSS = re.compile(rb"^Pss_Anon:\s+(\d+)", re.MULTILINE)
 _Sizes = tuple[int, ...]
 _MAPS_SECONDS, _SHARE = 0.5, 4
 """How often all mappings are read without a hint at a change; that takes at most one part in five of the time."""
-
 _CHECK_SECONDS = 0.05
+"""How often forks are counted during a look."""
 
 
 class Memory:
