@@ -259,10 +259,18 @@ def test_without_an_authority_nobody_is_believed() -> None:
         ("POST", "/berth.v1.FileService/RetrieveFileContent", True),
         ("POST", "/v1/containers", False),
         ("GET", "/v1/containers/content/files", False),
+        ("GET", "/", True),
+        ("GET", "/openapi.json", True),
+        ("GET", "/console", True),
+        ("GET", "/docs/style.css", True),
+        ("GET", "/docsx", False),
+        ("POST", "/grpc.health.v1.Health/Watch", True),
+        ("POST", "/grpc.health.v1.Health/Check", False),
+        ("POST", "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", True),
     ],
 )
 def test_transfers_have_connections_of_their_own(method: str, path: str, *, is_transfer: bool) -> None:
-    """Uploads and downloads go to a cluster of their own, so that other requests do not wait for their data."""
+    """Transfers and what strangers may keep open go to a cluster of their own: others do not wait for them."""
     routes = manager(EdgeSettings())["route_config"]["virtual_hosts"][0]["routes"]
     found = next(route for route in routes if _matches(route["match"], method, path))
     assert found["route"]["cluster"] == ("berth-transfers" if is_transfer else "berth")

@@ -259,17 +259,19 @@ def _route(settings: EdgeSettings, cluster: str, match: Json, **fields: str) -> 
 
 
 def _transfers() -> list[Json]:
-    """Return the matches of uploads and downloads, files of pages included.
+    """Return the matches of uploads and downloads, pages included, and of streams.
 
     They have connections to the service of their own: on a shared one, other requests wait for the
-    data of transfers that is ahead of them.
+    data of transfers that is ahead of them. Health watches, reflection and pages need no key: strangers,
+    who may keep them open, cannot use up `rest.max_calls` with them.
     """
     uploads = {"safe_regex": {"regex": ".*/(files|CreateContainerFile|CreateFile)"}}
     streams = "content|stream|RetrieveContainerFileContent|RetrieveFileContent|(Stream|Follow)ContainerExec"
     downloads = {"safe_regex": {"regex": f".*/({streams})"}}
-    pages = {"safe_regex": {"regex": "/(docs|console)/.*"}}
+    public = {"safe_regex": {"regex": r"/(grpc\.health\.v1\.Health/Watch|grpc\.reflection\..*)"}}
+    pages = {"safe_regex": {"regex": r"/(openapi\.json|(docs|console)(/.*)?)?"}}
     post = {"name": ":method", "string_match": {"exact": "POST"}}
-    return [{**uploads, "headers": [post]}, downloads, pages]
+    return [{**uploads, "headers": [post]}, downloads, public, pages]
 
 
 def _commands() -> Json:
