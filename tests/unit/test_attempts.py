@@ -4,7 +4,14 @@ import asyncio
 
 import pytest
 
-from berth.core.auth.login_throttle import MAX_SOURCES, MAX_WAIT_SECONDS, MAX_WAITING, WINDOW_SECONDS, LoginThrottle
+from berth.core.auth.login_throttle import (
+    MAX_SOURCES,
+    MAX_WAIT_SECONDS,
+    MAX_WAITING,
+    MAX_WAITING_IN_ALL,
+    WINDOW_SECONDS,
+    LoginThrottle,
+)
 from berth.core.auth.sources import network_of
 from berth.core.errors import RateLimitError
 from support.fakes.stores import FixedClock
@@ -64,6 +71,20 @@ async def test_few_may_wait_at_a_time() -> None:
     await asyncio.gather(*waiting)
     await attempts.refused("1.2.3.4")
     assert len(waits.seconds) == MAX_WAITING + 1 == 21
+
+
+async def test_few_of_all_sources_may_wait_at_a_time() -> None:
+    """Of 65 refusals of 65 addresses one does not wait, since callers with a credential need places, too."""
+    waits = Waits(held=True)
+    attempts = LoginThrottle(free=0, timer=FixedClock(), sleep=waits)
+    waiting = [asyncio.create_task(attempts.refused(f"1.2.3.{last}")) for last in range(MAX_WAITING_IN_ALL)]
+    await asyncio.sleep(0)
+    with pytest.raises(RateLimitError):
+        await attempts.refused("5.6.7.8")
+    waits.go.set()
+    await asyncio.gather(*waiting)
+    await attempts.refused("5.6.7.8")
+    assert len(waits.seconds) == MAX_WAITING_IN_ALL + 1 == 65
 
 
 async def test_sources_are_forgotten_when_there_are_many() -> None:

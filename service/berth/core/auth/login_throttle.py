@@ -4,6 +4,7 @@ Only rejected requests wait. A request with a correct credential is never delaye
 requests from its address fail.
 """
 
+from collections import Counter
 from collections.abc import Awaitable, Callable
 
 from berth.core.auth.sources import network_of
@@ -15,6 +16,8 @@ WAIT_STEP_SECONDS = 0.05
 """The additional delay for each further failed login."""
 MAX_WAITING = 20
 """The rejected requests of one source that may wait at a time; one more is rejected at once with a retry time."""
+MAX_WAITING_IN_ALL = 64
+"""Those of all sources: each has a place of `rest.max_calls`, of which those with a credential need some."""
 MAX_SOURCES = 10_000
 
 
@@ -30,7 +33,7 @@ class LoginThrottle:
         self._timer = timer
         self._sleep = sleep
         self._counts: dict[str, tuple[float, int]] = {}  # by source: start of its minute, failed logins since
-        self._waiting: dict[str, int] = {}
+        self._waiting = Counter[str]()
 
     async def refused(self, source: str) -> None:
         """Count a failed login of `source` and delay its response. RateLimitError if too many responses wait."""
@@ -38,8 +41,8 @@ class LoginThrottle:
         excess = self._count(source) - self._free
         if excess <= 0:
             return
-        waiting = self._waiting.get(source, 0)
-        if waiting >= MAX_WAITING:
+        waiting = self._waiting[source]
+        if waiting >= MAX_WAITING or self._waiting.total() >= MAX_WAITING_IN_ALL:
             message = "Too many failed logins from your address."
             raise RateLimitError(message, code="rate_limited", retry_after_seconds=WINDOW_SECONDS)
         self._waiting[source] = waiting + 1
