@@ -23,6 +23,7 @@ from berth.v1.container_exec_service_pb2 import (
     ExecCode,
     ListContainerExecsRequest,
     RetrieveContainerExecRequest,
+    StreamContainerExecRequest,
 )
 from berth.v1.container_pb2 import NetworkPolicyType
 from berth.v1.container_service_pb2 import (
@@ -185,6 +186,50 @@ async def test_another_tenant_sees_nothing(kept: Kept, world: ExecWorld) -> None
     ):
         with pytest.raises(NotFoundError):
             await call
+
+
+async def test_an_exec_is_in_its_own_container_alone(kept: Kept, world: ExecWorld) -> None:
+    """The exec of one container is not there in another one of the same tenant, while it runs and afterwards."""
+    started = await world.execs.create_container_exec(OURS, shell(await box(kept), "echo a; sleep 60"))
+    elsewhere = {"container_id": await box(kept), "exec_id": started.id}
+    for call in (
+        world.execs.retrieve_container_exec(OURS, RetrieveContainerExecRequest(**elsewhere), is_awaited=True),
+        world.execs.cancel_container_exec(OURS, CancelContainerExecRequest(**elsewhere)),
+    ):
+        with pytest.raises(NotFoundError):
+            await asyncio.wait_for(call, 10)
+    assert (await world.execs.retrieve_container_exec(OURS, of(started))).status == "running"
+    await world.execs.cancel_container_exec(
+        OURS, CancelContainerExecRequest(container_id=started.container_id, exec_id=started.id)
+    )
+    ended = await world.execs.retrieve_container_exec(OURS, of(started), is_awaited=True)
+    assert (ended.outcome.type, ended.stdout) == ("cancelled", "a\n")
+    assert ended == await world.execs.retrieve_container_exec(OURS, of(started))
+
+
+@pytest.mark.parametrize(("how", "is_awaited"), [("at once", True), ("in the background", False), ("stream", False)])
+async def test_a_start_that_is_known_is_kept(
+    kept: Kept, world: ExecWorld, monkeypatch: pytest.MonkeyPatch, *, how: str, is_awaited: bool
+) -> None:
+    """The store is told whether the caller knows of a command before it has ended."""
+    told: list[bool] = []
+    start = world.store.start
+
+    async def noted(*values: Any, **named: Any) -> Any:
+        told.append(named["is_awaited"])
+        return await start(*values, **named)
+
+    monkeypatch.setattr(world.store, "start", noted)
+    request = shell(await box(kept), "echo")
+    if how == "stream":
+        started = await world.execs.stream_container_exec(
+            OURS, StreamContainerExecRequest(container_id=request.container_id, command=request.command)
+        )
+    else:
+        request.background = not is_awaited
+        started = await world.execs.create_container_exec(OURS, request)
+    await world.execs.retrieve_container_exec(OURS, of(started), is_awaited=True)
+    assert told == [is_awaited]
 
 
 async def test_an_expired_container_runs_nothing(kept: Kept, world: ExecWorld) -> None:

@@ -77,8 +77,11 @@ class Database(Reader, Protocol):
     def now(self) -> float:
         """Return the time by the clock that all users of the database share, in seconds since 1970."""
 
-    async def write(self, work: Work[T], *, frees_space: bool = False) -> T:
+    async def write(self, work: Work[T], *, frees_space: bool = False, is_durable: bool = True) -> T:
         """Run `work` as one transaction and return its result once it is durable.
+
+        If it need not be durable, the result may be returned before. Then a failure of the power may undo it, as if it
+        had never been, unless a durable transaction followed; the end of the process does not.
 
         An error raised by `work` is passed on, and its changes are undone. If the caller is cancelled, `work` is still
         done completely or not at all. It must wait for nothing but the database, and may run more than once: if the

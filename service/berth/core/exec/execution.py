@@ -106,8 +106,11 @@ class Execution:
         self._run: SandboxRun | None = None
         self._is_cancelled = self._is_lost = False
         self._appended = 0
+        self.container_id = started.container_id
         self.transcript = Transcript(started, command.output_bytes)
         self.has_ended = asyncio.Event()
+        self.stored: Exec | None = None
+        """The result, without its output, once the store has it."""
 
     async def execute(self) -> Exec:
         """Run the command and store its result; return it. If this is cancelled, the result is "lost"."""
@@ -288,7 +291,8 @@ class Execution:
             self._is_kept = True
         unused = stored.unreferenced if ended.changes.written else [*stored.unreferenced, *self._harvested.blobs]
         await tools.content.delete(unused)
-        return with_files(exec_, ended.changes, stored)
+        self.stored = with_files(exec_, ended.changes, stored)
+        return self.stored
 
     def _exec(self, ended: Ended) -> Exec:
         exec_ = Exec()

@@ -16,7 +16,7 @@ from berth.core.exec.requests import Command, ExecLimits, read_command
 from berth.core.exec.sandbox import NO_SESSIONS, Outcome, Stream
 from berth.core.exec.sessions.session import Session, SessionKey
 from berth.core.exec.sessions.sessions import Sessions
-from berth.core.exec.store import ExecStore
+from berth.core.exec.store import ExecOutput, ExecStore
 from berth.core.exec.transcript import KEEP_ALIVE_SECONDS, STARTED, ended_event, output_event
 from berth.core.lifetime import expires_at, status_at
 from berth.core.observation.spans import NO_TRACER, Tracer
@@ -115,9 +115,9 @@ class HostedExecs:
 
     async def create_container_exec(self, caller: Caller, request: CreateContainerExecRequest) -> Exec:
         """Start a command; see ExecBackend."""
-        return await self._background.finish(self._start(caller, request))
+        return await self._background.finish(self._start(caller, request, is_awaited=not request.background))
 
-    async def _start(self, caller: Caller, request: CreateContainerExecRequest) -> Exec:
+    async def _start(self, caller: Caller, request: CreateContainerExecRequest, *, is_awaited: bool) -> Exec:
         record = await self._ownership.container(caller, request.container_id, provider=request.provider)
         command = read_command(request, self._rules.limits)
         if status_at(self._now(), expires_at=expires_at(record.container)) == CONTAINER_STATUS_EXPIRED:
@@ -125,7 +125,7 @@ class HostedExecs:
         tools = await self._require_available(caller, record)
         place = await self._reserve(caller, record, tools, command)
         try:
-            started = await self._add(caller, record, tools, place.session)
+            started = await self._add(caller, record, tools, place.session, is_awaited=is_awaited)
         except BaseException:
             await place.release(True)
             raise
@@ -147,22 +147,25 @@ class HostedExecs:
 
     async def stream_container_exec(self, caller: Caller, request: StreamContainerExecRequest) -> Exec:
         """Start a command; see ExecBackend."""
-        return await self.create_container_exec(caller, without_events(request))
+        return await self._background.finish(self._start(caller, without_events(request), is_awaited=False))
 
     async def retrieve_container_exec(
         self, caller: Caller, request: RetrieveContainerExecRequest, *, is_awaited: bool = False
     ) -> Exec:
         """Return an exec; see ExecBackend."""
         record = await self._record(caller, request)
+        live = self._live(request)
         if is_awaited:
+            if live is not None:
+                await live.has_ended.wait()
+                if live.stored is not None:  # so the store need not be asked for what it was just given
+                    return _with_output(live.stored, live.transcript.output, record)
             await self._completed(caller.tenant, request)
         exec_ = await self._store.get(caller.tenant, request.container_id, request.exec_id)
         output = await self._store.output(caller.tenant, request.container_id, request.exec_id)
-        if exec_.status == RUNNING and request.exec_id in self._running:
-            output = self._running[request.exec_id].transcript.output
-        exec_.stdout = "".join(part.text for part in output if part.stream is Stream.STDOUT)
-        exec_.stderr = "".join(part.text for part in output if part.stream is Stream.STDERR)
-        return _with_provider(exec_, record)
+        if exec_.status == RUNNING and live is not None:
+            output = live.transcript.output
+        return _with_output(exec_, output, record)
 
     async def list_container_execs(
         self, caller: Caller, request: ListContainerExecsRequest
@@ -180,7 +183,7 @@ class HostedExecs:
         """Return the events of an exec; see ExecBackend."""
         await self._record(caller, request)
         after = check_integer(request.after, "after", minimum=0, maximum=MAX_SEQUENCE)
-        live = self._running.get(request.exec_id)
+        live = self._live(request)
         await self._store.get(caller.tenant, request.container_id, request.exec_id)
         if live is not None:
             return live.transcript.follow(after)
@@ -190,7 +193,7 @@ class HostedExecs:
         """End a command; see ExecBackend."""
         await self._record(caller, request)
         await self._store.cancel(caller.tenant, request.container_id, request.exec_id)
-        if live := self._running.get(request.exec_id):
+        if live := self._live(request):
             await live.cancel()
         asked = RetrieveContainerExecRequest(container_id=request.container_id, exec_id=request.exec_id)
         return await self.retrieve_container_exec(caller, asked)
@@ -212,6 +215,11 @@ class HostedExecs:
         if not request.exec_id:
             raise missing("exec_id")
         return record
+
+    def _live(self, request: NamesExec) -> Execution | None:
+        """Return the execution that a request names, if it runs in this process."""
+        live = self._running.get(request.exec_id)
+        return live if live is not None and live.container_id == request.container_id else None
 
     async def _require_available(self, caller: Caller, record: ContainerRecord) -> Tools:
         """Return the tools. ExecUnsupportedError if commands cannot be run, or not in this container."""
@@ -241,7 +249,9 @@ class HostedExecs:
 
         return Place(None, give_back)
 
-    async def _add(self, caller: Caller, record: ContainerRecord, tools: Tools, session: Session | None) -> Exec:
+    async def _add(
+        self, caller: Caller, record: ContainerRecord, tools: Tools, session: Session | None, *, is_awaited: bool
+    ) -> Exec:
         started = Exec(
             id=self._new_id(*EXEC_ID),
             object="container.exec",
@@ -253,7 +263,12 @@ class HostedExecs:
         )
         attempt = caller.options.attempt
         before = await self._store.start(
-            caller.tenant, started, process=tools.process, attempt=attempt, key=caller.name
+            caller.tenant,
+            started,
+            process=tools.process,
+            attempt=attempt,
+            key=caller.name,
+            is_awaited=is_awaited,
         )
         if session is not None:
             started.session_restarted = not await session.follow(before, started.id)
@@ -285,10 +300,7 @@ class HostedExecs:
         return ended
 
     async def _completed(self, tenant: str, request: RetrieveContainerExecRequest) -> None:
-        """Wait until an exec is completed, in this process or in another one."""
-        if live := self._running.get(request.exec_id):
-            await live.has_ended.wait()
-        # Another process may run it, which no event of this one can tell.
+        """Wait until an exec is completed, which another process may run: no event of this one can tell."""
         while (await self._store.get(tenant, request.container_id, request.exec_id)).status == RUNNING:  # noqa: ASYNC110
             await asyncio.sleep(POLL_SECONDS)
 
@@ -354,6 +366,14 @@ def _as_started(exec_: Exec) -> Exec:
         isolation=exec_.isolation,
         created_at=exec_.created_at,
     )
+
+
+def _with_output(exec_: Exec, output: Sequence[ExecOutput], record: ContainerRecord) -> Exec:
+    """Return a copy of an exec with its output and the provider."""
+    answer = _with_provider(exec_, record)
+    answer.stdout = "".join(part.text for part in output if part.stream is Stream.STDOUT)
+    answer.stderr = "".join(part.text for part in output if part.stream is Stream.STDERR)
+    return answer
 
 
 def _with_provider(exec_: Exec, record: ContainerRecord) -> Exec:

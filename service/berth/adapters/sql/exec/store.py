@@ -82,17 +82,20 @@ class SqlExecs:
         self._database = database
         self._now = now or database.now
 
-    async def start(self, tenant: str, exec_: Exec, *, process: str, attempt: str | None, key: str) -> str | None:
+    async def start(
+        self, tenant: str, exec_: Exec, *, process: str, attempt: str | None, key: str, is_awaited: bool = False
+    ) -> str | None:
         """Add a running exec; see ExecStore."""
         now = int(self._now())
         return await self._database.write(
-            lambda transaction: _start(transaction, tenant, exec_, process=process, attempt=attempt, key=key, now=now)
+            lambda transaction: _start(transaction, tenant, exec_, process=process, attempt=attempt, key=key, now=now),
+            is_durable=attempt is not None or not is_awaited,
         )
 
     async def renew(self, owner: ExecOwner) -> ExecSignals:
         """Renew a lease; see ExecStore."""
         now = int(self._now())
-        return await self._database.write(lambda transaction: _renew(transaction, owner, now=now))
+        return await self._database.write(lambda transaction: _renew(transaction, owner, now=now), is_durable=False)
 
     async def signals(self, owner: ExecOwner) -> ExecSignals:
         """Return the signals; see ExecStore."""

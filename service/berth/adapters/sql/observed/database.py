@@ -45,10 +45,10 @@ class ObservedDatabase:
         with self._read(query):
             return await self._database.all(query, *values, **named)
 
-    async def write(self, work: Work[T], *, frees_space: bool = False) -> T:
+    async def write(self, work: Work[T], *, frees_space: bool = False, is_durable: bool = True) -> T:
         """Run `work` as one transaction; see Database."""
         with self._measured(WRITE, _TRANSACTION, _TRANSACTION):
-            return await self._database.write(work, frees_space=frees_space)
+            return await self._database.write(work, frees_space=frees_space, is_durable=is_durable)
 
     async def remove_deleted(self, *, deleted_before: int, limit: int) -> int:
         """Remove rows that were deleted before a time; see Database."""

@@ -107,8 +107,14 @@ class PostgresDatabase:
             return []
         return cast("list[Row]", await self._read(lambda connection: connection.fetch(text, *arguments)))
 
-    async def write(self, work: Work[T], *, frees_space: bool = False) -> T:  # noqa: ARG002 - the server has no reserve
-        """Run `work` as one transaction; see Database."""
+    async def write(
+        self,
+        work: Work[T],
+        *,
+        frees_space: bool = False,  # noqa: ARG002 - the server has no reserve
+        is_durable: bool = True,  # noqa: ARG002 - a server may end while Berth goes on, and then nothing may be missing
+    ) -> T:
+        """Run `work` as one transaction; see Database. It is durable in any case."""
         task = asyncio.create_task(self._write(work))
         self._writes.add(task)
         task.add_done_callback(self._writes.discard)

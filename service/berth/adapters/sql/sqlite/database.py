@@ -96,9 +96,9 @@ class SqliteDatabase:
         """Return once the database has answered; see Database."""
         await self.write(_check)
 
-    async def write(self, work: Work[T], *, frees_space: bool = False) -> T:
+    async def write(self, work: Work[T], *, frees_space: bool = False, is_durable: bool = True) -> T:
         """Run `work` as one transaction; see Database and SqliteWriter."""
-        return await self._writer.write(work, frees_space=frees_space)
+        return await self._writer.write(work, frees_space=frees_space, is_durable=is_durable)
 
     async def tidy(self) -> None:
         """Empty the write-ahead log, which may contain deleted secrets, and restore the reserve; see SqliteWriter."""

@@ -11,9 +11,9 @@ reserve kept for them.
 import asyncio
 import sqlite3
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple, TypeVar
 
 from berth.adapters.sql.database import Work
@@ -31,6 +31,7 @@ class _Job(NamedTuple):
     work: Work[Any]
     future: "Future[Any]"
     frees_space: bool
+    is_durable: bool
 
 
 class SqliteWriter:
@@ -43,8 +44,8 @@ class SqliteWriter:
         self._waiting: deque[_Job] = deque()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="sql-writer")
 
-    async def write(self, work: Work[T], *, frees_space: bool = False) -> T:
-        """Run `work` in a transaction and return its result once it is durable.
+    async def write(self, work: Work[T], *, frees_space: bool = False, is_durable: bool = True) -> T:
+        """Run `work` in a transaction and return its result once it is durable, or committed if it need not be.
 
         An error raised by `work` is passed on, and its changes are rolled back.
         StorageError if the database fails. If the caller is cancelled, `work`
@@ -52,7 +53,7 @@ class SqliteWriter:
         `frees_space` may use the reserve, and then it runs more than once.
         """
         future: Future[T] = Future()
-        self._waiting.append(_Job(work, future, frees_space))
+        self._waiting.append(_Job(work, future, frees_space, is_durable))
         self._submit(self._commit_waiting)
         return await asyncio.wrap_future(future)
 
@@ -116,9 +117,22 @@ class SqliteWriter:
     def _outcomes(self, jobs: list[_Job]) -> list[_Outcome]:
         """Run jobs in one transaction; return the outcome of each."""
         try:
-            return self._transact([job.work for job in jobs])
+            with self._synchronous(is_full=any(job.is_durable for job in jobs)):
+                return self._transact([job.work for job in jobs])
         except Exception as error:  # noqa: BLE001 - every error is passed on to the callers
             return [(None, error)] * len(jobs)
+
+    @contextmanager
+    def _synchronous(self, *, is_full: bool) -> Iterator[None]:
+        """Have commits wait for the disk, or not: which takes longer than all else that a small one does."""
+        if is_full:
+            yield
+            return
+        self._connection.execute("PRAGMA synchronous = NORMAL")
+        try:
+            yield
+        finally:
+            self._connection.execute("PRAGMA synchronous = FULL")
 
     def _transact(self, works: list[Work[Any]]) -> list[_Outcome]:
         self._connection.execute("BEGIN IMMEDIATE")
