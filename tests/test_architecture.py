@@ -135,6 +135,15 @@ def test_the_core_loads_nothing_heavy() -> None:
     assert HEAVY & set(loaded.stdout.split()) == set()
 
 
+def test_what_serves_does_not_load_rich() -> None:
+    """A service has not loaded rich, which takes a while; commands that use it still can."""
+    load = "import berth.commands.service.arguments as arguments; arguments._load_serving()"
+    program = f"import sys; {load}; print(*sys.modules); import rich.console, rich.pretty"
+    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=30)
+    assert "structlog" in loaded.stdout.split()
+    assert {"rich.console", "rich.pretty", "rich.traceback"} & set(loaded.stdout.split()) == set()
+
+
 def test_the_environment_is_read_where_things_are_started() -> None:
     """What a module does depends on what it is given, not on variables around it."""
     others = [path for path in SERVICE_MODULES if part(path) not in READERS and path not in IN_SANDBOXES]

@@ -3,9 +3,11 @@
 What they need is imported when they run: loading it takes longer than most commands, and their help, take.
 """
 
+import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -38,9 +40,7 @@ def up(
 ) -> None:
     """Serve gRPC, and REST through an Envoy that it starts, in the foreground."""
     load = partial(load_config, config, data_dir, rest_port=rest_port, grpc_port=grpc_port)
-    from berth.commands.service.serving import serve_until_stopped  # noqa: PLC0415 - see above
-
-    serve_until_stopped(load, rest=True, show_banner=show_banner, show_key=show_key, workers=workers, replace=replace)
+    _load_serving()(load, rest=True, show_banner=show_banner, show_key=show_key, workers=workers, replace=replace)
 
 
 def serve(
@@ -53,10 +53,20 @@ def serve(
     show_key: ShowKey = False,
 ) -> None:
     """Serve only gRPC, in the foreground, for sidecars and Kubernetes."""
+    load = partial(load_config, config, data_dir, grpc_port=grpc_port)
+    _load_serving()(load, rest=False, show_banner=show_banner, show_key=show_key, workers=workers)
+
+
+def _load_serving() -> Callable[..., None]:
+    """Return `serve_until_stopped`."""
+    # structlog would load rich, for tracebacks that Berth never prints: a fifteenth of each start.
+    hidden: dict[str, Any] = dict.fromkeys({"rich.console", "rich.pretty"} - sys.modules.keys())
+    sys.modules.update(hidden)
     from berth.commands.service.serving import serve_until_stopped  # noqa: PLC0415 - see above
 
-    load = partial(load_config, config, data_dir, grpc_port=grpc_port)
-    serve_until_stopped(load, rest=False, show_banner=show_banner, show_key=show_key, workers=workers)
+    for name in hidden:
+        del sys.modules[name]
+    return serve_until_stopped
 
 
 def envoy_config(
