@@ -3,7 +3,7 @@
 import os
 import sys
 
-from berth.launch.process.early import end_at_signals, replace_closed_streams
+from berth.launch.process.early import end_at_ctrl_c, end_at_signals, replace_closed_streams
 from berth.launch.process.first_process import run_as_child
 
 SERVING = ("up", "serve")
@@ -15,6 +15,8 @@ def main() -> None:
     replace_closed_streams()
     if sys.argv[1:2] and sys.argv[1] in SERVING:
         end_at_signals()
+    else:
+        end_at_ctrl_c()
     if os.getpid() == FIRST_PROCESS:
         run_as_child()
     # Must be set before grpc is loaded. Its own messages on stderr are not lines of the log, and its exceptions contain

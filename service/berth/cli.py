@@ -18,6 +18,7 @@ from typer.main import get_command, get_group
 from berth import DISTRIBUTION
 from berth.client.errors import ClientError
 from berth.commands.terminal.printing import print_message
+from berth.launch.process.early import raise_at_ctrl_c
 from berth.launch.process.ending import end, end_at_once
 from berth.launch.refusal import ProcessEndedError, StartError
 
@@ -54,6 +55,7 @@ class _Commands(Mapping[str, Any]):
     def __getitem__(self, name: str) -> Any:
         module, _, attribute = _PLACES[name].partition(":")
         found = getattr(import_module(f"berth.commands.{module}"), attribute)
+        raise_at_ctrl_c()
         if isinstance(found, typer.Typer):
             command: Any = get_group(found)
         else:

@@ -72,6 +72,33 @@ def test_a_signal_while_modules_are_loaded_ends_it_with_success(tmp_path: Path, 
     assert not (tmp_path / "data").exists()
 
 
+INTERRUPTS = """
+import os, signal, sys
+
+class Interrupting:
+    def find_spec(self, name, path=None, target=None):
+        if name == "typer":
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Interrupting())
+"""
+"""Sends what Ctrl-C sends while modules are loaded."""
+
+
+def test_ctrl_c_while_a_command_is_loaded_shows_no_error(tmp_path: Path) -> None:
+    """A command that is interrupted before it runs ends as one that runs, without a traceback."""
+    (tmp_path / "sitecustomize.py").write_text(INTERRUPTS)
+    ended = subprocess.run(
+        command("containers", "list"),
+        env={**environment(), "PYTHONPATH": f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=START_SECONDS,
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "")
+
+
 def test_a_signal_at_the_end_changes_nothing(tmp_path: Path) -> None:
     """From the first SIGTERM until the process is gone, no other signal is left to the system, which would kill it."""
     watched = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)

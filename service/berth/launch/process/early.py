@@ -35,6 +35,22 @@ def end_at_signals() -> None:
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
 
 
+def end_at_ctrl_c() -> None:
+    """End the process at SIGINT as commands do, until `raise_at_ctrl_c`: nothing is shown of modules that load."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _end_interrupted)
+
+
+def raise_at_ctrl_c() -> None:
+    """Have SIGINT interrupt what runs from now on."""
+    if signal.getsignal(signal.SIGINT) is _end_interrupted:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _end_interrupted(*_: object) -> None:
+    os._exit(128 + signal.SIGINT)
+
+
 def has_terminal() -> bool:
     """Return whether a terminal controls this process."""
     try:
