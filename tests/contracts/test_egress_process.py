@@ -3,6 +3,8 @@
 import asyncio
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -15,6 +17,14 @@ from berth.core.exec.egress import EgressCounts
 from support.clients.polling import wait_until
 from support.measuring.processes import is_alive, processes_with
 from support.sandboxes.egress import LOOPBACK, ask, server
+
+LOOKS_UP = """
+import sys
+from berth.adapters.egress import program
+from berth.adapters.egress.connector import look_up
+before = set(sys.modules)
+print(look_up("localhost", 80), sorted(set(sys.modules) - before))
+"""
 
 
 @asynccontextmanager
@@ -95,6 +105,18 @@ async def test_connections_that_wait_end_with_their_command(tmp_path: Path) -> N
             async with made.opened(listener, ["a.example"], tenant="ours") as refusals:
                 assert (await ask(path, get(80, "b.example"))).startswith(b"HTTP/1.1 403 ")
             assert list(refusals) == ["b.example:80"]
+
+
+async def test_a_name_is_looked_up(tmp_path: Path) -> None:
+    """A name leads to its address, also as root where only root can read the Python that runs this."""
+    async with server() as one, egress(one.port) as made, proxy(made, tmp_path / "proxy", ["localhost"]):
+        assert (await ask(tmp_path / "proxy", get(one.port, "localhost"))).endswith(b"hello")
+
+
+def test_looking_up_a_name_loads_no_module() -> None:
+    """After the process has given up the rights of root, it may not be able to read any."""
+    done = subprocess.run([sys.executable, "-c", LOOKS_UP], capture_output=True, text=True, check=True)
+    assert (LOOPBACK in done.stdout, done.stdout.rpartition("] ")[2]) == (True, "[]\n"), done.stdout
 
 
 async def test_it_has_no_rights_and_comes_back(tmp_path: Path) -> None:

@@ -27,8 +27,9 @@ LookUp = Callable[[str, int], Sequence[str]]
 
 
 def look_up(host: str, port: int) -> Sequence[str]:
-    """Return the addresses of a name, as the system knows them; see LookUp."""
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    """Return the addresses of a name in ASCII, as the system knows them; see LookUp."""
+    # Text would have Python load a codec, which this process may not be able to read any more.
+    found = socket.getaddrinfo(host.encode("ascii"), port, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(str(address[0]) for *_, address in found))
 
 
