@@ -220,6 +220,7 @@ def run(berth: Berth, *arguments: str, stdin: str | None = None) -> "subprocess.
         input=stdin,
         capture_output=True,
         text=True,
+        errors="surrogateescape",
         timeout=60,
         env=environment(),
     )
@@ -236,6 +237,21 @@ def test_the_command_line_passes_on_output_and_code(execs: Berth, client: httpx2
     assert done.returncode == 124
     done = run(execs, "cntr_none", "--", "true")
     assert (done.returncode, "not found" in done.stderr) == (1, True)
+
+
+@pytest.mark.parametrize("seconds", ["inf", "nan", "1e12", "2147484", "0", "-1"])
+def test_the_command_line_refuses_a_timeout_that_is_none(execs: Berth, seconds: str) -> None:
+    """The message names the option."""
+    done = run(execs, "--timeout", seconds, "cntr_none", "--", "true")
+    assert (done.returncode, "'--timeout'" in done.stderr, "Traceback" in done.stderr) == (2, True, False)
+
+
+@pytest.mark.parametrize("arguments", [("--stdin", "cntr_none", "--", "cat"), ("--python", "cntr_none", "-")])
+def test_the_command_line_refuses_input_that_is_no_text(execs: Berth, arguments: tuple[str, ...]) -> None:
+    """The message says that it is stdin."""
+    done = run(execs, *arguments, stdin="\udcff")
+    assert done.returncode == 2
+    assert done.stderr.startswith("berth: stdin is not valid UTF-8")
 
 
 def test_ctrl_c_ends_the_command(execs: Berth, client: httpx2.Client) -> None:

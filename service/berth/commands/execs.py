@@ -19,6 +19,8 @@ from berth.v1.exec_pb2 import Exec, ExecEvent
 
 INTERRUPTED, TIMED_OUT = 130, 124
 """The exit codes after Ctrl-C, as shells have it, and after a timeout, as timeout(1) has it."""
+MAX_SECONDS = (2**31 - 1) // 1000
+"""The longest timeout that a request can name."""
 
 
 @remote
@@ -39,7 +41,8 @@ def execute(
     shell: Annotated[bool, typer.Option("--shell", help="COMMAND is a line for the shell.")] = False,
     stdin: Annotated[bool, typer.Option("--stdin", help="Send stdin to the command.")] = False,
     seconds: Annotated[
-        float | None, typer.Option("--timeout", min=0.001, metavar="SECONDS", help="When to end the command.")
+        float | None,
+        typer.Option("--timeout", min=0.001, max=MAX_SECONDS, metavar="SECONDS", help="When to end the command."),
     ] = None,
     env: Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="A variable; repeatable.")] = None,
     cwd: Annotated[str | None, typer.Option(metavar="FOLDER", help="Where to start, below /mnt/data.")] = None,
@@ -62,7 +65,7 @@ def execute(
     else:
         request.argv.extend(command)
     if stdin:
-        request.stdin = sys.stdin.read()
+        request.stdin = _stdin()
     raise typer.Exit(_code(_follow(connection, request)))
 
 
@@ -110,7 +113,14 @@ def _code(exec_: Exec) -> int:
 def _program(command: list[str]) -> str:
     if len(command) != 1:
         raise StartError("--python: expected one argument, the program")
-    return sys.stdin.read() if command == ["-"] else command[0]
+    return _stdin() if command == ["-"] else command[0]
+
+
+def _stdin() -> str:
+    try:
+        return sys.stdin.buffer.read().decode()
+    except UnicodeDecodeError:
+        raise StartError("stdin is not valid UTF-8; upload a file with `berth files` and read that instead") from None
 
 
 def _variable(text: str) -> tuple[str, str]:
