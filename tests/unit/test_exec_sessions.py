@@ -18,7 +18,20 @@ from berth.v1.container_exec_service_pb2 import (
 from berth.v1.container_file_service_pb2 import DeleteContainerFileRequest
 from berth.v1.container_service_pb2 import DeleteContainerRequest
 from berth.v1.exec_pb2 import Exec
-from support.servers.execs import OURS, THEIRS, ExecWorld, box, box_of, content, exec_world, of, paths, shell, upload
+from support.servers.execs import (
+    OURS,
+    THEIRS,
+    ExecWorld,
+    box,
+    box_of,
+    content,
+    events,
+    exec_world,
+    of,
+    paths,
+    shell,
+    upload,
+)
 from support.servers.hosted import Kept
 from support.servers.service import eventually
 
@@ -157,6 +170,16 @@ async def test_another_process_takes_over(kept: Kept, world: ExecWorld) -> None:
     back = await run(world, container_id, "x")
     assert (back.session_restarted, back.outcome.exit_code) == (True, 1)
     await other.execs.drain(1)
+
+
+async def test_events_name_the_session(kept: Kept, world: ExecWorld) -> None:
+    """Events that are read from the store do as well, and say whether the session began anew."""
+    started = await world.execs.create_container_exec(OURS, code(await box(kept), "1"))
+    live = await events(world, started)
+    assert (live[0].exec.session, live[0].exec.HasField("session_restarted")) == ("default", True)
+    await world.execs.retrieve_container_exec(OURS, of(started), is_awaited=True)
+    assert await events(world, started) == live
+    await world.execs.drain(1)
 
 
 async def test_the_number_of_sessions_is_limited(kept: Kept) -> None:

@@ -147,6 +147,19 @@ async def test_another_process_sees_the_same(kept: Kept, world: ExecWorld) -> No
     assert seen[-1].exec.outcome.type == result.outcome.type == "cancelled"
 
 
+async def test_a_stream_of_another_process_ends_with_the_container(kept: Kept, world: ExecWorld) -> None:
+    """Whoever follows a command through a process that does not run it is told that it is lost, too."""
+    container_id, other = await box(kept), exec_world(kept, process="other")
+    started = await world.execs.create_container_exec(OURS, shell(container_id, "echo a; sleep 60"))
+    streams = [asyncio.create_task(events(one, started)) for one in (world, other)]
+    while not (await other.execs.retrieve_container_exec(OURS, of(started))).stdout:  # noqa: ASYNC110 - of the store
+        await asyncio.sleep(0.01)
+    await kept.backend.delete_container(OURS, DeleteContainerRequest(container_id=container_id))
+    for seen in await asyncio.gather(*streams):
+        assert (seen[0].type, seen[-1].type, seen[-1].exec.outcome.type) == ("started", "ended", "lost")
+        assert (seen[-1].sequence, seen[-1].exec.status) == (seen[-2].sequence + 1, "completed")
+
+
 async def test_events_can_be_followed_from_a_number(kept: Kept, world: ExecWorld) -> None:
     """Whoever follows late gets the same events, after the one that is named, and the end in any case."""
     started = await world.execs.create_container_exec(OURS, shell(await box(kept), "echo a; sleep 0.2; echo b >&2"))

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from berth.core.background import BackgroundTasks
 from berth.core.caller import Caller
-from berth.core.errors import ContainerExpiredError, ExecUnsupportedError, InvalidRequestError
+from berth.core.errors import ContainerExpiredError, ExecUnsupportedError, InvalidRequestError, NotFoundError
 from berth.core.exec.availability import Availability
 from berth.core.exec.backend import without_events
 from berth.core.exec.capacity import ExecCapacity
@@ -184,10 +184,10 @@ class HostedExecs:
         await self._record(caller, request)
         after = check_integer(request.after, "after", minimum=0, maximum=MAX_SEQUENCE)
         live = self._live(request)
-        await self._store.get(caller.tenant, request.container_id, request.exec_id)
+        exec_ = await self._store.get(caller.tenant, request.container_id, request.exec_id)
         if live is not None:
             return live.transcript.follow(after)
-        return self._stored_events(caller.tenant, request, after)
+        return self._stored_events(caller.tenant, exec_, after)
 
     async def cancel_container_exec(self, caller: Caller, request: CancelContainerExecRequest) -> Exec:
         """End a command; see ExecBackend."""
@@ -304,22 +304,23 @@ class HostedExecs:
         while (await self._store.get(tenant, request.container_id, request.exec_id)).status == RUNNING:  # noqa: ASYNC110
             await asyncio.sleep(POLL_SECONDS)
 
-    async def _stored_events(
-        self, tenant: str, request: FollowContainerExecRequest, after: int
-    ) -> AsyncIterator[ExecEvent]:
+    async def _stored_events(self, tenant: str, exec_: Exec, after: int) -> AsyncIterator[ExecEvent]:
         """Yield the events of an exec as they are stored, by another process or before."""
-        container_id, exec_id = request.container_id, request.exec_id
+        named = (tenant, exec_.container_id, exec_.id)
         last, silent = max(after, STARTED), 0.0
         if after < STARTED:
-            started = await self._store.get(tenant, container_id, exec_id)
-            yield ExecEvent(sequence=STARTED, type="started", exec=_as_started(started))
+            yield ExecEvent(sequence=STARTED, type="started", exec=_as_started(exec_))
         while True:
-            exec_ = await self._store.get(tenant, container_id, exec_id)
-            for output in await self._store.output(tenant, container_id, exec_id, after=last):
+            try:
+                exec_ = await self._store.get(*named)
+            except NotFoundError:  # the container was deleted
+                yield ExecEvent(sequence=min(last + 1, MAX_SEQUENCE), type="ended", exec=_as_lost(exec_))
+                return
+            for output in await self._store.output(*named, after=last):
                 yield output_event(output)
                 last, silent = output.sequence, 0.0
             if exec_.status == COMPLETED:
-                yield ended_event(exec_, await self._store.output(tenant, container_id, exec_id))
+                yield ended_event(exec_, await self._store.output(*named))
                 return
             await asyncio.sleep(POLL_SECONDS)
             silent += POLL_SECONDS
@@ -365,6 +366,8 @@ def _as_started(exec_: Exec) -> Exec:
         status=RUNNING,
         isolation=exec_.isolation,
         created_at=exec_.created_at,
+        session=exec_.session if exec_.HasField("session") else None,
+        session_restarted=exec_.session_restarted if exec_.HasField("session_restarted") else None,
     )
 
 
@@ -374,6 +377,16 @@ def _with_output(exec_: Exec, output: Sequence[ExecOutput], record: ContainerRec
     answer.stdout = "".join(part.text for part in output if part.stream is Stream.STDOUT)
     answer.stderr = "".join(part.text for part in output if part.stream is Stream.STDERR)
     return answer
+
+
+def _as_lost(exec_: Exec) -> Exec:
+    """Return the exec of a container that was deleted, as it ended."""
+    if exec_.status == COMPLETED:
+        return exec_
+    lost = _as_started(exec_)
+    lost.status = COMPLETED
+    lost.outcome.type = Outcome.LOST
+    return lost
 
 
 def _with_provider(exec_: Exec, record: ContainerRecord) -> Exec:
