@@ -1,11 +1,18 @@
 """The memory that commands share: who waits for it, and for whom there is a place to wait."""
 
 import asyncio
+from contextlib import AsyncExitStack
+from pathlib import Path
 
 import pytest
+import structlog
 
+from berth.app.execs import OFF, memory_of_machine, open_sandbox, share_of_memory
+from berth.config import Config
+from berth.config.model import Exec
 from berth.core.errors import RateLimitError
 from berth.core.exec.capacity import ExecCapacity
+from berth.core.exec.hosted import GIBIBYTE
 
 
 def waiting(capacity: ExecCapacity, tenant: str) -> asyncio.Task[None]:
@@ -41,3 +48,20 @@ async def test_a_tenant_has_some_of_the_places_to_wait() -> None:
         capacity.give(1, tenant)
         await asyncio.sleep(0)
     await asyncio.gather(*tasks)
+
+
+@pytest.mark.parametrize(
+    ("gibibytes", "workers", "share"), [(16, 1, 16), (16, 4, 4), (2, 4, 1), (0.5, 2, 0.5), (0.5, 1, 0.5)]
+)
+def test_workers_share_the_memory_of_the_machine(gibibytes: float, workers: int, share: float) -> None:
+    """Together they have all of it; each has enough for the smallest container if the machine has."""
+    assert share_of_memory(int(gibibytes * GIBIBYTE), workers) == share * GIBIBYTE
+
+
+@pytest.mark.parametrize("given", [None, 5 * GIBIBYTE])
+async def test_a_worker_has_its_share_or_what_is_configured(given: int | None, tmp_path: Path) -> None:
+    """What is configured is that of a process, and is not divided."""
+    config = Config(data_dir=tmp_path, exec=Exec(driver="off", capacity_bytes=given))
+    async with AsyncExitStack() as stack:
+        opened = await open_sandbox(config, stack, lambda *_: OFF, structlog.get_logger(), workers=2)
+    assert opened.capacity_bytes == (given or share_of_memory(memory_of_machine(), 2))

@@ -23,7 +23,7 @@ from berth.core.exec.capacity import ExecCapacity
 from berth.core.exec.egress import Egress, EgressCounts
 from berth.core.exec.execution import Report, Tools
 from berth.core.exec.harvest import Harvester
-from berth.core.exec.hosted import ExecReports, ExecRules, HostedExecs
+from berth.core.exec.hosted import GIBIBYTE, ExecReports, ExecRules, HostedExecs
 from berth.core.exec.idempotent import IdempotentExecs
 from berth.core.exec.requests import ExecLimits
 from berth.core.exec.sandbox import Sandbox
@@ -54,10 +54,11 @@ class SandboxDriver(NamedTuple):
 
 
 class OpenedSandbox(NamedTuple):
-    """The driver that works here, and the folder for its commands; None if none does, for the `reason`."""
+    """The driver that works here, the folder for its commands and their memory; None if none does, for the `reason`."""
 
     driver: SandboxDriver | None
     folder: Path
+    capacity_bytes: int
     reason: str = ""
 
 
@@ -103,25 +104,26 @@ def build_sandbox(config: Config, folder: Path) -> SandboxDriver | str:
 
 
 async def open_sandbox(
-    config: Config, stack: AsyncExitStack, build: BuildSandbox, log: FilteringBoundLogger
+    config: Config, stack: AsyncExitStack, build: BuildSandbox, log: FilteringBoundLogger, *, workers: int
 ) -> OpenedSandbox:
     """Return the driver if a command can be run with it now; otherwise log why not and what to do. `stack` closes it.
 
-    Its folder is one that only this process uses.
+    Its folder is one that only this process uses, which is one of `workers`.
     """
+    capacity = config.exec.capacity_bytes or share_of_memory(memory_of_machine(), workers)
     folder = stack.enter_context(private_folder(config.data_dir, EXEC_PREFIX))
     built = build(config, folder)
     if isinstance(built, str):
         if built != OFF:
             log.info("exec.off", reason=built)
-        return OpenedSandbox(None, folder, built)
+        return OpenedSandbox(None, folder, capacity, built)
     stack.push_async_callback(built.sandbox.close)
     reason = await built.sandbox.probe()
     if reason is not None:
         log.info("exec.off", reason=reason)
-        return OpenedSandbox(None, folder, reason)
+        return OpenedSandbox(None, folder, capacity, reason)
     _log_cgroups(built.cgroups, log)
-    return OpenedSandbox(built, folder)
+    return OpenedSandbox(built, folder, capacity)
 
 
 def _log_cgroups(cgroups: "Delegated | None", log: FilteringBoundLogger) -> None:
@@ -160,7 +162,7 @@ def build_execs(
     """Return what runs commands with the `opened` sandbox; the caller drains it."""
     metrics = observation.metrics
     store, limits = SqlExecs(database), _limits(config)
-    capacity = ExecCapacity(_capacity_bytes(config), tenant_bytes=config.exec.tenant_capacity_bytes)
+    capacity = ExecCapacity(opened.capacity_bytes, tenant_bytes=config.exec.tenant_capacity_bytes)
     hosted = HostedExecs(
         containers=parts.containers,
         store=store,
@@ -287,9 +289,14 @@ def _tools(
     )
 
 
-def _capacity_bytes(config: Config) -> int:
-    """Return the configured capacity, or the memory of the machine."""
-    return config.exec.capacity_bytes or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+def memory_of_machine() -> int:
+    """Return how many bytes of memory there are."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def share_of_memory(size: int, workers: int) -> int:
+    """Return how much memory the commands of one of several workers have; enough for one command in any case."""
+    return max(size // workers, min(size, GIBIBYTE))
 
 
 def _audit(log: FilteringBoundLogger) -> Report:

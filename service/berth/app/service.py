@@ -128,7 +128,7 @@ class LocalService:
         )
         self._execs = build_execs(
             config,
-            await open_sandbox(config, stack, self._sandbox, log),
+            await open_sandbox(config, stack, self._sandbox, log, workers=role.workers),
             self._backends.parts,
             database=self._database,
             credentials=self._credentials,

@@ -201,8 +201,8 @@ class Exec(Section):
     output_bytes: Annotated[int, Field(ge=1, le=16_777_216), Number] = 1_048_576
     """How much of what a command writes to stdout and stderr is kept."""
     capacity_bytes: Bytes | None = None
-    """How much memory all commands may have at a time, as the sum of the `memory_limit` of their containers; the memory
-    of the machine unless set."""
+    """How much memory all commands of a process of Berth may have at a time, as the sum of the `memory_limit` of their
+    containers; unless set, the memory of the machine, of which each of several workers has an equal share."""
     tenant_capacity_bytes: Bytes | None = None
     """How much of `capacity_bytes` the commands and sessions of a tenant may have at a time; all of it unless set."""
     disk_bytes: Bytes = 1_073_741_824

@@ -51,8 +51,8 @@ class ExecCapacity:
         """
         if size > self._tenant_bytes:
             message = (
-                f"The memory_limit of the container is {size} bytes, but all commands together have "
-                f"{self._tenant_bytes}."
+                f"The memory_limit of the container is {size} bytes, but all commands of a process together "
+                f"have {self._tenant_bytes}."
             )
             raise InvalidRequestError(message, param="memory_limit", code="memory_limit_too_large")
         if self.is_used_up(size, tenant):
