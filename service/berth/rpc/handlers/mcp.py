@@ -15,6 +15,7 @@ from berth.rpc.mcp.operations import Operations
 from berth.rpc.mcp.results import dump
 from berth.rpc.mcp.server import Answer, McpServer
 from berth.rpc.mcp.tools.tool import ToolCall
+from berth.rpc.mcp.unread import UnreadAnswers
 from berth.v1.mcp_service_pb2 import SendMcpMessageRequest
 
 _BAD_REQUEST = 400
@@ -34,15 +35,19 @@ class McpHandlers:
         self._operations = operations
         self._origins = frozenset(origins)
         self._max_json_bytes = max_json_bytes
+        self._unread = UnreadAnswers()
 
     async def SendMcpMessage(self, request: SendMcpMessageRequest, call: Call) -> None:
         """Write the answer to a message, which is complete when it is written: it is no stream of events."""
         check_origin(call.head.mcp, self._origins)
+        self._unread.check(call.caller.tenant)
         status, body = await self._answer(request, call)
         is_other = call.head.is_rest and status != HTTPStatus.OK
         await call.send_headers([(HTTP_STATUS, str(status))] if is_other else [])
-        for part in _parts(b"" if body is None else dump(body).encode()):
-            await call.write(part)
+        content = b"" if body is None else dump(body).encode()
+        with self._unread.sending(call.caller.tenant, len(content)):
+            for part in _parts(content):
+                await call.write(part)
 
     async def _answer(self, request: SendMcpMessageRequest, call: Call) -> Answer:
         call.waiting.expect_json()

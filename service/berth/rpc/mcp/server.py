@@ -19,12 +19,14 @@ from berth.rpc.mcp.messages import (
     error_answer,
     read_message,
 )
-from berth.rpc.mcp.results import error_result
+from berth.rpc.mcp.results import dump, error_result
 from berth.rpc.mcp.tools.tool import Tool, ToolCall
 from berth.rpc.mcp.versions import SERVER_INFO, STATELESS, SUPPORTED, WITH_BATCHES, agreed, check_envelope, version_of
 
 MAX_MESSAGES = 50
 """How many messages a batch may have."""
+MAX_BATCH_CHARACTERS = 16 * 1024 * 1024
+"""How much the answers to a batch may have together: once they have more, its other requests are refused."""
 INSTRUCTIONS = (
     "Berth runs code in isolated containers that have files. Create a container first, put files into it, run code on "
     "them, and read the files that the code makes. Files stay until the container expires or is deleted."
@@ -37,6 +39,7 @@ _STATUSES = {
     METHOD_NOT_FOUND: _NOT_FOUND,
 }
 """The HTTP status of an error, in the version STATELESS; before it, that of an answer to a request is always 200."""
+_BATCH_TOO_LARGE = "The answers to this batch are too large: send fewer messages at a time."
 Answer = tuple[int, Json | list[Json] | None]
 """The HTTP status, and the body if there is one."""
 Serve = Callable[[Message, ToolCall], Awaitable[Json]]
@@ -79,15 +82,21 @@ class McpServer:
     async def _handle_batch(self, batch: list[object], call: ToolCall) -> Answer:
         """Answer the messages one after the other: later ones may need what earlier ones do."""
         answers: list[Json] = []
+        size = 0
         for value in batch:
             try:
                 message = _read_part(value)
             except RpcError as error:
                 answers.append(error_answer(None, error))
                 continue
-            if message is not None and message.id is not None:
-                answers.append(await self._answered(message, call))
-                call = replace(call, is_counted=True)
+            if message is None or message.id is None:
+                continue
+            if size > MAX_BATCH_CHARACTERS:
+                answers.append(error_answer(message.id, RpcError(INVALID_REQUEST, _BATCH_TOO_LARGE)))
+                continue
+            answers.append(await self._answered(message, call))
+            size += len(dump(answers[-1]))
+            call = replace(call, is_counted=True)
         return (_OK, answers) if answers else (_ACCEPTED, None)
 
     async def _answered(self, message: Message, call: ToolCall) -> Json:
