@@ -1,7 +1,8 @@
 """A call that arrived through grpc.aio."""
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, NoReturn
 
 import grpc.aio
@@ -52,7 +53,8 @@ class GrpcContext:
         """
         self._sending = asyncio.ensure_future(self._context.send_initial_metadata(headers))
         self._sending.add_done_callback(_retrieve_exception)
-        await asyncio.shield(self._sending)
+        with _cancelled_if_gone():
+            await asyncio.shield(self._sending)
 
     async def settle(self) -> None:
         """Wait until pending headers are sent: grpc.aio loses the end of a call that ends before that.
@@ -78,11 +80,13 @@ class GrpcContext:
 
     async def send_headers(self, headers: Headers) -> None:
         """Send the headers of a streamed response, before its first message."""
-        await self._context.send_initial_metadata(headers)
+        with _cancelled_if_gone():
+            await self._context.send_initial_metadata(headers)
 
     async def write(self, message: bytes) -> None:
-        """Send the next message of a streamed response."""
-        await self._context.write(message)
+        """Send the next message of a streamed response; CancelledError if the caller has disconnected."""
+        with _cancelled_if_gone():
+            await self._context.write(message)
 
     async def abort(self, code: StatusCode, details: str = "", trailing_metadata: Metadata = ()) -> NoReturn:
         """End the call with an error."""
@@ -91,6 +95,15 @@ class GrpcContext:
     async def break_off(self, code: StatusCode, details: str, trailing_metadata: Metadata) -> NoReturn:
         """End the call with an error and a header that HTTP/2 forbids, so that Envoy aborts the response."""
         await self.abort(code, details, (*trailing_metadata, ("connection", "close")))
+
+
+@contextmanager
+def _cancelled_if_gone() -> Iterator[None]:
+    """Raise CancelledError if something cannot be sent: the call is over, of which grpc.aio may tell a moment later."""
+    try:
+        yield
+    except grpc.aio.InternalError as error:
+        raise asyncio.CancelledError from error
 
 
 def _retrieve_exception(sending: "asyncio.Future[None]") -> None:
