@@ -200,6 +200,23 @@ async def test_the_number_of_sessions_is_limited(kept: Kept) -> None:
     assert folders(world) == []
 
 
+async def test_a_program_waits_for_its_session_to_end(kept: Kept) -> None:
+    """If its session is just giving way to another one, a program begins anew: no command runs in its container."""
+    world = exec_world(kept, limits=ExecLimits(sessions=2), capacity_bytes=8 * GIBIBYTE)
+    boxes = [await box(kept) for _ in range(3)]
+    for one in boxes[:2]:
+        await run(world, one, "x = 1")
+    world.sandbox.may_close.clear()
+    third = asyncio.create_task(run(world, boxes[2], "x = 1"))
+    first = asyncio.create_task(run(world, boxes[0], "x"))
+    done, _ = await asyncio.wait([third, first], timeout=0.2)
+    assert not done
+    world.sandbox.may_close.set()
+    assert (await first).session_restarted
+    assert not (await third).session_restarted
+    await world.execs.drain(1)
+
+
 async def test_idle_sessions_give_way_to_commands(kept: Kept, world: ExecWorld) -> None:
     """Memory that idle sessions hold is there for other commands; those that run keep theirs."""
     first, second, third = await box(kept), await box(kept), await box(kept)

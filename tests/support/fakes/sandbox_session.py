@@ -31,7 +31,8 @@ def _close(descriptors: list[int]) -> None:
 class FakeSession:
     """A SandboxSession in name only; its output is in files beside its folder. Cancelling a program kills it."""
 
-    def __init__(self, command: SandboxCommand) -> None:
+    def __init__(self, command: SandboxCommand, may_close: asyncio.Event) -> None:
+        self._may_close = may_close
         self._folder = command.files
         self._incoming = command.changes
         self._known: dict[str, bytes] = {}
@@ -97,6 +98,7 @@ class FakeSession:
 
     async def close(self) -> None:
         """End it; see SandboxSession."""
+        await self._may_close.wait()
         if self._requests >= 0:
             await self.kill()
             os.close(self._requests)

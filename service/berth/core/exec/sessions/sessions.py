@@ -138,7 +138,8 @@ class Sessions:
         return bool(idle)
 
     async def _end(self, session: Session) -> None:
-        session.is_busy = True  # it must not be taken while it ends
+        session.is_busy = True  # it must not be taken while it ends; its next program waits for that
+        session.released.clear()
         try:
             await session.end()
         finally:
