@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from berth.rest.envoy.bootstrap import bootstrap
 from berth.rest.envoy.edge import EdgeSettings
 from berth.v1 import container_service_pb2 as containers
 from berth.v1 import container_service_pb2_grpc as containers_grpc
+from support.clients.http2 import unread_gets
 from support.servers.stand_in import Edge, assert_refused, stand_in_behind_envoy
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -252,6 +254,48 @@ async def test_a_full_heap_is_counted(tmp_path: Path) -> None:
         assert answer.headers["retry-after"] in SECONDS
         refusals = await asyncio.to_thread(EnvoyAdmin(tmp_path / "run" / ADMIN_SOCKET).refusals)
     assert refusals == {"requests": 0, "connections": 0, "memory": 1}
+
+
+MEBIBYTE = 1024 * 1024
+HTTP_1 = f"GET {CONTAINERS} HTTP/1.1\r\nhost: b\r\ndo-bytes: {4 * MEBIBYTE}\r\n\r\n".encode()
+HTTP_2 = unread_gets(CONTAINERS, 20, (b"do-bytes", str(4 * MEBIBYTE).encode()))
+SMALLER = unread_gets(CONTAINERS, 100, (b"do-bytes", str(900 * 1024).encode()))
+HEAP_BYTES = 150 * MEBIBYTE
+
+
+@pytest.mark.parametrize(
+    ("request_", "connections", "enough"),
+    [(HTTP_1, 60, 40), (HTTP_2, 3, 40), (SMALLER, 3, 180)],
+    ids=["HTTP/1", "HTTP/2", "smaller"],
+)
+async def test_answers_that_are_not_read_are_given_up(
+    tmp_path: Path, request_: bytes, connections: int, enough: int
+) -> None:
+    """Clients that leave `enough` answers unread to fill the heap keep others from being served for some seconds."""
+    settings = EdgeSettings(access_log_path=None, max_heap_bytes=HEAP_BYTES)
+    async with (
+        stand_in_behind_envoy(tmp_path / "run", settings) as edge,
+        httpx2.AsyncClient(base_url=edge.rest, timeout=30) as client,
+        AsyncExitStack() as stack,
+    ):
+        for _ in range(connections):
+            reader, writer = await asyncio.open_connection("127.0.0.1", edge.port, limit=1)
+            stack.push_async_callback(closed, writer)
+            reader._transport.pause_reading()  # type: ignore[attr-defined] # so that not even its buffer is filled
+            writer.write(request_)
+        async with asyncio.timeout(60):
+            served = 0
+            while (await client.get(CONTAINERS)).is_success and served < enough:
+                served = sum("do-bytes" in call for call in edge.service.calls)
+            await asyncio.sleep(0.5)  # Envoy looks four times a second
+            served = 0
+            while served < 20:  # one may be lucky
+                served = served + 1 if (await client.get(CONTAINERS)).is_success else 0
+                await asyncio.sleep(0.1)
+
+
+async def closed(writer: asyncio.StreamWriter) -> None:
+    writer.transport.abort()
 
 
 async def test_too_many_calls_at_a_time(tmp_path: Path) -> None:

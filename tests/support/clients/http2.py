@@ -6,6 +6,7 @@ import struct
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 _DATA, _HEADERS, _RESET, _SETTINGS = 0, 1, 3, 4
 _END_STREAM, _END_HEADERS = 1, 4
+_ACK, _INITIAL_WINDOW = 1, 4
 
 
 async def raw_call(port: int, path: str | bytes, *headers: tuple[bytes, bytes], message: bytes = b"") -> bytes:
@@ -30,6 +31,15 @@ async def raw_call(port: int, path: str | bytes, *headers: tuple[bytes, bytes], 
     return answer
 
 
+def unread_gets(path: str, count: int, *headers: tuple[bytes, bytes]) -> bytes:
+    """Return what sends requests of a client that takes no byte of their answers' bodies."""
+    fields = [(b":method", b"GET"), (b":scheme", b"http"), (b":path", path.encode()), (b":authority", b"b"), *headers]
+    block = b"".join(_literal(*field) for field in fields)
+    no_window = _frame(_SETTINGS, 0, struct.pack(">HI", _INITIAL_WINDOW, 0)) + _frame(_SETTINGS, _ACK, b"")
+    requests = (_frame(_HEADERS, _END_HEADERS | _END_STREAM, block, 2 * number + 1) for number in range(count))
+    return _PREFACE + no_window + b"".join(requests)
+
+
 async def _answer(reader: asyncio.StreamReader) -> bytes:
     answer, ended = b"", False
     while not ended:
@@ -45,6 +55,6 @@ def _literal(name: bytes, value: bytes) -> bytes:
     return b"\0" + bytes([len(name)]) + name + bytes([len(value)]) + value
 
 
-def _frame(kind: int, flags: int, payload: bytes) -> bytes:
-    stream = 0 if kind == _SETTINGS else 1
+def _frame(kind: int, flags: int, payload: bytes, stream: int = 1) -> bytes:
+    stream = 0 if kind == _SETTINGS else stream
     return len(payload).to_bytes(3) + bytes([kind, flags]) + struct.pack(">I", stream) + payload

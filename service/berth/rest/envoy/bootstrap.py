@@ -17,6 +17,7 @@ from berth.rest.envoy.filters import client_address, http_filters, own_headers, 
 from berth.rest.envoy.istio import envoy_filter
 from berth.rest.envoy.listener_tls import tls_socket
 from berth.rest.envoy.local_replies import GRPC_CONTENT_TYPES, local_reply_config
+from berth.rest.envoy.overload import overload_manager
 from berth.rest.envoy.replicas import retry_elsewhere, spread
 from berth.rest.envoy.tracing import collector_cluster, runtime, tracing
 from berth.rest.view import load_contract, methods_by_path, rest_view
@@ -66,7 +67,7 @@ def bootstrap(settings: EdgeSettings) -> Json:
             "clusters": [_cluster(settings, name) for name in (_CLUSTER, _TRANSFERS)] + _collector(settings),
         },
         **({"layered_runtime": runtime()} if settings.tracing else {}),
-        "overload_manager": _overload_manager(settings),
+        "overload_manager": overload_manager(settings),
     }
 
 
@@ -230,7 +231,12 @@ def _client_certificates(settings: EdgeSettings) -> Json:
 
 def _timeouts() -> Json:
     """Return timeouts that do not cut a long upload: headers must come soon, and bytes now and then."""
-    return {"request_headers_timeout": "10s", "stream_idle_timeout": "300s", "request_timeout": "0s"}
+    return {
+        "request_headers_timeout": "10s",
+        "stream_idle_timeout": "300s",
+        "stream_flush_timeout": "300s",  # as by default; but Envoy reduces only what is set
+        "request_timeout": "0s",
+    }
 
 
 def _routes(settings: EdgeSettings) -> Json:
@@ -326,48 +332,3 @@ def _cluster(settings: EdgeSettings, name: str) -> Json:
         **(ejection() if len(sockets) > 1 else {}),
         "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": endpoints}]},
     }
-
-
-def _overload_manager(settings: EdgeSettings) -> Json:
-    monitors = "envoy.extensions.resource_monitors"
-    heap = typed(f"{monitors}.fixed_heap.v3.FixedHeapConfig", max_heap_size_bytes=settings.max_heap_bytes)
-    connections = typed(
-        f"{monitors}.downstream_connections.v3.DownstreamConnectionsConfig",
-        max_active_downstream_connections=settings.max_connections,
-    )
-    return {
-        "refresh_interval": "0.25s",
-        "resource_monitors": [
-            {"name": "envoy.resource_monitors.fixed_heap", "typed_config": heap},
-            {"name": "envoy.resource_monitors.global_downstream_max_connections", "typed_config": connections},
-        ],
-        "actions": [
-            _reduce_timeouts(),
-            _heap_action("envoy.overload_actions.shrink_heap", 0.95),
-            _heap_action("envoy.overload_actions.stop_accepting_requests", 0.98),
-        ],
-    }
-
-
-def _reduce_timeouts() -> Json:
-    """Close idle connections earlier, the more connections there are, so that new clients find room.
-
-    Those that have not finished their TLS handshake are closed before others.
-    """
-    scale = typed(
-        "envoy.config.overload.v3.ScaleTimersOverloadActionConfig",
-        timer_scale_factors=[
-            {"timer": "HTTP_DOWNSTREAM_CONNECTION_IDLE", "min_timeout": "5s"},
-            {"timer": "TRANSPORT_SOCKET_CONNECT", "min_timeout": "1s"},
-        ],
-    )
-    trigger = {
-        "name": "envoy.resource_monitors.global_downstream_max_connections",
-        "scaled": {"scaling_threshold": 0.5, "saturation_threshold": 0.9},
-    }
-    return {"name": "envoy.overload_actions.reduce_timeouts", "triggers": [trigger], "typed_config": scale}
-
-
-def _heap_action(name: str, threshold: float) -> Json:
-    trigger = {"name": "envoy.resource_monitors.fixed_heap", "threshold": {"value": threshold}}
-    return {"name": name, "triggers": [trigger]}
