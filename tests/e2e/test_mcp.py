@@ -120,6 +120,23 @@ async def test_a_wrong_key_does_not_connect(berth: Berth, mode: str) -> None:
     assert raised.group_contains(MCPError)
 
 
+async def test_a_session_keeps_variables(berth: Berth) -> None:
+    """The value of the last line is shown, variables stay, and the model reads that they are lost."""
+    async with official_client(berth.rest, KEY_A, mode="auto") as client:
+        made: Any = (await use(client, "create_container")).structured_content
+        box = {"container_id": made["container_id"]}
+        await use(client, "run_python", **box, source="x = 6", session="default")
+        shown: Any = (await use(client, "run_python", **box, source="x * 7", session="default")).structured_content
+        assert (shown["stdout"], "session_restarted" in shown) == ("42\n", False)
+        await use(client, "run_python", **box, source="import os; os._exit(1)", session="default")
+        lost = await use(client, "run_python", **box, source="x", session="default")
+        facts: Any = lost.structured_content
+        assert (facts["session_restarted"], facts["outcome"]["exit_code"]) == (True, 1)
+        assert "The session began anew" in text_of(lost)
+        other: Any = (await use(client, "run_python", **box, source="print(1)")).structured_content
+        assert (other["stdout"], "session_restarted" in other) == ("1\n", False)
+
+
 def test_a_failing_command_is_a_result(client: httpx2.Client, container: str) -> None:
     """So are a timeout, and output whose middle is left out; the model reads how it ended."""
     done = call(
@@ -173,6 +190,9 @@ def test_errors_of_tools_are_for_the_model(client: httpx2.Client, container: str
         ("run_command", {**box, "command": "true", "env": []}, {code: "invalid_type", "param": "env"}),
         ("run_command", {**box, "command": "\ud800"}, {code: "invalid_value", "param": "command"}),
         ("run_python", {**box, "source": ""}, {"param": "source"}),
+        ("run_python", {**box, "source": "1", "session": "a b"}, {code: "invalid_value", "param": "session"}),
+        ("run_python", {**box, "source": "1", "session": ""}, {"param": "session"}),
+        ("run_python", {**box, "source": "1", "session": 7}, {code: "invalid_type", "param": "session"}),
         ("create_container", {"memory_limit": "2g"}, {"param": "memory_limit"}),
         ("create_container", {"expires_after_minutes": 10**6}, {"param": "expires_after_minutes"}),
         ("create_container", {"provider": "olama"}, {"param": "provider"}),

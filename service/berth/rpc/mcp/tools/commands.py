@@ -33,6 +33,10 @@ _OPTIONS = {
         maximum=MAX_OUTPUT_LENGTH,
     ),
 }
+_SESSION = text(
+    "A name, such as 'default'. Runs with the same one in the same container share variables, imports and functions, "
+    "as the cells of a notebook do, and show the value of the last line, and figures. Default: none."
+)
 _RESULT = shape(
     {
         "exec_id": text("The id of this run."),
@@ -66,14 +70,18 @@ _RESULT = shape(
             "Pictures that the code displayed; read_file reads them.",
         ),
         "network_refusals": list_of({"type": "string"}, "What it tried to reach over the network and may not."),
+        "session_restarted": {
+            "type": "boolean",
+            "description": "Whether the session began anew, without the variables of the run before.",
+        },
         "duration_ms": integer("How long it ran, in milliseconds."),
     },
     required=["exec_id", "outcome", "stdout", "stderr", "truncated", "files", "skipped_files"],
 )
 _ABOUT_FILES = (
     f"The files of the container are in {ROOT}; what code creates or changes there is kept and named in the result. "
-    "Other folders are empty again at the next run, and processes do not go on. There is no network. One run at a time "
-    "per container."
+    "Other folders are empty again at the next run, and processes do not go on. There is no network, unless the "
+    "container has a list of domains. One run at a time per container."
 )
 
 
@@ -86,8 +94,9 @@ def command_tools(background: BackgroundTasks) -> list[Tool]:
     async def run_python(arguments: Json, call: ToolCall) -> Json:
         request = CreateContainerExecRequest()
         request.code.language, request.code.source = "python", arguments.pop("source")
-        # Here a `session` argument goes into request.code, once the contract has one.
-        with renamed(code__source="source"):
+        if "session" in arguments:
+            request.code.session = arguments.pop("session")
+        with renamed(code__source="source", code__session="session"):
             return await _run(request, arguments, call, background)
 
     return [
@@ -108,10 +117,10 @@ def command_tools(background: BackgroundTasks) -> list[Tool]:
             "run_python",
             "Run Python",
             "Runs a Python program in a container and returns what it printed, its exit code and files. Print what you "
-            "want to see: the value of the last line is not shown, and variables are gone at the next run. Save "
-            f"pictures to files and look at them with read_file. {_ABOUT_FILES}",
+            "want to see. Variables are gone at the next run and the value of the last line is not shown, unless you "
+            f"name a session. Save pictures to files and look at them with read_file. {_ABOUT_FILES}",
             inputs(
-                {"container_id": CONTAINER_ID, "source": text("The program."), **_OPTIONS},
+                {"container_id": CONTAINER_ID, "source": text("The program."), "session": _SESSION, **_OPTIONS},
                 required=["container_id", "source"],
             ),
             _RESULT,
@@ -165,6 +174,7 @@ def _described(exec_: Exec, length: int) -> Json:
         "skipped_files": [{"path": one.path, "reason": one.reason} for one in exec_.skipped_files],
         "displays": [{"mime_type": one.mime_type, "file_id": one.file_id} for one in exec_.displays],
         "network_refusals": list(exec_.network_refusals),
+        **({"session_restarted": True} if exec_.session_restarted else {}),
         "duration_ms": exec_.duration_ms,
     }
 
@@ -183,6 +193,7 @@ def _readable(described: Json) -> str:
     outcome = described["outcome"]
     ended = f"exit code {outcome['exit_code']}" if "exit_code" in outcome else outcome["type"]
     parts = [f"Ended: {ended}, after {described['duration_ms']} ms."]
+    parts += ["The session began anew: its variables are gone."] if "session_restarted" in described else []
     parts += [f"{name}:\n{described[name]}" for name in ("stdout", "stderr") if described[name]]
     files = [f"- {file['path']} ({file['bytes']} bytes, {file['file_id']})" for file in described["files"]]
     parts += ["\n".join(["Files created or changed:", *files])] if files else []
