@@ -254,15 +254,22 @@ def test_the_command_line_refuses_input_that_is_no_text(execs: Berth, arguments:
     assert done.stderr.startswith("berth: stdin is not valid UTF-8")
 
 
-def test_ctrl_c_ends_the_command(execs: Berth, client: httpx2.Client) -> None:
-    """After Ctrl-C `berth exec` exits with 130, and the command has been ended."""
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129), (None, 1)]
+)
+def test_an_interrupted_command_is_ended(execs: Berth, client: httpx2.Client, number: int | None, code: int) -> None:
+    """After Ctrl-C, other signals, or the end of a pipe `berth exec` exits as usual, and the command has been ended."""
     container = new_container(client)
-    arguments = command("exec", "--server", execs.grpc, "--key", KEY_A, "--shell", container, "--", "echo a; sleep 60")
+    script = "echo a; sleep 60" if number else "while :; do echo a; sleep 0.1; done"
+    arguments = command("exec", "--server", execs.grpc, "--key", KEY_A, "--shell", container, "--", script)
     with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment()) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"a\n"
-        process.send_signal(signal.SIGINT)
-        assert process.wait(30) == 130
+        if number is None:
+            process.stdout.close()
+        else:
+            process.send_signal(number)
+        assert process.wait(30) == code
     path = f"/v1/containers/{container}/execs"
     wait_until(lambda: client.get(path).json()["data"][0].get("outcome") == {"type": "cancelled"})
 

@@ -9,6 +9,7 @@ import typer
 from berth.client.connection import Connection
 from berth.client.errors import ClientError
 from berth.commands.remote import remote
+from berth.commands.terminal.signals import exit_on_signals
 from berth.launch.refusal import StartError
 from berth.v1.container_exec_service_pb2 import (
     CancelContainerExecRequest,
@@ -47,7 +48,7 @@ def execute(
     env: Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="A variable; repeatable.")] = None,
     cwd: Annotated[str | None, typer.Option(metavar="FOLDER", help="Where to start, below /mnt/data.")] = None,
 ) -> None:
-    """Run a command in a hosted container, and exit with its exit code. Ctrl-C ends it."""
+    """Run a command in a hosted container, and exit with its exit code. Ctrl-C, SIGTERM and SIGHUP end it."""
     request = StreamContainerExecRequest(
         container_id=container_id,
         cwd=cwd,
@@ -70,19 +71,27 @@ def execute(
 
 
 def _follow(connection: Connection, request: StreamContainerExecRequest) -> Exec:
-    """Print the output of a command as it comes; return its result. Ctrl-C ends the command, and is passed on."""
+    """Print the output of a command as it comes; return its result.
+
+    A signal ends the command, and is passed on; so does output that cannot be printed.
+    """
     exec_ = Exec()
     try:
-        for event in connection.events(connection.execs.StreamContainerExec, request):
-            _print(event)
-            if event.HasField("exec"):
-                exec_ = event.exec
-    except KeyboardInterrupt:
+        with exit_on_signals():
+            for event in connection.events(connection.execs.StreamContainerExec, request):
+                if event.HasField("exec"):
+                    exec_ = event.exec
+                _print(event)
+    except (KeyboardInterrupt, SystemExit, OSError) as ending:
         if exec_.id:
             ended = CancelContainerExecRequest(container_id=exec_.container_id, exec_id=exec_.id)
             with suppress(ClientError):
                 connection.ask(connection.execs.CancelContainerExec, ended)
-        raise typer.Exit(INTERRUPTED) from None
+        if isinstance(ending, KeyboardInterrupt):
+            raise typer.Exit(INTERRUPTED) from None
+        if isinstance(ending, OSError) and not isinstance(ending, BrokenPipeError):
+            raise ClientError(f"the output cannot be written: {ending.strerror}") from ending
+        raise
     if not exec_.HasField("outcome"):
         raise ClientError("the connection ended before the command did")
     return exec_

@@ -6,12 +6,11 @@ create something print only its id on stdout.
 
 import mimetypes
 import os
-import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
 
@@ -25,6 +24,7 @@ from berth.commands.items import AsJson, Everything, Limit, for_each, print_item
 from berth.commands.remote import ProviderName, provider_of, remote
 from berth.commands.terminal.moments import parse_duration
 from berth.commands.terminal.progress import show_progress
+from berth.commands.terminal.signals import exit_on_signals
 from berth.launch.refusal import StartError
 
 CONTAINER_FILE_COLUMNS = ("id", "bytes", "created_at", "source", "path")
@@ -132,7 +132,7 @@ def download(
     target = Path(output or ".")
     if target.is_dir():
         target /= safe_name(received.filename or "") or safe_name(file_id) or "file"
-    with _exit_on_signals(), _name_in_errors(str(target)), landing(target, force=force) as file:
+    with exit_on_signals(), _name_in_errors(str(target)), landing(target, force=force) as file:
         _write(received, file, name=target.name)
 
 
@@ -213,20 +213,3 @@ def _name_in_errors(path: str) -> Iterator[None]:
         raise
     except OSError as error:
         raise LocalFileError(f"{shown(path)}: {error.strerror or error}") from error
-
-
-@contextmanager
-def _exit_on_signals() -> Iterator[None]:
-    """Raise SystemExit on SIGTERM and SIGHUP, so that clean-up runs, unless these signals are ignored."""
-
-    def leave(number: int, _: object) -> NoReturn:
-        sys.exit(128 + number)
-
-    handled = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) is signal.SIG_DFL]
-    for number in handled:
-        signal.signal(number, leave)
-    try:
-        yield
-    finally:
-        for number in handled:
-            signal.signal(number, signal.SIG_DFL)
