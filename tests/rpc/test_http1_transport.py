@@ -336,3 +336,19 @@ async def test_an_error_of_a_handler_stays_inside(line: Line, caplog: pytest.Log
     assert "secret" in caplog.text
     assert (await line.ask(request("/too_large"))).grpc_status == RESOURCE_EXHAUSTED
     assert await is_usable(line)
+
+
+async def test_an_answer_is_sent_once_it_is_read(methods: Methods) -> None:
+    """The service knows when an answer has left, also because the connection was closed."""
+    reading, leaving = await methods.line(), await methods.line()
+    for line in (reading, leaving):
+        line.reader._transport.pause_reading()  # type: ignore[attr-defined] # not even into its buffer
+        line.writer.write(request("/large", b""))
+    small = await methods.line()
+    await small.ask(request("/join", b"a"))
+    assert methods.ended == []
+    reading.reader._transport.resume_reading()  # type: ignore[attr-defined]
+    assert (await reading.answer()).grpc_status == OK
+    await eventually(lambda: methods.ended == ["sent"])
+    leaving.writer.transport.abort()
+    await eventually(lambda: methods.ended == ["sent", "sent"])

@@ -5,11 +5,11 @@ from typing import Any, cast
 import pytest
 
 from berth.core.errors import RateLimitError
+from berth.rpc.interceptors.unread import UnreadAnswers
 from berth.rpc.mcp.results import result
 from berth.rpc.mcp.schemas import inputs
 from berth.rpc.mcp.server import MAX_BATCH_CHARACTERS, McpServer
 from berth.rpc.mcp.tools.tool import Tool, ToolCall
-from berth.rpc.mcp.unread import UnreadAnswers
 
 
 async def test_the_answers_to_a_batch_are_bounded() -> None:

@@ -53,6 +53,7 @@ from berth.rpc.interceptors.errors import errors_interceptor
 from berth.rpc.interceptors.limits import limits_interceptor
 from berth.rpc.interceptors.request import request_interceptor
 from berth.rpc.interceptors.tracing import tracing_interceptor
+from berth.rpc.interceptors.unread import UnreadAnswers, unread_interceptor
 from berth.rpc.json_methods import JsonBodies
 from berth.rpc.mcp.operations import operation_interceptor
 from berth.rpc.page_calls import PageCalls
@@ -335,6 +336,7 @@ def _build_server(
             errors_interceptor(log),
             audit,
             auth,
+            unread_interceptor(UnreadAnswers()),
             *limits,
         ],
     )

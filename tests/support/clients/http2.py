@@ -12,15 +12,7 @@ _ACK, _INITIAL_WINDOW = 1, 4
 async def raw_call(port: int, path: str | bytes, *headers: tuple[bytes, bytes], message: bytes = b"") -> bytes:
     """Send a unary call with any bytes as headers, each shorter than 127; return the frames that answer it."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    fields = [
-        (b":method", b"POST"),
-        (b":scheme", b"http"),
-        (b":path", path.encode() if isinstance(path, str) else path),
-        (b":authority", b"berth"),
-        (b"te", b"trailers"),
-        (b"content-type", b"application/grpc"),
-        *headers,
-    ]
+    fields = _fields(path.encode() if isinstance(path, str) else path, *headers)
     writer.write(_PREFACE + _frame(_SETTINGS, 0, b""))
     writer.write(_frame(_HEADERS, _END_HEADERS, b"".join(_literal(*field) for field in fields)))
     writer.write(_frame(_DATA, _END_STREAM, b"\0" + struct.pack(">I", len(message)) + message))
@@ -35,9 +27,32 @@ def unread_gets(path: str, count: int, *headers: tuple[bytes, bytes]) -> bytes:
     """Return what sends requests of a client that takes no byte of their answers' bodies."""
     fields = [(b":method", b"GET"), (b":scheme", b"http"), (b":path", path.encode()), (b":authority", b"b"), *headers]
     block = b"".join(_literal(*field) for field in fields)
-    no_window = _frame(_SETTINGS, 0, struct.pack(">HI", _INITIAL_WINDOW, 0)) + _frame(_SETTINGS, _ACK, b"")
     requests = (_frame(_HEADERS, _END_HEADERS | _END_STREAM, block, 2 * number + 1) for number in range(count))
-    return _PREFACE + no_window + b"".join(requests)
+    return _NO_WINDOW + b"".join(requests)
+
+
+def unread_calls(path: str, message: bytes, count: int, *headers: tuple[bytes, bytes]) -> bytes:
+    """Return what sends calls of gRPC of a client that takes no byte of their answers' messages."""
+    block = b"".join(_literal(*field) for field in _fields(path.encode(), *headers))
+    body = b"\0" + len(message).to_bytes(4) + message
+    calls = (
+        _frame(_HEADERS, _END_HEADERS, block, stream) + _frame(_DATA, _END_STREAM, body, stream)
+        for stream in range(1, 2 * count, 2)
+    )
+    return _NO_WINDOW + b"".join(calls)
+
+
+def _fields(path: bytes, *headers: tuple[bytes, bytes]) -> list[tuple[bytes, bytes]]:
+    """Return the headers of a call of gRPC."""
+    return [
+        (b":method", b"POST"),
+        (b":scheme", b"http"),
+        (b":path", path),
+        (b":authority", b"berth"),
+        (b"te", b"trailers"),
+        (b"content-type", b"application/grpc"),
+        *headers,
+    ]
 
 
 async def _answer(reader: asyncio.StreamReader) -> bytes:
@@ -58,3 +73,7 @@ def _literal(name: bytes, value: bytes) -> bytes:
 def _frame(kind: int, flags: int, payload: bytes, stream: int = 1) -> bytes:
     stream = 0 if kind == _SETTINGS else stream
     return len(payload).to_bytes(3) + bytes([kind, flags]) + struct.pack(">I", stream) + payload
+
+
+_NO_WINDOW = _PREFACE + _frame(_SETTINGS, 0, struct.pack(">HI", _INITIAL_WINDOW, 0)) + _frame(_SETTINGS, _ACK, b"")
+"""The beginning of a connection of a client that takes no byte of a body."""

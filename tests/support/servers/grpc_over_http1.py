@@ -105,6 +105,11 @@ class Methods:
         """Answer more than a message may have."""
         return _bytes(bytes(25 * MIB))
 
+    async def large(self, context: Context) -> bytes:
+        """Answer what does not leave unless it is read; note when it has left."""
+        context.when_sent(lambda: self.ended.append("sent"))
+        return _bytes(bytes(8 * MIB))
+
     def routes(self) -> dict[str, Route]:
         """Return all methods."""
         streams = (self.stream, self.echo, self.break_off)
@@ -117,6 +122,7 @@ class Methods:
             self.inject,
             self.fail,
             self.too_large,
+            self.large,
         )
         return {
             **{f"/{method.__name__}": Route(method, is_stream=False) for method in unary},

@@ -42,6 +42,7 @@ from berth.rpc.interceptors.auth import auth_interceptor
 from berth.rpc.interceptors.errors import errors_interceptor
 from berth.rpc.interceptors.limits import limits_interceptor
 from berth.rpc.interceptors.request import request_interceptor
+from berth.rpc.interceptors.unread import MAX_UNREAD_BYTES, UnreadAnswers, unread_interceptor
 from berth.rpc.patience import DEFAULT_PATIENCE, Patience
 from berth.rpc.server import Server
 from berth.v1 import container_exec_service_pb2, container_file_service_pb2, container_service_pb2
@@ -134,6 +135,7 @@ async def serving(
     callers: Credentials | None = None,
     limiter: Limiter | None = None,
     in_flight: Mapping[str, int] = MappingProxyType({}),
+    unread_bytes: int = MAX_UNREAD_BYTES,
     patience: Patience = DEFAULT_PATIENCE,
     usage: CallCounter | None = None,
     logged_successes: float = 1.0,
@@ -170,6 +172,7 @@ async def serving(
             errors_interceptor(log),
             audit_interceptor(log),
             auth_interceptor(callers or credentials(), unhurried()),
+            unread_interceptor(UnreadAnswers(unread_bytes)),
             limits_interceptor(Gate(limiter or MemoryLimits()), TenantSlots(in_flight)),
         ],
         limited=counted.call_limited,

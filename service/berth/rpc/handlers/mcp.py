@@ -8,6 +8,7 @@ from google.api.httpbody_pb2 import HttpBody
 from berth.core.errors import InvalidRequestError
 from berth.rpc.bodies.json_bodies import JSON, read_json
 from berth.rpc.call import HTTP_STATUS, Call
+from berth.rpc.interceptors.unread import UnreadAnswers
 from berth.rpc.json_methods import body_bytes
 from berth.rpc.mcp.headers import check_origin
 from berth.rpc.mcp.messages import PARSE_ERROR, RpcError, error_answer
@@ -15,7 +16,6 @@ from berth.rpc.mcp.operations import Operations
 from berth.rpc.mcp.results import dump
 from berth.rpc.mcp.server import Answer, McpServer
 from berth.rpc.mcp.tools.tool import ToolCall
-from berth.rpc.mcp.unread import UnreadAnswers
 from berth.v1.mcp_service_pb2 import SendMcpMessageRequest
 
 _BAD_REQUEST = 400

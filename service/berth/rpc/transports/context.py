@@ -60,6 +60,9 @@ class Context(Protocol):
     def attach_headers(self, headers: Headers, *, to_envoy: bool) -> None:
         """Attach headers to a unary response; with `to_envoy` Envoy makes headers of a REST response of them."""
 
+    def when_sent(self, done: Callable[[], None]) -> None:
+        """Call `done` once a unary response has left, for which the caller has to read it, or the call is over."""
+
     async def send_headers(self, headers: Headers) -> None:
         """Send the headers of a streamed response, before its first message."""
 

@@ -1,9 +1,9 @@
 """A call that arrived through grpc.aio."""
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 import grpc.aio
 from grpc import StatusCode
@@ -77,6 +77,10 @@ class GrpcContext:
             self._context.set_details(";".join(pairs))
         else:
             self._context.set_trailing_metadata(headers)
+
+    def when_sent(self, done: Callable[[], None]) -> None:
+        """Call `done` once the call is over; grpc.aio sends the response within it."""
+        self._context.add_done_callback(cast("Any", lambda _: done()))  # its stubs take a class for a protocol
 
     async def send_headers(self, headers: Headers) -> None:
         """Send the headers of a streamed response, before its first message."""

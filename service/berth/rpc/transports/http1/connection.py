@@ -2,6 +2,7 @@
 
 import asyncio
 import select
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Protocol, cast
 
@@ -50,6 +51,7 @@ class Connection(asyncio.BufferedProtocol):
         self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._can_write = asyncio.Event()
         self._can_write.set()
+        self._when_sent: list[Callable[[], None]] = []
         self._linger: asyncio.TimerHandle | None = None
         self._watch: asyncio.TimerHandle | None = None
 
@@ -91,7 +93,7 @@ class Connection(asyncio.BufferedProtocol):
         for timer in (self._linger, self._watch):
             if timer is not None:
                 timer.cancel()
-        self._can_write.set()
+        self.resume_writing()
         call, self._call = self._call, None
         if call is not None:
             call.lose()
@@ -104,6 +106,9 @@ class Connection(asyncio.BufferedProtocol):
     def resume_writing(self) -> None:
         """Note that Envoy reads again."""
         self._can_write.set()
+        waiting, self._when_sent = self._when_sent, []
+        for done in waiting:
+            done()
 
     # What the parser calls.
 
@@ -162,6 +167,13 @@ class Connection(asyncio.BufferedProtocol):
     async def sent(self) -> None:
         """Wait until most of what was sent has left."""
         await self._can_write.wait()
+
+    def when_sent(self, done: Callable[[], None]) -> None:
+        """Call `done` once most of what was sent has left, or the connection is closed."""
+        if self._can_write.is_set():
+            done()
+        else:
+            self._when_sent.append(done)
 
     def set_reading(self, *, on: bool) -> None:
         """Read from the connection, or leave it to the caller to wait."""

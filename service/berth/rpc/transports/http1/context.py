@@ -36,6 +36,9 @@ class Line(Protocol):
     async def sent(self) -> None:
         """Wait until most of what was sent has left."""
 
+    def when_sent(self, done: Callable[[], None]) -> None:
+        """Call `done` once most of what was sent has left, or the connection is closed."""
+
     def set_reading(self, *, on: bool) -> None:
         """Read from the connection, or leave it to the caller to wait."""
 
@@ -65,6 +68,7 @@ class Http1Context:
         self._is_lost = self._has_begun = self._has_ended = self._closes = False
         self._headers: Metadata = ()
         self._trailers: Metadata = ()
+        self._when_sent: Callable[[], None] | None = None
 
     def start(self, handle: Callable[["Http1Context"], Awaitable[bytes | None]]) -> "asyncio.Task[None]":
         """Start the handler, and with it the time until the deadline."""
@@ -147,6 +151,10 @@ class Http1Context:
         else:
             self._trailers = headers
 
+    def when_sent(self, done: Callable[[], None]) -> None:
+        """Call `done` once the response has left to Envoy."""
+        self._when_sent = done
+
     async def send_headers(self, headers: Headers) -> None:
         """Send the headers of a streamed response, before its first message."""
         self._headers = headers
@@ -197,6 +205,8 @@ class Http1Context:
         finally:
             if self._expiry is not None:
                 self._expiry.cancel()
+            if self._when_sent is not None:
+                self._line.when_sent(self._when_sent)
 
     def _finish(self, message: bytes | None) -> None:
         """End the call with success, and with the message of a unary response."""
