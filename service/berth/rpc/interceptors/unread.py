@@ -1,8 +1,8 @@
 """Bound the answers that tenants have not read yet: the service holds them until then."""
 
-from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from berth.core.errors import RateLimitError
@@ -20,24 +20,34 @@ class UnreadAnswers:
 
     def __init__(self, maximum: int = MAX_UNREAD_BYTES) -> None:
         self._maximum = maximum
-        self._bytes: Counter[str] = Counter()
+        self._bytes: dict[str, int] = {}
 
     def check(self, tenant: str) -> None:
         """Raise RateLimitError (`request_limited`) if a tenant has too many already."""
-        if self._bytes[tenant] >= self._maximum:
+        if self._bytes.get(tenant, 0) >= self._maximum:
             message = "Too many large answers wait to be read: read them, or close their connections."
             raise RateLimitError(message, code="request_limited", retry_after_seconds=1)
+
+    def add(self, tenant: str, size: int) -> None:
+        """Count an answer of `size` bytes."""
+        self._bytes[tenant] = self._bytes.get(tenant, 0) + size
+
+    def remove(self, tenant: str, size: int) -> None:
+        """Count it no more."""
+        left = self._bytes[tenant] - size
+        if left:
+            self._bytes[tenant] = left
+        else:
+            del self._bytes[tenant]
 
     @contextmanager
     def sending(self, tenant: str, size: int) -> Iterator[None]:
         """Count an answer of `size` bytes until the context ends."""
-        self._bytes[tenant] += size
+        self.add(tenant, size)
         try:
             yield
         finally:
-            self._bytes[tenant] -= size
-            if not self._bytes[tenant]:
-                del self._bytes[tenant]
+            self.remove(tenant, size)
 
 
 def unread_interceptor(unread: UnreadAnswers) -> Interceptor:
@@ -54,9 +64,9 @@ def unread_interceptor(unread: UnreadAnswers) -> Interceptor:
             if response is not None:
                 if call.method.operation.kind == _READ:
                     unread.check(tenant)
-                sending = ExitStack()
-                sending.enter_context(unread.sending(tenant, CALL_BYTES + response.ByteSize()))
-                call.context.when_sent(sending.close)
+                size = CALL_BYTES + response.ByteSize()
+                unread.add(tenant, size)
+                call.context.when_sent(partial(unread.remove, tenant, size))
             return response
 
         return handler
