@@ -10,8 +10,13 @@ Json = dict[str, Any]
 _CONNECTIONS, _HEAP = (
     f"envoy.resource_monitors.{name}" for name in ("global_downstream_max_connections", "fixed_heap")
 )
-_LARGE = 20
-"""From two to the power of this on, the bytes that a stream holds are counted: more than any that is read."""
+_COUNTED = 14
+"""From two to the power of this on, the bytes that a stream holds are counted.
+
+A stream that holds less has given its answer to the codec, and STREAM_FLUSH ends it. One that holds more may wait for
+its client for as long as any that is idle. Not all that a stream holds is counted. Envoy counts in eight classes, each
+twice as large as the one before.
+"""
 
 
 def overload_manager(settings: EdgeSettings) -> Json:
@@ -31,7 +36,7 @@ def overload_manager(settings: EdgeSettings) -> Json:
             {"name": _HEAP, "typed_config": heap},
             {"name": _CONNECTIONS, "typed_config": connections},
         ],
-        "buffer_factory_config": {"minimum_account_to_track_power_of_two": _LARGE},
+        "buffer_factory_config": {"minimum_account_to_track_power_of_two": _COUNTED},
         "actions": [
             _reduce_timeouts(),
             # Those that hold the most are first. An answer over HTTP/1 is not held by a stream, but by its connection.
