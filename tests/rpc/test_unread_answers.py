@@ -88,6 +88,6 @@ async def eventually_served(served: Served) -> None:
             try:
                 await served.containers.ListContainers(LIST, metadata=OURS)
             except grpc.aio.AioRpcError:
-                await asyncio.sleep(0.01)
+                continue
             else:
                 return

@@ -32,7 +32,20 @@ from berth.v1.container_service_pb2 import (
     NetworkPolicyParam,
 )
 from berth.v1.provider_pb2 import Provider
-from support.servers.execs import OURS, THEIRS, ExecWorld, box, box_of, events, exec_world, of, paths, shell, upload
+from support.servers.execs import (
+    OURS,
+    THEIRS,
+    ExecWorld,
+    box,
+    box_of,
+    events,
+    exec_world,
+    has_output,
+    of,
+    paths,
+    shell,
+    upload,
+)
 from support.servers.hosted import Kept
 from support.servers.service import eventually
 
@@ -131,8 +144,7 @@ async def test_another_process_sees_the_same(kept: Kept, world: ExecWorld) -> No
     started = await world.execs.create_container_exec(OURS, shell(container_id, "echo a; sleep 60"))
     following = asyncio.create_task(events(other, started))
     waiting = asyncio.create_task(other.execs.retrieve_container_exec(OURS, of(started), is_awaited=True))
-    while not (await other.execs.retrieve_container_exec(OURS, of(started))).stdout:  # noqa: ASYNC110 - of the store
-        await asyncio.sleep(0.01)
+    await has_output(other, started)
     with pytest.raises(ContainerBusyError):
         await other.execs.create_container_exec(OURS, shell(container_id, "echo"))
     await other.execs.cancel_container_exec(
@@ -148,12 +160,11 @@ async def test_another_process_sees_the_same(kept: Kept, world: ExecWorld) -> No
 
 
 async def test_a_stream_of_another_process_ends_with_the_container(kept: Kept, world: ExecWorld) -> None:
-    """Whoever follows a command through a process that does not run it is told that it is lost, too."""
+    """The stream from a process that does not run the command says that it is lost, too."""
     container_id, other = await box(kept), exec_world(kept, process="other")
     started = await world.execs.create_container_exec(OURS, shell(container_id, "echo a; sleep 60"))
     streams = [asyncio.create_task(events(one, started)) for one in (world, other)]
-    while not (await other.execs.retrieve_container_exec(OURS, of(started))).stdout:  # noqa: ASYNC110 - of the store
-        await asyncio.sleep(0.01)
+    await has_output(other, started)
     await kept.backend.delete_container(OURS, DeleteContainerRequest(container_id=container_id))
     for seen in await asyncio.gather(*streams):
         assert (seen[0].type, seen[-1].type, seen[-1].exec.outcome.type) == ("started", "ended", "lost")

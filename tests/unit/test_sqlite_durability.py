@@ -71,12 +71,11 @@ async def test_a_commit_that_is_shared_waits_for_the_disk(traced: Traced) -> Non
     async def wait(_: Transaction) -> None:
         may_go_on.wait(10)
 
-    first = asyncio.ensure_future(traced.database.write(wait))
-    await asyncio.sleep(0)
-    others = [asyncio.ensure_future(traced.database.write(count, is_durable=durable)) for durable in (False, True)]
-    await asyncio.sleep(0)
-    may_go_on.set()
-    await asyncio.gather(first, *others)
+    async def go_on() -> None:
+        may_go_on.set()
+
+    others = (traced.database.write(count, is_durable=durable) for durable in (False, True))
+    await asyncio.gather(traced.database.write(wait), *others, go_on())  # which begin in this order
     assert traced.commits() == [FULL, FULL]
 
 

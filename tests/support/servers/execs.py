@@ -1,5 +1,6 @@
 """HostedExecs on real stores and the fake sandbox, in the tests' own process."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -176,6 +177,15 @@ def shell(container_id: str, command: str, **fields: Any) -> CreateContainerExec
 def of(exec_: Exec) -> RetrieveContainerExecRequest:
     """Return the request for an exec."""
     return RetrieveContainerExecRequest(container_id=exec_.container_id, exec_id=exec_.id)
+
+
+async def has_output(world: ExecWorld, exec_: Exec) -> None:
+    """Return once an exec has output; TimeoutError if it has none in time."""
+    request = FollowContainerExecRequest(container_id=exec_.container_id, exec_id=exec_.id)
+    async with asyncio.timeout(30):
+        async for event in await world.execs.follow_container_exec(OURS, request):
+            if event.type == "output":
+                return
 
 
 async def events(world: ExecWorld, exec_: Exec, after: int = 0) -> list[ExecEvent]:

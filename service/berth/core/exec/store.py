@@ -100,8 +100,8 @@ class ExecStore(Protocol):
         It is counted in the usage of the key with the name `key`, and how long it ran when it is finished. Return the
         id of the exec before it in its session, None if there is none or it is not kept any more.
 
-        If its end `is_awaited`, nobody knows of it before: then a failure of the power may undo that it was started,
-        unless it has an `attempt`, which must not start another one.
+        If its end `is_awaited`, no caller learns of it before: then a failure of the power may undo its start, unless
+        it has an `attempt`, which must not start another one.
 
         NotFoundError if the tenant has no such container; ContainerExpiredError if it is expired; ContainerBusyError
         while another exec of it is held; StorageError (ID_TAKEN) if there is an exec with this attempt. Of the execs of
