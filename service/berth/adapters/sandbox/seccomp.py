@@ -6,6 +6,7 @@ The numbers are those of the kernel's tables for x86_64 and aarch64; from 424 on
 import errno
 import struct
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -148,6 +149,7 @@ _UNSUPPORTED = frozenset({"fallocate"})
 """It takes room on a disk faster than a watch can look; programs write instead where the file system has not got it."""
 
 
+@cache
 def assemble(machine: str, *, is_session: bool = False) -> bytes:
     """Return the filter for a machine, as `bwrap --seccomp` takes it; sessions may be stopped, and then stay so."""
     audit, calls = _MACHINES[machine]

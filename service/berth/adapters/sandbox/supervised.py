@@ -17,6 +17,7 @@ from berth.adapters.sandbox import seccomp
 from berth.adapters.sandbox.cgroups import Delegated
 from berth.adapters.sandbox.harvest import harvest
 from berth.adapters.sandbox.launcher import Launcher
+from berth.adapters.sandbox.process.arguments import RECEIVED
 from berth.adapters.sandbox.process.bridge import PORT
 from berth.adapters.sandbox.program import Program, find_bwrap
 from berth.adapters.sandbox.reasons import MISSING, UNKNOWN_MACHINE, explain
@@ -48,6 +49,7 @@ class SupervisedSandbox:
         self._launcher = Launcher(self.cgroups.folder)
         self._program: Program | None = None
         self.has_overlay = True
+        self._bounds_buffers = True
         self._uids = _users()
 
     async def probe(self) -> str | None:
@@ -70,6 +72,9 @@ class SupervisedSandbox:
         for has_overlay in (True, False):
             self.has_overlay = has_overlay
             problem = await self._try()
+            if problem is not None and RECEIVED in problem:
+                self._bounds_buffers = False  # its memory is watched all the same
+                problem = await self._try()
             if problem is None:
                 return None
         return problem
@@ -122,6 +127,7 @@ class SupervisedSandbox:
         command.changes.mkdir(mode=0o700, exist_ok=True)
         return {
             "argv": command.argv,
+            "bounds_buffers": self._bounds_buffers,
             "bwrap": str(self._program.path),
             "channels": ("reports",) if command.reports else (),
             "changes": str(command.changes.absolute()),

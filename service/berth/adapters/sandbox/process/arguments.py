@@ -1,9 +1,9 @@
 """Says in the options of bwrap what a sandbox sees: programs and libraries of the system, a Python, its files."""
 
-import glob
 import os
 from base64 import b64decode
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 from berth.adapters.sandbox.process import guest
@@ -27,12 +27,8 @@ _SETTINGS = (
     "/etc/ssl/openssl.cnf",
     "/etc/pki/tls/certs",
 )
-_PACKAGES = (
-    "/usr/lib/python3/dist-packages",
-    "/usr/lib/python3.*/site-packages",
-    "/usr/lib64/python3.*/site-packages",
-    "/usr/lib/node_modules",
-)
+_LIBRARIES, _PACKAGES = ("/usr/lib", "/usr/lib64"), ("dist-packages", "site-packages")
+_OF_NODE = "/usr/lib/node_modules"
 """What was installed on the host for the host: nothing of it is part of a sandbox."""
 _READ_ONLY = ("/proc/sys", "/proc/irq", "/proc/bus", "/proc/fs", "/proc/acpi", "/proc/scsi")
 _MASKED = (
@@ -40,6 +36,12 @@ _MASKED = (
     "/proc/sysrq-trigger", "/proc/latency_stats", "/proc/modules", "/proc/iomem", "/proc/ioports", "/proc/vmallocinfo",
     "/proc/cmdline", "/proc/bootconfig",  # addresses and secrets of the host may be in these
 )  # fmt: skip
+RECEIVED, _RECEIVED_BYTES = "/proc/sys/net/ipv4/tcp_rmem", b"4096 131072 212992"
+"""How much a TCP connection may keep that was not read: the least, the first and the most; else 6 MiB or more.
+
+What is sent byte by byte takes 30 times as much of it as the lists of connections say. All of the host share one amount
+of memory for TCP, and who exceeds it cannot receive any more.
+"""
 
 
 class Layout:
@@ -72,15 +74,17 @@ def process_limit(spec: dict[str, Any]) -> int:
 def arguments(layout: Layout, keep: Callable[[bytes], int]) -> list[str]:
     """Return the options for bwrap. `keep` makes an open file of some bytes, and returns its descriptor."""
     spec = layout.spec
-    found = [*_isolation(), *_system(spec), *_etc(keep), *_python(layout), *_memory(spec), *_files(layout)]
+    found = [*_isolation(spec, keep), *_system(spec), *_etc(keep), *_python(layout), *_memory(spec), *_files(layout)]
     found += guest.options(spec, layout.path, keep) if layout.runs_guest else _command(spec, keep)
     return [*found, "--remount-ro", "/"]
 
 
-def _isolation() -> Iterator[str]:
+def _isolation(spec: dict[str, Any], keep: Callable[[bytes], int]) -> Iterator[str]:
     yield from ("--unshare-user", "--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts")
     yield from ("--unshare-cgroup-try", "--die-with-parent", "--new-session", "--hostname", "sandbox")
     yield from ("--uid", str(USER), "--gid", str(USER), "--perms", "0755", "--dir", "/etc", "--proc", "/proc")
+    if spec["bounds_buffers"] and os.path.exists(RECEIVED):
+        yield from ("--file", str(keep(_RECEIVED_BYTES)), RECEIVED)
 
 
 def _command(spec: dict[str, Any], keep: Callable[[bytes], int]) -> Iterator[str]:
@@ -101,14 +105,22 @@ def _system(spec: dict[str, Any]) -> Iterator[str]:
     yield from ("--perms", "1777", "--size", size, "--tmpfs", "/tmp")  # noqa: S108 - of the sandbox
     for folder in (*_SYSTEM, *(f"/usr/share/{name}" for name in _SHARED)):
         yield from ("--ro-bind-try", folder, folder)
-    for pattern in _PACKAGES:
-        for folder in glob.glob(pattern):
-            yield from ("--tmpfs", folder, "--remount-ro", folder)
+    for folder in _packages():
+        yield from ("--tmpfs", folder, "--remount-ro", folder)
     for folder in _OLD_FOLDERS:
         if os.path.islink(folder):
             yield from ("--symlink", os.readlink(folder).lstrip("/"), folder)
         elif os.path.isdir(folder):
             yield from ("--ro-bind", folder, folder)
+
+
+def _packages() -> Iterator[str]:
+    found = [_OF_NODE]
+    for library in _LIBRARIES:
+        with suppress(OSError):
+            pythons = [name for name in os.listdir(library) if name.startswith("python3")]
+            found += [f"{library}/{python}/{packages}" for python in pythons for packages in _PACKAGES]
+    return filter(os.path.isdir, found)
 
 
 def _etc(keep: Callable[[bytes], int]) -> Iterator[str]:

@@ -13,7 +13,6 @@ from typing import Any
 from berth.adapters.sandbox.process import guest, linux
 from berth.adapters.sandbox.process.arguments import Layout
 from berth.adapters.sandbox.process.cgroup import Group
-from berth.adapters.sandbox.process.network import bound_buffers
 from berth.adapters.sandbox.process.rlimits import limit, lower
 
 _PIPE = 1 << 16
@@ -149,7 +148,6 @@ class Sandboxed:
         with suppress(ProcessLookupError):
             for kind, maximum in limits.items():
                 lower(init, kind, maximum)
-        bound_buffers(init)
         with suppress(BrokenPipeError):
             os.write(self.pipes.block, b"1")
 

@@ -10,6 +10,7 @@ If Berth is gone, the launcher kills all supervisors: that works whatever they a
 have to wait for a processor beside what their commands have started.
 """
 
+import gc
 import os
 import select
 import signal
@@ -33,6 +34,7 @@ def main() -> None:
     with socket.socket(fileno=os.dup(0)) as requests:
         # The number must not be given to a pipe of a command.
         os.dup2(os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC), 0)
+        gc.freeze()  # supervisors would copy all that a collection looks at
         launcher = Launcher(requests, Groups.opened(next(iter(sys.argv[2:]), None)))
         launcher.run()
         launcher.end()
