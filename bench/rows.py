@@ -46,7 +46,8 @@ SLOWER = 5
 """How many times longer a proxy is measured that answers few calls in a second."""
 FILES_PATH = "/v1/files"
 PRINT, COMMANDS = "print(1)", 16
-PLAIN, COLD, WARM, AT_ONCE = "plain python3", "Berth, cold", "Berth, in a session", "Berth, all at once"
+COLD, WARM, AT_ONCE = "Berth, cold", "Berth, in a session", "Berth, all at once"
+PLAIN, BARE = "plain python3", "plain python3 -S"
 SESSION = {"code": {"language": "python", "source": PRINT, "session": "bench"}}
 
 
@@ -225,13 +226,15 @@ class Command(Row):
     """A command that prints a number: in a sandbox of its own, one after another or all at once, or in a session."""
 
     name: str = f"python3 -c '{PRINT}'"
-    subjects: tuple[str, ...] = (COLD, WARM, AT_ONCE, PLAIN)
+    subjects: tuple[str, ...] = (COLD, WARM, AT_ONCE, PLAIN, BARE)
     drawn: tuple[str, ...] = ("p50 ms",)
 
     def measure(self, bench: Bench, subject: str) -> Figures:
         """Run it 16 times."""
-        if subject == PLAIN:
-            latencies = sorted(_plain_milliseconds() for _ in range(COMMANDS))
+        if subject in {PLAIN, BARE}:
+            # A sandbox has none of the packages of the host, which a Python outside looks for unless it has -S.
+            options = ["-S"] if subject == BARE else []
+            latencies = sorted(_plain_milliseconds(options) for _ in range(COMMANDS))
         else:
             latencies = _run_commands(bench, subject)
         return {"p50 ms": statistics.median(latencies), "fastest ms": latencies[0], "slowest ms": latencies[-1]}
@@ -251,10 +254,10 @@ def _run_commands(bench: Bench, subject: str) -> list[float]:
     return took.latencies
 
 
-def _plain_milliseconds() -> float:
+def _plain_milliseconds(options: list[str]) -> float:
     """Return how long the command takes in the Python that commands have by default, without Berth."""
     python, began = os.path.realpath(sys.executable), time.perf_counter()
-    subprocess.run([python, "-c", PRINT], check=True, capture_output=True, env={})
+    subprocess.run([python, *options, "-c", PRINT], check=True, capture_output=True, env={})
     return (time.perf_counter() - began) * 1000
 
 
