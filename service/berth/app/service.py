@@ -1,7 +1,6 @@
 """The service of one process: stores, backends, credentials and the gRPC server, built from the configuration."""
 
 import asyncio
-import gc
 import os
 import time
 from collections.abc import Callable
@@ -35,6 +34,7 @@ from berth.core.background import cancelled
 from berth.core.limits import limits_of
 from berth.core.observation.spans import NO_TRACER
 from berth.launch.address import Address
+from berth.launch.process.collection import exempt_existing
 from berth.launch.process.connections import CAN_WATCH, watch_connections
 from berth.launch.process.open_files import watch_open_files
 from berth.rest.bodies import json_bodies
@@ -184,7 +184,7 @@ class LocalService:
             watch_open_files(self._log),
         ):
             self._stack.push_async_callback(cancelled, asyncio.create_task(watching))
-        _exempt_from_collection()
+        exempt_existing()
 
     async def reload(self, config: Config) -> None:
         """Use the callers and the keys at providers of another configuration."""
@@ -211,12 +211,6 @@ def _checks(config: Config, database: Database, backends: Backends, rest_address
     if rest_address:
         checks[LISTENER] = partial(probe_listener, rest_address.to_call(), is_encrypted=config.tls is not None)
     return checks
-
-
-def _exempt_from_collection() -> None:
-    """Exempt the objects that exist by now from garbage collection, which takes tens of milliseconds for them."""
-    gc.collect()
-    gc.freeze()
 
 
 async def _open_database(

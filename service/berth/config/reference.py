@@ -3,11 +3,15 @@
 Both are generated from the types, defaults and docstrings of the settings.
 """
 
+import ast
+import inspect
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from typing import Any
 
 from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import to_json
+from pydantic_core.core_schema import ModelSchema
 
 from berth.config.model import Config
 from berth.launch.address import Address
@@ -51,11 +55,34 @@ def markdown() -> str:
 
 
 class _Schema(GenerateJsonSchema):
-    """Writes defaults in the notation of the configuration file."""
+    """Describes settings by their docstrings, and writes defaults in the notation of the configuration file."""
+
+    def model_schema(self, schema: ModelSchema) -> Json:
+        """Return the schema of a section."""
+        described = super().model_schema(schema)
+        for name, text in _docstrings(schema["cls"]):
+            described["properties"][name].setdefault("description", text)
+        return described
 
     def encode_default(self, dft: Any) -> Any:
         """Return a default as JSON; addresses become text."""
         return str(dft) if isinstance(dft, Address) else super().encode_default(dft)
+
+
+def _docstrings(section: type) -> Iterator[tuple[str, str]]:
+    """Yield the settings of a section with what is written below them, the inherited ones first.
+
+    Pydantic can do this, too, but reads the source of all sections for it at each start of Berth.
+    """
+    for inherited in section.__bases__:
+        if inherited.__module__.startswith("berth."):
+            yield from _docstrings(inherited)
+    [definition] = ast.parse(inspect.getsource(section)).body
+    if isinstance(definition, ast.ClassDef):
+        for setting, text in pairwise(definition.body):
+            match setting, text:
+                case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(written))):
+                    yield name, inspect.cleandoc(written)
 
 
 def _rows(whole: Json) -> Iterator[tuple[str, str, str]]:

@@ -11,7 +11,7 @@ from berth.config.values import invalid
 class Section(BaseModel):
     """A map of settings; immutable, and unknown settings are rejected."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
 def require_unique(names: Sequence[str], what: str) -> None:
