@@ -93,6 +93,32 @@ async def test_a_failure_leaves_the_session(kept: Kept, world: ExecWorld) -> Non
     assert (result.stdout, result.session_restarted) == ("1\n", False)
 
 
+@pytest.mark.parametrize(
+    "left",
+    [
+        "sys.stdout = sys.stderr = None",
+        "del sys.stdout, sys.stderr",
+        "class Both:\n  write = sys.stdout.write\n  flush = sys.stdout.flush\nsys.stdout = Both()",
+        "sys.stdout.detach()",
+        "sys.excepthook = lambda *error: 1 / 0\nraise ValueError",
+        "sys.stderr = None\nsys.exit('bye')",
+        "exit()",
+        "kept = builtins.print\ndel builtins.print\nprint(1)",
+        "def late(*_):\n  1 / 0\n_ = signal.signal(signal.SIGALRM, late), signal.setitimer(signal.ITIMER_REAL, 0.001)",
+    ],
+)
+async def test_what_a_program_leaves_does_not_end_the_session(left: str, kept: Kept, world: ExecWorld) -> None:
+    """Streams that cannot be used are made again, and what else was replaced costs a program, and no variables."""
+    container_id = await box(kept)
+    await run(world, container_id, "import builtins, signal, sys\nx = 1")
+    await run(world, container_id, left)
+    await run(world, container_id, "builtins.print = globals().get('kept', vars(builtins).get('print'))")
+    await run(world, container_id, "while signal.getitimer(signal.ITIMER_REAL)[0]: pass")
+    result = await run(world, container_id, "sys.stderr.write(sys.stdin.read())\nprint(x)")
+    assert result.stdout.endswith("1\n")
+    assert (result.stderr, result.session_restarted) == ("", False)
+
+
 async def test_what_a_program_is_given_is_for_it_alone(kept: Kept, world: ExecWorld) -> None:
     """Input, variables of the environment and the folder are those of the request, and the next one has its own."""
     container_id = await box(kept)

@@ -20,9 +20,10 @@ NAME = "<code>"
 MAX_NAMES = 10_000
 
 
-def compiled(source: "str | bytes", name: str) -> "tuple[CodeType, CodeType | None]":
+def compiled(source: str, name: str) -> "tuple[CodeType, CodeType | None]":
     """Compile a program; its last statement apart from the rest if it is an expression."""
-    tree: Any = compile(source, name, "exec", ONLY_AST, dont_inherit=True)
+    # Files of some editors begin with this mark, which Python takes in files and not in texts.
+    tree: Any = compile(source.removeprefix("\ufeff"), name, "exec", ONLY_AST, dont_inherit=True)
     last = None
     if tree.body and type(tree.body[-1]).__name__ == "Expr":
         import _ast  # noqa: PLC0415 - see the module's docstring
@@ -31,7 +32,7 @@ def compiled(source: "str | bytes", name: str) -> "tuple[CodeType, CodeType | No
     return compile(tree, name, "exec", dont_inherit=True), last
 
 
-def value_of(source: "str | bytes", name: str, namespace: "dict[str, Any]") -> object:
+def value_of(source: str, name: str, namespace: "dict[str, Any]") -> object:
     """Run a program; return the value of its last expression, None if it does not end with one."""
     code, last = compiled(source, name)
     exec(code, namespace)  # noqa: S102 - the purpose of this program
@@ -45,20 +46,26 @@ def main_namespace() -> "dict[str, Any]":
     return module.__dict__
 
 
-def show_error(error: BaseException, source: "str | bytes", name: str) -> None:
+def show_error(error: BaseException, source: str, name: str) -> None:
     """Print an error with its traceback, without the steps that are those of this module."""
     trace = error.__traceback__
     while trace is not None and trace.tb_frame.f_globals is globals():
         trace = trace.tb_next
     error.with_traceback(trace)
-    if sys.excepthook is not sys.__excepthook__:
-        sys.excepthook(type(error), error, trace)
-        return
-    import linecache  # noqa: PLC0415
     import traceback  # noqa: PLC0415
 
-    text = source if isinstance(source, str) else source.decode(errors="replace")
-    linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
+    if sys.excepthook is not sys.__excepthook__:
+        try:
+            sys.excepthook(type(error), error, trace)
+        except Exception:  # noqa: BLE001 - of the code; Python does the same
+            sys.stderr.write("Error in sys.excepthook:\n")
+            traceback.print_exc()
+            sys.stderr.write("\nOriginal exception was:\n")
+        else:
+            return
+    import linecache  # noqa: PLC0415
+
+    linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
     traceback.print_exception(error)
 
 
@@ -121,13 +128,24 @@ def _save(picture: bytes) -> str:
     raise FileExistsError("there are too many figures")
 
 
+def read_source(size: int) -> str:
+    """Read a program of `size` bytes from the standard input, and nothing of what follows.
+
+    `sys.stdin` would read ahead, and then the programs that this one starts would not get its input.
+    """
+    data = bytearray()
+    while part := os.read(0, size - len(data)):
+        data += part
+    return data.decode()
+
+
 def run_once(size: int, reports: int) -> None:
     """Run the program that is at the beginning of the standard input, `size` bytes; the rest is its input.
 
     What it displayed is reported when the program has come to its end; its threads may go on then.
     """
-    source = sys.stdin.buffer.read(size)
-    if b"matplotlib" in source:
+    source = read_source(size)
+    if "matplotlib" in source:
         ignore_show()
     value, has_failed = None, False
     try:

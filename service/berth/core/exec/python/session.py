@@ -30,6 +30,8 @@ class Session:
         self.streams = {1: os.dup(1), 2: os.dup(2)}
         self.nothing = os.open(os.devnull, os.O_RDONLY)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+        self.held = signal.valid_signals() - {signal.SIGINT}
+        self.mask = signal.pthread_sigmask(signal.SIG_BLOCK, self.held)
         ignore_show()
 
     def serve(self, requests: int, reports: int) -> None:
@@ -58,16 +60,23 @@ class Session:
             return self.guarded(request["source"])
         except KeyboardInterrupt:  # it came a moment too late for the program
             return {"exit_code": INTERRUPTED, "displays": []}
+        except BaseException as error:  # noqa: BLE001 - the program may have replaced what shows its error
+            os.write(2, f"{type(error).__name__}: {error}\n".encode(errors="replace"))
+            return {"exit_code": 1, "displays": []}
         finally:
             signal.signal(signal.SIGINT, signal.SIG_IGN)
             for name, value in before.items():
                 os.environ.pop(name, None) if value is None else os.environ.update({name: value})
 
     def guarded(self, source: str) -> dict[str, Any]:
-        """Run a program, print the value of its last expression, and save what it displays."""
+        """Run a program, print the value of its last expression, and save what it displays.
+
+        Signals that come between two programs, such as that of a timer, wait for the next one.
+        """
         name, value, code = f"<code {self.count}>", None, 0
         signal.signal(signal.SIGINT, signal.default_int_handler)
         try:
+            signal.pthread_sigmask(signal.SIG_SETMASK, self.mask)
             value = value_of(source, name, self.namespace)
             sys.displayhook(value)
         except SystemExit as error:
@@ -78,15 +87,19 @@ class Session:
         except BaseException as error:  # noqa: BLE001 - of the code
             show_error(error, source, name)
             code = 1
+        finally:
+            self.mask = signal.pthread_sigmask(signal.SIG_BLOCK, self.held)
         return {"exit_code": code, "displays": save_pictures(value)}
 
     def renew_streams(self, text: str) -> None:
         """Have the standard streams be those of Berth, whatever the program before has done with them."""
         for number, kept in self.streams.items():
             os.dup2(kept, number)
-        if sys.stdout.closed or sys.stderr.closed:
-            sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False, buffering=1)  # noqa: SIM115
-        if text or self.had_input:
+        if not is_usable("stdout"):
+            sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115 - it lasts until another program replaces it
+        if not is_usable("stderr"):
+            sys.stderr = open(2, "w", closefd=False, buffering=1)  # noqa: SIM115 - the same
+        if text or self.had_input or not is_usable("stdin"):
             self.give_input(text)
             sys.stdin = open(0, closefd=False)  # noqa: SIM115 - it lasts for the whole program
             self.had_input = bool(text)
@@ -103,14 +116,24 @@ class Session:
 
     def flush(self) -> None:
         """Write what is left in buffers."""
-        for stream in (sys.stdout, sys.stderr):
+        for name in ("stdout", "stderr"):
             with suppress(Exception):  # the program may have put anything there
-                stream.flush()
+                getattr(sys, name).flush()
+
+
+def is_usable(name: str) -> bool:
+    """Return whether a program that uses a standard stream finds one; it may be of a class of a program before."""
+    stream = getattr(sys, name, None)
+    try:
+        return stream is not None and not getattr(stream, "closed", False)
+    except ValueError:  # it was detached
+        return False
 
 
 def exit_code(error: SystemExit) -> int:
     """Return the exit code that Python has for an error of `sys.exit`; print its message."""
     if error.code is None or isinstance(error.code, int):
         return (error.code or 0) & 0xFF
-    sys.stderr.write(f"{error.code}\n")
+    with suppress(Exception):  # as in `flush`
+        sys.stderr.write(f"{error.code}\n")
     return 1
