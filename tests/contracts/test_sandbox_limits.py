@@ -210,6 +210,16 @@ def test_a_command_that_ends_above_the_limit_has_exceeded_it(sandbox: Opened) ->
     assert ran.result.outcome == Outcome.DISK
 
 
+def test_what_was_there_before_does_not_count(sandbox: Opened) -> None:
+    """More files and folders than a command may write may be there, but not be changed."""
+    files = {f"{number}/{name}": b"x" * 200_000 for number in range(10) for name in "ab"}
+    given = {"files": files, "entries": 12, "disk_bytes": 1_000_000}
+    ran = sandbox.run("sh", "-c", "echo x >> 0/a; rm 1/a; echo n > n", **given)
+    assert ran.result.outcome is Outcome.EXIT, ran
+    assert (set(ran.changed), ran.deleted, ran.skipped) == ({"0/a", "n"}, {"1/a"}, {})
+    assert sandbox.run("sh", "-c", "for f in */a; do echo x >> $f; done", **given).result.outcome is Outcome.DISK
+
+
 def test_room_on_the_disk_is_not_taken_in_an_instant(sandbox: Opened) -> None:
     """No call takes room without writing, which a watch would see too late; programs write instead."""
     allocate = "os.write(f, bytes(4096))" if sandbox.runs_guest else "os.posix_fallocate(f, 0, 4096)"

@@ -5,6 +5,7 @@ import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import suppress
+from typing import Any
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _REGULAR = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -38,14 +39,26 @@ class Changes:
             shutil.copytree(self._files, self.own["upper"], symlinks=True, copy_function=shutil.copyfile)
         self.top = os.open(self.own["upper"], _DIRECTORY)
 
+    def with_copies(self, limits: dict[str, Any]) -> dict[str, Any]:
+        """Return limits for all that is in the folder: the copies are not what the command writes."""
+        size, count = (0, 0) if self._overlay else used(self.top)
+        return {**limits, "disk_bytes": limits["disk_bytes"] + size, "files": limits["files"] + count}
+
+    def drop_copies(self) -> bool:
+        """Remove the copies that are as they were, if there are any; call it when no process of the command is left."""
+        if self._overlay:
+            return False
+        hold, files = os.open(self._changes, _DIRECTORY), os.open(self._files, _DIRECTORY)
+        make_accessible(self.top, hold)
+        _drop_unchanged(files, self.top)
+        os.close(files)
+        os.close(hold)
+        return True
+
     def settle(self) -> None:
-        """Have the folder hold the changes and nothing else; call it when no process of the command is left."""
+        """Have the folder hold the changes and nothing else; call it after `drop_copies`."""
         hold = os.open(self._changes, _DIRECTORY)
         make_accessible(self.top, hold)
-        if not self._overlay:
-            files = os.open(self._files, _DIRECTORY)
-            _drop_unchanged(files, self.top)
-            os.close(files)
         os.close(self.top)
         discard(os.path.basename(self.own["work"]), hold, hold)
         # The command may have found the name of its folder, and made something with this name.
@@ -200,6 +213,8 @@ def _drop_unchanged(files: int, top: int) -> None:
             _drop_unchanged(pair[0], pair[1])
             for opened in pair:
                 os.close(opened)
+            with suppress(OSError):  # something in it has changed
+                os.rmdir(name, dir_fd=top)
 
 
 def _is_same(name: str, files: int, top: int) -> bool:

@@ -39,12 +39,16 @@ def _run(spec: dict[str, Any], link: Link, groups: Groups) -> None:
     changes.prepare()
     layout = Layout(spec, placed.path, changes.own)
     child = start(layout, arguments, group)
-    supervision = Supervision(spec["limits"], link, child, changes.top, group)
+    limits = changes.with_copies(spec["limits"])
+    supervision = Supervision(limits, link, child, changes.top, group)
     supervision.proxy = spec["proxy"] and placed.path(spec["proxy"])
     try:
         supervision.until_ended()
     finally:
         child.kill()
     supervision.check_disk()
+    if changes.drop_copies():
+        limits.update(spec["limits"])  # only what the command changed is left, which may have been there before
+        supervision.check_disk()
     changes.settle()
     supervision.report()
