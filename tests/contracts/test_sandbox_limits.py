@@ -220,6 +220,19 @@ def test_what_was_there_before_does_not_count(sandbox: Opened) -> None:
     assert sandbox.run("sh", "-c", "for f in */a; do echo x >> $f; done", **given).result.outcome is Outcome.DISK
 
 
+def test_what_is_removed_does_not_count(sandbox: Opened) -> None:
+    """More files than a command may write may be removed and renamed, beside as many new ones as it may write."""
+    files = {f"{name}{number}": b"x" for number in range(15) for name in "az"}
+    ran = sandbox.run(
+        "sh", "-c", "mkdir d; for f in a*; do mv $f d/$f; done; rm *; echo n > n", files=files, entries=17
+    )
+    assert ran.result.outcome is Outcome.EXIT, ran
+    assert (set(ran.changed), ran.skipped) == ({"n", *(f"d/a{number}" for number in range(15))}, {})
+    assert ran.deleted == {"kept.txt", *files}
+    ran = sandbox.run("sh", "-c", "rm *; for f in $(seq 18); do echo > $f; done", files=files, entries=17)
+    assert ran.result.outcome is Outcome.DISK
+
+
 def test_room_on_the_disk_is_not_taken_in_an_instant(sandbox: Opened) -> None:
     """No call takes room without writing, which a watch would see too late; programs write instead."""
     allocate = "os.write(f, bytes(4096))" if sandbox.runs_guest else "os.posix_fallocate(f, 0, 4096)"

@@ -84,7 +84,7 @@ class Harvest:
             names = sorted(map(os.fsencode, os.listdir(opened)))  # noqa: PTH208 - an open folder has no path
             yield from self._replaced(folder, opened, names)
         for name in names:
-            if self._entries_left <= 0:
+            if self._entries_left <= 0 and not self._is_removed(folder, name):
                 self.is_cut = True
                 yield SkippedFile(_printable(folder.encode() or b"."), "too many files")
                 return
@@ -110,10 +110,20 @@ class Harvest:
             yield from self.walk(path, depth + 1)
         elif stat.S_ISREG(info.st_mode):
             yield from self._file(path)
-        elif stat.S_ISCHR(info.st_mode) and info.st_rdev == 0:
+        elif _is_mark(info):
+            self._entries_left += 1  # there are no more than files of the container
             yield from self._deleted(path)
         else:
             yield self.refused(path, info)
+
+    def _is_removed(self, folder: str, name: bytes) -> bool:
+        """Return whether an entry is the mark of a file that was removed."""
+        path = os.fsencode(folder) + b"/" + name if folder else name
+        try:
+            with opened_beneath(self.upper, os.fsdecode(path), os.O_PATH) as place:
+                return _is_mark(os.fstat(place))
+        except OSError:
+            return False
 
     @staticmethod
     def refused(path: str, info: os.stat_result) -> SkippedFile:
@@ -200,6 +210,10 @@ def opened_beneath(folder: int, path: str, flags: int) -> Iterator[int]:
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+def _is_mark(info: os.stat_result) -> bool:
+    return stat.S_ISCHR(info.st_mode) and info.st_rdev == 0
 
 
 def _is_opaque(folder: int) -> bool:

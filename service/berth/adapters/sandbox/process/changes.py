@@ -39,24 +39,32 @@ class Changes:
             shutil.copytree(self._files, self.own["upper"], symlinks=True, copy_function=shutil.copyfile)
         self.top = os.open(self.own["upper"], _DIRECTORY)
 
-    def with_copies(self, limits: dict[str, Any]) -> dict[str, Any]:
-        """Return limits for all that is in the folder: the copies are not what the command writes."""
-        size, count = (0, 0) if self._overlay else used(self.top)
+    def limits_of_all(self, limits: dict[str, Any]) -> dict[str, Any]:
+        """Return limits for all that is in the folder while the command runs.
+
+        Besides what it writes, these are the copies, or a mark for each file that it removes.
+        """
+        files = os.open(self._files, _DIRECTORY)
+        size, count = used(files)
+        os.close(files)
+        size = 0 if self._overlay else size
         return {**limits, "disk_bytes": limits["disk_bytes"] + size, "files": limits["files"] + count}
 
-    def drop_copies(self) -> bool:
-        """Remove the copies that are as they were, if there are any; call it when no process of the command is left."""
-        if self._overlay:
-            return False
-        hold, files = os.open(self._changes, _DIRECTORY), os.open(self._files, _DIRECTORY)
-        make_accessible(self.top, hold)
-        _drop_unchanged(files, self.top)
-        os.close(files)
-        os.close(hold)
-        return True
+    def limits_of_changes(self, limits: dict[str, Any]) -> dict[str, Any]:
+        """Drop the copies that are as they were, and return limits for what is left, without marks of removed files.
+
+        Call it when no process of the command is left.
+        """
+        if not self._overlay:
+            hold, files = os.open(self._changes, _DIRECTORY), os.open(self._files, _DIRECTORY)
+            make_accessible(self.top, hold)
+            _drop_unchanged(files, self.top)
+            os.close(files)
+            os.close(hold)
+        return {**limits, "files": limits["files"] + _removals(self.top)}
 
     def settle(self) -> None:
-        """Have the folder hold the changes and nothing else; call it after `drop_copies`."""
+        """Have the folder hold the changes and nothing else; call it after `limits_of_changes`."""
         hold = os.open(self._changes, _DIRECTORY)
         make_accessible(self.top, hold)
         os.close(self.top)
@@ -175,6 +183,21 @@ def _size_of(entry: "os.DirEntry[str]", folder: int) -> int:
             size = info.st_blocks * _BLOCK
             return max(info.st_size, size) if stat.S_ISREG(info.st_mode) else size
     raise PermissionError(entry.name)
+
+
+def _removals(top: int, depth: int = 0) -> int:
+    """Return how many marks of removed files there are beneath a folder; call it after `used`, which opens it up."""
+    count = 0
+    for entry in _entries(top) if depth <= MAX_DEPTH else ():
+        if entry.is_dir(follow_symlinks=False):
+            if (opened := _subfolder(entry.name, top)) is not None:
+                count += _removals(opened, depth + 1)
+                os.close(opened)
+        elif not entry.is_file(follow_symlinks=False):
+            with suppress(OSError):
+                info = entry.stat(follow_symlinks=False)
+                count += stat.S_ISCHR(info.st_mode) and info.st_rdev == 0
+    return count
 
 
 def make_accessible(top: int, hold: int, depth: int = 0) -> None:

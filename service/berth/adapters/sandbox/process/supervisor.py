@@ -39,7 +39,7 @@ def _run(spec: dict[str, Any], link: Link, groups: Groups) -> None:
     changes.prepare()
     layout = Layout(spec, placed.path, changes.own)
     child = start(layout, arguments, group)
-    limits = changes.with_copies(spec["limits"])
+    limits = changes.limits_of_all(spec["limits"])
     supervision = Supervision(limits, link, child, changes.top, group)
     supervision.proxy = spec["proxy"] and placed.path(spec["proxy"])
     try:
@@ -47,8 +47,7 @@ def _run(spec: dict[str, Any], link: Link, groups: Groups) -> None:
     finally:
         child.kill()
     supervision.check_disk()
-    if changes.drop_copies():
-        limits.update(spec["limits"])  # only what the command changed is left, which may have been there before
-        supervision.check_disk()
+    limits.update(changes.limits_of_changes(spec["limits"]))
+    supervision.check_disk()
     changes.settle()
     supervision.report()
