@@ -76,16 +76,6 @@ async def test_a_command_gets_what_it_was_given(kept: Kept, world: ExecWorld) ->
     assert (limits.memory_bytes, limits.seconds, limits.output_bytes) == (GIBIBYTE, 60.0, 1_048_576)
 
 
-async def test_a_program_leaves_its_input_to_those_that_it_starts(kept: Kept, world: ExecWorld) -> None:
-    """Nothing of the standard input is read ahead with the program, which may begin with a byte order mark."""
-    container_id = await box(kept)
-    source = "\ufeff# coding: latin-1\nimport os, subprocess\nprint('ü', os.read(0, 2))\nsubprocess.run(['cat'])"
-    code = ExecCode(language="python", source=source)
-    request = CreateContainerExecRequest(container_id=container_id, code=code, stdin="in for a child", env={})
-    result = await world.run(OURS, request)
-    assert sorted(result.stdout) == sorted("ü b'in'\n for a child"), result.stderr
-
-
 async def test_binary_output_is_text(kept: Kept, world: ExecWorld) -> None:
     """Invalid UTF-8 is replaced, and a character that arrives in two parts is whole."""
     command = r"printf '\377a\303'; sleep 0.2; printf '\251\000'"

@@ -18,6 +18,8 @@ ONLY_AST = 0x400
 """The flag of `ast`, which is not imported for it alone."""
 NAME = "<code>"
 MAX_NAMES = 10_000
+INTERRUPTED = 130
+"""The exit code after Ctrl-C, as shells have it."""
 
 
 def compiled(source: str, name: str) -> "tuple[CodeType, CodeType | None]":
@@ -147,14 +149,16 @@ def run_once(size: int, reports: int) -> None:
     source = read_source(size)
     if "matplotlib" in source:
         ignore_show()
-    value, has_failed = None, False
+    value, code = None, 0
     try:
         value = value_of(source, NAME, main_namespace())
-    except Exception as error:  # noqa: BLE001 - of the code
+    except SystemExit:
+        raise
+    except BaseException as error:  # noqa: BLE001 - of the code
         show_error(error, source, NAME)
-        has_failed = True
+        code = INTERRUPTED if isinstance(error, KeyboardInterrupt) else 1
     finally:
         if saved := save_pictures(value):
             os.write(reports, ('{"displays": ["' + '", "'.join(saved) + '"]}\n').encode())
-    if has_failed:
-        sys.exit(1)
+    if code:
+        sys.exit(code)

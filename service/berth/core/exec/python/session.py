@@ -13,10 +13,10 @@ import traceback  # noqa: F401 - the same
 from contextlib import suppress
 from typing import Any
 
-from berth.core.exec.python.program import ignore_show, main_namespace, save_pictures, show_error, value_of
+from berth.core.exec.python.program import INTERRUPTED, ignore_show, main_namespace, save_pictures, show_error, value_of
 
-INTERRUPTED, NO_FOLDER = 130, 126
-"""Exit codes as those of shells."""
+NO_FOLDER = 126
+"""The exit code of shells for a folder that cannot be changed to."""
 
 
 class Session:
