@@ -44,10 +44,14 @@ class Changes:
 
         Besides what it writes, these are the copies, or a mark for each file that it removes.
         """
-        files = os.open(self._files, _DIRECTORY)
-        size, count = used(files)
-        os.close(files)
-        size = 0 if self._overlay else size
+        if self._overlay:
+            files = os.open(self._files, _DIRECTORY)
+            size, count = 0, used(files)[1]
+            os.close(files)
+        else:
+            size, count = used(self.top)
+        if max(size, count) >= max(_TOO_MUCH):  # it cannot be measured: no more is allowed then
+            size = count = 0
         return {**limits, "disk_bytes": limits["disk_bytes"] + size, "files": limits["files"] + count}
 
     def limits_of_changes(self, limits: dict[str, Any]) -> dict[str, Any]:
