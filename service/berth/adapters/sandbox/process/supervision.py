@@ -119,10 +119,13 @@ class Supervision:
         if self._outcome == "exit" and self._group.ran_out_of_memory():
             self._outcome = "memory"
 
-    def check_disk(self) -> None:
-        """Look once more at what the command wrote; it may have done so after the last look."""
-        size, count = used(self._top)
-        if self._outcome == "exit" and (size > self._limits["disk_bytes"] or count > self._limits["files"]):
+    def check_disk(self, limits: dict[str, Any] | None = None) -> None:
+        """Look once more at what the command wrote; it may have done so after the last look.
+
+        `limits` are others than those that held while it ran.
+        """
+        limits, (size, count) = limits or self._limits, used(self._top)
+        if self._outcome == "exit" and (size > limits["disk_bytes"] or count > limits["files"]):
             self._outcome = "disk"
 
     def report(self) -> None:

@@ -39,15 +39,14 @@ def _run(spec: dict[str, Any], link: Link, groups: Groups) -> None:
     changes.prepare()
     layout = Layout(spec, placed.path, changes.own)
     child = start(layout, arguments, group)
-    limits = changes.limits_of_all(spec["limits"])
-    supervision = Supervision(limits, link, child, changes.top, group)
+    limits = spec["limits"]
+    supervision = Supervision(changes.limits_of_all(limits), link, child, changes.top, group)
     supervision.proxy = spec["proxy"] and placed.path(spec["proxy"])
     try:
         supervision.until_ended()
     finally:
         child.kill()
     supervision.check_disk()
-    limits.update(changes.limits_of_changes(spec["limits"]))
-    supervision.check_disk()
+    supervision.check_disk(changes.limits_of_changes(limits))
     changes.settle()
     supervision.report()
