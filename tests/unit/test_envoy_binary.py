@@ -7,7 +7,7 @@ import pytest
 import structlog
 from structlog.testing import LogCapture
 
-from berth.launch.envoy.binary import TESTED_VERSION, check_envoy, find_envoy
+from berth.launch.envoy.binary import TESTED_VERSION, check_envoy, envoy_program, find_envoy
 from berth.launch.refusal import StartError
 
 ROOT = Path(__file__).parents[2]
@@ -50,14 +50,22 @@ def test_the_distribution_asks_for_an_envoy_that_was_tested() -> None:
 
 
 def test_the_variable_comes_first(tmp_path: Path) -> None:
-    """BERTH_ENVOY is taken before the binary beside Python and before PATH; an empty one counts as not set."""
+    """BERTH_ENVOY is taken before all others, which have an order of their own; an empty one counts as not set."""
     chosen = program(tmp_path / "chosen" / "proxy")
     own, other = program(tmp_path / "own" / "envoy"), program(tmp_path / "other" / "envoy")
     path = {"PATH": str(other.parent)}
     assert find_envoy({**path, "BERTH_ENVOY": str(chosen)}, own.parent) == str(chosen)
     assert find_envoy({**path, "BERTH_ENVOY": ""}, own.parent) == str(own)
     assert find_envoy(path, own.parent) == str(own)
+    packaged = program(tmp_path / "packaged" / "envoy")
+    assert find_envoy(path, own.parent, packaged=packaged) == str(packaged)
+    assert find_envoy({**path, "BERTH_ENVOY": str(chosen)}, own.parent, packaged=packaged) == str(chosen)
     assert find_envoy(path, tmp_path) == str(other)
+
+
+def test_the_program_is_envoy_itself() -> None:
+    """The one of the wheel is started without the script beside Python, which would start Python for it."""
+    assert Path(envoy_program()).read_bytes().startswith(b"\x7fELF")
 
 
 def test_the_path_is_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

