@@ -3,16 +3,22 @@
 import asyncio
 import socket
 import ssl
+import threading
+import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from statistics import median
 from urllib.parse import urlsplit
 
 import httpx2
 import pytest
 
+from berth.rest.envoy.access_log import GIVEN_UP_AT_ONCE_MILLISECONDS
 from berth.rest.envoy.edge import EdgeSettings, Tls
+from berth.rest.envoy.overload import MAX_RESETS
 from support.certs.authority import Authority
+from support.clients.http2 import reset_gets
 from support.measuring.soak import soak, times
 from support.servers.berth import KEY_A, SETTINGS, Berth, running
 from support.servers.stand_in import stand_in_behind_envoy
@@ -21,6 +27,9 @@ CONNECTIONS = times(200, 10_000)
 SERVED_WITHIN_SECONDS = 15
 WITHOUT_HANDSHAKE_SECONDS = 4
 """Less than the five seconds after which idle connections are closed at the earliest."""
+FLOODS, CALLS = 6, 60
+USUAL_SECONDS, TIMES_SLOWER = 0.06, 10
+"""Half of the calls of others take less during a flood, or no more than so many times what they take without one."""
 
 
 @soak
@@ -104,3 +113,78 @@ def test_a_flood_of_refusals_is_sampled_in_the_log(impatient: Berth) -> None:
         assert {client.get("/v1/containers?limit=0", headers=headers).status_code for _ in range(10)} == {400}
     impatient.lines(10, event="request.proxied", status=400)
     assert len(impatient.lines(0, event="request.proxied", status=401)) < 100
+
+
+def _send(berth: Berth, data: bytes) -> None:
+    """Send bytes on a connection of their own, and wait until Berth closes it or nothing more comes for a second."""
+    where = urlsplit(berth.rest)
+    with socket.create_connection((where.hostname, where.port), timeout=1) as connection, suppress(OSError):
+        connection.sendall(data)
+        while connection.recv(65_536):
+            pass
+
+
+@contextmanager
+def _flooded(berth: Berth, data: bytes) -> Iterator[None]:
+    """Send bytes again and again, on several connections at a time."""
+    ended = threading.Event()
+
+    def flood() -> None:
+        while not ended.is_set():
+            _send(berth, data)
+
+    threads = [threading.Thread(target=flood) for _ in range(FLOODS)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        for thread in threads:
+            thread.join()
+
+
+def _median_seconds(client: httpx2.Client) -> float:
+    seconds = []
+    for _ in range(CALLS):
+        began = time.monotonic()
+        client.get("/v1/containers").raise_for_status()
+        seconds.append(time.monotonic() - began)
+    return median(seconds)
+
+
+async def test_a_client_that_only_resets_requests_is_disconnected(tmp_path: Path) -> None:
+    """A connection of which 101 requests were reset at once is closed; one with a hundred such requests stays."""
+    async with stand_in_behind_envoy(tmp_path / "run", EdgeSettings(access_log_path=None)) as edge:
+        for count, is_closed in ((MAX_RESETS, False), (MAX_RESETS + 1, True)):
+            reader, writer = await asyncio.open_connection("127.0.0.1", edge.port)
+            writer.write(reset_gets("/v1/containers", count))
+            reading = asyncio.ensure_future(reader.read())
+            await asyncio.wait([reading], timeout=2)
+            was_closed = reading.done()
+            writer.close()
+            await asyncio.wait([reading])
+            assert was_closed == is_closed, count
+
+
+def test_requests_that_are_reset_at_once_slow_nobody_down(impatient: Berth) -> None:
+    """While strangers send requests and reset each at once, half of the calls of others take as long as usual."""
+    headers = {"authorization": f"Bearer {KEY_A}"}
+    with httpx2.Client(base_url=impatient.rest, headers=headers, timeout=30) as client:
+        without = _median_seconds(client)
+        with _flooded(impatient, reset_gets("/v1/containers", 20_000)):
+            assert _median_seconds(client) < max(USUAL_SECONDS, TIMES_SLOWER * without)
+
+
+def test_a_flood_of_resets_is_sampled_in_the_log(impatient: Berth) -> None:
+    """Of 300 requests that are reset at once Envoy's log has a part; one that is given up later has its line."""
+    for _ in range(6):
+        _send(impatient, reset_gets("/v1/containers/reset", 50))
+    where = urlsplit(impatient.rest)
+    with socket.create_connection((where.hostname, where.port), timeout=30) as connection:
+        connection.sendall(
+            f"GET /v1/containers HTTP/1.1\r\nHost: x\r\nx-bf-vk: {KEY_A}\r\nContent-Length: 9\r\n\r\n".encode()
+        )
+        time.sleep(GIVEN_UP_AT_ONCE_MILLISECONDS / 1000 + 0.2)
+    impatient.lines(1, event="request.proxied", status=0, path="/v1/containers")
+    assert len(impatient.lines(0, event="request.proxied", status=0, path="/v1/containers/reset")) < 100

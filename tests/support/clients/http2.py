@@ -31,6 +31,17 @@ def unread_gets(path: str, count: int, *headers: tuple[bytes, bytes]) -> bytes:
     return _NO_WINDOW + b"".join(requests)
 
 
+def reset_gets(path: str, count: int) -> bytes:
+    """Return what sends requests of a stranger who resets each at once."""
+    fields = [(b":method", b"GET"), (b":scheme", b"http"), (b":path", path.encode()), (b":authority", b"b")]
+    block, cancelled = b"".join(_literal(*field) for field in fields), struct.pack(">I", 8)
+    requests = (
+        _frame(_HEADERS, _END_HEADERS | _END_STREAM, block, stream) + _frame(_RESET, 0, cancelled, stream)
+        for stream in range(1, 2 * count, 2)
+    )
+    return _PREFACE + _frame(_SETTINGS, 0, b"") + b"".join(requests)
+
+
 def unread_calls(path: str, message: bytes, count: int, *headers: tuple[bytes, bytes]) -> bytes:
     """Return what sends calls of gRPC of a client that takes no byte of their answers' messages."""
     block = b"".join(_literal(*field) for field in _fields(path.encode(), *headers))

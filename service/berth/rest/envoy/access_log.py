@@ -22,14 +22,16 @@ _EXPRESSIONS = {
     "typed_config": typed("envoy.extensions.formatter.cel.v3.Cel", cel_config={"enable_string_functions": True}),
 }
 SAMPLED_PERCENT = 5
-"""How many of the requests that are refused with 401 or 429 are logged."""
+"""How many of the requests that are refused with 401 or 429, or given up at once, are logged."""
+GIVEN_UP_AT_ONCE_MILLISECONDS = 1000
+"""A request that its client gives up earlier, before there is a status, counts as given up at once."""
 
 
 def access_log(settings: EdgeSettings) -> list[Json]:
     """Return a log of one JSON line per request, without its query and without any header that could be a key.
 
-    Of requests refused with 401 or 429, which strangers can send in floods, one in twenty is logged: the service also
-    logs them, with a limit of its own.
+    Of requests that are refused with 401 or 429, or given up at once, which strangers can send in floods, one in twenty
+    is logged: the service also logs them, with a limit of its own.
     """
     if settings.access_log_path is None:
         return []
@@ -61,24 +63,34 @@ def access_log(settings: EdgeSettings) -> list[Json]:
 def _sampled(settings: EdgeSettings) -> Json:
     """Return the filter that lets through all statuses but 401 and 429, and a part of these; no health checks.
 
-    Of successes it lets through the part that the service logs as well.
+    Of successes it lets through the part that the service logs as well, and of requests that were given up at once,
+    which have no status, as many as of those with 401.
     """
     if settings.logs_failures_only:
         return {"and_filter": {"filters": [_no_health_check(), _status("GE", 500)]}}
     between = {"and_filter": {"filters": [_status("GE", 402), _status("LE", 428)]}}
     share = {"numerator": SAMPLED_PERCENT}
     refusals = {"runtime_filter": {"runtime_key": "berth.logged_refusals", "percent_sampled": share}}
-    sampled = {"or_filter": {"filters": [_successes(settings), between, _status("GE", 430), refusals]}}
+    sampled = {
+        "or_filter": {"filters": [_given_up_late(), _successes(settings), between, _status("GE", 430), refusals]}
+    }
     return {"and_filter": {"filters": [_no_health_check(), sampled]}}
+
+
+def _given_up_late() -> Json:
+    """Return the filter that lets through what has no status because the client gave up after a while."""
+    late = {"duration_filter": {"comparison": _comparison("GE", GIVEN_UP_AT_ONCE_MILLISECONDS)}}
+    return {"and_filter": {"filters": [_status("EQ", 0), late]}}
 
 
 def _successes(settings: EdgeSettings) -> Json:
     """Return the filter that lets through the statuses up to 400, all or a part of those below."""
     if settings.logged_successes >= 1.0:
-        return _status("LE", 400)
+        return {"and_filter": {"filters": [_status("GE", 100), _status("LE", 400)]}}
     share = {"numerator": round(settings.logged_successes * _MILLION), "denominator": "MILLION"}
     part = {"runtime_filter": {"runtime_key": "berth.logged_successes", "percent_sampled": share}}
-    return {"or_filter": {"filters": [_status("EQ", 400), {"and_filter": {"filters": [_status("LE", 399), part]}}]}}
+    below = {"and_filter": {"filters": [_status("GE", 100), _status("LE", 399), part]}}
+    return {"or_filter": {"filters": [_status("EQ", 400), below]}}
 
 
 def _no_health_check() -> Json:
@@ -93,5 +105,8 @@ def _no_health_check() -> Json:
 
 
 def _status(operator: str, status: int) -> Json:
-    value = {"default_value": status, "runtime_key": "berth.no_such_key"}
-    return {"status_code_filter": {"comparison": {"op": operator, "value": value}}}
+    return {"status_code_filter": {"comparison": _comparison(operator, status)}}
+
+
+def _comparison(operator: str, value: int) -> Json:
+    return {"op": operator, "value": {"default_value": value, "runtime_key": "berth.no_such_key"}}

@@ -17,9 +17,9 @@ from berth.rest.envoy.filters import client_address, http_filters, own_headers, 
 from berth.rest.envoy.istio import envoy_filter
 from berth.rest.envoy.listener_tls import tls_socket
 from berth.rest.envoy.local_replies import GRPC_CONTENT_TYPES, local_reply_config
-from berth.rest.envoy.overload import overload_manager
+from berth.rest.envoy.overload import RAPID_RESETS, overload_manager
 from berth.rest.envoy.replicas import retry_elsewhere, spread
-from berth.rest.envoy.tracing import collector_cluster, runtime, tracing
+from berth.rest.envoy.tracing import collector_cluster, tracing, tracing_runtime
 from berth.rest.view import load_contract, methods_by_path, rest_view
 
 __all__ = ["EdgeSettings", "bootstrap", "envoy_filter", "to_yaml"]
@@ -66,7 +66,7 @@ def bootstrap(settings: EdgeSettings) -> Json:
             "listeners": [_listener(settings)],
             "clusters": [_cluster(settings, name) for name in (_CLUSTER, _TRANSFERS)] + _collector(settings),
         },
-        **({"layered_runtime": runtime()} if settings.tracing else {}),
+        "layered_runtime": _runtime(settings),
         "overload_manager": overload_manager(settings),
     }
 
@@ -75,6 +75,11 @@ def _node(settings: EdgeSettings) -> Json:
     """Return Envoy's identity, which Envoy requires in order to read secrets from a file."""
     reads_secrets = settings.tls is not None and settings.tls.secrets_folder is not None
     return {"node": {"id": _CLUSTER, "cluster": _CLUSTER}} if reads_secrets else {}
+
+
+def _runtime(settings: EdgeSettings) -> Json:
+    values = {**RAPID_RESETS, **(tracing_runtime() if settings.tracing else {})}
+    return {"layers": [{"name": "static", "static_layer": values}]}
 
 
 def _collector(settings: EdgeSettings) -> list[Json]:

@@ -10,6 +10,18 @@ Json = dict[str, Any]
 _CONNECTIONS, _HEAP = (
     f"envoy.resource_monitors.{name}" for name in ("global_downstream_max_connections", "fixed_heap")
 )
+MAX_RESETS = 100
+"""As many as the requests that a client may have at a time on a connection: it may give up all of them."""
+RAPID_RESETS: Json = {
+    "http.max_requests_per_io_cycle": 1,
+    "overload.premature_reset_total_stream_count": 2 * MAX_RESETS + 1,
+}
+"""Values of Envoy's runtime against requests that are sent and reset at once, which no limit of streams bounds.
+
+Envoy begins one request of a connection before it is the turn of another connection; by default it begins all that it
+has read. It closes a connection if more than MAX_RESETS of its requests, and half of them, were reset within a second
+each; by default it lets 250 pass.
+"""
 _COUNTED = 14
 """From two to the power of this on, the bytes that a stream holds are counted.
 

@@ -56,10 +56,9 @@ def tracing(settings: Tracing) -> Json:
     }
 
 
-def runtime() -> Json:
-    """Return the layers of Envoy's runtime, with how often spans are sent."""
-    values = {"tracing.opentelemetry.flush_interval_ms": FLUSH_MILLISECONDS}
-    return {"layers": [{"name": "static", "static_layer": values}]}
+def tracing_runtime() -> Json:
+    """Return the values of Envoy's runtime that say how often spans are sent."""
+    return {"tracing.opentelemetry.flush_interval_ms": FLUSH_MILLISECONDS}
 
 
 def collector_cluster(settings: Tracing) -> Json:
