@@ -16,8 +16,9 @@ from berth.rpc.call import Call, Method
 from berth.rpc.interceptors.admission import admission
 from berth.rpc.server import Server
 from berth.rpc.transports.context import Context, Route
-from berth.rpc.transports.grpcio.server import CallLimit, GrpcRoutes, build_server
+from berth.rpc.transports.grpcio.server import SETTINGS_SECONDS, CallLimit, GrpcRoutes, build_server
 from berth.v1.container_service_pb2 import ListContainersRequest, ListContainersResponse
+from support.clients.http2 import beginning
 from support.fakes.stores import MemoryStore
 from support.servers.service import GROQ, OURS, Served, eventually, no_files, serving
 
@@ -260,3 +261,20 @@ def test_a_handler_never_runs_for_nobody() -> None:
     call = Call(None, Method("/x", OPERATIONS["ListContainers"]))  # type: ignore[arg-type] # no context is needed
     with pytest.raises(RuntimeError, match="before auth"):
         _ = call.caller
+
+
+async def test_settings_must_be_acknowledged() -> None:
+    """A client that does not acknowledge its limits within ten seconds is disconnected; one that does stays."""
+    server = build_server({}, [])
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    connections = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2)]
+    for acknowledges, (_, writer) in enumerate(connections):
+        writer.write(beginning(acknowledges=bool(acknowledges)))
+    silent, polite = (asyncio.ensure_future(reader.read()) for reader, _ in connections)
+    await asyncio.wait_for(silent, SETTINGS_SECONDS + 5)
+    assert not polite.done()
+    for _, writer in connections:
+        writer.close()
+    await polite
+    await server.stop(None)

@@ -23,6 +23,11 @@ async def raw_call(port: int, path: str | bytes, *headers: tuple[bytes, bytes], 
     return answer
 
 
+def beginning(*, acknowledges: bool) -> bytes:
+    """Return the beginning of a connection, with or without what acknowledges the other side's settings."""
+    return _PREFACE + _frame(_SETTINGS, 0, b"") + (_frame(_SETTINGS, _ACK, b"") if acknowledges else b"")
+
+
 def unread_gets(path: str, count: int, *headers: tuple[bytes, bytes]) -> bytes:
     """Return what sends requests of a client that takes no byte of their answers' bodies."""
     fields = [(b":method", b"GET"), (b":scheme", b"http"), (b":path", path.encode()), (b":authority", b"b"), *headers]

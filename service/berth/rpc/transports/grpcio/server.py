@@ -19,6 +19,8 @@ from berth.rpc.transports.context import (
 )
 from berth.rpc.transports.grpcio.context import GrpcContext
 
+SETTINGS_SECONDS = 10
+"""How long a client may leave the settings of HTTP/2 unacknowledged, which those of gRPC acknowledge at once."""
 OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
@@ -31,6 +33,8 @@ OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.keepalive_timeout_ms", 20_000),
     # For TLS and the beginning of HTTP/2: a peer that says nothing holds a descriptor. grpc's default is two minutes.
     ("grpc.server_handshake_timeout_ms", 20_000),
+    # Until they are acknowledged, the limit of metadata is 16 MiB a connection. grpc's default is a minute.
+    ("grpc.http2.settings_timeout", SETTINGS_SECONDS * 1000),
     # Clients may ping every 10 s, even when idle: meshes and long uploads do.
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),
