@@ -144,13 +144,13 @@ def _flooded(berth: Berth, data: bytes) -> Iterator[None]:
             thread.join()
 
 
-def _median_seconds(client: httpx2.Client) -> float:
+def _seconds(client: httpx2.Client) -> list[float]:
     seconds = []
     for _ in range(CALLS):
         began = time.monotonic()
         client.get("/v1/containers").raise_for_status()
         seconds.append(time.monotonic() - began)
-    return median(seconds)
+    return seconds
 
 
 async def test_a_client_that_only_resets_requests_is_disconnected(tmp_path: Path) -> None:
@@ -171,9 +171,9 @@ def test_requests_that_are_reset_at_once_slow_nobody_down(impatient: Berth) -> N
     """While strangers send requests and reset each at once, half of the calls of others take as long as usual."""
     headers = {"authorization": f"Bearer {KEY_A}"}
     with httpx2.Client(base_url=impatient.rest, headers=headers, timeout=30) as client:
-        without = _median_seconds(client)
+        without = median(_seconds(client))
         with _flooded(impatient, reset_gets("/v1/containers", 20_000)):
-            assert _median_seconds(client) < max(USUAL_SECONDS, TIMES_SLOWER * without)
+            assert median(_seconds(client)) < max(USUAL_SECONDS, TIMES_SLOWER * without)
 
 
 def test_a_flood_of_resets_is_sampled_in_the_log(impatient: Berth) -> None:
@@ -188,3 +188,50 @@ def test_a_flood_of_resets_is_sampled_in_the_log(impatient: Berth) -> None:
         time.sleep(GIVEN_UP_AT_ONCE_MILLISECONDS / 1000 + 0.2)
     impatient.lines(1, event="request.proxied", status=0, path="/v1/containers")
     assert len(impatient.lines(0, event="request.proxied", status=0, path="/v1/containers/reset")) < 100
+
+
+def _hello() -> bytes:
+    """Return the first message of a TLS handshake."""
+    outgoing = ssl.MemoryBIO()
+    with suppress(ssl.SSLWantReadError):
+        ssl.create_default_context().wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname="berth").do_handshake()
+    return outgoing.read()
+
+
+def test_half_handshakes_do_not_hold_up_open_connections(tmp_path: Path) -> None:
+    """While strangers begin TLS handshakes and finish none, no call on an open connection waits for a second."""
+    authority = Authority()
+    certificate, key = authority.server().write(tmp_path, "server")
+    tls = {"certificate": str(certificate), "key": str(key)}
+    verify, headers = authority.trusting(tmp_path), {"authorization": f"Bearer {KEY_A}"}
+    with (
+        running(tmp_path, {**SETTINGS, "tls": tls}) as berth,
+        httpx2.Client(base_url=berth.rest, headers=headers, verify=verify, timeout=30) as client,
+    ):
+        client.get("/v1/containers").raise_for_status()
+        with _half_handshakes(berth):
+            assert max(_seconds(client)) < 1
+
+
+@contextmanager
+def _half_handshakes(berth: Berth) -> Iterator[None]:
+    """Begin handshakes, on several connections at a time and as many as there can be, and keep the connections."""
+    ended, hello, where = threading.Event(), _hello(), urlsplit(berth.rest)
+
+    def flood(kept: ExitStack) -> None:
+        while not ended.is_set():
+            with suppress(OSError):
+                connection = socket.create_connection((where.hostname, where.port), timeout=1)
+                kept.enter_context(connection).sendall(hello)
+
+    with ExitStack() as kept:
+        threads = [threading.Thread(target=flood, args=(kept,)) for _ in range(FLOODS)]
+        for thread in threads:
+            thread.start()
+        try:
+            time.sleep(1)
+            yield
+        finally:
+            ended.set()
+            for thread in threads:
+                thread.join()

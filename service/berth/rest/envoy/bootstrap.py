@@ -142,6 +142,8 @@ def _listener(settings: EdgeSettings) -> Json:
         # `berth up` checks for that itself; it shares one socket among Envoy's threads, and not one socket for each.
         "enable_reuse_port": False,
         **({"socket_options": [_REUSE_PORT]} if settings.shares_port else {}),
+        # By default it accepts all that wait, and a flood of handshakes comes before what other connections sent.
+        "max_connections_to_accept_per_socket_event": 1,
         "per_connection_buffer_limit_bytes": UPLOAD_BUFFER_BYTES,
         "filter_chains": [chain],
     }
