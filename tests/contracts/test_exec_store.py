@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from berth.adapters.sql.containers import SqlStore
-from berth.adapters.sql.exec.store import SqlExecs
+from berth.adapters.sql.database import Transaction
+from berth.adapters.sql.exec.store import SqlExecs, _append
 from berth.adapters.sql.usage.store import SqlUsage
 from berth.core.errors import (
     ContainerBusyError,
@@ -123,6 +124,34 @@ async def test_output_is_read_from_where_it_is_wanted(stores: Stores) -> None:
         lambda transaction: transaction.run("UPDATE exec_output SET events = ? WHERE sequence = 2", b"not read")
     )
     assert [await after(number) for number in (3, 4)] == [["c"], []]
+
+
+async def test_output_that_is_added_again_is_there_once(stores: Stores) -> None:
+    """If the answer to adding output is lost, it is added again, with what came since."""
+    exec_ = await stores.start()
+    output = [ExecOutput(2, Stream.STDOUT, "a"), ExecOutput(3, Stream.STDERR, "b")]
+    for count in (1, 2):
+        await stores.execs.append(ExecOwner(exec_.id, "p"), output[:count])
+    assert await stores.execs.output("ours", "box", exec_.id) == output
+
+
+@pytest.mark.parametrize("stores", ["postgres"], indirect=True)
+async def test_output_that_is_added_at_the_end_is_there_once(stores: Stores) -> None:
+    """Output that is being added while the result is stored does not stay beside that of the result."""
+    exec_, adds, is_added = await stores.start(), asyncio.Event(), asyncio.Event()
+
+    async def add(transaction: Transaction) -> None:
+        await _append(transaction, ExecOwner(exec_.id, "p"), [ExecOutput(3, Stream.STDERR, "b")], now=stores.clock())
+        adds.set()
+        await is_added.wait()
+
+    adding = asyncio.create_task(stores.execs._database.write(add))
+    await adds.wait()
+    finishing = asyncio.create_task(stores.finish(exec_))
+    await asyncio.wait([finishing], timeout=0.3)
+    is_added.set()
+    await asyncio.gather(adding, finishing)
+    assert [one.sequence for one in await stores.execs.output("ours", "box", exec_.id)] == [2, 3]
 
 
 async def test_one_exec_at_a_time(stores: Stores) -> None:

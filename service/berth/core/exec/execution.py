@@ -264,6 +264,15 @@ class Execution:
                 may_be_stored = True  # then rows refer to the blobs; otherwise a sweep removes them
                 self._tools.report_failure(self._started.id, error)
                 await asyncio.sleep(LOOK_SECONDS)
+        return await self._found() if may_be_stored else self._exec(LOST)
+
+    async def _found(self) -> Exec:
+        """Return the result that the store has, though it did not answer that it was stored; "lost" if it has none."""
+        started = self._started
+        with suppress(NotFoundError, StorageError):
+            found = await self._tools.store.get(self._tenant, started.container_id, started.id)
+            if found.status == "completed":
+                return found
         return self._exec(LOST)
 
     async def _count_lost(self, ended: Ended) -> None:
@@ -311,6 +320,7 @@ class Execution:
         renewed = 0.0
         while True:
             await asyncio.sleep(self._tools.look_seconds)
+            is_held, is_cancelled = True, False
             try:
                 is_due = monotonic() - renewed >= RENEW_SECONDS
                 ask: Callable[[ExecOwner], Awaitable[tuple[bool, bool]]]
@@ -321,7 +331,7 @@ class Execution:
                     held_until = renewed + LEASE_SECONDS - MARGIN_SECONDS
                 await self._append()
             except StorageError:  # the lease lasts for some more tries
-                is_held, is_cancelled = monotonic() < held_until, False
+                is_held = is_held and monotonic() < held_until
             self._is_lost = self._is_lost or not is_held
             if (self._is_lost or is_cancelled) and not self._is_cancelled:
                 await self.cancel()

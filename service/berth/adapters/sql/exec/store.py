@@ -61,7 +61,11 @@ _OWN_CONTAINER = """
 """
 _STORE_RESULT = "UPDATE execs SET result = ? WHERE seq = ?"
 _CANCEL = "UPDATE execs SET cancelled_at = ? WHERE seq = ? AND result IS NULL AND cancelled_at IS NULL"
-_INSERT_OUTPUT = "INSERT INTO exec_output (exec_seq, sequence, events) VALUES (?, ?, ?)"
+_INSERT_OUTPUT = """
+    INSERT INTO exec_output (exec_seq, sequence, events) VALUES (?, ?, ?)
+    ON CONFLICT (exec_seq, sequence) DO UPDATE SET events = excluded.events
+"""
+"""What is added again, since no answer came the first time, may have more events by then."""
 _REMOVE_OUTPUT = "DELETE FROM exec_output WHERE exec_seq = ?"
 _OUTPUT = """
     SELECT events FROM exec_output WHERE exec_seq = :exec AND sequence >= coalesce(
@@ -121,9 +125,10 @@ class SqlExecs:
 
         async def finish(transaction: Transaction) -> StoredChanges:
             container = await find_container(transaction, tenant, container_id=exec_.container_id)
-            seq = await transaction.value(_SEQ_HELD, *owner, now)
-            if container is None or seq is None:
+            held = await transaction.lock(_SEQ_HELD, *owner, now)  # so no output is added meanwhile
+            if container is None or not held:
                 raise exec_not_found(exec_.container_id, exec_.id)
+            ((seq,),) = held
             stored = await apply_changes(
                 transaction,
                 tenant,

@@ -1,0 +1,48 @@
+"""Commands whose store fails for a moment, or does what it was asked and gives no answer."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from berth.core.errors import StorageError
+from support.servers.execs import OURS, ExecWorld, box, events, exec_world, has_output, of, shell
+from support.servers.hosted import Kept
+
+
+async def test_output_that_cannot_be_added_does_not_keep_a_command(
+    kept: Kept, world: ExecWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A command ends if another process cancels it, also while its output cannot be stored."""
+
+    async def fail(*_: object) -> None:
+        raise StorageError("full")
+
+    monkeypatch.setattr(world.store, "append", fail)
+    exec_ = await world.execs.create_container_exec(OURS, shell(await box(kept), "echo a; sleep 30", background=True))
+    await has_output(world, exec_)
+    other = exec_world(kept, process="other")
+    await other.store.cancel("ours", exec_.container_id, exec_.id)
+    async with asyncio.timeout(10):
+        result = await world.execs.retrieve_container_exec(OURS, of(exec_), is_awaited=True)
+    assert (result.outcome.type, result.stdout) == ("cancelled", "a\n")
+
+
+async def test_a_result_without_an_answer_is_kept(
+    kept: Kept, world: ExecWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A result that was stored, though the answer was lost, is that of its events, of the trail and of the metrics."""
+    finish = world.store.finish
+
+    async def finish_and_fail(*arguments: Any, **named: Any) -> Any:
+        await finish(*arguments, **named)
+        raise StorageError("no answer")
+
+    monkeypatch.setattr(world.store, "finish", finish_and_fail)
+    exec_ = await world.execs.create_container_exec(OURS, shell(await box(kept), "echo a > made", background=True))
+    ended = (await events(world, exec_))[-1].exec
+    assert (ended.outcome.type, [file.path for file in ended.files]) == ("exit", ["/mnt/data/made"])
+    assert world.audit[-1][1]["outcome"] == "exit"
+    assert world.outcomes == ["exit"]
+    assert [str(failure) for failure in world.failures] == ["no answer"]
+    world.failures.clear()
