@@ -239,6 +239,13 @@ def test_the_command_line_passes_on_output_and_code(execs: Berth, client: httpx2
     assert (done.returncode, "not found" in done.stderr) == (1, True)
 
 
+def test_the_command_line_says_that_output_is_missing(execs: Berth, client: httpx2.Client) -> None:
+    """Who saves output that was cut off learns of it; the exit code stays that of the command."""
+    done = run(execs, "--shell", new_container(client), "--", "yes | head -c 1048577")
+    assert (len(done.stdout), done.returncode) == (1_048_576, 0)
+    assert done.stderr == "the output is longer than what the service keeps: its end is missing\n"
+
+
 @pytest.mark.parametrize("seconds", ["inf", "nan", "1e12", "2147484", "0", "-1"])
 def test_the_command_line_refuses_a_timeout_that_is_none(execs: Berth, seconds: str) -> None:
     """The message names the option."""

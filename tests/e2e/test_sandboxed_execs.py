@@ -11,6 +11,8 @@ from typing import Any
 import httpx2
 import pytest
 
+from berth.core.limits import limits_of
+from berth.v1.container_exec_service_pb2 import CreateContainerExecRequest
 from support.clients.polling import wait_until
 from support.sandboxes.needed import BY_ITSELF, DRIVERS, needs_sandbox, settings_of
 from support.servers.berth import KEY_A, KEY_B, environment
@@ -68,6 +70,16 @@ def test_python_reads_a_file_and_makes_another(client: httpx2.Client, container:
     (made,) = done["files"]
     assert (made["path"], made["source"], done["isolation"]) == ("/mnt/data/sum.txt", "assistant", driver)
     assert client.get(f"/containers/{container}/files/{made['id']}/content").content == b"4"
+
+
+def test_the_longest_variable_reaches_a_command(client: httpx2.Client, container: str) -> None:
+    """What is accepted can be run: the kernel refuses a program with a longer one."""
+    url = f"/containers/{container}/execs"
+    longest = limits_of(CreateContainerExecRequest, "env").max_bytes - len("A")
+    for length, status in ((longest, 200), (longest + 1, 400)):
+        answer = client.post(url, json={"command": "printf %s $A | wc -c", "env": {"A": "x" * length}})
+        assert answer.status_code == status
+        assert status == 400 or answer.json()["stdout"] == f"{length}\n"
 
 
 def test_a_command_sees_nothing_of_the_machine(client: httpx2.Client, container: str, berth: BerthProcess) -> None:

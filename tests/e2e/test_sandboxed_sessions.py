@@ -84,6 +84,13 @@ def test_a_notebook(client: httpx2.Client, container: str) -> None:
     assert listed["session"] == "default"
 
 
+def test_variables_of_the_environment_are_those_of_one_program(client: httpx2.Client, container: str) -> None:
+    """They are set for a program alone, and the time is that of the zone which they name."""
+    seen = "import os, time\nprint(os.environ.get('A'), time.strftime('%Z'))"
+    assert run(client, container, seen, env={"A": "b", "TZ": "XYZ-5"})["stdout"] == "b XYZ\n"
+    assert run(client, container, seen)["stdout"] == "None UTC\n"
+
+
 def test_sessions_share_nothing(client: httpx2.Client, container: str) -> None:
     """Neither two containers nor two sessions of one have the same variables."""
     other = client.post("/containers", json={"name": "other", "provider": "groq"}).json()["id"]

@@ -108,6 +108,8 @@ def _code(exec_: Exec) -> int:
     """Return the exit code for the outcome of a command; say how it ended if not by itself, and what is missing."""
     if exec_.session_restarted:
         typer.echo("the session has begun anew: its variables are gone", err=True)
+    if exec_.truncated:
+        typer.echo("the output is longer than what the service keeps: its end is missing", err=True)
     for skipped in exec_.skipped_files:
         typer.echo(f"skipped {skipped.path}: {skipped.reason}", err=True)
     outcome = exec_.outcome

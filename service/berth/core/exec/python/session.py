@@ -11,6 +11,7 @@ import sys
 import tempfile
 import traceback  # noqa: F401 - the same
 from contextlib import suppress
+from time import tzset
 from typing import Any
 
 from berth.core.exec.python.program import INTERRUPTED, ignore_show, main_namespace, save_pictures, show_error, value_of
@@ -55,7 +56,7 @@ class Session:
             sys.stderr.write(f"cannot change to {request['cwd']}: {error.strerror}\n")
             return {"exit_code": NO_FOLDER, "displays": []}
         before = {name: os.environ.get(name) for name in request["env"]}
-        os.environ.update(request["env"])
+        set_variables(request["env"])
         try:
             return self.guarded(request["source"])
         except KeyboardInterrupt:  # it came a moment too late for the program
@@ -65,8 +66,7 @@ class Session:
             return {"exit_code": 1, "displays": []}
         finally:
             signal.signal(signal.SIGINT, signal.SIG_IGN)
-            for name, value in before.items():
-                os.environ.pop(name, None) if value is None else os.environ.update({name: value})
+            set_variables(before)
 
     def guarded(self, source: str) -> dict[str, Any]:
         """Run a program, print the value of its last expression, and save what it displays.
@@ -119,6 +119,14 @@ class Session:
         for name in ("stdout", "stderr"):
             with suppress(Exception):  # the program may have put anything there
                 getattr(sys, name).flush()
+
+
+def set_variables(values: dict[str, str | None]) -> None:
+    """Set environment variables, and remove those that are None; the time is that of their zone."""
+    for name, value in values.items():
+        os.environ.pop(name, None) if value is None else os.environ.update({name: value})
+    if "TZ" in values:
+        tzset()
 
 
 def is_usable(name: str) -> bool:
