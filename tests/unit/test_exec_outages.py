@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from berth.core.errors import StorageError
+from berth.core.exec import execution
 from support.servers.execs import OURS, ExecWorld, box, events, exec_world, has_output, of, shell
 from support.servers.hosted import Kept
 
@@ -45,4 +46,24 @@ async def test_a_result_without_an_answer_is_kept(
     assert world.audit[-1][1]["outcome"] == "exit"
     assert world.outcomes == ["exit"]
     assert [str(failure) for failure in world.failures] == ["no answer"]
+    world.failures.clear()
+
+
+@pytest.mark.parametrize(("failures", "outcome"), [(6, "exit"), (20, "lost")])
+async def test_a_result_outlasts_a_failure_of_the_store(
+    kept: Kept, world: ExecWorld, monkeypatch: pytest.MonkeyPatch, failures: int, outcome: str
+) -> None:
+    """A result is stored though the store was away for several tries, as long as its lease lasts."""
+    monkeypatch.setattr(execution, "LOOK_SECONDS", 0.01)
+    finish, answers = world.store.finish, iter(range(failures))
+
+    async def fail_first(*arguments: Any, **named: Any) -> Any:
+        if next(answers, None) is not None:
+            raise StorageError("away")
+        return await finish(*arguments, **named)
+
+    monkeypatch.setattr(world.store, "finish", fail_first)
+    exec_ = await world.execs.create_container_exec(OURS, shell(await box(kept), "echo a > made", background=True))
+    assert (await events(world, exec_))[-1].exec.outcome.type == outcome
+    assert [str(failure) for failure in world.failures] == ["away"]
     world.failures.clear()

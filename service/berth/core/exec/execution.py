@@ -33,6 +33,7 @@ RENEW_SECONDS = 5.0
 MARGIN_SECONDS = 2.0
 """How long before the end of a lease that could not be renewed a command is ended."""
 FINISH_TRIES = 3
+"""How often a result is stored at least, if that fails, and one that has nothing to be lost at most."""
 Report = Callable[[str, Mapping[str, object]], None]
 """Reports an event, with facts about it: to the audit trail, the log or the metrics."""
 
@@ -106,6 +107,7 @@ class Execution:
         self._run: SandboxRun | None = None
         self._is_cancelled = self._is_lost = False
         self._appended = 0
+        self._held_until = monotonic() + LEASE_SECONDS - MARGIN_SECONDS
         self.container_id = started.container_id
         self.transcript = Transcript(started, command.output_bytes)
         self.has_ended = asyncio.Event()
@@ -247,10 +249,13 @@ class Execution:
         )
 
     async def _finish(self, ended: Ended) -> Exec:
-        """Store the result; without the changes if they do not fit. Return the result as it is stored."""
+        """Store the result; without the changes if they do not fit. Return the result as it is stored.
+
+        If the store fails, it is tried as long as the lease lasts.
+        """
         self.transcript.close()
         may_be_stored = False
-        for _ in range(FINISH_TRIES):
+        for number in range(1, 1 + (FINISH_TRIES if ended.outcome is Outcome.LOST else LEASE_SECONDS)):
             try:
                 return await self._store(ended)
             except InvalidRequestError:  # a quota would be exceeded
@@ -261,8 +266,11 @@ class Execution:
                     await self._count_lost(ended)
                 break
             except StorageError as error:
+                if not may_be_stored:
+                    self._tools.report_failure(self._started.id, error)
                 may_be_stored = True  # then rows refer to the blobs; otherwise a sweep removes them
-                self._tools.report_failure(self._started.id, error)
+                if number >= FINISH_TRIES and monotonic() >= self._held_until:
+                    break
                 await asyncio.sleep(LOOK_SECONDS)
         return await self._found() if may_be_stored else self._exec(LOST)
 
@@ -316,7 +324,6 @@ class Execution:
 
     async def _watch(self) -> None:
         """Hold the lease and store output as it comes; end the command if the lease is lost or it was cancelled."""
-        held_until = monotonic() + LEASE_SECONDS - MARGIN_SECONDS
         renewed = 0.0
         while True:
             await asyncio.sleep(self._tools.look_seconds)
@@ -328,10 +335,10 @@ class Execution:
                 is_held, is_cancelled = await ask(self._owner)
                 if is_due:
                     renewed = monotonic()
-                    held_until = renewed + LEASE_SECONDS - MARGIN_SECONDS
+                    self._held_until = renewed + LEASE_SECONDS - MARGIN_SECONDS
                 await self._append()
             except StorageError:  # the lease lasts for some more tries
-                is_held = is_held and monotonic() < held_until
+                is_held = is_held and monotonic() < self._held_until
             self._is_lost = self._is_lost or not is_held
             if (self._is_lost or is_cancelled) and not self._is_cancelled:
                 await self.cancel()
