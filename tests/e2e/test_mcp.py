@@ -137,6 +137,14 @@ async def test_a_session_keeps_variables(berth: Berth) -> None:
         assert (other["stdout"], "session_restarted" in other) == ("1\n", False)
 
 
+async def test_a_model_reads_that_output_is_missing(berth: Berth, container: str) -> None:
+    """What a command printed beyond the limit of the service is gone, and the end that is shown is not that of all."""
+    async with official_client(berth.rest, KEY_A, mode="auto") as client:
+        for count, is_missing in ((1_048_576, False), (1_048_577, True)):
+            done = await use(client, "run_command", container_id=container, command=f"yes | head -c {count}")
+            assert ("the end of its output is missing" in text_of(done)) == is_missing
+
+
 def test_a_failing_command_is_a_result(client: httpx2.Client, container: str) -> None:
     """So are a timeout, and output whose middle is left out; the model reads how it ended."""
     done = call(

@@ -78,6 +78,7 @@ _RESULT = shape(
     },
     required=["exec_id", "outcome", "stdout", "stderr", "truncated", "files", "skipped_files"],
 )
+CUT_OFF = "The command printed more than is kept: the end of its output is missing."
 _ABOUT_FILES = (
     f"The files of the container are in {ROOT}; what code creates or changes there is kept and named in the result. "
     "Other folders are empty again at the next run, and processes do not go on. There is no network, unless the "
@@ -137,8 +138,9 @@ async def _run(
     length = arguments.pop("max_output_length", DEFAULT_OUTPUT_LENGTH)
     request.MergeFrom(CreateContainerExecRequest(**arguments))
     work = _to_end(background if call.ends_with_caller else None)
-    described = _described(await call.run("CreateContainerExec", request, work), length)
-    return result(described, text_block(_readable(described)))
+    exec_ = await call.run("CreateContainerExec", request, work)
+    described = _described(exec_, length)
+    return result(described, text_block(_readable(described, exec_)))
 
 
 def _to_end(background: BackgroundTasks | None) -> Callable[[Any, Call], Awaitable[Exec]]:
@@ -188,13 +190,14 @@ def _shortened(text: str, length: int) -> str:
     return f"{text[:head]}\n[... {len(text) - length} characters are left out ...]\n{tail}"
 
 
-def _readable(described: Json) -> str:
-    """Return a result as a text for the model."""
+def _readable(described: Json, exec_: Exec) -> str:
+    """Return the result of a command as a text for the model."""
     outcome = described["outcome"]
     ended = f"exit code {outcome['exit_code']}" if "exit_code" in outcome else outcome["type"]
     parts = [f"Ended: {ended}, after {described['duration_ms']} ms."]
     parts += ["The session began anew: its variables are gone."] if "session_restarted" in described else []
     parts += [f"{name}:\n{described[name]}" for name in ("stdout", "stderr") if described[name]]
+    parts += [CUT_OFF] if exec_.truncated else []
     files = [f"- {file['path']} ({file['bytes']} bytes, {file['file_id']})" for file in described["files"]]
     parts += ["\n".join(["Files created or changed:", *files])] if files else []
     skipped = [f"- {one['path']}: {one['reason']}" for one in described["skipped_files"]]
