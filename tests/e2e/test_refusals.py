@@ -13,6 +13,7 @@ from support.certs.authority import Authority
 from support.servers.berth import START_SECONDS
 from support.servers.process import free_ports, refused_berth, running_berth
 
+SERVICE = Path(__file__).parents[2] / "service"
 REFUSED = 2
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
@@ -138,14 +139,18 @@ def test_without_envoy_the_message_says_what_to_install(tmp_path: Path) -> None:
     python = tmp_path / "bin" / "python"
     python.parent.mkdir()
     python.symlink_to(Path(sys.executable).resolve())
-    packages = f"{sysconfig.get_path('purelib')}{os.pathsep}{Path(__file__).parents[2] / 'service'}"
+    packages = tmp_path / "packages"
+    packages.mkdir()
+    for package in Path(sysconfig.get_path("purelib")).iterdir():
+        if not package.name.startswith("envoy"):
+            (packages / package.name).symlink_to(package)
     done = subprocess.run(
         [python, "-m", "berth", "up", "--data-dir", str(tmp_path / "data"), *free_ports("up")],
         capture_output=True,
         text=True,
         timeout=START_SECONDS,
         check=False,
-        env={"PATH": str(python.parent), "PYTHONPATH": packages},
+        env={"PATH": str(python.parent), "PYTHONPATH": f"{packages}{os.pathsep}{SERVICE}"},
     )
     assert (done.returncode, done.stdout) == (REFUSED, "")
     assert done.stderr == (

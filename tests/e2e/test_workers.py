@@ -265,14 +265,16 @@ class Load:
 
 
 def begun_uploads(berth: BerthProcess, count: int) -> list[HTTPConnection]:
-    """Begin uploads of 10 bytes, and send the first 5 of each."""
+    """Begin uploads of 10 bytes, and send the first 5 of each once Envoy has its head."""
     container = berth.call("POST", "/v1/containers", CONTAINER)[1]["id"]
     uploads = [berth.connect() for _ in range(count)]
     for number, upload in enumerate(uploads):
         upload.putrequest("POST", f"/v1/containers/{container}/files?filename={number}")
-        for name, value in {**berth.authorization(), "Content-Type": "text/plain", "Content-Length": "10"}.items():
+        headers = {"Content-Type": "text/plain", "Content-Length": "10", "Expect": "100-continue"}
+        for name, value in {**berth.authorization(), **headers}.items():
             upload.putheader(name, value)
         upload.endheaders()
+        assert upload.sock.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
         upload.send(b"first")
     return uploads
 
