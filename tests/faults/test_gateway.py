@@ -55,11 +55,11 @@ async def test_refused(call: str) -> None:
 
 
 @every_call
-@pytest.mark.parametrize("wrong", ["authority", "authority of nobody", "name"])
+@pytest.mark.parametrize("wrong", ["authority", "unknown authority", "name"])
 async def test_a_certificate_that_is_wrong(wrong: str, call: str) -> None:
     """To a server with a certificate of nobody, or of somebody else, no request is ever sent."""
     authority = trustme.CA()
-    authorities = None if wrong == "authority of nobody" else authority.cert_pem.bytes().decode()
+    authorities = None if wrong == "unknown authority" else authority.cert_pem.bytes().decode()
     other = trustme.CA() if wrong == "authority" else authority
     names = ("127.0.0.1",) if wrong == "authority" else ("elsewhere.example",)
     async with misbehaving(GOOD, tls=_tls(other, *names)) as server, before(server.url, authorities=authorities) as at:

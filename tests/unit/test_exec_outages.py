@@ -1,4 +1,4 @@
-"""Commands whose store fails for a moment, or does what it was asked and gives no answer."""
+"""Commands while the store fails for a moment, or does what it was asked and gives no answer."""
 
 import asyncio
 from typing import Any
