@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from berth.adapters.sandbox.process.changes import is_mark
 from berth.core.errors import StorageError
 from berth.core.exec.changes import Change, ChangedFile, DeletedFile, SkippedFile
 from berth.core.exec.sandbox import SandboxLimits
@@ -110,7 +111,7 @@ class Harvest:
             yield from self.walk(path, depth + 1)
         elif stat.S_ISREG(info.st_mode):
             yield from self._file(path)
-        elif _is_mark(info):
+        elif is_mark(info):
             self._entries_left += 1  # there are no more than files of the container
             yield from self._deleted(path)
         else:
@@ -121,7 +122,7 @@ class Harvest:
         path = os.fsencode(folder) + b"/" + name if folder else name
         try:
             with opened_beneath(self.upper, os.fsdecode(path), os.O_PATH) as place:
-                return _is_mark(os.fstat(place))
+                return is_mark(os.fstat(place))
         except OSError:
             return False
 
@@ -210,10 +211,6 @@ def opened_beneath(folder: int, path: str, flags: int) -> Iterator[int]:
         yield descriptor
     finally:
         os.close(descriptor)
-
-
-def _is_mark(info: os.stat_result) -> bool:
-    return stat.S_ISCHR(info.st_mode) and info.st_rdev == 0
 
 
 def _is_opaque(folder: int) -> bool:

@@ -199,9 +199,13 @@ def _removals(top: int, depth: int = 0) -> int:
                 os.close(opened)
         elif not entry.is_file(follow_symlinks=False):
             with suppress(OSError):
-                info = entry.stat(follow_symlinks=False)
-                count += stat.S_ISCHR(info.st_mode) and info.st_rdev == 0
+                count += is_mark(entry.stat(follow_symlinks=False))
     return count
+
+
+def is_mark(info: os.stat_result) -> bool:
+    """Return whether an entry of an upper layer stands for a file that was removed."""
+    return stat.S_ISCHR(info.st_mode) and info.st_rdev == 0
 
 
 def make_accessible(top: int, hold: int, depth: int = 0) -> None:
