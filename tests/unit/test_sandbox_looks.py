@@ -46,6 +46,16 @@ def test_a_process_that_starts_during_a_look_is_seen(proc: Proc, tmp_path: Path)
     assert found == [str(number) for number in range(7, 21)]
 
 
+def test_processes_at_rest_are_listed_once(proc: Proc, tmp_path: Path) -> None:
+    """None of them can start another one, and a second list would double the time that each program waits for."""
+    (tmp_path / "7").mkdir()
+    proc.is_at_rest, found = True, []
+    for name in proc.processes():
+        found.append(name)
+        (tmp_path / "8").mkdir()
+    assert found == ["7"]
+
+
 def test_a_thread_that_starts_during_a_look_is_seen(proc: Proc, tmp_path: Path) -> None:
     """So may the last thread of a process."""
     put(tmp_path, "7", state="Z")

@@ -14,7 +14,7 @@ import time
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from berth.adapters.sandbox.harvest import Harvest, bounded, opened, opened_beneath
+from berth.adapters.sandbox.harvest import LIBC, Harvest, bounded, opened, opened_beneath
 from berth.core.exec.changes import Change, ChangedFile, DeletedFile, SkippedFile
 from berth.core.exec.sandbox import SandboxLimits
 
@@ -102,7 +102,6 @@ def _with_parents(path: str) -> Iterator[str]:
 
 def _is_in_memory(folder: Path) -> bool:
     found = ctypes.create_string_buffer(256)
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.statfs(os.fsencode(folder), found) != 0:
+    if LIBC.statfs(os.fsencode(folder), found) != 0:
         return True  # then nothing is taken for granted
     return struct.unpack_from("l", found)[0] & 0xFFFFFFFF in _IN_MEMORY

@@ -43,6 +43,10 @@ _PROBLEMS = {
 }
 
 
+LIBC = ctypes.CDLL(None, use_errno=True)
+"""Opened once: that takes longer than a call."""
+
+
 class _How(ctypes.Structure):
     _fields_ = (("flags", ctypes.c_uint64), ("mode", ctypes.c_uint64), ("resolve", ctypes.c_uint64))
 
@@ -200,8 +204,7 @@ def opened_beneath(folder: int, path: str, flags: int) -> Iterator[int]:
     if flags == os.O_PATH:
         # The last part may be a link, which is then seen as one.
         how.resolve &= ~0x04
-    libc = ctypes.CDLL(None, use_errno=True)
-    descriptor = libc.syscall(_OPENAT2, folder, os.fsencode(path), ctypes.byref(how), ctypes.sizeof(how))
+    descriptor = LIBC.syscall(_OPENAT2, folder, os.fsencode(path), ctypes.byref(how), ctypes.sizeof(how))
     if descriptor < 0:
         number = ctypes.get_errno()
         if number == errno.ENOSYS:

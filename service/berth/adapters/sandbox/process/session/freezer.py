@@ -10,7 +10,7 @@ INIT, INTERPRETER = "1", "2"
 """The ids of processes in the sandbox: bwrap's own, and the one that it started."""
 _SECONDS = 0.5
 """How long it may take; only a program that does all it can against it takes that long."""
-_PAUSE_SECONDS = 0.0002
+_PAUSE_SECONDS = 0.00005
 _AT_REST = frozenset("TZX")
 """The states of threads that are stopped, or have ended."""
 _ENDED = frozenset("ZX")

@@ -2,6 +2,7 @@
 
 A process may end while it is looked at, and have left all that it has to one that it has started, or to a new thread.
 So a look goes on until a list has nothing that was not looked at: numbers of processes only grow during a look.
+While all processes are stopped, each list is read once.
 """
 
 import os
@@ -9,14 +10,17 @@ import platform
 import resource
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 
-_OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_READ = os.O_RDONLY | os.O_CLOEXEC
+_OPEN = _READ | os.O_DIRECTORY
 _LOOK_SECONDS = 0.5
 """How much processor time a look at all processes may take: the supervisor can do nothing else meanwhile."""
 _BLOCKED_SECONDS = 0.5
 """How long it may wait: the mappings of a process cannot be read while the kernel changes them, which may take long."""
 _CHUNK = 1 << 16
+_ALL = 1 << 13
+"""How much of a file is read at once if all of it is needed: the kernel gives no more than about a page at a time."""
 _ENDED = frozenset({b"Z", b"X"})
 _SIZE, _NO_MEMORY = 20, b"0"
 """Where a process has its size, counted from its state; first of all an ending one gives its memory back."""
@@ -33,10 +37,14 @@ class TooMuchError(Exception):
 
 
 class Proc:
-    """The processes in the open folder `descriptor`. Any method raises TooMuchError if a look takes too long."""
+    """The processes in the open folder `descriptor`. Any method raises TooMuchError if a look takes too long.
+
+    `is_at_rest` while all of them are stopped: then none starts, ends or gets other files.
+    """
 
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
+        self.is_at_rest = False
         self._until = 0.0
         self._slept = _Sleep()
 
@@ -60,6 +68,8 @@ class Proc:
             self._check()
             seen.update(new)
             yield from reversed(new)
+            if self.is_at_rest:
+                return
 
     def places(self, process: str) -> Iterator[str]:
         """Yield where a file of a process may be read: in its own folder, or, if its first thread has ended, others."""
@@ -80,15 +90,18 @@ class Proc:
                     continue
                 seen.add(name)
                 yield name, info
+            if self.is_at_rest:
+                return
 
     def read(self, path: str) -> bytes:
         """Return the content of a file, nothing if it is not there any more."""
         self._check()
-        try:
-            with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC, dir_fd=self.descriptor), "rb", buffering=0) as file:
-                return file.readall()
-        except OSError:
-            return b""
+        found = []
+        with suppress(OSError), self._opened(path) as file:
+            while data := os.read(file, _ALL):
+                found.append(data)
+            return b"".join(found)
+        return b""
 
     def read_memory(self, process: str, name: str) -> bytes:
         """Return what the file `name` says of the memory of a process, which its first thread may have left."""
@@ -133,11 +146,8 @@ class Proc:
         """Return about how often a file has `mark`; it is not read to its end if that is more than `enough`."""
         self._check()
         found = 0
-        with (
-            suppress(OSError),
-            open(os.open(path, os.O_RDONLY | os.O_CLOEXEC, dir_fd=self.descriptor), "rb", buffering=0) as file,
-        ):
-            while found <= enough and (data := file.read(_CHUNK)):
+        with suppress(OSError), self._opened(path) as file:
+            while found <= enough and (data := os.read(file, _CHUNK)):
                 found += data.count(mark)
         return found
 
@@ -175,6 +185,14 @@ class Proc:
         except OSError:
             return None
 
+    @contextmanager
+    def _opened(self, path: str) -> Iterator[int]:
+        file = os.open(path, _READ, dir_fd=self.descriptor)
+        try:
+            yield file
+        finally:
+            os.close(file)
+
     def _check(self) -> None:
         if time.process_time() > self._until or self._slept(_BLOCKED_SECONDS):
             raise TooMuchError
@@ -204,7 +222,7 @@ def _ran_or_could() -> float | None:
     """Return for how many seconds this process has run, or could have, had there been a processor for it."""
     try:
         with open("/proc/self/schedstat", "rb", buffering=0) as file:
-            ran, waited, _ = file.read().split()
+            ran, waited, _ = file.read(_ALL).split()
     except (OSError, ValueError):
         return None
     return (int(ran) + int(waited)) / 1e9

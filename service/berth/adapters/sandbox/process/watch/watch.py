@@ -44,9 +44,11 @@ class Watch:
         """Return the outcome if `limits` are exceeded now that all processes have been stopped."""
         self._limits = limits
         self._next_disk = 0.0
+        if (proc := self._opened()) is None:
+            return None
+        proc.is_at_rest = True
         exceeded = self.exceeded()
-        if self._proc is not None:
-            self._disk.rest()
+        self._disk.rest()
         return exceeded
 
     def go_on(self, limits: dict[str, Any]) -> None:
@@ -54,6 +56,7 @@ class Watch:
         self._limits = limits
         self._next_disk = 0.0
         if self._proc is not None:
+            self._proc.is_at_rest = False
             self._disk.go_on()
 
     def has_mapped_files(self, name: str) -> bool:
