@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from queue import SimpleQueue
+from threading import Thread
 from typing import TypeVar, cast
 
 import grpc
@@ -86,9 +88,26 @@ class Connection:
             raise
 
     def events(self, method: "grpc.UnaryStreamMultiCallable[Request, Answer]", request: Request) -> Iterator[Answer]:
-        """Yield the answers to a request as they come."""
+        """Yield the answers to a request as they come.
+
+        A thread reads them: an exception of Ctrl-C in the middle of gRPC's work would leave its locks held.
+        """
+        answers: SimpleQueue[Answer | Exception | None] = SimpleQueue()
+
+        def read() -> None:
+            try:
+                for answer in method(request, None, self._metadata):
+                    answers.put(answer)
+                answers.put(None)
+            except Exception as error:  # noqa: BLE001 - raised to the caller
+                answers.put(error)
+
+        Thread(target=read, daemon=True).start()
         with self._translate_errors():
-            yield from method(request, None, self._metadata)
+            while (answer := answers.get()) is not None:
+                if isinstance(answer, Exception):
+                    raise answer
+                yield answer
 
     def receive(self, method: "grpc.UnaryStreamMultiCallable[Request, HttpBody]", request: Request) -> Download:
         """Return the download once its first message has arrived."""
