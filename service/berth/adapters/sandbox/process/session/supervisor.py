@@ -150,6 +150,7 @@ class Program(Supervision):
         self._begun, pipes = time.monotonic(), self._child.pipes
         while pipes.read(pipes.reports, _MAX_REPORT):
             pass  # from the program before
+        self._send_request()  # before it goes on, so that it need not wait once more
         if (freezer := self._freezer()) is not None:
             freezer.go_on()
         self._until_outcome()
@@ -199,7 +200,8 @@ class Program(Supervision):
     def _registered(self) -> dict[int, int]:
         """Return what to wait for, besides the socket to Berth."""
         pipes = self._child.pipes
-        return {**super()._registered(), pipes.requests: select.POLLOUT, pipes.reports: select.POLLIN}
+        feeding = {pipes.requests: select.POLLOUT} if self._request else {}
+        return {**super()._registered(), **feeding, pipes.reports: select.POLLIN}
 
     def _handle_one(self, poll: "select.poll", descriptor: int) -> None:
         pipes = self._child.pipes
@@ -220,15 +222,18 @@ class Program(Supervision):
             self._end("cancelled")
 
     def _feed(self, poll: "select.poll") -> None:
-        pipes = self._child.pipes
+        self._send_request()
+        if not self._request:
+            poll.unregister(self._child.pipes.requests)
+
+    def _send_request(self) -> None:
+        """Send what the pipe has room for."""
         try:
-            self._request = self._request[os.write(pipes.requests, self._request[:_MAX_REPORT]) :]
+            self._request = self._request[os.write(self._child.pipes.requests, self._request[:_MAX_REPORT]) :]
         except BlockingIOError:
-            return
+            pass
         except BrokenPipeError:
             self._request = self._request[:0]  # it will not read it any more
-        if not self._request:
-            poll.unregister(pipes.requests)
 
     def _read_report(self, poll: "select.poll") -> None:
         data = self._child.pipes.read(self._child.pipes.reports, _MAX_REPORT)

@@ -79,7 +79,6 @@ class Watch:
         with suppress(TooMuchError):
             if self._memory.used(self._limits["memory_bytes"]) > self._limits["memory_bytes"]:
                 return looking_at
-            proc.look()
             looking_at = "disk"
             return looking_at if self._is_disk_full() else None
         return looking_at
