@@ -31,6 +31,7 @@ from berth.v1.container_service_pb2 import (
 )
 from berth.v1.provider_pb2 import Provider
 from support.fakes.subjects import OURS, refused
+from support.fakes.uploads import GivenUpload
 from support.providers.scripted import CONTAINER, FILE, MAIN, Behaviour, Provided, answer, passing, refuse
 from support.servers.passthrough import Passthrough
 
@@ -129,7 +130,7 @@ async def test_what_nobody_can_read_is_the_providers_fault(provider: Provided, s
         await passed.backend.create_container(OURS, CreateContainerRequest(provider=OPENAI, name="box"))
         provider.answers(step)
         error = await refused(passed.backend.retrieve_container(OURS, BOX))
-    assert (type(error), error.code) == (UpstreamError, "provider_server_error")
+    assert (isinstance(error, UpstreamError), error.code) == (True, "provider_server_error")
     assert error.message.startswith("openai answered ")
     assert "secret" not in error.message
 
@@ -285,3 +286,34 @@ async def test_what_a_gateway_lost_may_have_been_done(provider: Provided, status
         await passed.backend.create_container(OURS, FULL)
         read = await refused(passed.backend.retrieve_container(OURS, BOX))
     assert (created.is_final, read.is_final) == (is_final, False)
+
+
+UNREADABLE = {
+    "no JSON": answer(b"<html>"),
+    "nothing": answer(b"", status=201),
+    "no container": answer([CONTAINER]),
+    "no id": answer(CONTAINER | {"id": ""}),
+    "encoded": answer(CONTAINER, Content_Encoding="x"),
+    "too large": answer(b" " * 1_000_001),
+}
+
+
+@pytest.mark.parametrize("behaviour", UNREADABLE.values(), ids=UNREADABLE.keys())
+async def test_what_cannot_be_read_may_have_been_done(provider: Provided, behaviour: Behaviour) -> None:
+    """After a create with an unreadable response, clients do not try again by themselves; after reads they may."""
+    async with passing(provider.port, MAIN, max_answer_bytes=1_000_000) as passed:
+        await passed.backend.create_container(OURS, FULL)
+        provider.answers(behaviour)
+        upload = GivenUpload("cntr_1")
+        created = await refused(passed.backend.create_container(OURS, FULL))
+        uploaded = await refused(passed.backend.create_container_file(OURS, upload))
+        read = await refused(passed.backend.retrieve_container(OURS, BOX))
+    assert (created.is_final, uploaded.is_final, read.is_final) == (True, True, False)
+
+
+async def test_an_error_in_a_successful_response_may_be_tried_again(provider: Provided) -> None:
+    """A gateway that reports an error with status 200 has created nothing."""
+    provider.answers(answer({"error": {"message": "No."}}))
+    async with passing(provider.port, MAIN) as passed:
+        error = await refused(passed.backend.create_container(OURS, FULL))
+    assert (error.message, error.is_final) == ("openai answered with an error: No.", False)

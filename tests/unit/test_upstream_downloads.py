@@ -72,6 +72,15 @@ SERVERS = {
     "no ranges": serving(ranges=False),
     "no length": serving(ranges=False, length=False),
 }
+
+
+@pytest.mark.parametrize("status", [200, 203, 299])
+async def test_every_success_is_a_download(provider: Provided, passed: Passthrough, status: int) -> None:
+    """A file that a proxy of the provider sends with another successful status, such as 203, is sent as well."""
+    provider.answers(answer(TEXT, status=status))
+    assert await read(passed) == TEXT
+
+
 servers = pytest.mark.parametrize("server", SERVERS.values(), ids=SERVERS.keys())
 
 
@@ -154,7 +163,10 @@ async def test_another_range_than_asked_for_is_refused(provider: Provided, passe
     """Bytes that are not known to be the right ones are not handed on."""
     provider.answers(answer(TEXT, status=206, Content_Range="bytes 0-9/10"))
     error = await refused(read(passed, offset=3))
-    assert (type(error), error.message) == (UpstreamError, "openai answered with another range than was asked for.")
+    assert (isinstance(error, UpstreamError), error.message) == (
+        True,
+        "openai answered with another range than was asked for.",
+    )
 
 
 async def test_a_download_that_is_cut_off_is_an_error(provider: Provided, passed: Passthrough) -> None:

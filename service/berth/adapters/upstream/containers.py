@@ -97,8 +97,9 @@ class PassthroughBackend:
         is_bound = caller.direct_key is not None or origin not in (None, DIRECT)
         charge = self._budgets.charge(caller, self._provider, request.memory_limit or DEFAULT_MEMORY)
         async with self._budgets.reserved(charge) as held:
-            value = await (exchange.fetch() if is_bound else exchange.fetch_with_any_key())
-            container = container_of(value, provider=self._name)
+            container = await exchange.create(
+                lambda value: container_of(value, provider=self._name), with_any_key=not is_bound
+            )
             await self._add(caller, container, exchange, held)
         await self._file_rows.used(caller, unknown, exchange.key)
         return exchange.complete(container, caller.options)
@@ -173,7 +174,9 @@ class PassthroughBackend:
             before_commit=before_commit,
         )
         exchange = self._account.exchange(outgoing, located.key)
-        file = file_of(await exchange.fetch(), provider=self._name, container_id=upload.container_id)
+        file = await exchange.create(
+            lambda value: file_of(value, provider=self._name, container_id=upload.container_id)
+        )
         await self._rows.used(located)
         await self._file_rows.used(caller, unknown, located.key)
         return exchange.complete(file, caller.options)

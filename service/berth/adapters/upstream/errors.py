@@ -34,6 +34,10 @@ _MAX_TEXT = 1000
 _REDIRECTS, _CLIENT_ERRORS = range(300, 400), range(400, 500)
 
 
+class UnreadableAnswerError(UpstreamError):
+    """The provider's response cannot be interpreted, so it may have done the work."""
+
+
 @dataclass(frozen=True, slots=True)
 class ErrorDetails:
     """The details of an error in a provider's response; `message` is empty if there is none."""
@@ -70,9 +74,9 @@ def refusal(
     return error
 
 
-def unreadable(provider: str, how: str) -> UpstreamError:
+def unreadable(provider: str, how: str) -> UnreadableAnswerError:
     """Return the error for a response that cannot be interpreted."""
-    return UpstreamError(f"{provider} answered {how}.", code=SERVER_ERROR, provider=provider)
+    return UnreadableAnswerError(f"{provider} answered {how}.", code=SERVER_ERROR, provider=provider)
 
 
 def error_details_in(response: UpstreamResponse, secrets: Collection[str]) -> ErrorDetails:

@@ -8,14 +8,22 @@ from typing import TYPE_CHECKING, TypeVar
 
 import orjson
 
-from berth.adapters.upstream.errors import REFUSED_KEY, error_details_of, refusal, translated, unreadable
+from berth.adapters.upstream.errors import (
+    REFUSED_KEY,
+    SERVER_ERROR,
+    UnreadableAnswerError,
+    error_details_of,
+    refusal,
+    translated,
+    unreadable,
+)
 from berth.adapters.upstream.http.client import UpstreamRequest
 from berth.adapters.upstream.http.redaction import redacted_value
 from berth.adapters.upstream.http.response import UpstreamResponse
 from berth.adapters.upstream.http.retries import NOTHING_SENT
 from berth.adapters.upstream.settings import UpstreamKey
 from berth.core.caller import Options
-from berth.core.errors import BerthError, NotFoundError
+from berth.core.errors import BerthError, NotFoundError, UpstreamError
 from berth.core.ports.container_store import ID_TAKEN
 from berth.v1.container_file_pb2 import ContainerFile
 from berth.v1.container_file_service_pb2 import DeleteContainerFileResponse, ListContainerFilesResponse
@@ -73,6 +81,14 @@ class Exchange:
     async def fetch_with_any_key(self) -> object:
         """Send the request with one configured key after another until one is accepted; return the JSON value."""
         return self._read(self._check(await self._run_in_time(self._send_with_any_key())))
+
+    async def create(self, read: Callable[[object], T], *, with_any_key: bool = False) -> T:
+        """Send a request that creates a resource; return what `read` makes of the JSON value of the response.
+
+        An error is final if the resource may exist, also because the response to the request cannot be read.
+        """
+        with _marking_uncertain(self.request):
+            return read(await (self.fetch_with_any_key() if with_any_key else self.fetch()))
 
     async def delete(self) -> None:
         """Send a DELETE. NotFoundError, unless an earlier try may have deleted the resource."""
@@ -209,7 +225,8 @@ class Exchange:
             raise unreadable(self._provider, "with something that is not JSON") from None
         if isinstance(value, dict) and value.get("error") and "id" not in value:
             message = error_details_of(value, self._secrets()).message
-            raise unreadable(self._provider, f"with an error: {message}" if message else "with an error")
+            text = f"{self._provider} answered with an error{f': {message}' if message else '.'}"
+            raise UpstreamError(text, code=SERVER_ERROR, provider=self._provider)
         return self._account.dialect.read(value)
 
 
@@ -220,7 +237,9 @@ def _marking_uncertain(request: UpstreamRequest) -> Iterator[None]:
         yield
     except BerthError as error:
         fault = error.__cause__
-        error.is_final = fault is not None and not request.is_repeatable and not isinstance(fault, NOTHING_SENT)
+        is_sent = fault is not None and not isinstance(fault, NOTHING_SENT)
+        is_uncertain = is_sent or isinstance(error, UnreadableAnswerError)
+        error.is_final = error.is_final or (is_uncertain and not request.is_repeatable)
         raise
 
 

@@ -55,7 +55,7 @@ class PassthroughFiles:
             caller, upload, forwards_unknown=self._account.forwards_unknown, before_commit=before_commit
         )
         exchange = self._account.exchange(outgoing, self._account.key_for_new(caller))
-        file = tenant_file_of(await exchange.fetch(), provider=self._name)
+        file = await exchange.create(lambda value: tenant_file_of(value, provider=self._name))
         record = FileRecord(file, caller.tenant, self._provider, key=exchange.key.name, attempt=caller.options.attempt)
         undo = self._account.exchange(file_requests.file("DELETE", caller, file.id), exchange.key)
         await self._background.finish(

@@ -15,7 +15,7 @@ from yarl import URL
 from berth.adapters.upstream.errors import unreadable
 from berth.adapters.upstream.http.form import UploadForm
 from berth.adapters.upstream.http.pacing import PacedConnector
-from berth.adapters.upstream.http.response import UpstreamResponse
+from berth.adapters.upstream.http.response import UpstreamResponse, is_success
 from berth.adapters.upstream.settings import UpstreamKey, UpstreamSettings
 from berth.core.observation.spans import NO_TRACER, Kind, Tracer
 from berth.core.ports.metrics import Metrics
@@ -158,7 +158,7 @@ class UpstreamHttp:
     async def _response(self, request: UpstreamRequest, response: ClientResponse) -> UpstreamResponse:
         if response.headers.get("Content-Encoding", "identity") != "identity":
             raise unreadable(self._provider, "in an encoding that was not asked for")
-        if request.streamed and response.status in (200, 206):
+        if request.streamed and is_success(response.status):
             return UpstreamResponse(response.status, response.headers, stream=response)
         return UpstreamResponse(response.status, response.headers, await self._body(response))
 

@@ -26,7 +26,7 @@ class UpstreamResponse:
     @property
     def is_good(self) -> bool:
         """Whether the status is a success (2xx)."""
-        return 200 <= self.status < 300  # noqa: PLR2004 - the successful statuses of HTTP
+        return is_success(self.status)
 
     @property
     def retry_after(self) -> float | None:
@@ -37,6 +37,11 @@ class UpstreamResponse:
     def json(self) -> object:
         """Return the JSON value of the body. ValueError if it is not JSON."""
         return orjson.loads(self.body)
+
+
+def is_success(status: int) -> bool:
+    """Return whether an HTTP status is a success (2xx)."""
+    return 200 <= status < 300  # noqa: PLR2004 - the successful statuses of HTTP
 
 
 def _seconds(header: str | None) -> float | None:
