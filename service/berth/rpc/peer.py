@@ -14,6 +14,8 @@ CLIENT = "x-berth-client"
 """The header in which Berth's Envoy sends the address of its client."""
 FORWARDED_FOR = "x-forwarded-for"
 """The header to which each proxy appends the address of its client."""
+MAX_ADDRESS_LENGTH = 64
+"""More than an address has, also with its zone. What is longer is none: it would be kept in the tables of sources."""
 MAX_HEADERS = 256
 """How many headers are cached with what they say: Envoy sends the same one on every call of a connection."""
 _HANDSHAKE = ("x509_pem_cert", "x509_pem_cert_chain")
@@ -55,7 +57,8 @@ def source_of(peer: str, forwarded: Mapping[str, str], *, trust: Trust) -> str:
         return forwarded[CLIENT]
     hops = [_without_port(hop.strip()) for hop in forwarded.get(FORWARDED_FOR, "").split(",")]
     count = trust.hops or int(is_local)
-    return hops[-count] or address if 0 < count <= len(hops) else address
+    hop = hops[-count] if 0 < count <= len(hops) else ""
+    return hop if 0 < len(hop) <= MAX_ADDRESS_LENGTH else address
 
 
 def client_certificate(
@@ -100,6 +103,8 @@ def _is_local(address: str) -> bool:
 
 
 def _is_address(text: str) -> bool:
+    if len(text) > MAX_ADDRESS_LENGTH:
+        return False
     try:
         ip_address(text.partition("%")[0])
     except ValueError:
