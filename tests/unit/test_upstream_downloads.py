@@ -10,10 +10,10 @@ from berth.adapters.upstream.settings import UpstreamKey
 from berth.core.errors import InvalidRequestError, UpstreamError
 from berth.core.ports.backend import Content
 from berth.v1.container_file_service_pb2 import RetrieveContainerFileContentRequest
-from berth.v1.container_service_pb2 import CreateContainerRequest
+from berth.v1.container_service_pb2 import CreateContainerRequest, RetrieveContainerRequest
 from berth.v1.provider_pb2 import Provider
-from support.fakes.subjects import OURS, refused
-from support.providers.scripted import Behaviour, Provided, answer, passing
+from support.fakes.subjects import OURS, THEIRS, refused
+from support.providers.scripted import CONTAINER, MAIN, Behaviour, Provided, answer, passing
 from support.servers.passthrough import Passthrough
 
 NEW = CreateContainerRequest(provider=Provider.PROVIDER_OPENAI, name="box")
@@ -206,3 +206,27 @@ async def test_a_download_that_nobody_wants_any_more_is_ended(provider: Provided
             assert await anext(opened.chunks)
         opened.close()
         await asyncio.wait_for(left.wait(), 30)
+
+
+async def test_slow_downloads_leave_connections_for_other_tenants(provider: Provided) -> None:
+    """Downloads that are not read take the connections of their tenant; more of them wait until one has ended."""
+    ids = iter(["cntr_1", "cntr_2", "cntr_2"])
+
+    async def respond(request: web.Request) -> web.StreamResponse:
+        if request.path.endswith("/content"):
+            return web.Response(body=b"x" * 8_000_000)
+        return web.json_response(CONTAINER | {"id": next(ids)})
+
+    provider.answers(respond)
+    async with passing(provider.port, MAIN, max_connections=4, timeout_seconds=10) as passed:
+        await passed.backend.create_container(OURS, NEW)
+        await passed.backend.create_container(THEIRS, NEW)
+        unread = [await content(passed) for _ in range(2)]
+        waiting = [asyncio.create_task(content(passed)) for _ in range(3)]
+        assert not (await asyncio.wait(waiting, timeout=0.5))[0]
+        theirs = await passed.backend.retrieve_container(THEIRS, RetrieveContainerRequest(container_id="cntr_2"))
+        assert theirs.id == "cntr_2"
+        for opened in unread:
+            opened.close()
+        for task in waiting:
+            (await task).close()

@@ -11,6 +11,7 @@ from berth.adapters.upstream.http.client import UpstreamHttp, UpstreamRequest
 from berth.adapters.upstream.http.retries import Retries
 from berth.adapters.upstream.key_ring import KeyRing
 from berth.adapters.upstream.settings import UpstreamKey, UpstreamSettings
+from berth.adapters.upstream.shares import Shares
 from berth.core.caller import Caller
 from berth.core.errors import UnsupportedOperationError, not_configured
 from berth.core.observation.spans import NO_TRACER, Tracer
@@ -58,6 +59,7 @@ class UpstreamAccount:
         self.ring = KeyRing(settings.keys, provider=name, now=now, random=random, log=log, metrics=metrics)
         self.retries = Retries(max_retries=settings.max_retries, timeout_seconds=settings.timeout_seconds, sleep=sleep)
         self.http = UpstreamHttp(settings, provider=name, log=log, metrics=metrics, tracer=tracer)
+        self.shares = Shares(max(1, settings.max_connections // 2))
         self.dialect = settings.dialect
 
     async def close(self) -> None:

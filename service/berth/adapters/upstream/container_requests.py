@@ -58,6 +58,7 @@ def new_container(
     return UpstreamRequest(
         "POST",
         _ROOT,
+        tenant=caller.tenant,
         headers=headers_of(caller),
         body=orjson.dumps(dialect.spell(new_container_json(request))),
         secrets=frozenset(secret.value for secret in request.network_policy.domain_secrets if secret.value),
@@ -66,7 +67,7 @@ def new_container(
 
 def container(method: str, caller: Caller, container_id: str) -> UpstreamRequest:
     """Return the request that retrieves or deletes a container."""
-    return UpstreamRequest(method, _container_path(container_id), headers=headers_of(caller))
+    return UpstreamRequest(method, _container_path(container_id), tenant=caller.tenant, headers=headers_of(caller))
 
 
 def new_file(
@@ -82,10 +83,18 @@ def new_file(
     fields()  # rejects fields that are invalid already, before anything is uploaded
     if upload.has_file:
         return UpstreamRequest(
-            "POST", path, headers=headers_of(caller), form=UploadForm(upload, fields, before_commit=before_commit)
+            "POST",
+            path,
+            tenant=caller.tenant,
+            headers=headers_of(caller),
+            form=UploadForm(upload, fields, before_commit=before_commit),
         )
     return UpstreamRequest(
-        "POST", path, headers=headers_of(caller), body=orjson.dumps(dialect.spell(copied_file_json(upload)))
+        "POST",
+        path,
+        tenant=caller.tenant,
+        headers=headers_of(caller),
+        body=orjson.dumps(dialect.spell(copied_file_json(upload))),
     )
 
 
@@ -98,7 +107,7 @@ def containers(caller: Caller, request: ListContainersRequest) -> UpstreamReques
     given = given_page(request) | ({"name": request.name} if request.name else {})
     if request.status:
         given["status"] = STATUS_NAMES[request.status]
-    return UpstreamRequest("GET", _ROOT, query=urlencode(given), headers=headers_of(caller))
+    return UpstreamRequest("GET", _ROOT, query=urlencode(given), tenant=caller.tenant, headers=headers_of(caller))
 
 
 def files(caller: Caller, request: ListContainerFilesRequest, *, is_own: bool) -> UpstreamRequest:
@@ -110,7 +119,9 @@ def files(caller: Caller, request: ListContainerFilesRequest, *, is_own: bool) -
     if not is_own:
         read_pagination(request)
     path = f"{_container_path(request.container_id)}/files"
-    return UpstreamRequest("GET", path, query=urlencode(given_page(request)), headers=headers_of(caller))
+    return UpstreamRequest(
+        "GET", path, query=urlencode(given_page(request)), tenant=caller.tenant, headers=headers_of(caller)
+    )
 
 
 def given_page(request: ListContainersRequest | ListContainerFilesRequest | ListFilesRequest) -> dict[str, object]:
@@ -120,13 +131,15 @@ def given_page(request: ListContainersRequest | ListContainerFilesRequest | List
 
 def file(method: str, caller: Caller, request: FileRequest) -> UpstreamRequest:
     """Return the request that retrieves or deletes a container file. InvalidRequestError for an empty id."""
-    return UpstreamRequest(method, _file_path(request), headers=headers_of(caller))
+    return UpstreamRequest(method, _file_path(request), tenant=caller.tenant, headers=headers_of(caller))
 
 
 def content(caller: Caller, request: FileRequest, span: Span) -> UpstreamRequest:
     """Return the request for the content of a container file. InvalidRequestError for an empty id."""
     headers = headers_of(caller) | span.headers
-    return UpstreamRequest("GET", f"{_file_path(request)}/content", headers=headers, streamed=True)
+    return UpstreamRequest(
+        "GET", f"{_file_path(request)}/content", tenant=caller.tenant, headers=headers, streamed=True
+    )
 
 
 def _fields(upload: Upload, *, forwards_unknown: bool) -> list[tuple[str, str]]:

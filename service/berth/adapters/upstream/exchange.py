@@ -73,6 +73,7 @@ class Exchange:
         self._account = account
         self._provider = account.name
         self._ring = account.ring
+        self._share = account.shares.of(request.tenant)
 
     async def fetch(self) -> object:
         """Send the request; return the JSON value of the response."""
@@ -110,13 +111,22 @@ class Exchange:
         key = self.key
         self._ring.take(key)
         try:
-            response = await self._run_in_time(self._send_with_retries())
-            if response.status != _BEYOND_END:
-                self._check(response)
+            response = await self._run_in_time(self._open())
         except BaseException:
             self._ring.give_back(key)
             raise
-        return response, lambda: self._ring.give_back(key)
+
+        def done() -> None:
+            self._share.release()
+            self._ring.give_back(key)
+
+        try:
+            if response.status != _BEYOND_END:
+                self._check(response)
+        except BaseException:
+            done()
+            raise
+        return response, done
 
     async def undo_unless(self, stored: Awaitable[object]) -> None:
         """Await `stored`, which stores the owner of a new resource; if that fails, send this DELETE.
@@ -178,9 +188,19 @@ class Exchange:
         key = self.key
         self._ring.take(key)
         try:
-            return await self._send_with_retries()
+            async with self._share:
+                return await self._send_with_retries()
         finally:
             self._ring.give_back(key)
+
+    async def _open(self) -> UpstreamResponse:
+        """Send the request, and hold a connection of the tenant's share if there is a response."""
+        await self._share.acquire()
+        try:
+            return await self._send_with_retries()
+        except BaseException:
+            self._share.release()
+            raise
 
     async def _send_with_retries(self) -> UpstreamResponse:
         response = await self._account.retries.run(self._try_once, repeatable=self.request.is_repeatable)

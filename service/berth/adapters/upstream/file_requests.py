@@ -26,23 +26,29 @@ def new_file(
     fields = partial(_fields, upload, forwards_unknown=forwards_unknown)
     fields()  # rejects fields that are invalid already, before anything is uploaded
     form = UploadForm(upload, fields, before_commit=before_commit)
-    return UpstreamRequest("POST", _ROOT, headers=headers_of(caller), form=form)
+    return UpstreamRequest("POST", _ROOT, tenant=caller.tenant, headers=headers_of(caller), form=form)
 
 
 def files(caller: Caller, request: ListFilesRequest) -> UpstreamRequest:
     """Return the request that lists files; the provider validates the parameters."""
     given = given_page(request) | ({"purpose": request.purpose} if request.purpose else {})
-    return UpstreamRequest("GET", _ROOT, query=urlencode(given), headers=headers_of(caller))
+    return UpstreamRequest("GET", _ROOT, query=urlencode(given), tenant=caller.tenant, headers=headers_of(caller))
 
 
 def file(method: str, caller: Caller, file_id: str) -> UpstreamRequest:
     """Return the request that retrieves or deletes a file."""
-    return UpstreamRequest(method, _path(file_id), headers=headers_of(caller))
+    return UpstreamRequest(method, _path(file_id), tenant=caller.tenant, headers=headers_of(caller))
 
 
 def content(caller: Caller, file_id: str, span: Span) -> UpstreamRequest:
     """Return the request for the content of a file."""
-    return UpstreamRequest("GET", f"{_path(file_id)}/content", headers=headers_of(caller) | span.headers, streamed=True)
+    return UpstreamRequest(
+        "GET",
+        f"{_path(file_id)}/content",
+        tenant=caller.tenant,
+        headers=headers_of(caller) | span.headers,
+        streamed=True,
+    )
 
 
 def _fields(upload: FileUpload, *, forwards_unknown: bool) -> list[tuple[str, str]]:

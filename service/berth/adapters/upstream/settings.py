@@ -33,6 +33,7 @@ class UpstreamSettings:
     transfer each wait for the provider; `connect_seconds` limits TCP and TLS of
     one connection. `authorities` (PEM) are trusted in addition to those of the system.
     `forwards_unknown` is whether fields that the contract does not define are sent on.
+    A tenant may have half of `max_connections`.
     `opens_unknown` is whether all tenants may reach what Berth does not know in the shared account.
     """
 
@@ -46,7 +47,7 @@ class UpstreamSettings:
     proxy: str | None = field(default=None, repr=False)
     authorities: str | None = None
     api_version: str | None = None
-    max_connections: int = 100
+    max_connections: int = 200
     max_answer_bytes: int = 16 * MIB
     forwards_unknown: bool = True
     opens_unknown: bool = False

@@ -31,13 +31,15 @@ _OWN_HEADERS = {"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": "b
 class UpstreamRequest:
     """A request to a provider: `path` and `query` are escaped; at most one of `body` and `form` is set.
 
-    With `streamed` the body of a successful response is a stream; `secrets` are
+    `tenant` is the tenant of the caller, who has a share of the connections. With
+    `streamed` the body of a successful response is a stream; `secrets` are
     the values in the request, besides the key, that must not be shown.
     """
 
     method: str
     path: str
     query: str = ""
+    tenant: str = ""
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     body: bytes | None = field(default=None, repr=False)
     form: UploadForm | None = None
