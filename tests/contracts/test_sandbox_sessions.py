@@ -246,6 +246,33 @@ def test_a_terminal_does_not_resume_it(sandbox: Opened) -> None:
         assert (ran.result.outcome, session.session.is_alive) == (Outcome.EXIT, False)
 
 
+def test_programs_do_not_get_the_signal_that_resumes_them(sandbox: Opened) -> None:
+    """A program that handles all signals with an error does not let the following ones fail."""
+    handle = (
+        "import contextlib, signal\n"
+        "for number in signal.valid_signals():\n"
+        "    with contextlib.suppress(OSError, ValueError): signal.signal(number, lambda *_: 1 / 0)\n"
+    )
+    with warm(sandbox) as session:
+        session.run(handle)
+        for _ in range(2):
+            ran = session.run("print(1)")
+            assert (ran.stdout, ran.stderr) == (b"1\n", b"")
+
+
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_processes_of_multiprocessing_can_be_started_again(method: str, sandbox: Opened) -> None:
+    """Programs that use them after one another get no warnings, though all processes end with each program."""
+    run = (
+        f"import multiprocessing\ncontext = multiprocessing.get_context({method!r})\n"
+        "with context.Pool(1) as pool: print(pool.map(abs, [-1]))"
+    )
+    with warm(sandbox) as session:
+        for _ in range(3):
+            ran = session.run(run)
+            assert (ran.stdout, ran.stderr, ran.result.outcome) == (b"[1]\n", b"", Outcome.EXIT)
+
+
 def test_a_copy_of_the_interpreter_ends(shared: Warm) -> None:
     """A process that a program forks ends with the program, and the session is still the first one."""
     shared.run("import os\nx, me, pid = 1, os.getpid(), os.fork()")
@@ -278,6 +305,21 @@ def test_a_timeout_interrupts(shared: Warm) -> None:
     assert (ran.result.outcome, ran.result.exit_code) == (Outcome.TIMEOUT, None)
     assert b"KeyboardInterrupt" in ran.stderr
     assert shared.run("kept").stdout == b"1\n"
+
+
+def test_a_timeout_waits_for_the_program(sandbox: Opened) -> None:
+    """A timeout that comes while the interpreter starts, or before it begins a program, interrupts the program."""
+    wait = "import time\nwhile True: time.sleep(1)"
+    with warm(sandbox) as session:
+        for seconds in (0.001, 0.001, 0.002, 0.003):
+            ran = session.run(wait, seconds=seconds)
+            shown = ran.stderr.decode().splitlines()
+            assert (ran.result.outcome, session.session.is_alive, shown[-1]) == (
+                Outcome.TIMEOUT,
+                True,
+                "KeyboardInterrupt",
+            )
+            assert not [line for line in shown if line.startswith('  File "<string>"')]
 
 
 @pytest.mark.parametrize(

@@ -210,6 +210,8 @@ def _become(
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE):
             signal.signal(number, signal.SIG_DFL)
+        if pipes.requests >= 0:  # the interpreter of a session is interrupted as soon as it runs a program, not before
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
         os.execve(command[0], command, {})  # noqa: S606 - the purpose of this process
     except BaseException as error:  # noqa: BLE001 - it has to be reported, whatever it is
         os.write(2, f"{type(error).__name__}: {error}".encode(errors="replace"))

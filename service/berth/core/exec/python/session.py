@@ -50,6 +50,7 @@ class Session:
         """Run a program; return its exit code and what it displayed."""
         self.count += 1
         self.renew_streams(request["stdin"])
+        forget_helpers()
         try:
             os.chdir(request["cwd"])
         except OSError as error:
@@ -71,11 +72,13 @@ class Session:
     def guarded(self, source: str) -> dict[str, Any]:
         """Run a program, print the value of its last expression, and save what it displays.
 
-        Signals that come between two programs, such as that of a timer, wait for the next one.
+        Signals that come between two programs, such as that of a timer, wait for the next one. That with which Berth
+        resumes the interpreter is none of them: a handler of a program before could let each program fail.
         """
         name, value, code = f"<code {self.count}>", None, 0
         signal.signal(signal.SIGINT, signal.default_int_handler)
         try:
+            signal.sigtimedwait({signal.SIGCONT}, 0)
             signal.pthread_sigmask(signal.SIG_SETMASK, self.mask)
             value = value_of(source, name, self.namespace)
             sys.displayhook(value)
@@ -127,6 +130,22 @@ def set_variables(values: dict[str, str | None]) -> None:
         os.environ.pop(name, None) if value is None else os.environ.update({name: value})
     if "TZ" in values:
         tzset()
+
+
+def forget_helpers() -> None:
+    """Have `multiprocessing` start its resource tracker again: processes end with the program that started them.
+
+    It would warn of the end otherwise, and what a program before registered is not known to the new one. What is not
+    unregistered any more does no harm: the tracker is killed before it would remove it.
+    """
+    tracker: Any = getattr(sys.modules.get("multiprocessing.resource_tracker"), "_resource_tracker", None)
+    with suppress(Exception):  # the program may have put anything there, and other versions of Python may differ
+        state, send = vars(tracker), vars(type(tracker))["_send"]
+        if state["_fd"] is not None:
+            state["_send"] = lambda command, *named: None if command == "UNREGISTER" else send(tracker, command, *named)
+            os.close(state["_fd"])
+            ended, state["_fd"], state["_pid"] = state["_pid"], None, None
+            os.waitpid(ended, os.WNOHANG)
 
 
 def is_usable(name: str) -> bool:

@@ -30,9 +30,12 @@ class Freezer:
     def __init__(self, proc: int) -> None:
         self._proc = proc
 
-    def interrupt(self) -> None:
-        """Send the interpreter what Ctrl-C sends."""
+    def interrupt(self) -> bool:
+        """Send the interpreter what Ctrl-C sends; return False if it would ignore that, as it does between programs."""
+        if self._ignores(signal.SIGINT):
+            return False
         self._signal(INTERPRETER, signal.SIGINT)
+        return True
 
     def stop(self) -> bool:
         """Stop the interpreter with all its threads and kill all other processes; return whether that was possible.
@@ -63,6 +66,12 @@ class Freezer:
     def is_stopped(self) -> bool:
         """Return whether no thread of the interpreter runs."""
         return self._threads(INTERPRETER) <= _AT_REST
+
+    def _ignores(self, number: signal.Signals) -> bool:
+        """Return whether the interpreter ignores a signal; also if it has not been started yet."""
+        lines = self._text(f"{INTERPRETER}/status").splitlines()
+        ignored = next((int(line.split()[1], 16) for line in lines if line.startswith(b"SigIgn:")), -1)
+        return bool(ignored >> (number - 1) & 1)
 
     def _has_terminal(self) -> bool:
         """Return whether one of the two processes that are left has a controlling terminal."""
@@ -100,13 +109,16 @@ class Freezer:
 
     def _fields(self, name: str) -> list[bytes]:
         """Return what the kernel says of a thread or process, from its state on; nothing if it has ended."""
+        return self._text(f"{name}/stat").rpartition(b")")[2].split()
+
+    def _text(self, name: str) -> bytes:
+        """Return what is in a file; nothing if there is none."""
         try:
-            with open(
-                os.open(f"{name}/stat", os.O_RDONLY | os.O_CLOEXEC, dir_fd=self._proc), "rb", buffering=0
-            ) as file:
-                return file.readall().rpartition(b")")[2].split()
+            descriptor = os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=self._proc)
+            with open(descriptor, "rb", buffering=0) as file:
+                return file.readall()
         except OSError:
-            return []
+            return b""
 
     def _signal(self, name: str, number: signal.Signals) -> None:
         with self._opened(name) as process, suppress(OSError):

@@ -142,6 +142,7 @@ class Program(Supervision):
         self._received = b""
         self._report = b""
         self._interrupted_for: str | None = None
+        self._was_interrupted = False
         self._deadline = 0.0
         self._is_over = False
 
@@ -255,8 +256,10 @@ class Program(Supervision):
     def _tick(self, now: float) -> None:
         if now - self._begun >= self._limits["seconds"]:
             self._interrupt("timeout")
-        if self._interrupted_for is not None and now >= self._deadline:
-            self._end(self._interrupted_for)
+        if self._interrupted_for is not None:
+            self._send_interrupt()
+            if now >= self._deadline:
+                self._end(self._interrupted_for)
         if now > self._begun + _FIRST_LOOK_SECONDS and (exceeded := self._watch.exceeded()):
             self._end(exceeded)
         if self._group.ran_out_of_memory():
@@ -267,8 +270,12 @@ class Program(Supervision):
         if self._interrupted_for is None:
             self._interrupted_for = outcome
             self._deadline = time.monotonic() + _GRACE_SECONDS
-            if (freezer := self._freezer()) is not None:
-                freezer.interrupt()
+            self._send_interrupt()
+
+    def _send_interrupt(self) -> None:
+        """Send it once; later if the interpreter is about to begin the program, and ignores it for a moment."""
+        if not self._was_interrupted and (freezer := self._freezer()) is not None:
+            self._was_interrupted = freezer.interrupt()
 
     def _end(self, outcome: str) -> None:
         self._outcome = self._outcome or outcome
