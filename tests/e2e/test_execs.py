@@ -73,7 +73,14 @@ def test_a_file_is_made_and_downloaded(client: httpx2.Client) -> None:
 
 @pytest.mark.parametrize(
     ("accept", "kind"),
-    [("*/*", "text/event-stream"), ("text/event-stream", "text/event-stream"), ("application/x-ndjson", None)],
+    [
+        ("*/*", "text/event-stream"),
+        ("text/event-stream", "text/event-stream"),
+        ("application/x-ndjson", None),
+        ("text/event-stream;q=0.1, Application/JSONL; charset=utf-8; q=0.05, */*", "application/x-ndjson"),
+        ("application/x-ndjson;q=0", "text/event-stream"),
+        ("*/*, application/jsonl; q = 0.000", "text/event-stream"),
+    ],
 )
 def test_events_come_as_they_happen(client: httpx2.Client, path: str, accept: str, kind: str | None) -> None:
     """Events are sent as server-sent events or as lines, each with its number; they can be continued."""

@@ -26,7 +26,9 @@ _REQUEST_ID = "[ -~]{1,128}"
 """A request id that is kept: printable ASCII, which gRPC can send back, not longer than the service logs."""
 _EVENTS = rf".*/execs/({SEGMENT}/)?stream(\?.*)?"
 """The paths of streams of events."""
-_LINES = r"(?i).*application/(x-ndjson|jsonl)\b.*"
+_NOT_REFUSED = r"([^q;, ][^;,]*|q *= *(1|0?\.0*[1-9])[^;,]*)"
+"""A parameter of a type in `accept` that does not refuse the type, as `q=0` does."""
+_LINES = rf"(?i)(.*,)? *application/(x-ndjson|jsonl) *(; *{_NOT_REFUSED})*(,.*)?"
 """An `accept` that asks for lines of JSON; others get server-sent events."""
 _GRPC_HEADERS = ("grpc-status", "grpc-message", "grpc-accept-encoding", "grpc-encoding", "grpc-status-details-bin")
 
