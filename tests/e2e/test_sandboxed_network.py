@@ -226,6 +226,19 @@ def test_the_proxy_ends_with_berth(index: int, tmp_path: Path) -> None:
         wait_until(lambda: not processes_with(mark))
 
 
+def test_connections_beyond_those_that_are_possible_wait(client: httpx2.Client, index: int) -> None:
+    """A command that opens more than 64 connections at a time is answered on each, sooner or later."""
+    source = (
+        "import socket\n"
+        "links = [socket.create_connection(('127.0.0.1', 3128), 30) for _ in range(100)]\n"
+        f"request = b'GET http://{HOST}:{index}/page.txt HTTP/1.0\\r\\n\\r\\n'\n"
+        "for link in links: link.sendall(request)\n"
+        "print(sum(link.makefile('rb').readline().split()[1] == b'200' for link in links))"
+    )
+    done = run(client, container(client, allowing(HOST)), "python3", "-c", source)
+    assert (done["stdout"], done["stderr"], done["network_refusals"]) == ("100\n", "", [])
+
+
 @has_sessions
 def test_a_session_reaches_the_network(client: httpx2.Client, index: int) -> None:
     """Each of its programs has a way to the allowed hosts, and is told what it was refused itself."""

@@ -11,9 +11,12 @@ from berth.adapters.sandbox.process.network import join_network, opened_network
 
 PORT = 3128
 """Where programs in a sandbox find the proxy, on 127.0.0.1."""
-_BACKLOG = 16
+_BACKLOG = 128
 _CHUNK = 1 << 16
 _CONNECTIONS = 64
+"""How many connections are passed on at a time; others wait. The proxy has as many of a command."""
+_LOOK_SECONDS = 0.1
+"""How often is looked for connections that may end while others wait."""
 _READY = b"1"
 
 
@@ -90,18 +93,27 @@ class Bridge:
         self._outside = outside
         self._pairs: list[Pair] = []
         self._selector = selectors.DefaultSelector()
+        self._accepts = False
         listener.setblocking(False)
-        self._selector.register(listener, selectors.EVENT_READ, self._connect)
 
     def run(self) -> None:
         """Pass on bytes until this process is killed."""
         while True:
+            self._accept(len(self._pairs) < _CONNECTIONS or self._end_one())
             done: set[Callable[[], None]] = set()
-            for key, _ in self._selector.select():
+            for key, _ in self._selector.select(None if self._accepts else _LOOK_SECONDS):
                 # The other end of a pair may have been closed by an earlier event.
                 if key.data not in done:
                     done.add(key.data)
                     key.data()
+
+    def _accept(self, accepts: bool) -> None:  # noqa: FBT001 - what it is set to
+        """Take connections or let them wait."""
+        if accepts and not self._accepts:
+            self._selector.register(self._listener, selectors.EVENT_READ, self._connect)
+        elif self._accepts and not accepts:
+            self._selector.unregister(self._listener)
+        self._accepts = accepts
 
     def _connect(self) -> None:
         inside, _ = self._listener.accept()
@@ -109,8 +121,6 @@ class Bridge:
         for end in (inside, outside):
             end.setblocking(False)
         try:
-            if len(self._pairs) >= _CONNECTIONS and not self._end_one():
-                raise BlockingIOError
             outside.connect(self._outside)
         except OSError:
             inside.close()
