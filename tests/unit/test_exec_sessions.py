@@ -89,6 +89,7 @@ async def test_a_failure_leaves_the_session(kept: Kept, world: ExecWorld) -> Non
     left = await run(world, container_id, "import sys\nsys.exit('gone')")
     assert (left.outcome.exit_code, left.stderr) == (1, "gone\n")
     assert (await run(world, container_id, "sys.exit(300)")).outcome.exit_code == 300 & 0xFF
+    assert (await run(world, container_id, "sys.exit(1 << 64)")).outcome.exit_code == 0xFF, "as Python has it"
     result = await run(world, container_id, "x")
     assert (result.stdout, result.session_restarted) == ("1\n", False)
 
@@ -167,6 +168,24 @@ async def test_pictures_are_displayed(kept: Kept, world: ExecWorld) -> None:
         assert await content(kept, container_id, shown.file_id) == b"PNG"
         stored = await world.execs.retrieve_container_exec(OURS, of(result))
         assert stored.displays == result.displays
+
+
+@pytest.mark.parametrize("session", [None, "default"])
+async def test_a_figure_that_cannot_be_drawn_hides_no_other(session: str | None, kept: Kept, world: ExecWorld) -> None:
+    """The other figures that are open are displayed, and the program has the reason in its errors."""
+    source = (
+        "import sys, types\n"
+        "class Figure:\n"
+        "    def __init__(self, data): self.data = data\n"
+        "    def savefig(self, target, **_): target.write(self.data)\n"
+        "opened = {1: Figure(None), 2: Figure(b'PNG'), 3: Figure(1), 4: Figure(b'GIF')}\n"
+        "sys.modules['matplotlib.pyplot'] = types.SimpleNamespace(\n"
+        "    figure=opened.get, get_fignums=lambda: list(opened), close=lambda _: opened.clear())"
+    )
+    result = await run(world, await box(kept), source, session)
+    contents = [await content(kept, result.container_id, shown.file_id) for shown in result.displays]
+    assert (contents, result.outcome.exit_code) == ([b"PNG", b"GIF"], 0)
+    assert result.stderr.count("a picture cannot be saved: TypeError") == 2
 
 
 async def test_a_session_that_ended_begins_anew_and_says_so(kept: Kept, world: ExecWorld) -> None:

@@ -9,7 +9,7 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from types import CodeType
     from typing import Any
 
@@ -82,32 +82,52 @@ def save_pictures(value: object) -> "list[str]":
     """Save the figures that are open, and the picture that a value is; return the names of the files."""
     saved: list[str] = []
     try:
-        saved.extend(map(_save, _pictures(value)))
+        for draw, shown in _pictures(value):
+            saved.extend(_saved(draw, shown))
     except Exception as error:  # noqa: BLE001 - the code of others, which may fail in any way
-        sys.stderr.write(f"a picture cannot be saved: {type(error).__name__}: {error}\n")
+        _say_unsaved(error)
     return saved
 
 
-def _pictures(value: object) -> "Iterator[bytes]":
-    """Yield figures that matplotlib has open, which are closed with that, and the picture that a value is."""
+def _saved(draw: "Callable[[Any], bytes | None]", shown: object) -> "list[str]":
+    """Save one picture if there is one; that it fails does not keep others from being saved."""
+    try:
+        picture = draw(shown)
+        return [] if picture is None else [_save(picture)]
+    except Exception as error:  # noqa: BLE001 - as above
+        _say_unsaved(error)
+        return []
+
+
+def _say_unsaved(error: Exception) -> None:
+    sys.stderr.write(f"a picture cannot be saved: {type(error).__name__}: {error}\n")
+
+
+def _pictures(value: object) -> "Iterator[tuple[Callable[[Any], bytes | None], object]]":
+    """Yield how to draw it, and what: figures that matplotlib has open, which are closed with that, and a value."""
     open_figures = []
     if pyplot := sys.modules.get("matplotlib.pyplot"):
         open_figures = [pyplot.figure(number) for number in pyplot.get_fignums()]
         pyplot.close("all")
-        yield from map(_drawn, open_figures)
+        for figure in open_figures:
+            yield _drawn, figure
     kinds = sys.modules.get("matplotlib.figure")
     if kinds is not None and isinstance(value, kinds.Figure):
         if not any(figure is value for figure in open_figures):
-            yield _drawn(value)
+            yield _drawn, value
     elif hasattr(type(value), "_repr_png_"):
-        picture: Any = value._repr_png_()  # type: ignore[attr-defined]
-        picture = picture[0] if isinstance(picture, tuple) else picture
-        if isinstance(picture, str):  # as IPython allows it
-            import base64  # noqa: PLC0415
+        yield _own_picture, value
 
-            picture = base64.b64decode(picture)
-        if picture is not None:
-            yield bytes(picture)
+
+def _own_picture(value: "Any") -> "bytes | None":
+    """Return the picture that an object has of itself, None if it has none."""
+    picture = value._repr_png_()
+    picture = picture[0] if isinstance(picture, tuple) else picture
+    if isinstance(picture, str):  # as IPython allows it
+        import base64  # noqa: PLC0415
+
+        picture = base64.b64decode(picture)
+    return None if picture is None else bytes(picture)
 
 
 def _drawn(figure: "Any") -> bytes:

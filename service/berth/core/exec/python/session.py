@@ -16,6 +16,8 @@ from typing import Any
 
 from berth.core.exec.python.program import INTERRUPTED, ignore_show, main_namespace, save_pictures, show_error, value_of
 
+LONG_BITS = 64
+"""The exit code that Python has for an integer which takes more bits is that of -1."""
 NO_FOLDER = 126
 """The exit code of shells for a folder that cannot be changed to."""
 
@@ -160,7 +162,8 @@ def is_usable(name: str) -> bool:
 def exit_code(error: SystemExit) -> int:
     """Return the exit code that Python has for an error of `sys.exit`; print its message."""
     if error.code is None or isinstance(error.code, int):
-        return (error.code or 0) & 0xFF
+        value = error.code or 0
+        return value & 0xFF if value.bit_length() < LONG_BITS else 0xFF
     with suppress(Exception):  # as in `flush`
         sys.stderr.write(f"{error.code}\n")
     return 1
