@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from berth.core.errors import ExecUnsupportedError, RateLimitError
+from berth.core.errors import ContainerBusyError, ExecUnsupportedError, RateLimitError
 from berth.core.exec.hosted import GIBIBYTE
 from berth.core.exec.requests import ExecLimits
 from berth.v1.container_exec_service_pb2 import (
@@ -118,6 +118,14 @@ async def test_what_a_program_leaves_does_not_end_the_session(left: str, kept: K
     result = await run(world, container_id, "sys.stderr.write(sys.stdin.read())\nprint(x)")
     assert result.stdout.endswith("1\n")
     assert (result.stderr, result.session_restarted) == ("", False)
+
+
+async def test_the_display_hook_of_a_program_gets_values_only(kept: Kept, world: ExecWorld) -> None:
+    """A program that ends with a statement has no value, and a hook of the session is not called for it."""
+    container_id = await box(kept)
+    source = "import sys\nsys.displayhook = lambda value: print('->', value)"
+    shown = [(await run(world, container_id, source)).stdout for source in (source, "x = 1", "x")]
+    assert shown == ["", "", "-> 1\n"]
 
 
 async def test_what_a_program_is_given_is_for_it_alone(kept: Kept, world: ExecWorld) -> None:
@@ -283,6 +291,20 @@ async def test_idle_sessions_of_others_stay(kept: Kept) -> None:
     assert (await world.run(OURS, shell(await box(kept), "echo 1"))).stdout == "1\n"
     assert (await run(world, first, "1")).session_restarted
     assert not (await world.run(THEIRS, code(theirs, "x"))).session_restarted
+    await world.execs.drain(0)
+
+
+@pytest.mark.parametrize("session", [None, "other"])
+async def test_a_refused_command_ends_no_session(session: str | None, kept: Kept) -> None:
+    """A container that runs a command refuses another one before idle sessions give way to it."""
+    world = exec_world(kept, limits=ExecLimits(sessions=2), capacity_bytes=3 * GIBIBYTE)
+    boxes = [await box(kept) for _ in range(3)]
+    for one in boxes[:2]:
+        await run(world, one, "x = 1")
+    await world.execs.create_container_exec(OURS, shell(boxes[2], "sleep 60", background=True))
+    with pytest.raises(ContainerBusyError):
+        await run(world, boxes[2], "1", session)
+    assert [(await run(world, one, "x")).stdout for one in boxes[:2]] == ["1\n", "1\n"]
     await world.execs.drain(0)
 
 

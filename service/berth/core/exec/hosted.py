@@ -16,7 +16,7 @@ from berth.core.exec.requests import Command, ExecLimits, read_command
 from berth.core.exec.sandbox import NO_SESSIONS, Outcome, Stream
 from berth.core.exec.sessions.session import Session, SessionKey
 from berth.core.exec.sessions.sessions import Sessions
-from berth.core.exec.store import ExecOutput, ExecStore
+from berth.core.exec.store import ExecOutput, ExecStore, require_idle
 from berth.core.exec.transcript import KEEP_ALIVE_SECONDS, STARTED, ended_event, output_event
 from berth.core.lifetime import expires_at, status_at
 from berth.core.observation.spans import NO_TRACER, Tracer
@@ -235,10 +235,12 @@ class HostedExecs:
     async def _reserve(self, caller: Caller, record: ContainerRecord, tools: Tools, command: Command) -> Place:
         """Return the session or the memory for a command. RateLimitError if there is none; see Sessions.take."""
         memory_bytes, capacity = _memory_bytes(record), self._rules.capacity
-        if command.session is not None:
+        key = None if command.session is None else SessionKey(caller.tenant, record.container.id, command.session)
+        if not self._sessions.has_room(key, memory_bytes, caller.tenant):
+            await require_idle(self._store, caller.tenant, record.container.id)  # before a session ends for nothing
+        if key is not None:
             if not tools.sandbox.has_sessions:
                 raise ExecUnsupportedError(NO_SESSIONS)
-            key = SessionKey(caller.tenant, record.container.id, command.session)
             session = await self._sessions.take(key, memory_bytes)
             return Place(session, lambda is_kept: self._sessions.release(session, is_kept=is_kept))
         await self._sessions.make_room(memory_bytes, caller.tenant)

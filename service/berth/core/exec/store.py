@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+from berth.core.errors import ContainerBusyError
 from berth.core.exec.sandbox import Stream
 from berth.core.ports.blob_store import StoredContent
 from berth.core.ports.container_store import Quotas, StoredChanges
@@ -160,3 +161,10 @@ class ExecStore(Protocol):
 
     async def find(self, tenant: str, attempt: str) -> tuple[str, str] | None:
         """Return the ids of the container and the exec that an attempt started, None if there is none."""
+
+
+async def require_idle(store: ExecStore, tenant: str, container_id: str) -> None:
+    """Raise ContainerBusyError if a command runs in a container, which only the newest one can do."""
+    newest = await store.list(tenant, container_id, Pagination(limit=1))
+    if any(exec_.status == "running" for exec_ in newest.data):
+        raise ContainerBusyError

@@ -83,7 +83,8 @@ class Session:
             signal.sigtimedwait({signal.SIGCONT}, 0)
             signal.pthread_sigmask(signal.SIG_SETMASK, self.mask)
             value = value_of(source, name, self.namespace)
-            sys.displayhook(value)
+            if value is not None:  # a hook of the program's own could print it after each statement
+                sys.displayhook(value)
         except SystemExit as error:
             code = exit_code(error)
         except KeyboardInterrupt as error:

@@ -60,6 +60,13 @@ class Sessions:
         self._watching: asyncio.Task[None] | None = None
         self._is_closed = False
 
+    def has_room(self, key: SessionKey | None, memory_bytes: int, tenant: str) -> bool:
+        """Return whether a program of a session, or a command if `key` is None, ends no idle session of others."""
+        if key in self._sessions:
+            return True
+        is_full = key is not None and len(self._sessions) >= self._maximum
+        return not is_full and self._capacity.has(memory_bytes, tenant)
+
     async def take(self, key: SessionKey, memory_bytes: int) -> Session:
         """Return a session for one program; it is to be released.
 
