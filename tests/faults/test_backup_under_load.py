@@ -1,7 +1,6 @@
 """Backups beside a Berth that is busy, killed and made again, and restored with kills as well."""
 
 import hashlib
-import os
 import random
 import subprocess
 import threading
@@ -13,7 +12,7 @@ import httpx2
 import pytest
 import yaml
 
-from support.measuring.soak import soak, times
+from support.measuring.soak import only_long, soak, times
 from support.servers.berth import KEY_A, command, environment, running
 from support.servers.process import refused_berth
 
@@ -24,9 +23,6 @@ SETTINGS = {
 HEADERS = {"authorization": f"Bearer {KEY_A}"}
 WORKERS = 3
 PAGE = 1000
-
-
-only_long = pytest.mark.skipif(not os.environ.get("BERTH_SOAK"), reason="the short form runs on SQLite alone")
 
 
 class Place:
@@ -92,7 +88,7 @@ def check(rest: str, expected: set[str], digests: dict[str, str]) -> int:
 
 @soak
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize("kind", ["sqlite", pytest.param("postgres", marks=only_long)])
+@pytest.mark.parametrize("kind", ["sqlite", pytest.param("postgres", marks=only_long("the short form is on SQLite"))])
 def test_a_backup_under_load_is_complete(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     """Every file of the backup's moment is restored with its content, whichever backup or restore was killed before."""
     dice, files, ended = random.Random(14), Files(), threading.Event()  # noqa: S311 - no secrets

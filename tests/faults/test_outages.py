@@ -22,7 +22,7 @@ from berth.v1.container_service_pb2 import CreateContainerRequest
 from berth.v1.container_service_pb2_grpc import ContainerServiceStub
 from support.clients.load import Load, Refused, loaded
 from support.clients.polling import health_of, wait_until
-from support.measuring.soak import soak, times
+from support.measuring.soak import only_long, soak, times
 from support.servers.berth import KEY_A, Berth, running
 from support.servers.postgres import Postgres, postgres_running
 from support.servers.s3 import S3
@@ -37,7 +37,6 @@ SERVING, NOT_SERVING = HealthCheckResponse.SERVING, HealthCheckResponse.NOT_SERV
 AWAY_SECONDS = times(2, 10)
 RECOVERY_SECONDS = times(15, 5)
 """On a machine that runs other tests as well, and on one that does not."""
-LONG = times(0, 1) > 0
 
 
 @pytest.fixture(scope="module")
@@ -202,7 +201,7 @@ def created(client: httpx2.Client, body: Mapping[str, object]) -> Iterator[httpx
 
 @soak
 @pytest.mark.timeout(300)
-@pytest.mark.skipif(not LONG, reason="calls wait for 15 seconds and more")
+@only_long("calls wait for 15 seconds and more")
 def test_postgres_hangs(berth: Berth, postgres: Postgres) -> None:
     """Calls wait for 15 s for an answer, and for as long for a connection, and get 503; the health says so before."""
 

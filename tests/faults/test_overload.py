@@ -15,7 +15,7 @@ import pytest
 from support.clients.callers import Took, called
 from support.measuring.memory import memory_mebibytes, reset_peaks
 from support.measuring.processes import descendants_of
-from support.measuring.soak import soak, times
+from support.measuring.soak import IS_LONG, soak, times
 from support.servers.berth import KEY_A, SETTINGS, UNCOUNTED, running
 
 NORMAL = times(16, 64)
@@ -24,7 +24,6 @@ ROUNDS = times(1, 5)
 RECOVERED_SECONDS = 5
 MAX_CALLS = 128
 MEMORY_MEBIBYTES = 128
-IS_LONG = times(0, 1) == 1
 ON_ONE = "import os, sys; os.sched_setaffinity(0, {int(sys.argv[1])}); os.execvp(sys.argv[2], sys.argv[2:])"
 """A program that becomes the command after its first argument, the processor for that."""
 

@@ -26,7 +26,7 @@ from support.clients.histories import Recorder, Shared
 from support.clients.ledger import Client, Ledger
 from support.clients.polling import wait_until
 from support.measuring.histories import first_wrong, is_linearizable
-from support.measuring.soak import soak, times
+from support.measuring.soak import IS_LONG, only_long, soak, times
 from support.servers.berth import KEY_A
 from support.servers.postgres import Postgres
 from support.servers.replicas import Replicated, replicated, started
@@ -35,7 +35,7 @@ from support.servers.s3 import S3
 HEADERS = {"authorization": f"Bearer {KEY_A}"}
 CLIENTS = 6
 SECONDS, PERIOD_SECONDS = times(10, 60), times(2, 10)
-STARTS, LONG = 10, times(0, 1) > 0
+STARTS = 10
 RECORDERS, HISTORY_SECONDS = 8, times(4, 120)
 MIGRATION = "CREATE TABLE containers"
 LOCK_OF_MIGRATIONS = "SELECT pg_advisory_xact_lock(5023194821703215)"
@@ -91,7 +91,7 @@ async def test_a_start_waits_for_a_long_migration(
 
 @soak
 @pytest.mark.timeout(300)
-@pytest.mark.skipif(not LONG, reason="takes ten processes")
+@only_long("takes ten processes")
 def test_ten_processes_start_at_once(postgres: Postgres, s3: S3, tmp_path: Path) -> None:
     """Ten `berth serve` on an empty database become ready, and one of them has made the tables."""
     before = postgres.log().count(MIGRATION)
@@ -230,7 +230,7 @@ def trouble(replicas: Replicated, postgres: Postgres, url: str, until: float) ->
             "drained": lambda: replica.restart(signal.SIGTERM),  # noqa: B023
             "connections cut": lambda: postgres.cut(url),
         }
-        if LONG:
+        if IS_LONG:
             troubles |= {
                 "PostgreSQL stopped": postgres.restart,
                 "PostgreSQL killed": partial(postgres.restart, signal.SIGQUIT),

@@ -17,7 +17,7 @@ import yaml
 from berth.adapters.sql.sqlite.database import SqliteDatabase
 from support.clients.polling import wait_until
 from support.measuring.memory import memory_mebibytes
-from support.measuring.soak import soak
+from support.measuring.soak import only_long, soak
 from support.servers.berth import command, environment
 from support.servers.postgres import Postgres
 from support.servers.process import refused_berth
@@ -141,7 +141,7 @@ def test_damaged_content_is_named(copy: Copy) -> None:
 
 @soak
 @pytest.mark.timeout(600)
-@pytest.mark.skipif(not os.environ.get("BERTH_SOAK"), reason="only its long form says something")
+@only_long("only its long form says something")
 def test_memory_does_not_grow_with_the_installation(
     tmp_path: Path, postgres: Postgres, s3_server: S3, capsys: pytest.CaptureFixture[str]
 ) -> None:

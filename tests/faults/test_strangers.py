@@ -20,7 +20,7 @@ from berth.rest.envoy.overload import MAX_RESETS
 from support.certs.authority import Authority
 from support.clients.http2 import reset_gets
 from support.clients.polling import wait_until
-from support.measuring.soak import soak, times
+from support.measuring.soak import only_long, soak, times
 from support.servers.berth import KEY_A, SETTINGS, Berth, running
 from support.servers.stand_in import stand_in_behind_envoy
 
@@ -169,6 +169,7 @@ async def test_a_client_that_only_resets_requests_is_disconnected(tmp_path: Path
 
 
 @soak
+@only_long("it compares times")
 def test_requests_that_are_reset_at_once_slow_nobody_down(impatient: Berth) -> None:
     """While strangers send requests and reset each at once, half of the calls of others take as long as usual."""
     headers = {"authorization": f"Bearer {KEY_A}"}
@@ -203,6 +204,7 @@ def _hello() -> bytes:
 
 
 @soak
+@only_long("it compares times")
 def test_half_handshakes_do_not_hold_up_open_connections(tmp_path: Path) -> None:
     """While strangers begin TLS handshakes and finish none, no call on an open connection waits for half a second."""
     authority = Authority()
