@@ -30,9 +30,10 @@ from support.servers.chain import passing_to
 
 LARGEST_PAGE = 3 * 1024 * 1024
 METADATA = {f"{number:064}": "🚢" * 512 for number in range(16)}
+LABEL = "x" * 61
 POLICY = NetworkPolicyParam(
     type=NetworkPolicyType.NETWORK_POLICY_TYPE_ALLOWLIST,
-    allowed_domains=[f"{number:03}{'x' * 246}.com" for number in range(100)],
+    allowed_domains=[f"{number:03}.{LABEL}.{LABEL}.{LABEL}.{'x' * 59}.com" for number in range(100)],
 )
 """With METADATA it makes a container of 60 kB: 100 are more than a gRPC client accepts."""
 CALLER = (("authorization", f"Bearer {KEY_A}"),)

@@ -5,7 +5,8 @@ from ipaddress import ip_network
 import pytest
 
 from berth.adapters.egress.addresses import Reach
-from berth.adapters.egress.hosts import Allowlist, plain_domains, plain_host, read_authority
+from berth.adapters.egress.hosts import Allowlist, plain_domains, read_authority
+from berth.core.hosted.domains import plain_host
 
 ALLOWED = (
     ("shop.example", "shop.example"),

@@ -57,6 +57,13 @@ def test_a_network_policy_is_kept_without_its_secrets() -> None:
     assert b"s3cret" not in container.SerializeToString()
 
 
+def test_domains_are_kept_as_they_were_given() -> None:
+    """They may be names in any script or case, names with all hosts below them, and addresses."""
+    domains = ["*.a.example", "bücher.example", "A.EXAMPLE.", "localhost", "10.0.0.1", "[::1]"]
+    container = made(Request(name="box", network_policy=allowing(*domains)))
+    assert list(container.network_policy.allowed_domains) == domains
+
+
 def test_a_disabled_network_needs_nothing_else() -> None:
     """The type "disabled" stands alone."""
     assert made(Request(name="box", network_policy=Policy(type=DISABLED))).network_policy.type == DISABLED
@@ -90,6 +97,18 @@ MISSING, INVALID, TOO_LONG = "missing_required_parameter", "invalid_value", "str
         ),
         (Request(name="box", network_policy=allowing("a", "")), "network_policy.allowed_domains[1]", MISSING),
         (Request(name="box", network_policy=allowing("a" * 254)), "network_policy.allowed_domains[0]", TOO_LONG),
+        *(
+            (Request(name="box", network_policy=allowing("a", domain)), "network_policy.allowed_domains[1]", INVALID)
+            for domain in (
+                "https://a.example",
+                "a.example:443",
+                "a.example/x",
+                "*",
+                "*.10.0.0.1",
+                "127.1",
+                "a b",
+            )
+        ),
         (
             Request(name="box", network_policy=Policy(type=DISABLED, allowed_domains=["a"])),
             "network_policy.allowed_domains",

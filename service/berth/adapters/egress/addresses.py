@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from ipaddress import IPv4Network, IPv6Network, ip_network
 
-from berth.adapters.egress.hosts import read_address
+from berth.core.hosted.domains import read_address
 
 _PUBLIC_IPV6 = ip_network("2000::/3")
 """All that is assigned for public use. Beyond it are loopback, private, link-local and multicast addresses, and those

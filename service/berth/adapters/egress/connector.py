@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 
 from berth.adapters.egress.addresses import Reach
-from berth.adapters.egress.hosts import Allowlist, Target, plain_host, read_address
+from berth.adapters.egress.hosts import Allowlist, Target
 from berth.adapters.egress.refusals import AnswerError, RefusedError
+from berth.core.hosted.domains import plain_host, read_address
 
 RESOLVE_SECONDS, CONNECT_SECONDS = 10.0, 10.0
 MAX_LOOKUPS, MAX_TENANT_LOOKUPS = 4, 64

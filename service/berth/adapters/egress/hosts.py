@@ -2,19 +2,14 @@
 
 import re
 from collections.abc import Iterable
-from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import NamedTuple
 
 import idna
 
-MAX_NAME_LENGTH = 253
+from berth.core.hosted.domains import WILDCARD, plain_domain
+
 MAX_PORT = 65_535
-_LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
-_NAME = re.compile(rf"(?:{_LABEL}\.)*{_LABEL}", re.ASCII)
-_NUMBER = re.compile(r"(?:[0-9]+|0x[0-9a-f]*)", re.ASCII)
-"""A last label that makes resolvers read the whole as an address, such as 127.1, 0177.0.0.1 or 0x7f000001."""
 _AUTHORITY = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._-]{1,255})(?::(?P<port>[0-9]{1,5}))?", re.ASCII)
-_WILDCARD = "*."
 
 
 class Target(NamedTuple):
@@ -37,44 +32,20 @@ def read_authority(text: str, *, default_port: int | None = None) -> Target | No
     return Target(found["host"].lower(), port) if port and port <= MAX_PORT else None
 
 
-def plain_host(text: str) -> str | None:
-    """Return a host as it is compared: a name in lower case without a dot at its end, or an address.
-
-    None if it is neither, or a name that resolvers read as an address.
-    """
-    address = read_address(text.removeprefix("[").removesuffix("]"))
-    if address is not None:
-        return str(address)
-    name = text.lower().removesuffix(".")
-    is_name = len(name) <= MAX_NAME_LENGTH and _NAME.fullmatch(name)
-    return name if is_name and not _NUMBER.fullmatch(name.rpartition(".")[2]) else None
-
-
-def read_address(text: str) -> IPv4Address | IPv6Address | None:
-    """Return the IP address that a text is, None if it is none or names an interface."""
-    try:
-        return None if "%" in text else ip_address(text)
-    except ValueError:
-        return None
-
-
 def plain_domains(domains: Iterable[str]) -> list[str]:
     """Return the domains of a policy as Allowlist takes them; what is no domain matches nothing and is left out."""
-    return [plain for domain in domains if (plain := _plain_domain(domain)) is not None]
+    return [plain for domain in domains if (plain := plain_domain(_ascii(domain))) is not None]
 
 
-def _plain_domain(domain: str) -> str | None:
-    wildcard = _WILDCARD if domain.startswith(_WILDCARD) else ""
-    name = domain.removeprefix(wildcard)
-    if not name.isascii():
-        try:
-            name = idna.encode(name, uts46=True).decode()
-        except idna.IDNAError:
-            return None
-    plain = plain_host(name)
-    if plain is None or (wildcard and read_address(plain)):
-        return None
-    return wildcard + plain
+def _ascii(domain: str) -> str:
+    """Return a domain as DNS has it; nothing if it has none."""
+    wildcard = WILDCARD if domain.startswith(WILDCARD) else ""
+    try:
+        return (
+            domain if domain.isascii() else wildcard + idna.encode(domain.removeprefix(wildcard), uts46=True).decode()
+        )
+    except idna.IDNAError:
+        return ""
 
 
 class Allowlist:
@@ -82,7 +53,7 @@ class Allowlist:
 
     def __init__(self, domains: Iterable[str]) -> None:
         known = set(domains)
-        self._below = tuple(domain.removeprefix("*") for domain in known if domain.startswith(_WILDCARD))
+        self._below = tuple(domain.removeprefix("*") for domain in known if domain.startswith(WILDCARD))
         self._names = known - {f"*{name}" for name in self._below}
 
     def permits(self, host: str) -> bool:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from berth.core.additional_fields import refuse_additional
 from berth.core.errors import InvalidRequestError
+from berth.core.hosted.domains import plain_domain
 from berth.core.lifetime import checked_expiry
 from berth.core.limits import limits_of
 from berth.core.ports.container_store import Quotas
@@ -19,6 +20,9 @@ ALLOWED_DOMAINS = limits_of(NetworkPolicyParam, "allowed_domains")
 MAX_DOMAIN_LENGTH = limits_of(DomainSecret, "domain").max_length
 MAX_SECRET_NAME_LENGTH = limits_of(DomainSecret, "name").max_length
 MAX_SECRET_LENGTH = limits_of(DomainSecret, "value").max_length
+_NO_DOMAIN = (
+    "it must be the name of a host, such as 'example.com' or '*.example.com', without a scheme, a port or a path"
+)
 MEMORY_LIMITS = tuple(limits_of(CreateContainerRequest, "memory_limit").values)
 
 
@@ -105,6 +109,8 @@ def _check_domains(given: NetworkPolicyParam) -> None:
     check_length(len(given.allowed_domains), param, maximum=ALLOWED_DOMAINS.max_items, what="array", unit="length")
     for index, domain in enumerate(given.allowed_domains):
         check_text(domain, f"{param}[{index}]", maximum=ALLOWED_DOMAINS.items.max_length)
+        if domain.isascii() and plain_domain(domain) is None:  # of other names the resolver has to judge
+            raise invalid(f"{param}[{index}]", _NO_DOMAIN)
     for index, secret in enumerate(given.domain_secrets):
         _check_secret(secret, f"network_policy.domain_secrets[{index}]", given)
 
