@@ -17,6 +17,7 @@ import yaml
 from berth.app.stores.copies import copy_store
 from berth.config import load
 from berth.launch.refusal import StartError
+from support.clients.polling import wait_until
 from support.servers.berth import KEY_A, Berth, running
 from support.servers.postgres import Postgres
 from support.servers.process import refused_berth
@@ -130,11 +131,16 @@ def seen_by(client: httpx2.Client, gone: dict[str, str]) -> dict[str, Any]:
     for box in seen["containers"]:
         seen[box["id"]] = files = listed(client, f"/containers/{box['id']}/files")
         seen |= {file["id"]: digest(client, f"/containers/{box['id']}/files/{file['id']}/content") for file in files}
-    seen["usage"] = [(row["provider"], row["containers"]) for row in listed(client, "/usage") if row["containers"]]
+    seen["usage"] = usage(client)
     again = client.post("/containers", json={"name": "once"}, headers=REPEATED)
     assert again.headers["idempotent-replayed"] == "true"
     seen["once"] = again.json()["id"]
     return seen
+
+
+def usage(client: httpx2.Client) -> list[tuple[str, int]]:
+    """Return the providers for which containers were counted, and how many."""
+    return [(row["provider"], row["containers"]) for row in listed(client, "/usage") if row["containers"]]
 
 
 def listed(client: httpx2.Client, path: str) -> list[dict[str, Any]]:
@@ -248,14 +254,15 @@ def damage(place: Installation, postgres: Postgres, name: str) -> None:
 
 def test_back_to_files(moved: Moved, berth: Berth, postgres: Postgres, tmp_path: Path) -> None:
     """The way back to files works as well: clients see the same, and numbers go on where they were."""
-    gone = moved.seen["gone"]
+    gone, name = moved.seen["gone"], urlsplit(moved.second.settings["store"]["url"]).path[1:]
     with client_of(berth) as client:
+        created = int(postgres.execute("SELECT count(*) FROM containers", name))
+        wait_until(lambda: usage(client) == [("ollama", created)])  # those that run are counted every five seconds
         seen = seen_by(client, gone)
     berth.stop()
     third = Installation(tmp_path, SETTINGS, moved.first.s3).write()
     status, output, errors = copy(moved.second, third)
     assert (status, "differ" in output) == (0, False), output + errors
-    name = urlsplit(moved.second.settings["store"]["url"]).path[1:]
     newest = int(postgres.execute("SELECT max(seq) FROM containers", name))
     number = int(postgres.execute("SELECT last_value FROM containers_seq_seq", name))
     with closing(sqlite3.connect(third.folder / "data" / "berth.db")) as rows:
