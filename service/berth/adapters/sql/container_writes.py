@@ -40,7 +40,7 @@ _IS_TAKEN = "SELECT 1 FROM containers WHERE id = ? AND adopted_at IS NULL"
 _INSERT_SECRET = "INSERT INTO domain_secrets (container_seq, domain, name, value, key_id) VALUES (?, ?, ?, ?, ?)"  # noqa: S105 - a query
 _INSERT_FILE = f"INSERT INTO files (container_seq, {FILE_COLUMNS}, attempt) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - constants
 _CONTAINER = """
-    SELECT seq, bytes, last_active_at, expires_minutes, bytes_since FROM containers
+    SELECT seq, provider, bytes, last_active_at, expires_minutes, bytes_since FROM containers
     WHERE id = ? AND +tenant = ? AND provider = coalesce(?, provider) AND deleted_at IS NULL
 """
 _PATH_TAKEN = "SELECT 1 FROM files WHERE container_seq = ? AND path = ? AND deleted_at IS NULL"
@@ -88,6 +88,7 @@ class LockedContainer(NamedTuple):
     """A row of the query _CONTAINER."""
 
     seq: int
+    provider: str
     bytes: int
     last_active_at: int
     expires_minutes: int

@@ -30,12 +30,14 @@ from berth.core.validation import container_not_found, exec_not_found
 from berth.v1.exec_pb2 import Exec, ExecOutcome
 
 _COLUMNS = "execs.id, execs.created_at, execs.isolation, execs.lease_until, execs.result, execs.session, execs.seq"
+_LEASE_UNTIL, _RESULT = 3, 4
 _OF_TENANT = f"""
     SELECT {_COLUMNS} FROM execs JOIN containers ON containers.seq = execs.container_seq
     WHERE containers.id = ? AND containers.tenant = ? AND containers.deleted_at IS NULL
 """  # noqa: S608 - constants
 _GET = f"{_OF_TENANT} AND execs.id = ?"
-_RUNNING = f"SELECT {_COLUMNS} FROM execs WHERE container_seq = ? AND result IS NULL"  # noqa: S608 - constants
+_NEWEST = f"SELECT {_COLUMNS} FROM execs WHERE container_seq = ? ORDER BY seq DESC LIMIT 1"  # noqa: S608 - constants
+"""Only the newest exec of a container can be running: none is started before."""
 _INSERT = """
     INSERT INTO execs (id, container_seq, created_at, isolation, owner, lease_until, attempt, key_name, session)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING seq
@@ -49,12 +51,8 @@ _REMOVE_OLD = (
 _HELD = "id = ? AND owner = ? AND result IS NULL AND lease_until > ?"
 _RENEW = f"UPDATE execs SET lease_until = ? WHERE {_HELD}"  # noqa: S608 - constants
 _SIGNALS = f"SELECT cancelled_at FROM execs WHERE {_HELD}"  # noqa: S608 - constants
-_SEQ_HELD = f"SELECT seq FROM execs WHERE {_HELD}"  # noqa: S608 - constants
+_OWN = f"SELECT seq, key_name FROM execs WHERE {_HELD}"  # noqa: S608 - constants
 _PROVIDER = "SELECT provider FROM containers WHERE id = ? AND tenant = ?"
-_COUNTED_FOR = """
-    SELECT execs.key_name, containers.provider FROM execs JOIN containers ON containers.seq = execs.container_seq
-    WHERE execs.seq = ?
-"""
 _OWN_CONTAINER = """
     SELECT containers.id, containers.tenant FROM execs JOIN containers ON containers.seq = execs.container_seq
     WHERE execs.id = ? AND containers.deleted_at IS NULL
@@ -125,10 +123,10 @@ class SqlExecs:
 
         async def finish(transaction: Transaction) -> StoredChanges:
             container = await find_container(transaction, tenant, container_id=exec_.container_id)
-            held = await transaction.lock(_SEQ_HELD, *owner, now)  # so no output is added meanwhile
+            held = await transaction.lock(_OWN, *owner, now)  # so no output is added meanwhile
             if container is None or not held:
                 raise exec_not_found(exec_.container_id, exec_.id)
-            ((seq,),) = held
+            ((seq, key),) = held
             stored = await apply_changes(
                 transaction,
                 tenant,
@@ -141,7 +139,9 @@ class SqlExecs:
             await transaction.run(_REMOVE_OUTPUT, seq)
             await _insert_output(transaction, seq, output)
             await transaction.run(_STORE_RESULT, with_files(exec_, changes, stored).SerializeToString(), seq)
-            await _count(transaction, tenant, seq, now=now, milliseconds=exec_.duration_ms)
+            if key:
+                usage = Owner(tenant, key, container.provider)
+                await count_execs(transaction, usage, day=day_of(now), milliseconds=exec_.duration_ms)
             return stored
 
         return await self._database.write(finish)
@@ -206,7 +206,7 @@ class SqlExecs:
 
     def _exec(self, row: Row, container_id: str) -> Exec:
         """Return the exec of a row of _COLUMNS; one that is not held any more was lost."""
-        result, lease_until = row[4], row[3]
+        result, lease_until = row[_RESULT], row[_LEASE_UNTIL]
         if result is not None:
             return Exec.FromString(result)
         return _lost(row, container_id) if lease_until <= int(self._now()) else _running(row, container_id)
@@ -220,10 +220,11 @@ async def _start(
         raise container_not_found(exec_.container_id)
     if now > last_second(container.last_active_at, container.expires_minutes):
         raise ContainerExpiredError
-    for row in await transaction.all(_RUNNING, container.seq):
-        if row[3] > now:
+    newest = await transaction.one(_NEWEST, container.seq)
+    if newest is not None and newest[_RESULT] is None:
+        if newest[_LEASE_UNTIL] > now:
             raise ContainerBusyError
-        await transaction.run(_STORE_RESULT, _lost(row, exec_.container_id).SerializeToString(), row[-1])
+        await transaction.run(_STORE_RESULT, _lost(newest, exec_.container_id).SerializeToString(), newest[-1])
     session = exec_.session if exec_.HasField("session") else None
     before: str | None = None
     if session is not None:
@@ -231,25 +232,17 @@ async def _start(
     lease_until = now + LEASE_SECONDS
     values = (exec_.id, container.seq, exec_.created_at, exec_.isolation, process, lease_until, attempt, key, session)
     try:
-        seq = await transaction.insert(_INSERT, *values)
+        await transaction.insert(_INSERT, *values)
     except ConflictError as error:
         raise StorageError("The command was started by an earlier attempt.", code=ID_TAKEN) from error
-    await _count(transaction, tenant, seq, now=now, execs=1)
+    if key:
+        await count_execs(transaction, Owner(tenant, key, container.provider), day=day_of(now), execs=1)
     await touch_container(transaction, tenant, exec_.container_id, now=now)
     old = await transaction.value(_OLD, container.seq, MAX_KEPT)
     if old is not None:
         for removal in _REMOVE_OLD:
             await transaction.run(removal, container.seq, old)
     return before
-
-
-async def _count(
-    transaction: Transaction, tenant: str, seq: int, *, now: int, execs: int = 0, milliseconds: int = 0
-) -> None:
-    counted_for = await transaction.one(_COUNTED_FOR, seq)
-    if counted_for is not None and counted_for[0]:
-        owner = Owner(tenant, *counted_for)
-        await count_execs(transaction, owner, day=day_of(now), execs=execs, milliseconds=milliseconds)
 
 
 async def _renew(transaction: Transaction, owner: ExecOwner, *, now: int) -> ExecSignals:
@@ -268,7 +261,7 @@ def _signals(row: Row | None) -> ExecSignals:
 
 
 async def _append(transaction: Transaction, owner: ExecOwner, output: Sequence[ExecOutput], *, now: int) -> None:
-    rows = await transaction.lock(_SEQ_HELD, *owner, now)
+    rows = await transaction.lock(_OWN, *owner, now)
     if rows:
         await _insert_output(transaction, rows[0][0], output)
 

@@ -164,7 +164,7 @@ class Program(Supervision):
 
     def skip(self, blocked: list[str]) -> bool:
         """Tell Berth that the program was cancelled."""
-        self._watch.exceeded_at_rest(self._limits)
+        self._watch.exceeded_at_rest(self._limits, ran=0.0)
         self._outcome = "cancelled"
         self._link.send(RESULT, json.dumps(self._result(blocked, is_alive=True)).encode())
         return True
@@ -174,7 +174,8 @@ class Program(Supervision):
         freezer = self._freezer()
         is_stopped = not self._is_over and freezer is not None and freezer.stop()
         if is_stopped:
-            self._outcome = self._watch.exceeded_at_rest(self._limits) or self._outcome
+            ran = time.monotonic() - self._begun
+            self._outcome = self._watch.exceeded_at_rest(self._limits, ran=ran) or self._outcome
             is_stopped = self._outcome not in {"memory", "disk"}
         if not is_stopped:
             self._child.kill()

@@ -10,7 +10,7 @@ import time
 
 from berth.adapters.sandbox.process.watch.forks import Forks
 from berth.adapters.sandbox.process.watch.kept import Kept
-from berth.adapters.sandbox.process.watch.mappings import Mappings, read_mappings
+from berth.adapters.sandbox.process.watch.mappings import Mappings, read_mappings, shares_no_file
 from berth.adapters.sandbox.process.watch.proc import Proc, TooMuchError
 
 _INODE_BYTES = 1024
@@ -121,6 +121,10 @@ class Memory:
     def mappings(self, process: str) -> Mappings:
         """Return the mappings of a process."""
         return read_mappings(self._proc.read_memory(process, "maps"), self.devices)
+
+    def writes_files(self, process: str) -> bool:
+        """Return whether a process has memory that is shared with files on a disk, and may write to it."""
+        return not self._proc.ask(f"{process}/maps", shares_no_file) and self.mappings(process).writes_files
 
     def has_hidden_files(self) -> bool:
         """Return whether a process had mapped files without a name when its mappings were last read."""

@@ -103,6 +103,13 @@ class Proc:
             return b"".join(found)
         return b""
 
+    def ask(self, path: str, question: Callable[[int], bool]) -> bool:
+        """Return the answer to a question about an open file; False if the file is not there any more."""
+        self._check()
+        with suppress(OSError), self._opened(path) as file:
+            return question(file)
+        return False
+
     def read_memory(self, process: str, name: str) -> bytes:
         """Return what the file `name` says of the memory of a process, which its first thread may have left."""
         return next(filter(None, (self.read(f"{place}/{name}") for place in self.places(process))), b"")

@@ -9,6 +9,7 @@ import time
 from contextlib import suppress
 from typing import Any
 
+from berth.adapters.sandbox.process.changes import used
 from berth.adapters.sandbox.process.watch.disk import Disk
 from berth.adapters.sandbox.process.watch.memory import GuestMemory, Memory
 from berth.adapters.sandbox.process.watch.proc import Proc, TooMuchError
@@ -18,6 +19,8 @@ _IN_MEMORY = ("tmp", "dev/shm")
 _DISK_SECONDS = 0.1
 _DISK_SHARE = 4
 """Looking through the files takes at most one part in five of the time."""
+_UNSEEN_SECONDS = 0.005
+"""How long processes may run in all without a look at them, which takes as long as a short program."""
 
 
 class Watch:
@@ -33,6 +36,7 @@ class Watch:
         self._top = top
         self._proc: Proc | None = None
         self._next_disk = 0.0
+        self._unseen_seconds = 0.0
 
     @property
     def proc(self) -> int | None:
@@ -40,14 +44,22 @@ class Watch:
         proc = self._opened()
         return None if proc is None else proc.descriptor
 
-    def exceeded_at_rest(self, limits: dict[str, Any]) -> str | None:
-        """Return the outcome if `limits` are exceeded now that all processes have been stopped."""
+    def exceeded_at_rest(self, limits: dict[str, Any], *, ran: float) -> str | None:
+        """Return the outcome if `limits` are exceeded now that all processes have been stopped.
+
+        They `ran` for so many seconds since they were stopped before. What little memory they can have taken in
+        milliseconds, or have in files without a name, is seen with what they take later.
+        """
         self._limits = limits
         self._next_disk = 0.0
         if (proc := self._opened()) is None:
             return None
         proc.is_at_rest = True
-        exceeded = self.exceeded()
+        self._unseen_seconds += ran
+        if self._unseen_seconds >= _UNSEEN_SECONDS:
+            self._unseen_seconds, exceeded = 0.0, self.exceeded()
+        else:
+            exceeded = "disk" if self._is_over(*used(self._top)) else None
         self._disk.rest()
         return exceeded
 
@@ -66,7 +78,7 @@ class Watch:
             return False
         proc.look()
         with suppress(TooMuchError):
-            return self._memory.mappings(name).writes_files
+            return self._memory.writes_files(name)
         return True
 
     def exceeded(self) -> str | None:
@@ -107,5 +119,7 @@ class Watch:
         found = self._disk.used()
         ended = time.monotonic()
         self._next_disk = ended + max(_DISK_SECONDS, _DISK_SHARE * (ended - begun))
-        size = max(found.seen_bytes, found.hidden_bytes)
-        return bool(size > self._limits["disk_bytes"] or found.entries > self._limits["files"])
+        return self._is_over(max(found.seen_bytes, found.hidden_bytes), found.entries)
+
+    def _is_over(self, size: int, entries: int) -> bool:
+        return bool(size > self._limits["disk_bytes"] or entries > self._limits["files"])
