@@ -4,6 +4,7 @@ import re
 import sys
 import sysconfig
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 from berth.core.errors import StorageError
@@ -29,11 +30,13 @@ class Runtime:
 
 def find_runtime(folder: Path | None) -> Runtime:
     """Return the Python of `folder`, which `berth runtime create` made, or that of Berth. StorageError if unusable."""
-    program = python_program()
-    own = _installation(Path(sys.base_prefix).resolve(), program)
-    if folder is None:
-        return own
-    return _prepared(folder.resolve(), own, program)
+    return _own() if folder is None else _prepared(folder.resolve(), _own(), python_program())
+
+
+@cache
+def _own() -> Runtime:
+    """Return the Python that runs Berth, which stays where it is while Berth runs."""
+    return _installation(Path(sys.base_prefix).resolve(), python_program())
 
 
 def python_program() -> Path:

@@ -4,7 +4,7 @@ Files are copied and never linked: a link would let a command change content tha
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import MappingProxyType
@@ -49,8 +49,7 @@ async def make_workspace(folder: Path) -> Workspace:
     """Make a folder and those in it. StorageError if that is not possible."""
     workspace = Workspace(folder / "files", folder / "changes")
     try:
-        for path in (folder, *workspace):
-            await asyncio.to_thread(path.mkdir, mode=_FOLDER_MODE)
+        await asyncio.to_thread(_make_all, (folder, *workspace))
     except OSError as error:
         raise StorageError("The folder for a command cannot be made.") from error
     return workspace
@@ -148,6 +147,11 @@ def new_folders(path: str, known: set[str]) -> list[str]:
     while (path := path.rpartition("/")[0]) and path not in known:
         found.append(path)
     return found
+
+
+def _make_all(folders: Iterable[Path]) -> None:
+    for folder in folders:
+        folder.mkdir(mode=_FOLDER_MODE)
 
 
 def _make_folders(path: Path, top: Path) -> None:

@@ -39,7 +39,7 @@ class Group:
         if self._path is None:
             return False
         try:
-            with open(f"{self._path}/memory.events", encoding="ascii") as file:
+            with open(f"{self._path}/memory.events", encoding="utf-8") as file:
                 counts = dict(line.split() for line in file)
         except OSError:
             return False
@@ -165,5 +165,5 @@ def _kill(path: str) -> None:
 
 
 def _write(path: str, value: str) -> None:
-    with open(path, "w", encoding="ascii") as file:
+    with open(path, "w", encoding="utf-8") as file:
         file.write(value)

@@ -68,7 +68,8 @@ def step_back() -> None:
     """
     os.setsid()
     os.nice(_STEP_BACK)
-    with suppress(OSError), open("/proc/self/autogroup", "w", encoding="ascii") as file:
+    # A codec that Python has not loaded yet, such as that of ASCII, would be read from the disk by each supervisor.
+    with suppress(OSError), open("/proc/self/autogroup", "w", encoding="utf-8") as file:
         file.write(str(_STEP_BACK))
 
 
