@@ -140,6 +140,21 @@ def test_changes_through_memory_are_found(shared: Warm) -> None:
     assert shared.run("m[0] = 4\nm.close(); f.close()").changed["m"][0] == 4
 
 
+def test_changes_through_protected_memory_are_found(shared: Warm) -> None:
+    """Memory that is shared with a file and protected between programs can be written to without a new time."""
+    shared.run(
+        "import ctypes, mmap\nf = open('p', 'w+b')\nf.truncate(4096)\nm = mmap.mmap(f.fileno(), 4096)\n"
+        "at = ctypes.c_void_p(ctypes.addressof(ctypes.c_char.from_buffer(m)))\n"
+        "protect = lambda rights: ctypes.CDLL(None).mprotect(at, ctypes.c_size_t(4096), rights)\nm[0] = 1; protect(1)"
+    )
+    time.sleep(0.15)  # the times of files are not trusted before
+    shared.run("None")
+    shared.run("None")
+    for number in (2, 3):
+        ran = shared.run(f"protect(3); m[0] = {number}; protect(1)")
+        assert ran.changed["p"][0] == number, ran.stderr
+
+
 def test_what_the_api_changed_is_there(shared: Warm) -> None:
     """New files replace what is in their way, except a folder that is in use; removed ones are gone; links stay."""
     shared.run(

@@ -10,7 +10,7 @@ import time
 
 from berth.adapters.sandbox.process.watch.forks import Forks
 from berth.adapters.sandbox.process.watch.kept import Kept
-from berth.adapters.sandbox.process.watch.mappings import Mappings, read_mappings, shares_no_file
+from berth.adapters.sandbox.process.watch.mappings import Mappings, read_mappings, writes_no_file
 from berth.adapters.sandbox.process.watch.proc import Proc, TooMuchError
 
 _INODE_BYTES = 1024
@@ -123,8 +123,18 @@ class Memory:
         return read_mappings(self._proc.read_memory(process, "maps"), self.devices)
 
     def writes_files(self, process: str) -> bool:
-        """Return whether a process has memory that is shared with files on a disk, and may write to it."""
-        return not self._proc.ask(f"{process}/maps", shares_no_file) and self.mappings(process).writes_files
+        """Return whether a process has memory that is shared with files on a disk, and may write to it.
+
+        It may if it opened the file for that, also while the memory is protected: when it takes that back, it can write
+        at once, without a change of the times of the file.
+        """
+
+        def may_write(place: str) -> bool:
+            return self._proc.may_write(f"{process}/map_files/{place}")
+
+        if self._proc.ask(f"{process}/maps", lambda maps: writes_no_file(maps, may_write)):
+            return False
+        return any(map(may_write, self.mappings(process).shared_files))
 
     def has_hidden_files(self) -> bool:
         """Return whether a process had mapped files without a name when its mappings were last read."""

@@ -8,6 +8,7 @@ While all processes are stopped, each list is read once.
 import os
 import platform
 import resource
+import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -191,6 +192,14 @@ class Proc:
             return os.stat(path, dir_fd=self.descriptor)
         except OSError:
             return None
+
+    def may_write(self, path: str) -> bool:
+        """Return whether the file that a link stands for was opened for writing, or the link cannot be looked at."""
+        self._check()
+        try:
+            return bool(os.lstat(path, dir_fd=self.descriptor).st_mode & stat.S_IWUSR)
+        except OSError:
+            return True
 
     @contextmanager
     def _opened(self, path: str) -> Iterator[int]:
