@@ -193,6 +193,24 @@ def test_disk_is_limited(how: str, sandbox: Opened) -> None:
     assert sum(map(len, ran.changed.values())) <= 8 << 20
 
 
+def test_files_with_and_without_a_name_count_together(sandbox: Opened) -> None:
+    """Files that only exist mapped share one limit with those in the folder, which may be sparse."""
+    source = (
+        "import mmap, os, time\nwith open('n', 'wb') as f: f.write(bytes(60 << 20))\nkept = []\nfor _ in range(14):\n"
+        "  f = open('f', 'w+b'); f.write(bytes(4 << 20)); f.flush(); os.unlink('f')\n"
+        "  kept.append(MAP(f.fileno())); f.close(); time.sleep(0.02)\n"
+    )
+    mapped = (
+        "import ctypes; libc = ctypes.CDLL(None); libc.mmap.argtypes = [ctypes.c_void_p, *[ctypes.c_size_t] * 5]\n"
+        "MAP = lambda number: libc.mmap(None, 4096, 1, 1, number, 0)\n"
+    )
+    ran = sandbox.python(mapped + source + "time.sleep(2)", disk_bytes=64 << 20)
+    assert ran.result.outcome is Outcome.DISK, ran.stderr
+    sparse = source.replace("f.write(bytes(60 << 20))", "f.truncate(60 << 20)").replace("range(14)", "range(28)")
+    ran = sandbox.python(mapped + sparse + "time.sleep(2)", disk_bytes=64 << 20)
+    assert ran.result.outcome is Outcome.DISK, ran.stderr
+
+
 @pytest.mark.parametrize("beside", ["", OPEN_FOLDER], ids=["with a name", "without a name"])
 def test_the_room_of_folders_counts(beside: str, sandbox: Opened) -> None:
     """Folders that had many entries keep their room, with a name or open without one, and it is limited."""

@@ -25,11 +25,10 @@ _LINKS = ("exe", "cwd")
 
 
 class Used(NamedTuple):
-    """The bytes and the entries that can be seen, and how many bytes may be in files that cannot."""
+    """The bytes, also those that may be in files which cannot be seen, and the entries that can."""
 
-    seen_bytes: int
+    size: int
     entries: int
-    hidden_bytes: int
 
 
 class Disk:
@@ -62,9 +61,10 @@ class Disk:
         unnamed, has_hidden = self._unnamed()
         size, room = size + unnamed, _room(self._top)
         if has_hidden and not self._runs_guest:
-            return Used(size, entries, self._room - room - (size - self._size))
+            hidden = self._room - room - (size - self._size)
+            return Used(size + max(0, hidden), entries)
         self._room, self._size = room, size
-        return Used(size, entries, 0)
+        return Used(size, entries)
 
     def _unnamed(self) -> tuple[int, bool]:
         """Return the bytes of files without a name that can be seen, and whether there may be others."""

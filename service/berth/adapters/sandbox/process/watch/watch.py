@@ -119,7 +119,7 @@ class Watch:
         found = self._disk.used()
         ended = time.monotonic()
         self._next_disk = ended + max(_DISK_SECONDS, _DISK_SHARE * (ended - begun))
-        return self._is_over(max(found.seen_bytes, found.hidden_bytes), found.entries)
+        return self._is_over(*found)
 
     def _is_over(self, size: int, entries: int) -> bool:
         return bool(size > self._limits["disk_bytes"] or entries > self._limits["files"])
