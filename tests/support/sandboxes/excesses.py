@@ -111,6 +111,7 @@ FOLDERS = (
 )
 OPEN_FOLDER = "  kept.append(os.open(str(number - 1), os.O_RDONLY)); os.rmdir(str(number - 1))\n"
 """The folders of a file system such as ext4 keep the room that their entries took; others have none."""
+LOCKED = "files that threads wait to lock and another one has closed"
 DISK = {
     "one large file": "f = open('f', 'wb')\nfor _ in range(20): f.write(bytes(1 << 20)); f.flush()",
     "many files": "for number in range(400): open(str(number), 'w').close()",
@@ -168,6 +169,16 @@ DISK = {
         "  poll = select.poll(); poll.register(a, select.POLLPRI)\n"
         "  threading.Thread(target=poll.poll).start(); time.sleep(0.15); a.close(); time.sleep(0.2)\n"
         "keep(wait)"
+    ),
+    LOCKED: KEEP
+    + (
+        "import fcntl, struct\nTRY, WAIT = 37, 38  # F_OFD_SETLK and F_OFD_SETLKW\n"
+        "def lock(file, how, at): fcntl.fcntl(file, how, struct.pack('hhqqi4x', fcntl.F_WRLCK, 0, at, 1, 0))\n"
+        "def tie(f):\n"
+        "  files = f.fileno(), os.open(f'/proc/self/fd/{f.fileno()}', os.O_RDWR); kept.append(f)\n"
+        "  for at in (0, 1): lock(files[at], TRY, at)\n"
+        "  for at in (0, 1): threading.Thread(target=lock, args=(files[at], WAIT, 1 - at)).start()\n"
+        "  time.sleep(0.15); [os.close(file) for file in files]; time.sleep(0.1)\nkeep(tie)"
     ),
     "links without a name": (
         KEEP + "def link():\n  name = str(os.getpid())\n  for _ in range(900):\n"

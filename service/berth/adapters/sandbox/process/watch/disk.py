@@ -4,6 +4,9 @@ Open files, and programs that run, can be looked at. Of others it is only known 
 mapped or in a message between two processes, those of a process that hides what it has open, and those that a call uses
 which has not returned, though another thread has closed them. Then the room that the file system has lost meanwhile
 counts; others may have taken some of it.
+
+Not counted are folders that were removed while something that was in them is in use, which keep the room of their
+entries until it is not: what others write would count instead whenever a program has a Unix socket with a name.
 """
 
 import os
@@ -17,9 +20,14 @@ from berth.adapters.sandbox.process.watch.kept import IN_MESSAGES, UNIX_SOCKETS
 from berth.adapters.sandbox.process.watch.memory import Memory
 from berth.adapters.sandbox.process.watch.proc import Proc
 
-_HOLDING = {"x86_64": (b"40", b"275", b"46", b"307"), "aarch64": (b"71", b"76", b"211", b"269")}
-"""The numbers of sendfile, splice, sendmsg and sendmmsg: these may wait for long, and have files meanwhile."""
+_HOLDING = {
+    "x86_64": frozenset(b"40 46 72 73 275 307".split()),
+    "aarch64": frozenset(b"25 32 71 76 211 269".split()),
+}
+"""The numbers of sendfile, splice, sendmsg and sendmmsg, and of fcntl and flock, which wait for locks.
 
+These may wait for long, and have files meanwhile.
+"""
 _LINKS = ("exe", "cwd")
 """The links to what a thread has in use besides its open files; `chroot` is refused."""
 
@@ -39,7 +47,7 @@ class Disk:
 
     def __init__(self, top: int, proc: Proc, memory: Memory, *, runs_guest: bool) -> None:
         self._runs_guest = runs_guest
-        self._holding = _HOLDING.get(platform.machine(), ())
+        self._holding = _HOLDING.get(platform.machine(), frozenset())
         self._top = top
         self._proc = proc
         self._memory = memory
