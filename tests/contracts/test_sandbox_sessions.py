@@ -20,6 +20,7 @@ from berth.core.exec.sandbox import FILES_AT, Outcome, SandboxCommand, SandboxSe
 from support.clients.polling import wait_until
 from support.measuring.processes import processes_with
 from support.sandboxes.attempts import FILES, KERNEL, RUNNER
+from support.sandboxes.excesses import HIDE
 from support.sandboxes.opened import LIMITS, Opened, Ran, collected, opened_sandbox
 
 ROOM = 256 << 20
@@ -311,6 +312,14 @@ def test_what_others_write_does_not_count(sandbox: Opened, tmp_path: Path) -> No
                 os.posix_fallocate(file.fileno(), 0, 2 * ROOM)
             ran = session.run("1", disk_bytes=ROOM)
             assert (ran.result.outcome, ran.stdout) == (Outcome.EXIT, b"1\n"), ran
+
+
+def test_what_was_there_leaves_no_room_for_files_without_a_name(sandbox: Opened) -> None:
+    """The files of the container are known before the first program, which may hide others at once."""
+    source = HIDE + "hide(4096)\ntime.sleep(0.1)\nfor _ in range(9): hide(4 << 20)\ntime.sleep(1)"
+    with warm(sandbox) as session:
+        ran = session.run(source, new={"big": b"x" * (40 << 20)}, disk_bytes=64 << 20)
+    assert ran.result.outcome is Outcome.DISK, ran.stderr
 
 
 def test_a_timeout_interrupts(shared: Warm) -> None:

@@ -111,6 +111,13 @@ FOLDERS = (
 )
 OPEN_FOLDER = "  kept.append(os.open(str(number - 1), os.O_RDONLY)); os.rmdir(str(number - 1))\n"
 """The folders of a file system such as ext4 keep the room that their entries took; others have none."""
+HIDE = (
+    "import ctypes, os, time\nlibc = ctypes.CDLL(None)\n"
+    "libc.mmap.argtypes = [ctypes.c_void_p, *[ctypes.c_size_t] * 5]\n"
+    "def hide(size):\n"
+    "  f = open('f', 'w+b'); f.write(bytes(size)); f.flush(); os.unlink('f')\n"
+    "  libc.mmap(None, 4096, 1, 1, f.fileno(), 0); f.close()\n"
+)
 LOCKED = "files that threads wait to lock and another one has closed"
 DISK = {
     "one large file": "f = open('f', 'wb')\nfor _ in range(20): f.write(bytes(1 << 20)); f.flush()",

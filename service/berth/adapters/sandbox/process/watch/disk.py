@@ -51,7 +51,7 @@ class Disk:
         self._top = top
         self._proc = proc
         self._memory = memory
-        self._room, self._size = _room(top), 0
+        self._room, self._size = _room(top), used(top)[0]
         self._room_at_rest = self._room
 
     def rest(self) -> None:
