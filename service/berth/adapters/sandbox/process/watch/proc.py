@@ -194,7 +194,7 @@ class Proc:
             return None
 
     def may_write(self, path: str) -> bool:
-        """Return whether the file that a link stands for was opened for writing, or the link cannot be looked at."""
+        """Return whether the file that a link refers to was opened for writing, or the link cannot be looked at."""
         self._check()
         try:
             return bool(os.lstat(path, dir_fd=self.descriptor).st_mode & stat.S_IWUSR)
