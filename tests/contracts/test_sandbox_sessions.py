@@ -286,7 +286,7 @@ def test_processes_of_multiprocessing_can_be_started_again(method: str, sandbox:
     )
     with warm(sandbox) as session:
         for _ in range(3):
-            ran = session.run(run)
+            ran = session.run(run, disk_bytes=ROOM)  # files may be in messages of theirs for a moment
             assert (ran.stdout, ran.stderr, ran.result.outcome) == (b"[1]\n", b"", Outcome.EXIT)
 
 
