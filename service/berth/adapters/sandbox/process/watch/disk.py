@@ -28,6 +28,9 @@ _HOLDING = {
 
 These may wait for long, and have files meanwhile.
 """
+_FCNTL = {"x86_64": b"72", "aarch64": b"25"}
+_WAITING = (b"0x7", b"0x26")
+"""What fcntl is asked for if it waits: F_SETLKW and F_OFD_SETLKW. Programs make many other calls of it."""
 _LINKS = ("exe", "cwd")
 """The links to what a thread has in use besides its open files; `chroot` is refused."""
 
@@ -48,6 +51,7 @@ class Disk:
     def __init__(self, top: int, proc: Proc, memory: Memory, *, runs_guest: bool) -> None:
         self._runs_guest = runs_guest
         self._holding = _HOLDING.get(platform.machine(), frozenset())
+        self._fcntl = _FCNTL.get(platform.machine())
         self._top = top
         self._proc = proc
         self._memory = memory
@@ -98,13 +102,17 @@ class Disk:
         listed = next(filter(None, (self._proc.read(f"{process}/net/unix") for process in processes)), b"")
         return not {int(inode) for inode in UNIX_SOCKETS.findall(listed)} <= seen
 
+    def _holds_files(self, number: bytes = b"", *arguments: bytes) -> bool:
+        """Return whether a system call with these arguments may wait and have files meanwhile."""
+        return number in self._holding and (number != self._fcntl or arguments[1] in _WAITING)
+
     def _open_files(self, process: str) -> Iterator[os.stat_result | None]:
         """Yield what a process has open, its program and folders among it; None for what cannot be seen."""
         for thread in self._proc.threads(process):  # each may have open files of its own
             yield from filter(None, (self._proc.file(f"{thread}/{name}") for name in _LINKS))
             if self._proc.names(f"{thread}/fd") is None and not self._proc.has_ended(thread):
                 yield None
-            if self._proc.read(f"{thread}/syscall").partition(b" ")[0] in self._holding:
+            if self._holds_files(*self._proc.read(f"{thread}/syscall").split()):
                 yield None
             for name, info in self._proc.open_files(thread):
                 yield info
