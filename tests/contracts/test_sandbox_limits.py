@@ -189,7 +189,7 @@ def test_disk_is_limited(how: str, sandbox: Opened) -> None:
     if how == COPIED and not sandbox.runs_guest:
         pytest.skip("sendfile is refused, which is one of the attempts; a guest has it")
     if how == LOCKED and sandbox.runs_guest:
-        pytest.skip("gVisor may have no such locks, and its files are all open on the host")
+        pytest.skip("gVisor has all files of its processes open on the host, where they are counted")
     ran = sandbox.python(DISK[how] + WAIT)
     assert (ran.result.outcome, ran.result.exit_code) == (Outcome.DISK, None), ran
     assert sum(map(len, ran.changed.values())) <= 8 << 20
@@ -198,18 +198,18 @@ def test_disk_is_limited(how: str, sandbox: Opened) -> None:
 def test_files_with_and_without_a_name_count_together(sandbox: Opened) -> None:
     """Files that only exist mapped share one limit with those in the folder, which may be sparse."""
     source = (
-        "import mmap, os, time\nwith open('n', 'wb') as f: f.write(bytes(60 << 20))\nkept = []\nfor _ in range(14):\n"
+        "import os\nwith open('n', 'wb') as f: f.write(bytes(60 << 20))\nkept = []\nfor _ in range(14):\n"
         "  f = open('f', 'w+b'); f.write(bytes(4 << 20)); f.flush(); os.unlink('f')\n"
-        "  kept.append(MAP(f.fileno())); f.close(); time.sleep(0.02)\n"
+        "  kept.append(MAP(f.fileno())); f.close()\n"
     )
     mapped = (
         "import ctypes; libc = ctypes.CDLL(None); libc.mmap.argtypes = [ctypes.c_void_p, *[ctypes.c_size_t] * 5]\n"
         "MAP = lambda number: libc.mmap(None, 4096, 1, 1, number, 0)\n"
     )
-    ran = sandbox.python(mapped + source + "time.sleep(2)", disk_bytes=64 << 20)
+    ran = sandbox.python(mapped + source + WAIT, disk_bytes=64 << 20)
     assert ran.result.outcome is Outcome.DISK, ran.stderr
     sparse = source.replace("f.write(bytes(60 << 20))", "f.truncate(60 << 20)").replace("range(14)", "range(28)")
-    ran = sandbox.python(mapped + sparse + "time.sleep(2)", disk_bytes=64 << 20)
+    ran = sandbox.python(mapped + sparse + WAIT, disk_bytes=64 << 20)
     assert ran.result.outcome is Outcome.DISK, ran.stderr
 
 

@@ -317,7 +317,7 @@ def test_what_others_write_does_not_count(sandbox: Opened, tmp_path: Path) -> No
 
 def test_what_was_there_leaves_no_room_for_files_without_a_name(sandbox: Opened) -> None:
     """The files of the container are known before the first program, which may hide others at once."""
-    source = HIDE + "hide(4096)\ntime.sleep(0.1)\nfor _ in range(9): hide(4 << 20)\ntime.sleep(1)"
+    source = HIDE + "import signal\nhide(4096)\nfor _ in range(9): hide(4 << 20)\nsignal.pause()"
     with warm(sandbox) as session:
         ran = session.run(source, new={"big": b"x" * (40 << 20)}, disk_bytes=64 << 20)
     assert ran.result.outcome is Outcome.DISK, ran.stderr
@@ -334,7 +334,7 @@ def test_a_timeout_interrupts(shared: Warm) -> None:
 
 def test_a_timeout_waits_for_the_program(sandbox: Opened) -> None:
     """A timeout that comes while the interpreter starts, or before it begins a program, interrupts the program."""
-    wait = "import time\nwhile True: time.sleep(1)"
+    wait = "import signal\nwhile True: signal.pause()"
     with warm(sandbox) as session:
         for seconds in (0.001, 0.001, 0.002, 0.003):
             ran = session.run(wait, seconds=seconds)

@@ -112,7 +112,7 @@ FOLDERS = (
 OPEN_FOLDER = "  kept.append(os.open(str(number - 1), os.O_RDONLY)); os.rmdir(str(number - 1))\n"
 """The folders of a file system such as ext4 keep the room that their entries took; others have none."""
 HIDE = (
-    "import ctypes, os, time\nlibc = ctypes.CDLL(None)\n"
+    "import ctypes, os\nlibc = ctypes.CDLL(None)\n"
     "libc.mmap.argtypes = [ctypes.c_void_p, *[ctypes.c_size_t] * 5]\n"
     "def hide(size):\n"
     "  f = open('f', 'w+b'); f.write(bytes(size)); f.flush(); os.unlink('f')\n"

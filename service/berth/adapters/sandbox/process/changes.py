@@ -204,7 +204,7 @@ def _removals(top: int, depth: int = 0) -> int:
 
 
 def is_mark(info: os.stat_result) -> bool:
-    """Return whether an entry of an upper layer stands for a file that was removed."""
+    """Return whether an entry of an upper layer marks a file as removed."""
     return stat.S_ISCHR(info.st_mode) and info.st_rdev == 0
 
 
