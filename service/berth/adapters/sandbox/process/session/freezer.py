@@ -6,6 +6,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+from berth.adapters.sandbox.process.watch.proc import status_line
+
 INIT, INTERPRETER = "1", "2"
 """The ids of processes in the sandbox: bwrap's own, and the one that it started."""
 _SECONDS = 0.5
@@ -69,9 +71,8 @@ class Freezer:
 
     def _ignores(self, number: signal.Signals) -> bool:
         """Return whether the interpreter ignores a signal; also if it has not been started yet."""
-        lines = self._text(f"{INTERPRETER}/status").splitlines()
-        ignored = next((int(line.split()[1], 16) for line in lines if line.startswith(b"SigIgn:")), -1)
-        return bool(ignored >> (number - 1) & 1)
+        ignored = status_line(self._text(f"{INTERPRETER}/status"), "SigIgn")
+        return not ignored or bool(int(ignored, 16) >> (number - 1) & 1)
 
     def _has_terminal(self) -> bool:
         """Return whether one of the two processes that are left has a controlling terminal."""

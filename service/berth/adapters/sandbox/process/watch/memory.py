@@ -11,7 +11,7 @@ import time
 from berth.adapters.sandbox.process.watch.forks import Forks
 from berth.adapters.sandbox.process.watch.kept import Kept
 from berth.adapters.sandbox.process.watch.mappings import Mappings, read_mappings, writes_no_file
-from berth.adapters.sandbox.process.watch.proc import Proc, TooMuchError
+from berth.adapters.sandbox.process.watch.proc import Proc, TooMuchError, status_line
 
 _INODE_BYTES = 1024
 """What a file in memory takes besides its content."""
@@ -168,15 +168,15 @@ class Memory:
         for place in self._proc.places(name):
             text = self._proc.read(f"{place}/status")
             if found := self._numbers_in(text):
-                parents[name] = _line(text, "PPid").decode()
+                parents[name] = status_line(text, "PPid").decode()
                 return found
         return {}
 
     def _numbers_in(self, text: bytes) -> dict[str, int]:
-        found = {name: int(line.split()[0]) << 10 for name in _SIZES if (line := _line(text, name))}
+        found = {name: int(line.split()[0]) << 10 for name in _SIZES if (line := status_line(text, name))}
         if "VmSize" not in found:
             return {}
-        self._sessions.add(_line(text, "NSsid").rpartition(b"\t")[2])
+        self._sessions.add(status_line(text, "NSsid").rpartition(b"\t")[2])
         self._check_sessions()  # at once: with many of them, the supervisor seldom has a turn
         return found
 
@@ -209,16 +209,6 @@ class GuestMemory(Memory):
                 if info.st_dev == self._device:
                     found[info.st_ino] = info.st_blocks * 512
         return sum(found.values())
-
-
-def _line(text: bytes, name: str) -> bytes:
-    """Return what a line of the status of a process says, nothing if there is none.
-
-    A regular expression takes five times as long, and there may be hundreds of processes.
-    """
-    begin = f"\n{name}:\t".encode()
-    at = text.find(begin)
-    return b"" if at < 0 else text[at + len(begin) : text.find(b"\n", at + 1)]
 
 
 def _unnamed_device() -> int:
