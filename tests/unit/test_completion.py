@@ -1,11 +1,12 @@
 """Work that is seen through, and who is told how it ends."""
 
 import asyncio
+import threading
 from typing import Any
 
 import pytest
 
-from berth.core.background import BackgroundTasks
+from berth.core.background import BackgroundTasks, in_thread
 from berth.core.errors import StorageError
 
 
@@ -34,3 +35,30 @@ async def test_work_goes_on_without_its_caller(error: Exception | None, is_told:
     await asyncio.wait([working])
     assert caller.cancelled()
     assert [context["exception"] for context in told] == ([error] if is_told else [])
+
+
+async def test_who_is_cancelled_waits_for_a_thread() -> None:
+    """What a caller does after a function in a thread does not meet it, even if the caller was cancelled."""
+    begun, go_on = threading.Event(), threading.Event()
+    steps: list[str] = []
+
+    def work() -> None:
+        begun.set()
+        go_on.wait()
+        steps.append("made")
+
+    async def call() -> None:
+        try:
+            await in_thread(work)
+        finally:
+            steps.append("removed")
+
+    caller = asyncio.ensure_future(call())
+    await asyncio.to_thread(begun.wait)
+    caller.cancel()
+    done, _ = await asyncio.wait([caller], timeout=0.1)
+    assert not done
+    go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+    assert steps == ["made", "removed"]

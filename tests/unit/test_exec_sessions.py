@@ -253,6 +253,20 @@ async def test_the_number_of_sessions_is_limited(kept: Kept) -> None:
     assert folders(world) == []
 
 
+async def test_a_stop_waits_for_a_session_that_is_ending(kept: Kept) -> None:
+    """One that was idle for too long when the process stops ends with its folder all the same."""
+    world = exec_world(kept, limits=ExecLimits(session_idle_seconds=0))
+    world.sandbox.may_close.clear()
+    await run(world, await box(kept), "x = 1")
+    await world.sandbox.closing.wait()
+    stopping = asyncio.create_task(world.execs.drain(0))
+    done, _ = await asyncio.wait([stopping], timeout=0.2)
+    assert not done
+    world.sandbox.may_close.set()
+    await stopping
+    assert folders(world) == []
+
+
 async def test_a_program_waits_for_its_session_to_end(kept: Kept) -> None:
     """If its session is just giving way to another one, a program begins anew: no command runs in its container."""
     world = exec_world(kept, limits=ExecLimits(sessions=2), capacity_bytes=8 * GIBIBYTE)

@@ -1,7 +1,7 @@
 """Tasks: runs work to completion even if the caller is cancelled, ends tasks, and waits for the first of several."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from contextvars import Context
 from typing import Any, TypeVar
@@ -35,6 +35,19 @@ class BackgroundTasks:
         """Wait until no task is running, for at most `seconds`."""
         if self._running:
             await asyncio.wait(self._running, timeout=seconds)
+
+
+async def in_thread(function: Callable[..., T], *arguments: object) -> T:
+    """Return what a function returns in a thread. A caller who is cancelled goes on once it has ended.
+
+    So what the caller does then, such as to remove a folder, does not meet what the thread still makes in it.
+    """
+    work = asyncio.get_running_loop().run_in_executor(None, function, *arguments)
+    try:
+        return await asyncio.shield(work)
+    except asyncio.CancelledError:
+        await asyncio.wait([work])
+        raise
 
 
 async def shielded(task: asyncio.Task[T]) -> T:

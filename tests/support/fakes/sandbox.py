@@ -21,7 +21,8 @@ CHUNK = 65_536
 class FakeSandbox:
     """A Sandbox in name only. Commands work on copies of the files, and /mnt/data in their texts is that folder.
 
-    `DISK` in the environment of a command makes it end with the outcome "disk". Sessions end once they `may_close`.
+    `DISK` in the environment of a command makes it end with the outcome "disk". Sessions set
+    `closing` when they are to end, and end once they `may_close`.
     """
 
     isolation = "none"
@@ -30,7 +31,7 @@ class FakeSandbox:
     def __init__(self, problem: str | None = None) -> None:
         self._problem = problem
         self.commands: list[SandboxCommand] = []
-        self.may_close = asyncio.Event()
+        self.closing, self.may_close = asyncio.Event(), asyncio.Event()
         self.may_close.set()
 
     async def probe(self) -> str | None:
@@ -40,7 +41,7 @@ class FakeSandbox:
     async def session(self, command: SandboxCommand) -> FakeSession:
         """Start a session; see Sandbox."""
         self.commands.append(command)
-        return FakeSession(command, self.may_close)
+        return FakeSession(command, closing=self.closing, may_close=self.may_close)
 
     def harvest(self, command: SandboxCommand) -> Iterator[Change]:
         """Yield what a command changed; see Sandbox."""

@@ -31,7 +31,8 @@ def _close(descriptors: list[int]) -> None:
 class FakeSession:
     """A SandboxSession in name only; its output is in files beside its folder. Cancelling a program kills it."""
 
-    def __init__(self, command: SandboxCommand, may_close: asyncio.Event) -> None:
+    def __init__(self, command: SandboxCommand, *, closing: asyncio.Event, may_close: asyncio.Event) -> None:
+        self._closing = closing
         self._may_close = may_close
         self._folder = command.files
         self._incoming = command.changes
@@ -67,7 +68,7 @@ class FakeSession:
             (self._folder / path).unlink()
         if program.incoming is not None:
             shutil.copytree(program.incoming, self._folder, dirs_exist_ok=True)
-        await self._process
+        await asyncio.shield(self._process)  # it is still to be ended if the program is cancelled
         run = FakeProgramRun(self, program.limits)
         os.write(self._requests, b"1 " + program.request.replace(FILES_AT, str(self._folder)).encode() + b"\n")
         yield run
@@ -98,6 +99,7 @@ class FakeSession:
 
     async def close(self) -> None:
         """End it; see SandboxSession."""
+        self._closing.set()
         await self._may_close.wait()
         if self._requests >= 0:
             await self.kill()

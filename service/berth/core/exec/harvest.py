@@ -4,13 +4,13 @@ What comes out of a sandbox is hostile. The adapter that reads it opens only reg
 sizes and numbers; here the names are checked and the bytes are counted as they are stored.
 """
 
-import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from mimetypes import guess_type
 
+from berth.core.background import in_thread
 from berth.core.errors import InvalidRequestError
 from berth.core.exec.changes import Change, ChangedFile, DeletedFile, SkippedFile
 from berth.core.exec.sandbox import SandboxCommand
@@ -79,7 +79,7 @@ class Harvester:
         """Do the same with changes, which are found in threads and may block."""
         items = iter(changes)
         try:
-            while found := await asyncio.to_thread(_next, items):
+            while found := await in_thread(_next, items):
                 for item in found:
                     if isinstance(item, SkippedFile):
                         into.skip(item.path, item.reason)
@@ -90,7 +90,7 @@ class Harvester:
         except BaseException:
             close = getattr(items, "close", None)
             if close is not None:
-                await asyncio.to_thread(close)
+                await in_thread(close)
             raise
         for written in into.written:  # a folder may have been removed and made again
             into.removed.pop(written.path, None)
@@ -141,6 +141,6 @@ async def _digest(descriptor: int) -> str:
 async def _chunks(descriptor: int) -> AsyncIterator[bytes]:
     """Yield the bytes of a file from its beginning."""
     offset = 0
-    while chunk := await asyncio.to_thread(os.pread, descriptor, CHUNK_BYTES, offset):
+    while chunk := await in_thread(os.pread, descriptor, CHUNK_BYTES, offset):
         offset += len(chunk)
         yield chunk

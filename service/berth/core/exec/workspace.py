@@ -3,13 +3,13 @@
 Files are copied and never linked: a link would let a command change content that other containers share.
 """
 
-import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
+from berth.core.background import in_thread
 from berth.core.errors import DAMAGED, NotFoundError, StorageError
 from berth.core.exec.harvest import Harvested
 from berth.core.hosted.content import ContentStore
@@ -42,14 +42,14 @@ async def opened_workspace(folder: Path) -> AsyncIterator[Workspace]:
     try:
         yield await make_workspace(folder)
     finally:
-        await asyncio.to_thread(remove_tree, folder)
+        await in_thread(remove_tree, folder)
 
 
 async def make_workspace(folder: Path) -> Workspace:
     """Make a folder and those in it. StorageError if that is not possible."""
     workspace = Workspace(folder / "files", folder / "changes")
     try:
-        await asyncio.to_thread(_make_all, (folder, *workspace))
+        await in_thread(_make_all, (folder, *workspace))
     except OSError as error:
         raise StorageError("The folder for a command cannot be made.") from error
     return workspace
@@ -109,11 +109,11 @@ class Layout:
         """Copy a file; return why it was not, None if it was."""
         path = folder / record.file.path.removeprefix(f"{ROOT}/")
         try:
-            await asyncio.to_thread(_make_folders, path.parent, folder)
-            with await asyncio.to_thread(path.open, "xb") as target:
+            await in_thread(_make_folders, path.parent, folder)
+            with await in_thread(path.open, "xb") as target:
                 async for chunk in await self._open(record):
-                    await asyncio.to_thread(target.write, chunk)
-            await asyncio.to_thread(path.chmod, _FILE_MODE)
+                    await in_thread(target.write, chunk)
+            await in_thread(path.chmod, _FILE_MODE)
         except (FileExistsError, NotADirectoryError):
             return IN_THE_WAY
         except OSError as error:

@@ -9,6 +9,7 @@ from socket import socket
 from time import monotonic
 from typing import NamedTuple
 
+from berth.core.background import in_thread
 from berth.core.exec.changes import Change
 from berth.core.exec.harvest import Harvested
 from berth.core.exec.python.reports import request_line
@@ -132,7 +133,7 @@ class Session:
             self._there.pop(f"{ROOT}/{name}", None)
             skipped.skip(name, reason)
         if program.incoming is not None:
-            await asyncio.to_thread(remove_tree, program.incoming)
+            await in_thread(remove_tree, program.incoming)
 
     def harvest(self, program: SessionProgram) -> Iterator[Change]:
         """Yield what a program may have changed."""
@@ -158,7 +159,7 @@ class Session:
             self.listener.close()
             self.listener = None
         self._workspace = None
-        await asyncio.to_thread(remove_tree, self._folder)  # it may be there if a start was cancelled
+        await in_thread(remove_tree, self._folder)  # it may be there if a start was cancelled
 
     async def _copy(self, layout: Layout, folder: Path, skipped: Harvested) -> dict[str, ContainerFileRecord]:
         return await layout.lay_out(self.key.tenant, self.key.container_id, folder, skipped, held=self._held)

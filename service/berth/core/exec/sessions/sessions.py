@@ -58,7 +58,7 @@ class Sessions:
         self._look_seconds = look_seconds
         self._sessions: dict[SessionKey, Session] = {}
         self._watching: asyncio.Task[None] | None = None
-        self._is_closed = False
+        self._closed = asyncio.Event()
 
     def has_room(self, key: SessionKey | None, memory_bytes: int, tenant: str) -> bool:
         """Return whether a program of a session, or a command if `key` is None, ends no idle session of others."""
@@ -115,7 +115,7 @@ class Sessions:
     async def release(self, session: Session, *, is_kept: bool) -> None:
         """Give back a session after a program; it ends unless it `is_kept` and alive."""
         session.used_at = monotonic()
-        if not is_kept or not session.is_alive or self._is_closed:
+        if not is_kept or not session.is_alive or self._closed.is_set():
             await self._end(session)
             return
         session.is_busy = False
@@ -127,9 +127,9 @@ class Sessions:
 
     async def close(self) -> None:
         """End all idle sessions, and the others when they are released."""
-        self._is_closed = True
+        self._closed.set()
         if self._watching is not None:
-            self._watching.cancel()
+            await asyncio.wait([self._watching])  # it may be ending one
         while await self._end_oldest():
             pass
 
@@ -159,12 +159,17 @@ class Sessions:
 
     async def _watch(self) -> None:
         """End sessions that have been idle for too long, or are of no more use, as long as there are any."""
-        while self._sessions:
-            await asyncio.sleep(self._look_seconds)
+        while self._sessions and not await self._is_closed_within(self._look_seconds):
             for session in self._idle():
                 with suppress(BerthError):
                     if not session.is_busy and not await self._is_useful(session) and not session.is_busy:
                         await self._end(session)
+
+    async def _is_closed_within(self, seconds: float) -> bool:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._closed.wait()
+        return self._closed.is_set()
 
     async def _is_useful(self, session: Session) -> bool:
         if not session.is_alive or monotonic() - session.used_at >= self._idle_seconds:
