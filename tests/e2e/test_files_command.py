@@ -170,10 +170,13 @@ def test_a_full_disk(shell: Shell, client: httpx2.Client) -> None:
     """A download that finds no room says which file it is, and leaves nothing."""
     file = client.post("/v1/files?purpose=user_data&filename=big.bin", content=bytes(4 * MEBIBYTE)).json()["id"]
 
-    def limit() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (2 * MEBIBYTE, 2 * MEBIBYTE))
-
-    with shell.start("files", "download", file, preexec_fn=limit) as process:
+    usual = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2 * MEBIBYTE, usual[1]))  # the command inherits it
+    try:
+        process = shell.start("files", "download", file)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, usual)
+    with process:
         output, errors = process.communicate(timeout=START_SECONDS)
     assert (process.returncode, output, errors) == (1, b"", b"berth: big.bin: File too large\n")
     assert shell.files() == ["a.txt"]
