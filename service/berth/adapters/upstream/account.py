@@ -59,7 +59,7 @@ class UpstreamAccount:
         self.ring = KeyRing(settings.keys, provider=name, now=now, random=random, log=log, metrics=metrics)
         self.retries = Retries(max_retries=settings.max_retries, timeout_seconds=settings.timeout_seconds, sleep=sleep)
         self.http = UpstreamHttp(settings, provider=name, log=log, metrics=metrics, tracer=tracer)
-        self.shares = Shares(max(1, settings.max_connections // 2))
+        self.shares = Shares(settings.max_connections)
         self.dialect = settings.dialect
 
     async def close(self) -> None:

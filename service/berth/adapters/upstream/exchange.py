@@ -73,7 +73,6 @@ class Exchange:
         self._account = account
         self._provider = account.name
         self._ring = account.ring
-        self._share = account.shares.of(request.tenant)
 
     async def fetch(self) -> object:
         """Send the request; return the JSON value of the response."""
@@ -117,7 +116,7 @@ class Exchange:
             raise
 
         def done() -> None:
-            self._share.release()
+            self._account.shares.give(self.request.tenant)
             self._ring.give_back(key)
 
         try:
@@ -188,18 +187,18 @@ class Exchange:
         key = self.key
         self._ring.take(key)
         try:
-            async with self._share:
+            async with self._account.shares.connection(self.request.tenant):
                 return await self._send_with_retries()
         finally:
             self._ring.give_back(key)
 
     async def _open(self) -> UpstreamResponse:
         """Send the request, and hold a connection of the tenant's share if there is a response."""
-        await self._share.acquire()
+        await self._account.shares.take(self.request.tenant)
         try:
             return await self._send_with_retries()
         except BaseException:
-            self._share.release()
+            self._account.shares.give(self.request.tenant)
             raise
 
     async def _send_with_retries(self) -> UpstreamResponse:
