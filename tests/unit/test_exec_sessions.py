@@ -196,6 +196,21 @@ async def test_a_figure_that_cannot_be_drawn_hides_no_other(session: str | None,
     assert result.stderr.count("a picture cannot be saved: TypeError") == 2
 
 
+async def test_figures_of_an_interrupted_program_are_not_those_of_the_next(kept: Kept, world: ExecWorld) -> None:
+    """They are closed when the next program begins, which displays its own alone."""
+    source = (
+        "import sys, types\n"
+        "opened = {1: 'a figure'}\n"
+        "sys.modules['matplotlib.pyplot'] = types.SimpleNamespace(\n"
+        "    figure=opened.get, get_fignums=lambda: list(opened), close=lambda _: opened.clear())\n"
+        "raise KeyboardInterrupt"
+    )
+    container_id = await box(kept)
+    assert (await run(world, container_id, source)).outcome.exit_code == 130
+    second = await run(world, container_id, "opened")
+    assert (second.stdout, second.stderr, list(second.displays)) == ("{}\n", "", [])
+
+
 async def test_a_session_that_ended_begins_anew_and_says_so(kept: Kept, world: ExecWorld) -> None:
     """After a timeout, the end of the interpreter or a cancelled program, variables are gone, which the result says."""
     container_id = await box(kept)

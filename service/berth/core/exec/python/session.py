@@ -53,6 +53,7 @@ class Session:
         self.count += 1
         self.renew_streams(request["stdin"])
         forget_helpers()
+        forget_figures()
         try:
             os.chdir(request["cwd"])
         except OSError as error:
@@ -149,6 +150,13 @@ def forget_helpers() -> None:
             os.close(state["_fd"])
             ended, state["_fd"], state["_pid"] = state["_pid"], None, None
             os.waitpid(ended, os.WNOHANG)
+
+
+def forget_figures() -> None:
+    """Close the figures that a program left open as it was interrupted: the next one does not display them."""
+    if pyplot := sys.modules.get("matplotlib.pyplot"):
+        with suppress(Exception):  # the program may have put anything there
+            pyplot.close("all")
 
 
 def is_usable(name: str) -> bool:
