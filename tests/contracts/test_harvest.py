@@ -3,6 +3,7 @@
 import os
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -95,19 +96,14 @@ def test_a_mount_is_not_entered(sandbox: Opened) -> None:
         pytest.skip("the foreign file system of this test has to be mounted, which only root can do")
     command = sandbox.command("sh", "-c", "mkdir m; echo x > y")
     sandbox.wait(sandbox.ran(command))
-    reader, writer = os.pipe()
-    if os.fork() == 0:
-        try:
-            linux.unshare_mounts()
-            linux.mount_tmpfs(str(command.changes / "m"), "mode=0755")
-            found = [change[:2] for change in sandbox.sandbox.harvest(command)]
-            os.write(writer, repr(found).encode())
-        finally:
-            os._exit(0)
-    os.close(writer)
-    os.wait()
-    with os.fdopen(reader) as answer:
-        assert answer.read() == repr([("m", "on another file system"), ("y", 2)])
+
+    def mounted() -> list[object]:
+        linux.unshare_mounts()
+        linux.mount_tmpfs(str(command.changes / "m"), "mode=0755")
+        return [change[:2] for change in sandbox.sandbox.harvest(command)]
+
+    with ThreadPoolExecutor(1) as thread:  # the file system is mounted for it alone
+        assert thread.submit(mounted).result() == [("m", "on another file system"), ("y", 2)]
 
 
 def test_a_folder_that_is_swapped_for_a_link_leads_nowhere(sandbox: Opened, tmp_path: Path) -> None:
