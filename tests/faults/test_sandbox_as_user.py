@@ -49,7 +49,7 @@ def test_the_suites_hold_for_an_ordinary_user(driver: str, tmp_path_factory: pyt
         },
         capture_output=True,
         text=True,
-        timeout=250 if program else 100,
+        timeout=280,
         check=False,
     )
     assert ran.returncode == 0, ran.stdout[-5000:] + ran.stderr[-2000:]
