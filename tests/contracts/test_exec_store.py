@@ -50,8 +50,12 @@ class Stores:
     usage: SqlUsage
     clock: FixedClock
 
-    async def start(self, name: str = "one", *, attempt: str | None = None, process: str = "p") -> Exec:
-        """Start an exec in the container "box"."""
+    before: str | None = None
+
+    async def start(
+        self, name: str = "one", *, attempt: str | None = None, process: str = "p", session: str | None = None
+    ) -> Exec:
+        """Start an exec in the container "box"; note which one was before it in its session."""
         exec_ = Exec(
             id=f"exec_{name}",
             object="container.exec",
@@ -59,8 +63,9 @@ class Stores:
             status="running",
             isolation="none",
             created_at=self.clock(),
+            session=session,
         )
-        await self.execs.start("ours", exec_, process=process, attempt=attempt, key="ours")
+        self.before = await self.execs.start("ours", exec_, process=process, attempt=attempt, key="ours")
         return exec_
 
     async def finish(
@@ -267,6 +272,22 @@ async def test_the_last_execs_are_kept_and_listed_in_order(stores: Stores) -> No
     assert ([one.id for one in page.data], page.has_more) == (["exec_101"], False)
     with pytest.raises(InvalidRequestError):
         await stores.execs.list("ours", "box", Pagination(2, "exec_000"))
+
+
+async def test_the_last_exec_of_a_session_is_kept(stores: Stores) -> None:
+    """However many commands came since, a program learns which one was before it in its session, of the last ones."""
+    await stores.finish(await stores.start("old", session="old"))
+    await stores.finish(await stores.start("first", session="s"))
+    await stores.finish(await stores.start("second", session="s"))
+    for number in range(MAX_KEPT + 1):
+        await stores.finish(await stores.start(f"{number:03}", session=f"s{number}" if number > 1 else None))
+    with pytest.raises(NotFoundError):
+        await stores.execs.get("ours", "box", "exec_first")
+    assert [text.text for text in await stores.execs.output("ours", "box", "exec_second")] == ["a\0", "b"]
+    await stores.start("third", session="s")
+    assert stores.before == "exec_second"
+    with pytest.raises(NotFoundError):
+        await stores.execs.get("ours", "box", "exec_old")
 
 
 async def test_changes_are_stored_together(stores: Stores) -> None:

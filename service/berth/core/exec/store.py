@@ -12,7 +12,7 @@ from berth.core.ports.pages import Page, Pagination
 from berth.v1.exec_pb2 import Exec, ExecDisplay
 
 MAX_KEPT = 100
-"""How many execs of a container are kept: the last ones."""
+"""How many execs of a container are kept: the last ones, and the last one of each of as many sessions."""
 MAX_FILES = 2000
 """How many files a result names: of more, with long paths, it could not be sent."""
 PNG = "image/png"
@@ -99,14 +99,15 @@ class ExecStore(Protocol):
         """Add a running exec, held by `process` for LEASE_SECONDS, to its container; this counts as activity.
 
         It is counted in the usage of the key with the name `key`, and how long it ran when it is finished. Return the
-        id of the exec before it in its session, None if there is none or it is not kept any more.
+        id of the exec before it in its session, None if there is none, or if it is not kept any more since as many as
+        MAX_KEPT other sessions were used after it.
 
         If its end `is_awaited`, no caller learns of it before: then a failure of the power may undo its start, unless
         it has an `attempt`, which must not start another one.
 
         NotFoundError if the tenant has no such container; ContainerExpiredError if it is expired; ContainerBusyError
         while another exec of it is held; StorageError (ID_TAKEN) if there is an exec with this attempt. Of the execs of
-        the container, only the last MAX_KEPT are kept.
+        the container, only the last MAX_KEPT are kept, and the last one of each of the last MAX_KEPT sessions.
         """
 
     async def renew(self, owner: ExecOwner) -> ExecSignals:

@@ -44,9 +44,14 @@ _INSERT = """
 """
 _IN_SESSION = "SELECT id FROM execs WHERE container_seq = ? AND session = ? ORDER BY seq DESC LIMIT 1"
 _OLD = "SELECT seq FROM execs WHERE container_seq = ? ORDER BY seq DESC LIMIT 1 OFFSET ?"
+_LAST_OF_SESSIONS = """
+    SELECT max(seq) FROM execs WHERE container_seq = :container AND session IS NOT NULL
+    GROUP BY session ORDER BY max(seq) DESC LIMIT :kept
+"""
+_IS_OLD = f"container_seq = :container AND seq <= :last AND seq NOT IN ({_LAST_OF_SESSIONS})"
 _REMOVE_OLD = (
-    "DELETE FROM exec_output WHERE exec_seq IN (SELECT seq FROM execs WHERE container_seq = ? AND seq <= ?)",
-    "DELETE FROM execs WHERE container_seq = ? AND seq <= ?",
+    f"DELETE FROM exec_output WHERE exec_seq IN (SELECT seq FROM execs WHERE {_IS_OLD})",  # noqa: S608 - constants
+    f"DELETE FROM execs WHERE {_IS_OLD}",  # noqa: S608 - constants
 )
 _HELD = "id = ? AND owner = ? AND result IS NULL AND lease_until > ?"
 _RENEW = f"UPDATE execs SET lease_until = ? WHERE {_HELD}"  # noqa: S608 - constants
@@ -241,7 +246,7 @@ async def _start(
     old = await transaction.value(_OLD, container.seq, MAX_KEPT)
     if old is not None:
         for removal in _REMOVE_OLD:
-            await transaction.run(removal, container.seq, old)
+            await transaction.run(removal, container=container.seq, last=old, kept=MAX_KEPT)
     return before
 
 
