@@ -88,6 +88,15 @@ def test_a_file_and_a_folder_may_take_each_others_place(sandbox: Opened) -> None
     assert ran.deleted == {"d/x", "kept.txt"}
 
 
+def test_a_folder_that_was_there_can_be_renamed(sandbox: Opened) -> None:
+    """Programs need not copy it, as an overlay would have it; its files are new ones, and those of before are gone."""
+    ran = sandbox.python(
+        "import os\nos.rename('a', 'z')\nos.rename('c/d', 'e')", files={"a/b": b"1", "c/d/f": b"2", "c/g": b"3"}
+    )
+    assert ran.result.exit_code == 0, ran.stderr
+    assert (ran.changed, ran.deleted) == ({"z/b": b"1", "e/f": b"2"}, {"a/b", "c/d/f"})
+
+
 def test_content_of_linked_blobs_stays_as_it_is(sandbox: Opened) -> None:
     """A file that is a link to a blob is changed for the container only."""
     command = sandbox.command("sh", "-c", "echo changed > linked")

@@ -16,6 +16,8 @@ _OPAQUE = "user.overlay.opaque"
 MAX_DEPTH = 64
 """How many folders may be inside one another; a tree beyond that counts as too large."""
 _TOO_MUCH = (1 << 62, 1 << 62)
+MAX_COPIED_BYTES, MAX_COPIED_ENTRIES = 32 << 20, 1000
+"""How much is copied so that folders can be renamed; with more, that is as with any overlay (EXDEV)."""
 _TRIES = 100
 """How often a folder is opened up that a command closes again meanwhile."""
 
@@ -80,6 +82,21 @@ class Changes:
             os.rename(f"{upper}/{name}", f"{self._changes}/{name}")
         os.rmdir(upper)
         os.close(hold)
+
+
+def are_copied(files: str) -> bool:
+    """Return whether the files of a command are copied though an overlay works: if there are folders, and not too much.
+
+    An overlay for ordinary users lets no folder be renamed that is in its lower layer.
+    """
+    top = os.open(files, _DIRECTORY)
+    try:
+        if not any(entry.is_dir(follow_symlinks=False) for entry in _entries(top)):
+            return False
+        size, count = used(top)
+    finally:
+        os.close(top)
+    return size <= MAX_COPIED_BYTES and count <= MAX_COPIED_ENTRIES
 
 
 def discard(name: str, parent: int, hold: int) -> None:

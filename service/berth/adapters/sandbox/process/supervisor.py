@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 from berth.adapters.sandbox.process import linux
 from berth.adapters.sandbox.process.arguments import Layout, arguments, process_limit
 from berth.adapters.sandbox.process.cgroup import Groups
-from berth.adapters.sandbox.process.changes import Changes
+from berth.adapters.sandbox.process.changes import Changes, are_copied
 from berth.adapters.sandbox.process.children import start
 from berth.adapters.sandbox.process.link import Link
 from berth.adapters.sandbox.process.session.supervisor import run_session
@@ -35,6 +35,7 @@ def _run(spec: dict[str, Any], link: Link, groups: Groups) -> None:
     linux.adopt_orphans()
     group = groups.made(spec["limits"]["memory_bytes"], process_limit(spec))
     placed = stage(spec["sources"], [spec["files"], spec["changes"]], spec["proxy"], spec["uid"])
+    spec["overlay"] = spec["overlay"] and not are_copied(placed.path(spec["files"]))
     changes = Changes(placed.path(spec["files"]), placed.path(spec["changes"]), overlay=spec["overlay"])
     changes.prepare()
     layout = Layout(spec, placed.path, changes.own)
