@@ -25,3 +25,14 @@ async def test_a_traceback_has_the_lines_of_the_code(error: str, code: int, kept
     assert result.outcome.exit_code == code
     assert f"    raise {error}\n" in result.stderr
     assert "<string>" not in result.stderr
+
+
+@pytest.mark.parametrize("session", [None, "default"])
+@pytest.mark.parametrize("mark", ["\u2028", "\x0c", "\x85", "\x1c"])
+async def test_a_traceback_counts_lines_as_python_does(
+    mark: str, session: str | None, kept: Kept, world: ExecWorld
+) -> None:
+    """A character that ends a line elsewhere, such as a form feed, does not shift the lines that are shown."""
+    given = ExecCode(language="python", source=f"x = 'a{mark}b'\r\n1 / 0\rx = 2\n", session=session)
+    result = await world.run(OURS, CreateContainerExecRequest(container_id=await box(kept), code=given))
+    assert "line 2, in <module>\n    1 / 0\n" in result.stderr

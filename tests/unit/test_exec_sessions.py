@@ -8,6 +8,7 @@ import pytest
 
 from berth.core.errors import ContainerBusyError, ExecUnsupportedError, RateLimitError
 from berth.core.exec.hosted import GIBIBYTE
+from berth.core.exec.python.session import KEPT_SOURCES
 from berth.core.exec.requests import ExecLimits
 from berth.v1.container_exec_service_pb2 import (
     CancelContainerExecRequest,
@@ -92,6 +93,29 @@ async def test_a_failure_leaves_the_session(kept: Kept, world: ExecWorld) -> Non
     assert (await run(world, container_id, "sys.exit(1 << 64)")).outcome.exit_code == 0xFF, "as Python has it"
     result = await run(world, container_id, "x")
     assert (result.stdout, result.session_restarted) == ("1\n", False)
+
+
+async def test_the_lines_of_a_program_are_known_to_later_ones(kept: Kept, world: ExecWorld) -> None:
+    """A traceback shows those of a function that a program before has defined, and `inspect` finds them."""
+    container_id = await box(kept)
+    await run(world, container_id, "import inspect\ndef f():\n    return 1 / 0")
+    assert "    return 1 / 0\n" in (await run(world, container_id, "f()")).stderr
+    shown = await run(world, container_id, "print(inspect.getsource(f))")
+    assert "    return 1 / 0\n" in shown.stdout, shown.stderr
+    for _ in range(KEPT_SOURCES):
+        await run(world, container_id, "1")
+    forgotten = await run(world, container_id, "f()")
+    assert "ZeroDivisionError" in forgotten.stderr
+    assert "return 1 / 0" not in forgotten.stderr
+
+
+async def test_each_program_may_warn_of_the_same(kept: Kept, world: ExecWorld) -> None:
+    """A program that is run again shows its warning again, with the line it is for."""
+    container_id = await box(kept)
+    source = "import warnings\nfor _ in range(2): warnings.warn('old')"
+    for number in (1, 2):
+        warned = (await run(world, container_id, source)).stderr
+        assert warned == f"<code {number}>:2: UserWarning: old\n  for _ in range(2): warnings.warn('old')\n"
 
 
 @pytest.mark.parametrize(

@@ -67,8 +67,14 @@ def show_error(error: BaseException, source: str, name: str) -> None:
             return
     import linecache  # noqa: PLC0415
 
-    linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
+    linecache.cache[name] = known_lines(source, name)
     traceback.print_exception(error)
+
+
+def known_lines(source: str, name: str) -> "tuple[int, None, list[str], str]":
+    """Return what `linecache` keeps of a program: its lines as Python counts them, which `splitlines` does not."""
+    text = source.replace("\r\n", "\n").replace("\r", "\n")
+    return len(source), None, [f"{line}\n" for line in text.split("\n")], name
 
 
 def ignore_show() -> None:

@@ -4,20 +4,30 @@ Berth passes the text of this module, after that of `program`, to the Python of 
 """
 
 import json
-import linecache  # noqa: F401 - for errors, which come sooner then
+import linecache
 import os
 import signal
 import sys
 import tempfile
-import traceback  # noqa: F401 - the same
+import traceback  # noqa: F401 - for errors, which come sooner then
 from contextlib import suppress
 from time import tzset
 from typing import Any
 
-from berth.core.exec.python.program import INTERRUPTED, ignore_show, main_namespace, save_pictures, show_error, value_of
+from berth.core.exec.python.program import (
+    INTERRUPTED,
+    ignore_show,
+    known_lines,
+    main_namespace,
+    save_pictures,
+    show_error,
+    value_of,
+)
 
 LONG_BITS = 64
 """The exit code that Python has for an integer which takes more bits is that of -1."""
+KEPT_SOURCES = 100
+"""Of how many programs, the last ones, the text is kept for errors in the functions that they have defined."""
 NO_FOLDER = 126
 """The exit code of shells for a folder that cannot be changed to."""
 
@@ -51,6 +61,7 @@ class Session:
     def run(self, request: dict[str, Any]) -> dict[str, Any]:
         """Run a program; return its exit code and what it displayed."""
         self.count += 1
+        self.keep_source(request["source"])
         self.renew_streams(request["stdin"])
         forget_helpers()
         forget_figures()
@@ -71,6 +82,14 @@ class Session:
         finally:
             signal.signal(signal.SIGINT, signal.SIG_IGN)
             set_variables(before)
+
+    def keep_source(self, source: str) -> None:
+        """Have errors and `inspect` show the lines of a program, in later ones too; each may warn of the same again."""
+        self.namespace.pop("__warningregistry__", None)
+        name = f"<code {self.count}>"
+        with suppress(Exception):  # the program before may have put anything there
+            linecache.cache[name] = known_lines(source, name)
+            linecache.cache.pop(f"<code {self.count - KEPT_SOURCES}>", None)
 
     def guarded(self, source: str) -> dict[str, Any]:
         """Run a program, print the value of its last expression, and save what it displays.

@@ -1,10 +1,11 @@
 """The texts that Berth passes to the Python of a sandbox."""
 
+import re
 from functools import cache
 from pathlib import Path
 
 _FOLDER = Path(__file__).parent
-_OWN_IMPORT = "from berth."
+_OWN_IMPORT = re.compile(r"^from berth\.[^\n(]*(\([^)]*\))?\n", re.MULTILINE)
 _ONCE = "\nreports, size = int(sys.argv.pop()), int(sys.argv.pop())\nrun_once(size, reports)\n"
 _SESSION = "\nreports, requests = int(sys.argv.pop()), int(sys.argv.pop())\nSession().serve(requests, reports)\n"
 
@@ -26,5 +27,4 @@ def session_text() -> str:
 
 def _text(module: str) -> str:
     """Return the text of a module without what it imports of Berth, which is ahead of it."""
-    lines = (_FOLDER / f"{module}.py").read_text(encoding="utf-8").splitlines()
-    return "\n".join(line for line in lines if not line.startswith(_OWN_IMPORT)) + "\n"
+    return _OWN_IMPORT.sub("", (_FOLDER / f"{module}.py").read_text(encoding="utf-8"))
