@@ -10,6 +10,7 @@ from berth.core.errors import ContainerBusyError, ExecUnsupportedError, RateLimi
 from berth.core.exec.hosted import GIBIBYTE
 from berth.core.exec.python.session import KEPT_SOURCES
 from berth.core.exec.requests import ExecLimits
+from berth.core.exec.sessions.session import Session, SessionKey
 from berth.v1.container_exec_service_pb2 import (
     CancelContainerExecRequest,
     CreateContainerExecRequest,
@@ -262,6 +263,12 @@ async def test_another_process_takes_over(kept: Kept, world: ExecWorld) -> None:
     back = await run(world, container_id, "x")
     assert (back.session_restarted, back.outcome.exit_code) == (True, 1)
     await other.execs.drain(1)
+
+
+async def test_a_session_that_the_store_does_not_know_any_more_begins_anew(tmp_path: Path) -> None:
+    """Another process may have run it since; only one that was never used goes without saying that it began anew."""
+    session = Session(SessionKey("ours", "box", "default"), tmp_path / "session", GIBIBYTE)
+    assert [await session.follow(None, "exec_1"), await session.follow(None, "exec_2")] == [True, False]
 
 
 async def test_events_name_the_session(kept: Kept, world: ExecWorld) -> None:

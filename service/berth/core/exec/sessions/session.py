@@ -73,11 +73,12 @@ class Session:
         Return whether the variables are those that the exec before has left. If another process has run that one, those
         of the session are old, and it begins anew.
         """
-        is_current = self.is_alive and before in {None, self.last_exec}
+        is_new = before is None and self.last_exec is None
+        is_current = self.is_alive and before == self.last_exec
         if not is_current:
             await self.end()
         self.last_exec = exec_id
-        return is_current or before is None
+        return is_current or is_new
 
     async def prepare(
         self,
