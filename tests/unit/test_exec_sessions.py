@@ -187,55 +187,6 @@ async def test_files_go_both_ways(kept: Kept, world: ExecWorld) -> None:
     assert (result.stdout, list(result.files)) == ("(['b'], 'x')\n", [])
 
 
-async def test_pictures_are_displayed(kept: Kept, world: ExecWorld) -> None:
-    """The picture of the last expression is a file of the container that the result names, with or without session."""
-    container_id = await box(kept)
-    source = "class Picture:\n    def _repr_png_(self): return b'PNG'\nPicture()"
-    for session, name in ((None, "figure-1.png"), ("default", "figure-2.png")):
-        result = await run(world, container_id, source, session)
-        (shown,) = result.displays
-        assert (shown.mime_type, [(file.path, file.id) for file in result.files]) == (
-            "image/png",
-            [(f"/mnt/data/{name}", shown.file_id)],
-        )
-        assert await content(kept, container_id, shown.file_id) == b"PNG"
-        stored = await world.execs.retrieve_container_exec(OURS, of(result))
-        assert stored.displays == result.displays
-
-
-@pytest.mark.parametrize("session", [None, "default"])
-async def test_a_figure_that_cannot_be_drawn_hides_no_other(session: str | None, kept: Kept, world: ExecWorld) -> None:
-    """The other figures that are open are displayed, and the program has the reason in its errors."""
-    source = (
-        "import sys, types\n"
-        "class Figure:\n"
-        "    def __init__(self, data): self.data = data\n"
-        "    def savefig(self, target, **_): target.write(self.data)\n"
-        "opened = {1: Figure(None), 2: Figure(b'PNG'), 3: Figure(1), 4: Figure(b'GIF')}\n"
-        "sys.modules['matplotlib.pyplot'] = types.SimpleNamespace(\n"
-        "    figure=opened.get, get_fignums=lambda: list(opened), close=lambda _: opened.clear())"
-    )
-    result = await run(world, await box(kept), source, session)
-    contents = [await content(kept, result.container_id, shown.file_id) for shown in result.displays]
-    assert (contents, result.outcome.exit_code) == ([b"PNG", b"GIF"], 0)
-    assert result.stderr.count("a picture cannot be saved: TypeError") == 2
-
-
-async def test_figures_of_an_interrupted_program_are_not_those_of_the_next(kept: Kept, world: ExecWorld) -> None:
-    """They are closed when the next program begins, which displays its own alone."""
-    source = (
-        "import sys, types\n"
-        "opened = {1: 'a figure'}\n"
-        "sys.modules['matplotlib.pyplot'] = types.SimpleNamespace(\n"
-        "    figure=opened.get, get_fignums=lambda: list(opened), close=lambda _: opened.clear())\n"
-        "raise KeyboardInterrupt"
-    )
-    container_id = await box(kept)
-    assert (await run(world, container_id, source)).outcome.exit_code == 130
-    second = await run(world, container_id, "opened")
-    assert (second.stdout, second.stderr, list(second.displays)) == ("{}\n", "", [])
-
-
 async def test_a_session_that_ended_begins_anew_and_says_so(kept: Kept, world: ExecWorld) -> None:
     """After a timeout, the end of the interpreter or a cancelled program, variables are gone, which the result says."""
     container_id = await box(kept)

@@ -10,6 +10,7 @@ import sys
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from importlib.machinery import ModuleSpec
     from types import CodeType
     from typing import Any
 
@@ -18,6 +19,7 @@ ONLY_AST = 0x400
 """The flag of `ast`, which is not imported for it alone."""
 NAME = "<code>"
 MAX_NAMES = 10_000
+PYPLOT = "matplotlib.pyplot"
 INTERRUPTED = 130
 """The exit code after Ctrl-C, as shells have it."""
 
@@ -77,19 +79,57 @@ def known_lines(source: str, name: str) -> "tuple[int, None, list[str], str]":
     return len(source), None, [f"{line}\n" for line in text.split("\n")], name
 
 
-def ignore_show() -> None:
-    """Have matplotlib not warn that `show` has no window: its figures are saved instead."""
+class ShowFinder:
+    """Finds `matplotlib.pyplot`, once, so that its `show` is that of this module."""
+
+    def find_spec(self, name: str, *_: object) -> "ModuleSpec | None":
+        """Return how to load a module, None for all others."""
+        if name != PYPLOT:
+            return None
+        sys.meta_path.remove(self)
+        from importlib.util import find_spec  # noqa: PLC0415 - see the module's docstring
+
+        spec: Any = find_spec(name)
+        if spec is not None:
+            load = spec.loader.exec_module
+
+            def exec_module(module: "Any") -> None:
+                load(module)
+                module.show = show
+
+            spec.loader.exec_module = exec_module
+        return spec  # type: ignore[no-any-return] # it is what the finders of Python return
+
+
+shown: "list[str]" = []
+"""The files of the figures that the program has shown so far."""
+
+
+def show(*_: object, **__: object) -> None:
+    """Save the figures that are open and close them, as notebooks do: what is drawn next is another figure."""
+    shown.extend(_save_all(None))
+
+
+def prepare_show() -> None:
+    """Have `show` of matplotlib save figures, and no figure warn that it has no window."""
     import warnings  # noqa: PLC0415
 
     warnings.filterwarnings("ignore", "FigureCanvasAgg is non-interactive")
+    sys.meta_path.insert(0, ShowFinder())
 
 
 def save_pictures(value: object) -> "list[str]":
-    """Save the figures that are open, and the picture that a value is; return the names of the files."""
+    """Save the figures that are open, and the picture that a value is; return the files, with those shown before."""
+    saved = [*shown, *_save_all(value)]
+    shown.clear()
+    return saved
+
+
+def _save_all(value: object) -> "list[str]":
     saved: list[str] = []
     try:
-        for draw, shown in _pictures(value):
-            saved.extend(_saved(draw, shown))
+        for draw, picture in _pictures(value):
+            saved.extend(_saved(draw, picture))
     except Exception as error:  # noqa: BLE001 - the code of others, which may fail in any way
         _say_unsaved(error)
     return saved
@@ -112,7 +152,7 @@ def _say_unsaved(error: Exception) -> None:
 def _pictures(value: object) -> "Iterator[tuple[Callable[[Any], bytes | None], object]]":
     """Yield how to draw it, and what: figures that matplotlib has open, which are closed with that, and a value."""
     open_figures = []
-    if pyplot := sys.modules.get("matplotlib.pyplot"):
+    if pyplot := sys.modules.get(PYPLOT):
         open_figures = [pyplot.figure(number) for number in pyplot.get_fignums()]
         pyplot.close("all")
         for figure in open_figures:
@@ -174,7 +214,7 @@ def run_once(size: int, reports: int) -> None:
     """
     source = read_source(size)
     if "matplotlib" in source:
-        ignore_show()
+        prepare_show()
     value, code = None, 0
     try:
         value = value_of(source, NAME, main_namespace())

@@ -16,11 +16,12 @@ from typing import Any
 
 from berth.core.exec.python.program import (
     INTERRUPTED,
-    ignore_show,
     known_lines,
     main_namespace,
+    prepare_show,
     save_pictures,
     show_error,
+    shown,
     value_of,
 )
 
@@ -45,7 +46,7 @@ class Session:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         self.held = signal.valid_signals() - {signal.SIGINT}
         self.mask = signal.pthread_sigmask(signal.SIG_BLOCK, self.held)
-        ignore_show()
+        prepare_show()
 
     def serve(self, requests: int, reports: int) -> None:
         """Run programs until there are no more."""
@@ -61,6 +62,7 @@ class Session:
     def run(self, request: dict[str, Any]) -> dict[str, Any]:
         """Run a program; return its exit code and what it displayed."""
         self.count += 1
+        shown.clear()
         self.keep_source(request["source"])
         self.renew_streams(request["stdin"])
         forget_helpers()
@@ -109,7 +111,7 @@ class Session:
             code = exit_code(error)
         except KeyboardInterrupt as error:
             show_error(error, source, name)
-            return {"exit_code": INTERRUPTED, "displays": []}
+            return {"exit_code": INTERRUPTED, "displays": list(shown)}
         except BaseException as error:  # noqa: BLE001 - of the code
             show_error(error, source, name)
             code = 1
