@@ -80,9 +80,9 @@ _RESULT = shape(
 )
 CUT_OFF = "The command printed more than is kept: the end of its output is missing."
 _ABOUT_FILES = (
-    f"The files of the container are in {ROOT}; what code creates or changes there is kept and named in the result. "
-    "Other folders are empty again at the next run, and processes do not go on. There is no network, unless the "
-    "container has a list of domains. One run at a time per container."
+    f"The files of the container are in {ROOT}; what code creates or changes there is kept and named in the result, "
+    "but no empty folder is. Other folders are empty again at the next run, and processes do not go on. There is no "
+    "network, unless the container has a list of domains. One run at a time per container."
 )
 
 
