@@ -3,15 +3,19 @@
 They run with a fake sandbox: what isolates them is for the tests of the drivers.
 """
 
-from collections.abc import Iterator, Mapping
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 
+import pytest
+
 from berth.core.background import BackgroundTasks
+from berth.core.errors import StorageError
 from berth.core.exec.changes import ChangedFile, DeletedFile
 from berth.core.exec.harvest import Harvested, Harvester
 from berth.core.exec.requests import ExecLimits
 from berth.core.exec.store import RemovedFile
-from berth.core.exec.workspace import new_folders
+from berth.core.exec.workspace import COPIED_AT_ONCE, new_folders
 from berth.core.hosted.content import ContentStore
 from berth.core.ports.container_store import ContainerFileRecord
 from berth.core.trees import remove_tree
@@ -161,6 +165,41 @@ async def test_the_api_changes_files_meanwhile(kept: Kept, world: ExecWorld) -> 
     assert after["a"] not in ids.values()
     assert (after["b"], after["e"]) == (other, replaced)
     assert await content(kept, container_id, other) == b"2\n"
+
+
+async def test_files_are_read_several_at_a_time(kept: Kept, world: ExecWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command does not wait for each of its files after the other, and sees all of them, in folders of any depth."""
+    container_id, meeting, get = await box(kept), asyncio.Barrier(COPIED_AT_ONCE), kept.blobs.get
+    for number in range(2 * COPIED_AT_ONCE):
+        await upload(kept, container_id, f"{'d/' * (number % 5)}{number}", b"%d " % number)
+
+    async def read_together(key: str, *, offset: int, length: int) -> AsyncIterator[bytes]:
+        await meeting.wait()
+        return await get(key, offset=offset, length=length)
+
+    monkeypatch.setattr(kept.blobs, "get", read_together)
+    async with asyncio.timeout(30):
+        result = await world.run(OURS, shell(container_id, "find . -type f | xargs cat"))
+    assert sorted(map(int, result.stdout.split())) == list(range(2 * COPIED_AT_ONCE))
+
+
+async def test_files_that_cannot_be_read_end_the_command(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If one fails, no other is waited for, and nothing is left of the folder."""
+    world, container_id = exec_world(kept), await box(kept)
+    for name in ("a", "b", "c"):
+        await upload(kept, container_id, name, name.encode())
+    is_slow = iter([True, False, True])
+
+    async def fail_second(*_: object, **__: object) -> None:
+        if next(is_slow):
+            await asyncio.Event().wait()
+        raise StorageError("the disk has failed")
+
+    monkeypatch.setattr(kept.blobs, "get", fail_second)
+    async with asyncio.timeout(30):
+        result = await world.run(OURS, shell(container_id, "cat a b c"))
+    assert (result.outcome.type, [type(error) for error in world.failures]) == ("lost", [StorageError])
+    assert list(world.folder.iterdir()) == []
 
 
 async def test_files_in_the_way_of_others_are_skipped(kept: Kept, world: ExecWorld) -> None:

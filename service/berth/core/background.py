@@ -79,6 +79,16 @@ async def cancelled(task: "asyncio.Task[None]") -> None:
         await task
 
 
+async def all_of(*coroutines: Coroutine[Any, Any, None]) -> None:
+    """Run all until they have ended; the first error cancels the others, and is raised once they have."""
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            for coroutine in coroutines:
+                tasks.create_task(coroutine)
+    except BaseExceptionGroup as errors:
+        raise errors.exceptions[0] from None
+
+
 async def first_of(*coroutines: Coroutine[Any, Any, None]) -> None:
     """Run all until the first one ends; cancel the others, and raise its error, if any."""
     tasks = [asyncio.create_task(coroutine) for coroutine in coroutines]

@@ -3,13 +3,14 @@
 Files are copied and never linked: a link would let a command change content that other containers share.
 """
 
+import os
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
-from berth.core.background import in_thread
+from berth.core.background import all_of, in_thread
 from berth.core.errors import DAMAGED, NotFoundError, StorageError
 from berth.core.exec.harvest import Harvested
 from berth.core.hosted.content import ContentStore
@@ -24,6 +25,8 @@ IN_THE_WAY = "the path of another file is in the way"
 TOO_DEEP = "too many folders inside one another"
 MAX_FOLDERS = 64
 """How many folders a file of a command may be in: a tree beyond that counts as more than the limit of the disk."""
+COPIED_AT_ONCE = 8
+"""Of how many files of a container the content is read at a time: it may be in a bucket."""
 _PAGE = 500
 _WHOLE = RetrieveContainerFileContentRequest()
 _FILE_MODE, _FOLDER_MODE = 0o644, 0o755
@@ -78,20 +81,28 @@ class Layout:
         """
         there: dict[str, ContainerFileRecord] = {}
         folders: set[str] = set()
+        reasons: dict[str, str | None] = {}
         # In the order of their paths, so that it does not depend on their age which one of two is in the way.
         for record in sorted(await self._all(tenant, container_id), key=lambda record: record.file.path):
             path = record.file.path
             found = new_folders(path, folders)
             if not there.keys().isdisjoint(found):
-                reason: str | None = IN_THE_WAY
+                reasons[path] = IN_THE_WAY
             elif path.removeprefix(f"{ROOT}/").count("/") > MAX_FOLDERS:
-                reason = TOO_DEEP
+                reasons[path] = TOO_DEEP
             else:
-                reason = None if held.get(path) == record.sha256 else await self._copy(record, folder)
-            if reason is None:
                 folders.update(found)
                 there[path] = record
-            else:
+        waiting = iter([record for path, record in there.items() if held.get(path) != record.sha256])
+
+        async def copy_some() -> None:
+            for record in waiting:
+                reasons[record.file.path] = await self._copy(record, folder)
+
+        await all_of(*(copy_some() for _ in range(min(COPIED_AT_ONCE, len(there)))))
+        for path, reason in sorted(reasons.items()):
+            if reason is not None:
+                there.pop(path, None)
                 skipped.skip(path.removeprefix(f"{ROOT}/"), reason)
         return there
 
@@ -109,22 +120,21 @@ class Layout:
         """Copy a file; return why it was not, None if it was."""
         path = folder / record.file.path.removeprefix(f"{ROOT}/")
         try:
-            await in_thread(_make_folders, path.parent, folder)
-            with await in_thread(path.open, "xb") as target:
-                async for chunk in await self._open(record):
-                    await in_thread(target.write, chunk)
-            await in_thread(path.chmod, _FILE_MODE)
+            chunks = await self._open(record)
+            await in_thread(_create, path, folder, await anext(chunks, b""))
+            async for chunk in chunks:
+                await in_thread(_append, path, chunk)
         except (FileExistsError, NotADirectoryError):
             return IN_THE_WAY
         except OSError as error:
             raise StorageError("The files of the container cannot be copied for the command.") from error
         except NotFoundError:
-            path.unlink()
+            path.unlink(missing_ok=True)
             return "it was deleted meanwhile"
         except StorageError as error:
             if error.code != DAMAGED:
                 raise
-            path.unlink()
+            path.unlink(missing_ok=True)
             return "its content is damaged"
         return None
 
@@ -154,9 +164,22 @@ def _make_all(folders: Iterable[Path]) -> None:
         folder.mkdir(mode=_FOLDER_MODE)
 
 
+def _create(path: Path, top: Path, beginning: bytes) -> None:
+    """Make a file below `top`, and the folders that it is in, with the beginning of its content."""
+    _make_folders(path.parent, top)
+    with path.open("xb") as file:
+        os.fchmod(file.fileno(), _FILE_MODE)
+        file.write(beginning)
+
+
+def _append(path: Path, chunk: bytes) -> None:
+    with path.open("ab") as file:
+        file.write(chunk)
+
+
 def _make_folders(path: Path, top: Path) -> None:
-    """Make a folder below `top` and those that it is in, `top` included."""
+    """Make a folder below `top` and those that it is in, `top` included; others may make the same meanwhile."""
     if not path.is_dir():
         if path != top:
             _make_folders(path.parent, top)
-        path.mkdir(mode=_FOLDER_MODE)
+        path.mkdir(mode=_FOLDER_MODE, exist_ok=True)
