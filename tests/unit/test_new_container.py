@@ -69,6 +69,12 @@ def test_a_disabled_network_needs_nothing_else() -> None:
     assert made(Request(name="box", network_policy=Policy(type=DISABLED))).network_policy.type == DISABLED
 
 
+def test_the_refusal_of_skills_says_what_hosted_containers_do_not_do() -> None:
+    """Hosted containers run commands, so the message speaks of skills alone."""
+    with pytest.raises(InvalidRequestError, match=r"Berth hosts its containers and installs no skills in them$"):
+        made(Request(name="box", skills=[Skill(type="inline")]))
+
+
 MISSING, INVALID, TOO_LONG = "missing_required_parameter", "invalid_value", "string_above_max_length"
 
 

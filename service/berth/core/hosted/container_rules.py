@@ -58,7 +58,9 @@ def new_container(
 def _refuse_unsupported(request: CreateContainerRequest) -> None:
     refuse_additional(request.additional_fields, request)
     if request.skills:
-        message = "skills are not supported for this provider: Berth hosts its containers and runs nothing in them"
+        message = (
+            "skills are not supported for this provider: Berth hosts its containers and installs no skills in them"
+        )
         raise InvalidRequestError(message, param="skills", code="unsupported_parameter")
     check_length(len(request.file_ids), "file_ids", maximum=MAX_FILE_IDS, what="array", unit="length")
 
