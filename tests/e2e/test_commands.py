@@ -214,6 +214,7 @@ def test_the_curl_lines_of_the_banner_work(tmp_path: Path) -> None:
     """Who pastes them has a container, and has run Python in it."""
     with running_berth("up", tmp_path / "data", "--banner", environ={"BERTH_EXEC__DRIVER": "auto"}) as berth:
         wait_until(lambda: "Ctrl-C" in berth.errors)
+        assert f"pages  {berth.ready['rest']}/console and {berth.ready['rest']}/docs\n" in berth.errors
         create, run = (_pasted(part) for part in berth.errors.split("\n\n") if "curl" in part)
         assert create[0] == f"{berth.ready['rest']}/v1/containers"
         status, container = berth.call("POST", "/v1/containers", create[1], **create[2])

@@ -136,6 +136,18 @@ def test_the_first_key_is_found(tmp_path: Path) -> None:
         assert "mine" in configured.ask("containers", "list", "--data-dir", "data")
 
 
+def test_a_first_key_that_is_not_accepted_is_named(berth: Berth, tmp_path: Path) -> None:
+    """Where the configuration has callers, the message says that the first key was sent and how to send another."""
+    (tmp_path / "data").mkdir(mode=0o700)
+    (tmp_path / "data" / "first-key").write_text(f"sk-bf-{'0' * 48}")
+    (tmp_path / "data" / "first-key").chmod(0o600)
+    shell = Shell(tmp_path, {"BERTH_DATA_DIR": str(tmp_path / "data"), "BERTH_SERVER": berth.grpc})
+    status, output, errors = shell.run("containers", "list")
+    assert (status, output) == (1, "")
+    assert errors.endswith("It is the first key of the data folder: pass another one with --key or BERTH_KEY\n")
+    assert "first key" not in shell.run("containers", "list", "--key", "sk-bf-wrong")[2]
+
+
 def test_the_variables_of_the_commands_are_no_settings(shell: Shell) -> None:
     """Who has them in the environment can start a Berth there all the same."""
     elsewhere = Shell(shell.folder, {**shell.variables, "BERTH_CA": "x"})

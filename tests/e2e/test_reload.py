@@ -244,6 +244,7 @@ def test_a_check_refuses_what_a_reload_refuses(tmp_path: Path) -> None:
     for text, environ, problems in [
         ("data_dir: /nowhere", {}, ["ends in the middle of a value"]),
         (f"tls: {{certificate: '{tmp_path}/c', key: '{tmp_path}/k'}}\n", {}, ["tls.certificate: cannot read"]),
+        ("listen: {rest: '0.0.0.0:8080'}\n", {}, ["listen.rest: other machines could reach 0.0.0.0:8080"]),
         (
             "{}\n",
             {"PROVIDERS": '{"groq": {"backend": "hosted", "backend": "unsupported"}}'},

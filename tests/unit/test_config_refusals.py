@@ -26,6 +26,13 @@ REFUSED = [
     ("lisen: {}", "unknown setting 'lisen'; did you mean 'listen'?"),
     ("listen: {grcp: x}", "unknown setting 'listen.grcp'; did you mean 'listen.grpc'?"),
     ("zzz: 1", "unknown setting 'zzz'"),
+    ("listen.rest: '127.0.0.1:80'", "unknown setting 'listen.rest'; did you mean 'listen: {rest: …}'?"),
+    (
+        "providers.ollama.backend: hosted",
+        "unknown setting 'providers.ollama.backend'; did you mean 'providers: {ollama: {backend: …}}'?",
+    ),
+    ("exec: {egress.max_bytes: 1}", "unknown setting 'exec.egress.max_bytes'; did you mean 'egress: {max_bytes: …}'?"),
+    ("zzz.yyy: 1", "unknown setting 'zzz.yyy'"),
     (
         "providers: {ollama: {backend: hosted, base_ulr: x}}",
         "unknown setting 'providers.ollama.base_ulr'; did you mean 'providers.ollama.base_url'?",

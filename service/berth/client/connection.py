@@ -11,7 +11,7 @@ from google.api.httpbody_pb2 import HttpBody
 
 from berth.client.downloads import Download
 from berth.client.endpoint import Server
-from berth.client.errors import ClientError, KeyRequiredError, RefusedError
+from berth.client.errors import ClientError, KeyRefusedError, KeyRequiredError, RefusedError
 from berth.v1.container_exec_service_pb2_grpc import ContainerExecServiceStub
 from berth.v1.container_file_service_pb2 import CreateContainerFileRequest
 from berth.v1.container_file_service_pb2_grpc import ContainerFileServiceStub
@@ -137,7 +137,7 @@ class Connection:
     def _rejection(self, text: str, status: grpc.StatusCode, details: bytes) -> ClientError:
         """Return the error for a request that the server rejected, with the facts from its `details`."""
         if status is grpc.StatusCode.UNAUTHENTICATED:
-            return ClientError(text) if self._metadata else KeyRequiredError(text)
+            return KeyRefusedError(text) if self._metadata else KeyRequiredError(text)
         error = ErrorReply.FromString(details).error
         return RefusedError(text, param=error.param.string_value, code=error.code.string_value)
 

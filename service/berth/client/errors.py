@@ -18,5 +18,9 @@ class KeyRequiredError(ClientError):
     """The server requires a key, and none was sent."""
 
 
+class KeyRefusedError(ClientError):
+    """The server does not accept the key that was sent; the message is the server's."""
+
+
 class LocalFileError(ClientError):
     """A local file could not be read or written; the message names it."""

@@ -26,6 +26,6 @@ def check(*, config: ConfigFile = None, data_dir: DataDir = None) -> None:
     from berth.app.listeners import check_listeners  # noqa: PLC0415 - see above
 
     loaded = load_config(config, data_dir, purpose="check")
-    check_listeners(loaded, rest=False, log=structlog.get_logger())
+    check_listeners(loaded, rest=True, log=structlog.get_logger())
     check_authorities(loaded)
     print_message(f"{config or Path('the environment')}: every setting can be used")

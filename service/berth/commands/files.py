@@ -39,7 +39,8 @@ files = typer.Typer(
 
 FileId = Annotated[str, typer.Argument(metavar="FILE_ID", help="The file's id.")]
 ContainerId = Annotated[
-    str | None, typer.Option("--container", metavar="ID", help="The container that the file is in.")
+    str | None,
+    typer.Option("--container", metavar="ID", help="The container of the file; without it, a file of the Files API."),
 ]
 ContainerPath = Annotated[
     str | None, typer.Option("--path", metavar="PATH", help="Its path in the container, below /mnt/data.")

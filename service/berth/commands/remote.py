@@ -16,7 +16,7 @@ import typer
 
 from berth.client.connection import Connection, connected
 from berth.client.endpoint import Endpoint, Server
-from berth.client.errors import ClientError, KeyRequiredError, RefusedError
+from berth.client.errors import ClientError, KeyRefusedError, KeyRequiredError, RefusedError
 from berth.commands.items import explain
 from berth.commands.options import ConfigFile, DataDir, load_config
 from berth.config import Config
@@ -43,6 +43,7 @@ Ca = Annotated[
     Path | None,
     typer.Option("--ca", metavar="FILE", envvar="BERTH_CA", help="Use TLS, and trust the authorities in this file."),
 ]
+_FIRST_KEY = "It is the first key of the data folder: pass another one with --key or BERTH_KEY"
 _VISIBLE = set(string.ascii_letters + string.digits + string.punctuation)
 
 P = ParamSpec("P")
@@ -68,6 +69,8 @@ def remote(command: Callable[Concatenate[Connection, P], None]) -> Callable[...,
                 raise StartError("an argument is not valid UTF-8") from error
             except KeyRequiredError:
                 raise ClientError(f"{target.endpoint} requires a key: pass it with --key or BERTH_KEY") from None
+            except KeyRefusedError as error:
+                raise ClientError(str(error) if key else f"{error} {_FIRST_KEY}") from None
             except RefusedError as error:
                 raise ClientError(explain(error)) from None
 

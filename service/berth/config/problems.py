@@ -70,10 +70,21 @@ def _source(path: SettingPath, origins: Mapping[SettingPath, str]) -> str:
 
 
 def _hint(path: SettingPath, model: type[BaseModel]) -> str:
-    """Return a hint for an unknown setting: the full path of the most similar setting in the same section."""
+    """Return a hint for an unknown setting: the full path of the most similar setting in the same section.
+
+    If the name has dots, as in the documents, the hint is the same setting as nested maps.
+    """
     known = list(_section(path[:-1], model).model_fields)
+    section, *inner = str(path[-1]).split(".")
+    if inner and section in known:
+        return f"; did you mean '{section}: {_nested(inner)}'?"
     formatted = {_format((*path[:-1], name)): name for name in known}
     return did_you_mean(_format(path), list(formatted))
+
+
+def _nested(names: list[str]) -> str:
+    """Return `names` as nested maps of YAML, without the value: `{ollama: {backend: …}}`."""
+    return f"{{{names[0]}: {_nested(names[1:]) if names[1:] else '…'}}}"
 
 
 def _section(path: SettingPath, model: type[BaseModel]) -> type[BaseModel]:

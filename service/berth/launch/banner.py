@@ -7,7 +7,7 @@ _TEXT = """
   Berth is ready.
 
     REST   {rest}
-    docs   {rest}/docs
+    pages  {rest}/console and {rest}/docs
     gRPC   {grpc}
     key    {key}
 

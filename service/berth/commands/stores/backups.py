@@ -17,7 +17,9 @@ _FAILED = 1
 
 
 def backup(
-    folder: Annotated[Path, typer.Argument(help="A new folder, or one with an earlier backup, which is updated.")],
+    folder: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="A new folder, or one with an earlier backup, which is updated.")
+    ],
     *,
     config: ConfigFile = None,
     data_dir: DataDir = None,
@@ -30,7 +32,7 @@ def backup(
 
 
 def restore(
-    folder: Annotated[Path, typer.Argument(help="The folder of the backup; it is not changed.")],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="The folder of the backup; it is not changed.")],
     *,
     config: ConfigFile = None,
     data_dir: DataDir = None,

@@ -28,6 +28,7 @@ _BASIC_NOT_FOUND = "user not found, or the password is wrong."
 _CERTIFICATE_NOT_FOUND = "the client certificate is valid, but none of its names is known here."
 _AMBIGUOUS = "the client certificate has names of two different tenants."
 _NO_SCHEME = "the Authorization header has a virtual key without its scheme. Send 'Authorization: Bearer sk-bf-...'."
+_EMPTY = "the key in the request is empty. A variable, such as $KEY, may not be set."
 _CONFLICT = "the request carries two different credentials. Send one, or the same in each header."
 
 NO_CERTIFICATES: Mapping[str, Caller] = MappingProxyType({})
@@ -134,10 +135,12 @@ class Credentials:
             return key.admit(self._now())
         if digest.startswith(_USER):
             raise AuthenticationError(_BASIC_NOT_FOUND, code="basic_user_not_found")
-        raise AuthenticationError(_NOT_FOUND, code="virtual_key_not_found")
+        raise AuthenticationError(_EMPTY if digest == _key_digest("") else _NOT_FOUND, code="virtual_key_not_found")
 
     def _direct_caller(self, key: str) -> Caller:
-        if self._direct_secret is None or not key:
+        if not key:
+            raise AuthenticationError(_EMPTY, code="virtual_key_not_found")
+        if self._direct_secret is None:
             raise AuthenticationError(_NOT_FOUND, code="virtual_key_not_found")
         digest = hmac.new(self._direct_secret, key.encode(), sha256).hexdigest()
         return Caller(tenant=f"direct-{digest}", name="direct", direct_key=key)
