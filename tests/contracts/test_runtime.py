@@ -62,3 +62,15 @@ def build_wheel(folder, settings=None, metadata=None):
         wheel.writestr("given-1.dist-info/RECORD", "")
     return "given-1-py3-none-any.whl"
 """
+
+
+def test_a_package_that_cannot_be_installed_leaves_no_folder(tmp_path: Path) -> None:
+    """The message says that pip failed, after pip's own, and what was made is removed."""
+    ran = subprocess.run(
+        [BERTH, "runtime", "create", tmp_path / "runtime", tmp_path / "nothing.whl"],
+        check=False,
+        capture_output=True,
+        timeout=100,
+    )
+    assert (ran.returncode, list(tmp_path.iterdir())) == (1, [])
+    assert ran.stderr.endswith(b"berth: the runtime cannot be made: pip failed, for the reason above\n")

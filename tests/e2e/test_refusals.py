@@ -38,7 +38,8 @@ def test_a_port_that_is_taken_is_refused_by_the_name_of_its_setting(tmp_path: Pa
         options = [*free_ports("up"), f"--{setting}-port", str(port)]
         code, output, errors = refused_berth("up", "--data-dir", str(tmp_path / "data"), *options)
     assert (code, output) == (REFUSED, "")
-    assert errors == f"berth: listen.{setting}: cannot listen on 127.0.0.1:{port}: Address already in use\n"
+    reason = "Address already in use; set another port, or end the program that uses this one"
+    assert errors == f"berth: listen.{setting}: cannot listen on 127.0.0.1:{port}: {reason}\n"
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,8 @@ def test_a_port_that_is_taken_is_noticed() -> None:
     """The setting and the address are named while somebody listens there, and nothing is said before or after."""
     with socket.create_server(("127.0.0.1", 0)) as other:
         address = Address("127.0.0.1", other.getsockname()[1])
-        with pytest.raises(StartError, match=rf"^listen\.rest: cannot listen on {address}: Address already in use$"):
+        reason = "Address already in use; set another port, or end the program that uses this one"
+        with pytest.raises(StartError, match=rf"^listen\.rest: cannot listen on {address}: {reason}$"):
             address.require_free("listen.rest")
     address.require_free("listen.rest")
 
@@ -68,6 +69,6 @@ def test_every_address_of_ipv6_includes_ipv4() -> None:
     """A port in use over IPv4 is not free for `[::]`, unless that is for IPv6 only."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = Address("::", taken.getsockname()[1])
-        with pytest.raises(StartError, match=rf"^listen\.rest: cannot listen on \[::\]:{address.port}: .* in use$"):
+        with pytest.raises(StartError, match=rf"^listen\.rest: cannot listen on \[::\]:{address.port}: .* in use; "):
             address.require_free("listen.rest")
         address.require_free("listen.rest", ipv6_only=True)

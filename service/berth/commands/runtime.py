@@ -47,7 +47,9 @@ def _install(folder: Path, packages: list[str]) -> None:
 def _run(*command: str) -> None:
     try:
         subprocess.run(command, check=True)  # noqa: S603 - the program is Berth's own Python
-    except (OSError, subprocess.CalledProcessError) as error:
+    except subprocess.CalledProcessError as error:
+        raise LocalFileError(f"the runtime cannot be made: {command[2]} failed, for the reason above") from error
+    except OSError as error:
         raise LocalFileError(f"the runtime cannot be made: {error}") from error
 
 

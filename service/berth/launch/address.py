@@ -1,5 +1,6 @@
 """Addresses to listen on."""
 
+import errno
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -82,7 +83,8 @@ class Address(NamedTuple):
         return created
 
     def _refusal(self, setting: str, error: OSError) -> StartError:
-        return StartError(f"{setting}: cannot listen on {self}: {error.strerror}")
+        advice = "; set another port, or end the program that uses this one" if error.errno == errno.EADDRINUSE else ""
+        return StartError(f"{setting}: cannot listen on {self}: {error.strerror}{advice}")
 
 
 def _bind_for_good(holder: socket.socket, address: Address) -> None:
