@@ -116,6 +116,18 @@ def test_nothing_is_overwritten(place: Place, tmp_path: Path) -> None:
     assert (status, errors.count("\n"), str(tmp_path / "none") in errors) == (2, 1, True)
     status, _, errors = place.run("backup", folder=tmp_path / "berth.yaml")
     assert (status, errors.count("\n")) == (2, 1)
+    assert [entry.name for entry in (tmp_path / "backups").iterdir()] == ["today"]
+
+
+def test_a_refused_backup_leaves_the_folder_as_it_is(place: Place, tmp_path: Path) -> None:
+    """A file with the name of the lock is not replaced in a folder that is no backup."""
+    folder = tmp_path / "work"
+    folder.mkdir(mode=0o700)
+    for name in ("lock", "notes"):
+        (folder / name).write_text("mine")
+        (folder / name).chmod(0o600)
+    assert place.run("backup", folder=folder)[::2] == (2, f"berth: {folder} has other files than a backup: notes\n")
+    assert {entry.name: entry.read_text() for entry in folder.iterdir()} == {"lock": "mine", "notes": "mine"}
 
 
 def test_berth_does_not_start_on_half_a_backup(place: Place, tmp_path: Path) -> None:

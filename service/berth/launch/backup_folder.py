@@ -22,15 +22,22 @@ def claimed_for_backup(folder: Path, *, known: Collection[str], data: Collection
     backup: `known` are the names of files in a backup.
     """
     _require_apart(folder, data)
+    if folder.is_dir():
+        _require_backup(folder, known)  # before the lock is written, so that a folder of other files is not changed
     with opened_lock(folder, setting="FOLDER") as lock:
         if not lock.try_to_take():
             raise StartError(f"{folder} is in use by another process")
-        names = {entry.name for entry in folder.iterdir()}
-        others = sorted(names - {LOCK, _LOST_AND_FOUND, *({MARK, *known} if MARK in names else ())})
-        if others:
-            raise StartError(f"{folder} has other files than a backup: {others[0]}")
+        _require_backup(folder, known)
         (folder / MARK).touch(mode=_OWNER_ONLY)
         yield
+
+
+def _require_backup(folder: Path, known: Collection[str]) -> None:
+    """Raise StartError unless the folder is empty or a backup."""
+    names = {entry.name for entry in folder.iterdir()}
+    others = sorted(names - {LOCK, _LOST_AND_FOUND, *({MARK, *known} if MARK in names else ())})
+    if others:
+        raise StartError(f"{folder} has other files than a backup: {others[0]}")
 
 
 @contextmanager
