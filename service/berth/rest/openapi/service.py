@@ -32,14 +32,14 @@ SERVICE_PATHS: Json = {
     "/healthz": {
         "get": {
             "operationId": "isAlive",
-            **_state("Tell whether the service is alive", "For liveness probes. Not logged.", ""),
+            **_state("Says whether the service is alive", "For liveness probes. Not logged.", ""),
         }
     },
     "/readyz": {
         "get": {
             "operationId": "isReady",
             **_state(
-                "Tell whether the service can serve requests",
+                "Says whether the service can serve requests",
                 "For readiness probes and balancers: checks the store, the content store and the listener, at most "
                 "once a second. Not logged.",
                 "Something does not answer, or the service is stopping.",
