@@ -32,6 +32,7 @@ REFUSED = [
         "unknown setting 'providers.ollama.backend'; did you mean 'providers: {ollama: {backend: …}}'?",
     ),
     ("exec: {egress.max_bytes: 1}", "unknown setting 'exec.egress.max_bytes'; did you mean 'egress: {max_bytes: …}'?"),
+    ("exec_driver: off", "unknown setting 'exec_driver'; did you mean 'exec.driver'?"),
     ("zzz.yyy: 1", "unknown setting 'zzz.yyy'"),
     (
         "providers: {ollama: {backend: hosted, base_ulr: x}}",
@@ -260,6 +261,19 @@ def test_a_wrong_setting_is_refused_by_name(write: Write, text: str, problem: st
             "BERTH_LISTEN__RST",
             "x",
             "unknown setting 'listen.rst' (from BERTH_LISTEN__RST); did you mean 'listen.rest'?",
+        ),
+        (
+            "BERTH_LISTEN_REST",
+            "x",
+            "unknown setting 'listen_rest' (from BERTH_LISTEN_REST); did you mean BERTH_LISTEN__REST?",
+        ),
+        (
+            "BERTH_EXEC__EGRESS_PORTS",
+            "x",
+            (
+                "unknown setting 'exec.egress_ports' (from BERTH_EXEC__EGRESS_PORTS); "
+                "did you mean BERTH_EXEC__EGRESS__PORTS?"
+            ),
         ),
         ("BERTH_REST_PORT", "80", "unknown setting 'rest_port' (from BERTH_REST_PORT); did you mean 'rest'?"),
         ("BERTH_", "x", "unknown setting '' (from BERTH_)"),

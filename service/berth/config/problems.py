@@ -1,13 +1,13 @@
 """Describes the problems of a configuration, one line each, beginning with the name of the setting."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from inspect import isclass
 from typing import get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from berth.config.sources import SettingPath
+from berth.config.sources import PREFIX, SEPARATOR, SettingPath
 from berth.core.validation import did_you_mean
 
 # By pydantic's error type. For other types pydantic's own message is used.
@@ -51,7 +51,7 @@ def _describe(detail: ErrorDetails, model: type[BaseModel], origins: Mapping[Set
     path = tuple(part for part in detail["loc"] if part != "[key]")
     source = _source(path, origins)
     if detail["type"] == "extra_forbidden":
-        return f"unknown setting '{_format(path)}'{source}{_hint(path, model)}"
+        return f"unknown setting '{_format(path)}'{source}{_hint(path, model, is_variable=bool(source))}"
     reason = _MESSAGES.get(detail["type"], detail["msg"]).format(**detail.get("ctx", {}))
     return f"{_format(path)}{source}: {reason}"
 
@@ -69,17 +69,32 @@ def _source(path: SettingPath, origins: Mapping[SettingPath, str]) -> str:
     return ""
 
 
-def _hint(path: SettingPath, model: type[BaseModel]) -> str:
+def _hint(path: SettingPath, model: type[BaseModel], *, is_variable: bool) -> str:
     """Return a hint for an unknown setting: the full path of the most similar setting in the same section.
 
-    If the name has dots, as in the documents, the hint is the same setting as nested maps.
+    If the name has dots, as in the documents, the hint is the same setting as nested maps. If it has `_` between a
+    section and a setting, the hint is that setting, or the variable of it.
     """
     known = list(_section(path[:-1], model).model_fields)
     section, *inner = str(path[-1]).split(".")
     if inner and section in known:
         return f"; did you mean '{section}: {_nested(inner)}'?"
+    meant = next(_with_sections(path, model), None)
+    if meant is not None:
+        variable = PREFIX + SEPARATOR.join(map(str, meant)).upper()
+        return f"; did you mean {variable if is_variable else repr(_format(meant))}?"
     formatted = {_format((*path[:-1], name)): name for name in known}
     return did_you_mean(_format(path), list(formatted))
+
+
+def _with_sections(path: SettingPath, model: type[BaseModel]) -> Iterator[SettingPath]:
+    """Yield the paths of which the last two parts, joined by `_`, are the last part of `path`."""
+    outer = _section(path[:-1], model)
+    for section in outer.model_fields:
+        inner = _section((section,), outer)
+        for name in inner.model_fields:
+            if inner is not outer and f"{section}_{name}" == path[-1]:
+                yield (*path[:-1], section, name)
 
 
 def _nested(names: list[str]) -> str:

@@ -16,7 +16,7 @@ OPTION_VARIABLES = {"BERTH_CONFIG", "BERTH_SERVER", "BERTH_KEY", "BERTH_CA", "BE
 """Variables that set options of commands, or choose the Envoy binary, and are no settings."""
 MAX_DEPTH = 32
 """How deep lists and maps may be nested; the settings need eight levels."""
-_SEPARATOR = "__"
+SEPARATOR = "__"
 # Kubernetes sets such variables in every pod of a namespace that has a service named "berth".
 _SERVICE_LINK = re.compile(r"BERTH(_\w+)?_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?)")
 _JSON_BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
@@ -43,7 +43,7 @@ def read_environment(environ: Mapping[str, str]) -> tuple[Settings, dict[Setting
     origins: dict[SettingPath, str] = {}
     for variable, text in sorted(environ.items()):
         if _is_setting(variable, text):
-            path = variable.removeprefix(PREFIX).lower().split(_SEPARATOR)
+            path = variable.removeprefix(PREFIX).lower().split(SEPARATOR)
             try:
                 settings = merge(settings, _nested(path, _value(text)))
             except _NotUsableError as error:
