@@ -4,6 +4,7 @@ They run with a fake sandbox: what isolates them is for the tests of the drivers
 """
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 from berth.core.background import BackgroundTasks
 from berth.core.errors import StorageError
 from berth.core.exec.changes import ChangedFile, DeletedFile
-from berth.core.exec.harvest import Harvested, Harvester
+from berth.core.exec.harvest import FILES_AT_ONCE, Harvested, Harvester
 from berth.core.exec.requests import ExecLimits
 from berth.core.exec.store import RemovedFile
 from berth.core.exec.workspace import COPIED_AT_ONCE, new_folders
@@ -87,9 +88,43 @@ def harvester(kept: Kept) -> Harvester:
 
 async def test_a_file_that_is_too_large_is_not_read(kept: Kept) -> None:
     """It is left out because of its size alone: a file without content may be of any size."""
-    taken, not_open = Harvested(), -1
-    await harvester(kept).take(iter([ChangedFile("large", 101, not_open)]), {}, taken)
+    taken, unreadable = Harvested(), os.open(os.devnull, os.O_WRONLY)
+    await harvester(kept).take(iter([ChangedFile("large", 101, unreadable)]), {}, taken)
+    os.close(unreadable)
     assert [one.reason for one in taken.skipped] == ["The file is too large: at most 100 bytes are allowed."]
+
+
+def count_open() -> int:
+    """Return how many files this process has open."""
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+@pytest.mark.parametrize("failing", [1, 4, 12])
+async def test_what_was_stored_before_an_error_is_known(
+    failing: int, kept: Kept, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is to be deleted; every file is closed, and what was not complete is gone already."""
+    numbers, put = iter(range(1, 100)), kept.blobs.put
+
+    async def put_some(key: str, chunks: AsyncIterator[bytes]) -> None:
+        if next(numbers) == failing:
+            raise StorageError("the disk has failed")
+        await put(key, chunks)
+
+    def changes() -> Iterator[ChangedFile]:
+        for number in range(20):
+            path = tmp_path / str(number)
+            path.write_bytes(b"%d" % number)
+            with path.open("rb") as file:
+                yield ChangedFile(path.name, path.stat().st_size, file.fileno())
+
+    monkeypatch.setattr(kept.blobs, "put", put_some)
+    taken, opened = Harvested(), count_open()
+    with pytest.raises(StorageError):
+        await harvester(kept).take(changes(), {}, taken)
+    assert count_open() == opened
+    assert (len(taken.blobs) >= FILES_AT_ONCE) == (failing > FILES_AT_ONCE)
+    assert len(taken.blobs) == kept.left().blobs
 
 
 class Unsearched(Mapping[str, ContainerFileRecord]):

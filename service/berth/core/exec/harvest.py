@@ -5,12 +5,13 @@ sizes and numbers; here the names are checked and the bytes are counted as they 
 """
 
 import os
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from mimetypes import guess_type
+from typing import Self
 
-from berth.core.background import in_thread
+from berth.core.background import all_of, in_thread
 from berth.core.errors import InvalidRequestError
 from berth.core.exec.changes import Change, ChangedFile, DeletedFile, SkippedFile
 from berth.core.exec.sandbox import SandboxCommand
@@ -24,6 +25,8 @@ from berth.v1 import exec_pb2
 
 CHUNK_BYTES = 262_144
 BATCH = 100
+FILES_AT_ONCE, BYTES_AT_ONCE = 8, 1 << 20
+"""How many files are stored at the same time; of large ones, only as many as have together so many bytes."""
 MAX_SKIPPED = 1000
 """How many skipped files a result names."""
 
@@ -79,14 +82,16 @@ class Harvester:
         """Do the same with changes, which are found in threads and may block."""
         items = iter(changes)
         try:
-            while found := await in_thread(_next, items):
-                for item in found:
-                    if isinstance(item, SkippedFile):
-                        into.skip(item.path, item.reason)
-                    elif isinstance(item, DeletedFile):
-                        _remove(f"{ROOT}/{item.path}", before, into)
-                    else:
-                        await self._take_file(item, before, into)
+            is_over = False
+            while not is_over:
+                with _Batch() as batch:
+                    is_over = await in_thread(batch.fill, items)
+                    for item in batch.others:
+                        if isinstance(item, SkippedFile):
+                            into.skip(item.path, item.reason)
+                        else:
+                            _remove(f"{ROOT}/{item.path}", before, into)
+                    await self._take_files(batch.files, before, into)
         except BaseException:
             close = getattr(items, "close", None)
             if close is not None:
@@ -95,34 +100,69 @@ class Harvester:
         for written in into.written:  # a folder may have been removed and made again
             into.removed.pop(written.path, None)
 
-    async def _take_file(self, found: ChangedFile, before: Mapping[str, ContainerFileRecord], into: Harvested) -> None:
+    async def _take_files(
+        self, files: Sequence[ChangedFile], before: Mapping[str, ContainerFileRecord], into: Harvested
+    ) -> None:
+        """Store files at the same time; note them in their order."""
+        written: dict[str, WrittenFile | None] = {}
+
+        async def take(file: ChangedFile) -> None:
+            written[file.path] = await self._written(file, before, into)
+
+        try:
+            await all_of(*map(take, files))
+        finally:
+            into.written += [one for file in files if (one := written.get(file.path)) is not None]
+
+    async def _written(
+        self, found: ChangedFile, before: Mapping[str, ContainerFileRecord], into: Harvested
+    ) -> WrittenFile | None:
+        """Store a file, unless it is as before or cannot be stored."""
         try:
             path = container_path(f"{ROOT}/{found.path}", "", unique="")
         except InvalidRequestError as error:
             into.skip(found.path, error.message)
-            return
+            return None
         known = before.get(path)
         if known is not None and known.file.bytes == found.size and await _digest(found.descriptor) == known.sha256:
             into.removed.pop(path, None)
-            return
+            return None
         try:
             self._content.check(found.size)  # a file may be large without any content
             stored = await self._content.put(_chunks(found.descriptor), before_commit=nothing)
         except InvalidRequestError as error:  # it is too large, or has grown
             into.skip(found.path, error.message)
-            return
+            return None
         kind = guess_type(path)[0] or DEFAULT_CONTENT_TYPE
-        into.written.append(WrittenFile(path, stored, self._new_id(*FILE_ID), kind))
+        return WrittenFile(path, stored, self._new_id(*FILE_ID), kind)
 
 
-def _next(items: Iterator[Change]) -> list[Change]:
-    """Return the next changes, none at the end: the last one may be a file, which is open until more are asked for."""
-    found: list[Change] = []
-    for item in items:
-        found.append(item)
-        if isinstance(item, ChangedFile) or len(found) == BATCH:
-            break
-    return found
+class _Batch:
+    """Some of the changes of a command: files, which are closed in the end, and `others`."""
+
+    def __init__(self) -> None:
+        self.files: list[ChangedFile] = []
+        self.others: list[DeletedFile | SkippedFile] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for file in self.files:
+            os.close(file.descriptor)
+
+    def fill(self, items: Iterator[Change]) -> bool:
+        """Take the next changes, with a few small files or a large one; return whether there are no more."""
+        size = 0
+        for item in items:
+            if isinstance(item, ChangedFile):
+                self.files.append(item._replace(descriptor=os.dup(item.descriptor)))
+                size += item.size
+            else:
+                self.others.append(item)
+            if len(self.others) == BATCH or len(self.files) == FILES_AT_ONCE or size >= BYTES_AT_ONCE:
+                return False
+        return True
 
 
 def _remove(path: str, before: Mapping[str, ContainerFileRecord], into: Harvested) -> None:
@@ -144,3 +184,5 @@ async def _chunks(descriptor: int) -> AsyncIterator[bytes]:
     while chunk := await in_thread(os.pread, descriptor, CHUNK_BYTES, offset):
         offset += len(chunk)
         yield chunk
+        if len(chunk) < CHUNK_BYTES:
+            return
