@@ -93,13 +93,14 @@ class Layout:
             else:
                 folders.update(found)
                 there[path] = record
-        waiting = iter([record for path, record in there.items() if held.get(path) != record.sha256])
+        new = [record for path, record in there.items() if held.get(path) != record.sha256]
+        waiting = iter(new)
 
         async def copy_some() -> None:
             for record in waiting:
                 reasons[record.file.path] = await self._copy(record, folder)
 
-        await all_of(*(copy_some() for _ in range(min(COPIED_AT_ONCE, len(there)))))
+        await all_of(*(copy_some() for _ in new[:COPIED_AT_ONCE]))
         for path, reason in sorted(reasons.items()):
             if reason is not None:
                 there.pop(path, None)
