@@ -215,6 +215,7 @@ async def test_another_tenant_sees_nothing(kept: Kept, world: ExecWorld) -> None
 async def test_an_exec_is_in_its_own_container_alone(kept: Kept, world: ExecWorld) -> None:
     """The exec of one container is not there in another one of the same tenant, while it runs and afterwards."""
     started = await world.execs.create_container_exec(OURS, shell(await box(kept), "echo a; sleep 60"))
+    await has_output(world, started)
     elsewhere = {"container_id": await box(kept), "exec_id": started.id}
     for call in (
         world.execs.retrieve_container_exec(OURS, RetrieveContainerExecRequest(**elsewhere), is_awaited=True),
