@@ -59,6 +59,19 @@ async def test_who_has_the_fewest_is_first() -> None:
     assert order == ["d1", "a1", "b1", "d2"]
 
 
+async def test_tenants_who_have_as_many_take_turns() -> None:
+    """Tenants who always have calls that wait keep no connection to themselves: each gets one in turn."""
+    shares, order = Shares(2), list[str]()
+
+    async def call(tenant: str) -> None:
+        async with shares.connection(tenant):
+            order.append(tenant)
+            await asyncio.sleep(0)
+
+    await asyncio.gather(*(call(tenant) for tenant in "aaabbbc"))
+    assert order == [*"ababcab"]
+
+
 @pytest.mark.parametrize("steps", [("leave",), ("leave", "give"), ("give", "leave")])
 async def test_who_leaves_takes_nothing_along(steps: tuple[str, ...]) -> None:
     """A call that is cancelled as it waits, also in the moment of its turn, leaves every connection to others."""

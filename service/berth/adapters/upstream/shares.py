@@ -16,7 +16,8 @@ class Shares:
     def __init__(self, connections: int) -> None:
         self._free = connections
         self._held: Counter[str] = Counter()
-        self._waiting: dict[str, deque[asyncio.Future[None]]] = {}  # of tenants whose calls wait, in their order
+        self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
+        """The calls that wait, in their order, by tenant. A tenant whose call is served comes after the others."""
 
     @asynccontextmanager
     async def connection(self, tenant: str) -> AsyncIterator[None]:
@@ -54,6 +55,8 @@ class Shares:
             if not turn.done():
                 self._count(served, 1)
                 turn.set_result(None)
+                if served in self._waiting:
+                    self._waiting[served] = self._waiting.pop(served)
 
     def _has_more(self, tenant: str) -> bool:
         return self._held[tenant] < self._free
