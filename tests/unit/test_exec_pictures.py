@@ -48,8 +48,21 @@ async def test_a_figure_that_cannot_be_drawn_hides_no_other(session: str | None,
     assert result.stderr.count("a picture cannot be saved: TypeError") == 2
 
 
+AROUND = """
+class Around:
+    def __init__(self, finder): self.finder = finder
+    def find_spec(self, *names): return self.finder.find_spec(*names)
+sys.meta_path = [*map(Around, sys.meta_path)]
+"""
+
+
 @pytest.mark.parametrize("session", [None, "default"])
-async def test_what_is_drawn_after_show_is_another_figure(session: str | None, kept: Kept, world: ExecWorld) -> None:
+@pytest.mark.parametrize(
+    "before", ["", "importlib.util.find_spec(name)", "importlib.reload(importlib.import_module(name))", AROUND]
+)
+async def test_what_is_drawn_after_show_is_another_figure(
+    before: str, session: str | None, kept: Kept, world: ExecWorld
+) -> None:
     """Each `show` displays the figures that are open and closes them; those that are left are displayed at the end."""
     fake = (
         "class Figure:\n"
@@ -60,8 +73,9 @@ async def test_what_is_drawn_after_show_is_another_figure(session: str | None, k
         "def plot(data): opened[1] = Figure(opened[1].data + data if opened else data)\n"
     )
     source = (
-        f"import os, sys\nos.mkdir('matplotlib')\nopen('matplotlib/pyplot.py', 'w').write({fake!r})\n"
-        "sys.path.insert(0, '')\nimport matplotlib.pyplot as plt\n"
+        "import importlib.util, os, sys\nfolder = 'mat' + 'plotlib'\nname = folder + '.pyplot'\nos.mkdir(folder)\n"
+        f"open(folder + '/pyplot.py', 'w').write({fake!r})\nsys.path.insert(0, '')\n"
+        f"{before}\nplt = importlib.import_module(name)\n"
         "plt.show()\nplt.plot(b'P')\nplt.plot(b'NG')\nplt.show()\nplt.plot(b'GIF')\nplt.show(block=False)\nplt.plot(b'J')"
     )
     container_id = await box(kept)

@@ -80,25 +80,35 @@ def known_lines(source: str, name: str) -> "tuple[int, None, list[str], str]":
 
 
 class ShowFinder:
-    """Finds `matplotlib.pyplot`, once, so that its `show` is that of this module."""
+    """Finds `matplotlib.pyplot`, so that its `show` is that of this module, and no figure warns that it has no window.
 
-    def find_spec(self, name: str, *_: object) -> "ModuleSpec | None":
-        """Return how to load a module, None for all others."""
-        if name != PYPLOT:
+    The other finders know where the module is. The program may have put finders of its own around this one.
+    """
+
+    is_asking = False
+
+    def find_spec(self, name: str, *rest: object) -> "ModuleSpec | None":
+        """Return how to load the module, None for all others."""
+        if name != PYPLOT or self.is_asking:
             return None
-        sys.meta_path.remove(self)
-        from importlib.util import find_spec  # noqa: PLC0415 - see the module's docstring
-
-        spec: Any = find_spec(name)
+        self.is_asking = True
+        try:
+            finders: list[Any] = list(sys.meta_path)
+            spec = next((spec for finder in finders if (spec := finder.find_spec(name, *rest)) is not None), None)
+        finally:
+            self.is_asking = False
         if spec is not None:
             load = spec.loader.exec_module
 
             def exec_module(module: "Any") -> None:
                 load(module)
                 module.show = show
+                import warnings  # noqa: PLC0415 - see the module's docstring
+
+                warnings.filterwarnings("ignore", "FigureCanvasAgg is non-interactive")
 
             spec.loader.exec_module = exec_module
-        return spec  # type: ignore[no-any-return] # it is what the finders of Python return
+        return spec
 
 
 shown: "list[str]" = []
@@ -108,14 +118,6 @@ shown: "list[str]" = []
 def show(*_: object, **__: object) -> None:
     """Save the figures that are open and close them, as notebooks do: what is drawn next is another figure."""
     shown.extend(_save_all(None))
-
-
-def prepare_show() -> None:
-    """Have `show` of matplotlib save figures, and no figure warn that it has no window."""
-    import warnings  # noqa: PLC0415
-
-    warnings.filterwarnings("ignore", "FigureCanvasAgg is non-interactive")
-    sys.meta_path.insert(0, ShowFinder())
 
 
 def save_pictures(value: object) -> "list[str]":
@@ -213,8 +215,7 @@ def run_once(size: int, reports: int) -> None:
     What it displayed is reported when the program has come to its end; its threads may go on then.
     """
     source = read_source(size)
-    if "matplotlib" in source:
-        prepare_show()
+    sys.meta_path.insert(0, ShowFinder())
     value, code = None, 0
     try:
         value = value_of(source, NAME, main_namespace())

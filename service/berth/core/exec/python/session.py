@@ -16,9 +16,10 @@ from typing import Any
 
 from berth.core.exec.python.program import (
     INTERRUPTED,
+    PYPLOT,
+    ShowFinder,
     known_lines,
     main_namespace,
-    prepare_show,
     save_pictures,
     show_error,
     shown,
@@ -46,7 +47,7 @@ class Session:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         self.held = signal.valid_signals() - {signal.SIGINT}
         self.mask = signal.pthread_sigmask(signal.SIG_BLOCK, self.held)
-        prepare_show()
+        sys.meta_path.insert(0, ShowFinder())
 
     def serve(self, requests: int, reports: int) -> None:
         """Run programs until there are no more."""
@@ -163,8 +164,8 @@ def forget_helpers() -> None:
     It would warn of the end otherwise, and what a program before registered is not known to the new one. What is not
     unregistered any more does no harm: the tracker is killed before it would remove it.
     """
-    tracker: Any = getattr(sys.modules.get("multiprocessing.resource_tracker"), "_resource_tracker", None)
     with suppress(Exception):  # the program may have put anything there, and other versions of Python may differ
+        tracker: Any = getattr(sys.modules.get("multiprocessing.resource_tracker"), "_resource_tracker", None)
         state, send = vars(tracker), vars(type(tracker))["_send"]
         if state["_fd"] is not None:
             state["_send"] = lambda command, *named: None if command == "UNREGISTER" else send(tracker, command, *named)
@@ -175,8 +176,8 @@ def forget_helpers() -> None:
 
 def forget_figures() -> None:
     """Close the figures that a program left open as it was interrupted: the next one does not display them."""
-    if pyplot := sys.modules.get("matplotlib.pyplot"):
-        with suppress(Exception):  # the program may have put anything there
+    with suppress(Exception):  # the program may have put anything there
+        if pyplot := sys.modules.get(PYPLOT):
             pyplot.close("all")
 
 
