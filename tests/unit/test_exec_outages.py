@@ -1,4 +1,4 @@
-"""Commands while the store fails for a moment, or does what it was asked and gives no answer."""
+"""Commands while the store fails for a moment, takes its time, or does what it was asked and gives no answer."""
 
 import asyncio
 from typing import Any
@@ -7,7 +7,7 @@ import pytest
 
 from berth.core.errors import StorageError
 from berth.core.exec import execution
-from support.servers.execs import OURS, ExecWorld, box, events, exec_world, has_output, of, shell
+from support.servers.execs import OURS, ExecWorld, box, events, exec_world, has_output, of, paths, shell
 from support.servers.hosted import Kept
 
 
@@ -67,3 +67,27 @@ async def test_a_result_outlasts_a_failure_of_the_store(
     assert (await events(world, exec_))[-1].exec.outcome.type == outcome
     assert [str(failure) for failure in world.failures] == ["away"]
     world.failures.clear()
+
+
+async def test_a_stop_waits_for_a_command_that_begins(
+    kept: Kept, world: ExecWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was accepted before the service stops has the same time to end, also if it is still being started."""
+    container_id, entered, may_start, start = await box(kept), asyncio.Event(), asyncio.Event(), world.store.start
+
+    async def start_late(*arguments: Any, **named: Any) -> str | None:
+        entered.set()
+        await may_start.wait()
+        return await start(*arguments, **named)
+
+    monkeypatch.setattr(world.store, "start", start_late)
+    starting = asyncio.create_task(world.execs.create_container_exec(OURS, shell(container_id, "touch a")))
+    await entered.wait()
+    stopping = asyncio.create_task(world.execs.drain(10))
+    done, _ = await asyncio.wait([stopping], timeout=0.2)
+    assert not done
+    may_start.set()
+    await stopping
+    result = await world.execs.retrieve_container_exec(OURS, of(await starting))
+    assert (result.outcome.type, set(await paths(kept, container_id))) == ("exit", {"a"})
+    assert list(world.folder.iterdir()) == []

@@ -351,9 +351,10 @@ class Execution:
             self._appended += len(new)
 
 
-async def ended_within(executions: Mapping[str, Execution], seconds: float) -> None:
-    """Wait until all executions have ended, for some seconds at most."""
+async def ended_within(executions: Mapping[str, Execution], seconds: float, *, begun: Awaitable[None]) -> None:
+    """Wait until those that are about to begin have `begun`, and all have ended, for some seconds at most."""
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
+            await begun
             for execution in list(executions.values()):
                 await execution.has_ended.wait()

@@ -199,9 +199,9 @@ class HostedExecs:
         return await self.retrieve_container_exec(caller, asked)
 
     async def drain(self, seconds: float) -> None:
-        """Start no more commands, and wait some seconds for those that run; the others become "lost"."""
+        """Accept no more commands, and wait some seconds for those that are there; the others become "lost"."""
         self._is_stopping = True
-        await ended_within(self._running, seconds)
+        await ended_within(self._running, seconds, begun=self._background.drain(seconds))
         for task in self._tasks:
             task.cancel()
         await self._sessions.close()
