@@ -264,6 +264,20 @@ async def test_a_stop_waits_for_a_session_that_is_ending(kept: Kept) -> None:
     assert folders(world) == []
 
 
+async def test_a_stop_does_not_interrupt_the_end_of_a_session(kept: Kept, world: ExecWorld) -> None:
+    """One that ends with its program ends with its folder, even if the stop waits no longer for the program."""
+    world.sandbox.may_close.clear()
+    started = await world.execs.create_container_exec(OURS, code(await box(kept), "import os; os._exit(0)"))
+    await world.sandbox.closing.wait()
+    stopping = asyncio.create_task(world.execs.drain(0))
+    done, _ = await asyncio.wait([stopping], timeout=0.2)
+    assert not done
+    world.sandbox.may_close.set()
+    await stopping
+    assert folders(world) == []
+    assert (await world.execs.retrieve_container_exec(OURS, of(started))).outcome.type == "exit"
+
+
 async def test_a_program_waits_for_its_session_to_end(kept: Kept) -> None:
     """If its session is just giving way to another one, a program begins anew: no command runs in its container."""
     world = exec_world(kept, limits=ExecLimits(sessions=2), capacity_bytes=8 * GIBIBYTE)

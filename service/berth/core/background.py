@@ -1,7 +1,7 @@
 """Tasks: runs work to completion even if the caller is cancelled, ends tasks, and waits for the first of several."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from contextvars import Context
 from typing import Any, TypeVar
@@ -57,6 +57,15 @@ async def shielded(task: asyncio.Task[T]) -> T:
     except asyncio.CancelledError:
         task.add_done_callback(_report_bugs)
         raise
+
+
+async def completed(work: Awaitable[T]) -> T:
+    """Return what `work` returns, also to a caller who is cancelled meanwhile: it waits all the same."""
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        return await task
 
 
 def create_detached(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:

@@ -10,7 +10,7 @@ from socket import socket
 from time import monotonic
 from typing import NamedTuple
 
-from berth.core.background import create_detached
+from berth.core.background import completed, create_detached
 from berth.core.caller import Caller
 from berth.core.errors import InvalidRequestError, NotFoundError, StorageError
 from berth.core.exec.egress import Egress
@@ -125,7 +125,7 @@ class Execution:
             self.transcript.close()
             try:
                 if self._release is not None:
-                    await self._release(self._is_kept)
+                    await completed(self._release(self._is_kept))
             finally:
                 self.transcript.end(exec_)
                 self.has_ended.set()
@@ -136,11 +136,7 @@ class Execution:
             ended = await self._result()
         except asyncio.CancelledError:
             ended = LOST
-        finishing = asyncio.ensure_future(self._finish(ended))
-        try:
-            return await asyncio.shield(finishing)
-        except asyncio.CancelledError:
-            return await finishing
+        return await completed(self._finish(ended))
 
     async def cancel(self) -> None:
         """End the command soon, with all its processes."""
