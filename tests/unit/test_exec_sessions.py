@@ -10,6 +10,7 @@ from berth.core.errors import ContainerBusyError, ExecUnsupportedError, RateLimi
 from berth.core.exec.hosted import GIBIBYTE
 from berth.core.exec.python.session import KEPT_SOURCES
 from berth.core.exec.requests import ExecLimits
+from berth.core.exec.sessions import sessions
 from berth.core.exec.sessions.session import Session, SessionKey
 from berth.v1.container_exec_service_pb2 import (
     CancelContainerExecRequest,
@@ -278,8 +279,9 @@ async def test_a_stop_does_not_interrupt_the_end_of_a_session(kept: Kept, world:
     assert (await world.execs.retrieve_container_exec(OURS, of(started))).outcome.type == "exit"
 
 
-async def test_a_program_waits_for_its_session_to_end(kept: Kept) -> None:
-    """If its session is just giving way to another one, a program begins anew: no command runs in its container."""
+async def test_a_program_waits_for_its_session_to_end(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If its session is just giving way to another one, however long, a program begins anew: no other one runs."""
+    monkeypatch.setattr(sessions, "RELEASE_SECONDS", 0.05)
     world = exec_world(kept, limits=ExecLimits(sessions=2), capacity_bytes=8 * GIBIBYTE)
     boxes = [await box(kept) for _ in range(3)]
     for one in boxes[:2]:

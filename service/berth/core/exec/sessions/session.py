@@ -46,6 +46,7 @@ class Session:
         self.key = key
         self.memory_bytes = memory_bytes
         self.is_busy = True
+        self.is_ending = False
         self.released = asyncio.Event()
         self.used_at = monotonic()
         self.last_exec: str | None = None

@@ -145,7 +145,7 @@ class Sessions:
         return bool(idle)
 
     async def _end(self, session: Session) -> None:
-        session.is_busy = True  # it must not be taken while it ends; its next program waits for that
+        session.is_busy = session.is_ending = True  # it must not be taken; its next program waits for the end
         session.released.clear()
         try:
             await session.end()
@@ -181,3 +181,5 @@ async def _wait(session: Session) -> None:
     with suppress(TimeoutError):
         async with asyncio.timeout(RELEASE_SECONDS):
             await session.released.wait()
+    if session.is_ending:  # which takes long with many files
+        await session.released.wait()
