@@ -15,13 +15,13 @@ from berth.adapters.sandbox.process.changes import is_mark
 from berth.core.errors import StorageError
 from berth.core.exec.changes import Change, ChangedFile, DeletedFile, SkippedFile
 from berth.core.exec.sandbox import SandboxLimits
+from berth.core.exec.workspace import MAX_FOLDERS, TOO_DEEP
 from berth.core.paths import MAX_PART_BYTES, MAX_PATH_BYTES, ROOT
 
 _OPENAT2 = 437
 _BENEATH = 0x01 | 0x02 | 0x04 | 0x08
 """RESOLVE_NO_XDEV, NO_MAGICLINKS, NO_SYMLINKS and BENEATH."""
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
-_MAX_DEPTH = 32
 _MAX_SKIPPED = 100
 _MAX_PATH = MAX_PATH_BYTES - len(ROOT) - 1
 _CHUNK = 1 << 18
@@ -236,7 +236,7 @@ def _refusal(name: bytes, path: bytes, depth: int) -> str | None:
         return "the name has control characters"
     if len(name) > MAX_PART_BYTES or len(path) > _MAX_PATH:
         return "the path is too long"
-    return "too many folders inside one another" if depth > _MAX_DEPTH else None
+    return TOO_DEEP if depth > MAX_FOLDERS else None
 
 
 def _printable(path: bytes) -> str:
