@@ -137,7 +137,9 @@ def test_nothing_stays_after_a_key_is_refused(opened: Opened, container: str) ->
 def test_an_expired_container_says_so(opened: Opened, container: str, berth: Berth) -> None:
     """A container that expires while it is shown is closed by the next refusal, and is expired in the list."""
     console = opened()
-    console.open(KEY_A, f"#/containers/{container}")
+    url = f"{berth.rest}/v1/containers/{container}"
+    with console.page.expect_response(f"{url}/files*"), console.page.expect_response(f"{url}/execs*"):
+        console.open(KEY_A, f"#/containers/{container}")
     console.button("Run").wait_for()
     with closing(sqlite3.connect(berth.log.parent / "data" / "berth.db", timeout=20)) as database, database:
         database.execute(
