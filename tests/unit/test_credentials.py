@@ -127,7 +127,7 @@ async def test_a_virtual_key_comes_before_a_providers() -> None:
 
 
 async def test_an_empty_key_is_nobody() -> None:
-    """A header without a key lets nobody in, whether direct keys are allowed or not, and the message says so."""
+    """A header without a key is refused, whether direct keys are allowed or not, and the message says why."""
     for accepted in (WITH_DIRECT, credentials()):
         for header in (("authorization", "Bearer "), ("authorization", "Bearer"), ("x-api-key", ""), ("x-bf-vk", " ")):
             with pytest.raises(AuthenticationError, match=r"^the key in the request is empty\.") as caught:
