@@ -38,16 +38,25 @@ class BackgroundTasks:
 
 
 async def in_thread(function: Callable[..., T], *arguments: object) -> T:
-    """Return what a function returns in a thread. A caller who is cancelled goes on once it has ended.
+    """Return what a function returns in a thread of the event loop; see `from_thread`."""
+    return await from_thread(asyncio.get_running_loop().run_in_executor(None, function, *arguments))
+
+
+async def from_thread(work: asyncio.Future[T]) -> T:
+    """Return the result of `work` in a thread, which cannot be stopped: a caller who is cancelled waits for its end.
 
     So what the caller does then, such as to remove a folder, does not meet what the thread still makes in it.
     """
-    work = asyncio.get_running_loop().run_in_executor(None, function, *arguments)
-    try:
-        return await asyncio.shield(work)
-    except asyncio.CancelledError:
-        await asyncio.wait([work])
-        raise
+    cancelled: asyncio.CancelledError | None = None
+    while not work.done():
+        try:
+            await asyncio.wait([work])
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        work.exception()  # mark it as retrieved: asyncio logs an error that is never retrieved
+        raise cancelled
+    return work.result()
 
 
 async def shielded(task: asyncio.Task[T]) -> T:

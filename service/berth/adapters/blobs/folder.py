@@ -11,6 +11,7 @@ from urllib.parse import unquote, urlsplit
 
 from berth.adapters.blobs.errors import closed_error, open_error, translated
 from berth.adapters.blobs.folder_files import BlobFolder, IncomingBlob
+from berth.core.background import from_thread
 from berth.core.errors import NotFoundError, StorageError, file_damaged
 
 P = ParamSpec("P")
@@ -149,19 +150,8 @@ class FileBlobs:
 
 
 async def _wait_for(work: Future[T]) -> T:
-    """Return the result of `work`. A thread cannot be stopped, so this waits for its end even if cancelled."""
-    done = asyncio.wrap_future(work)
-    cancelled: asyncio.CancelledError | None = None
-    while not done.done():
-        try:
-            await asyncio.wait([done])
-        except asyncio.CancelledError as error:
-            cancelled = error
-    if cancelled is not None:
-        done.exception()  # mark it as retrieved: asyncio logs an error that is never retrieved
-        raise cancelled
     with translated():
-        return done.result()
+        return await from_thread(asyncio.wrap_future(work))
 
 
 def _discard(incoming: IncomingBlob, written: "Future[None]") -> None:
