@@ -251,11 +251,8 @@ async def test_the_number_of_sessions_is_limited(kept: Kept) -> None:
     assert folders(world) == []
 
 
-async def test_a_stop_waits_for_a_session_that_is_ending(kept: Kept) -> None:
-    """One that was idle for too long when the process stops ends with its folder all the same."""
-    world = exec_world(kept, limits=ExecLimits(session_idle_seconds=0))
-    world.sandbox.may_close.clear()
-    await run(world, await box(kept), "x = 1")
+async def stop_while_one_ends(world: ExecWorld) -> None:
+    """Stop once a session begins to end: the stop waits for that, and no folder is left."""
     await world.sandbox.closing.wait()
     stopping = asyncio.create_task(world.execs.drain(0))
     done, _ = await asyncio.wait([stopping], timeout=0.2)
@@ -263,19 +260,21 @@ async def test_a_stop_waits_for_a_session_that_is_ending(kept: Kept) -> None:
     world.sandbox.may_close.set()
     await stopping
     assert folders(world) == []
+
+
+async def test_a_stop_waits_for_a_session_that_is_ending(kept: Kept) -> None:
+    """One that was idle for too long when the process stops ends with its folder all the same."""
+    world = exec_world(kept, limits=ExecLimits(session_idle_seconds=0))
+    world.sandbox.may_close.clear()
+    await run(world, await box(kept), "x = 1")
+    await stop_while_one_ends(world)
 
 
 async def test_a_stop_does_not_interrupt_the_end_of_a_session(kept: Kept, world: ExecWorld) -> None:
     """One that ends with its program ends with its folder, even if the stop waits no longer for the program."""
     world.sandbox.may_close.clear()
     started = await world.execs.create_container_exec(OURS, code(await box(kept), "import os; os._exit(0)"))
-    await world.sandbox.closing.wait()
-    stopping = asyncio.create_task(world.execs.drain(0))
-    done, _ = await asyncio.wait([stopping], timeout=0.2)
-    assert not done
-    world.sandbox.may_close.set()
-    await stopping
-    assert folders(world) == []
+    await stop_while_one_ends(world)
     assert (await world.execs.retrieve_container_exec(OURS, of(started))).outcome.type == "exit"
 
 

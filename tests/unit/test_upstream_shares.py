@@ -9,9 +9,17 @@ from berth.adapters.upstream.shares import Shares
 
 async def is_there(shares: Shares, tenant: str) -> bool:
     """Return whether a tenant can have another connection at once; it then has it."""
-    taking = asyncio.ensure_future(shares.take(tenant))
-    await asyncio.sleep(0)
-    return taking.done() or not taking.cancel()
+    try:
+        async with asyncio.timeout(0):
+            await shares.take(tenant)
+    except TimeoutError:
+        return False
+    return True
+
+
+async def go_on(*calls: "asyncio.Task[None]") -> None:
+    """Let calls go on until each has ended or waits."""
+    await asyncio.wait(calls, timeout=0)
 
 
 async def most(shares: Shares, tenant: str) -> int:
@@ -32,8 +40,8 @@ async def test_a_single_connection_can_be_used() -> None:
     """With one connection, calls of all tenants follow one another."""
     shares = Shares(1)
     async with shares.connection("a"):
-        waiting = asyncio.ensure_future(shares.take("b"))
-        await asyncio.sleep(0)
+        waiting = asyncio.create_task(shares.take("b"))
+        await go_on(waiting)
         assert not waiting.done()
     await waiting
     shares.give("b")
@@ -50,11 +58,11 @@ async def test_who_has_the_fewest_is_first() -> None:
 
     assert [await most(shares, "a"), await most(shares, "b"), await most(shares, "c")] == [2, 1, 1]
     calls = [call("a", "a1"), call("b", "b1"), call("d", "d1"), call("d", "d2")]
-    tasks = [asyncio.ensure_future(one) for one in calls]
-    await asyncio.sleep(0)
+    tasks = [asyncio.create_task(one) for one in calls]
+    await go_on(*tasks)
     for tenant in ("a", "a", "c", "b", "d", "d"):
         shares.give(tenant)
-        await asyncio.sleep(0)
+        await go_on(*tasks)
     await asyncio.gather(*tasks)
     assert order == ["d1", "a1", "b1", "d2"]
 
@@ -66,10 +74,12 @@ async def test_tenants_who_have_as_many_take_turns() -> None:
     async def call(tenant: str) -> None:
         async with shares.connection(tenant):
             order.append(tenant)
-            await asyncio.sleep(0)
 
-    await asyncio.gather(*(call(tenant) for tenant in "aaabbbc"))
-    assert order == [*"ababcab"]
+    async with shares.connection("x"), shares.connection("y"):
+        tasks = [asyncio.create_task(call(tenant)) for tenant in "aaabbbc"]
+        await go_on(*tasks)
+    await asyncio.gather(*tasks)
+    assert order == [*"abcabab"]
 
 
 @pytest.mark.parametrize("steps", [("leave",), ("leave", "give"), ("give", "leave")])
@@ -77,8 +87,8 @@ async def test_who_leaves_takes_nothing_along(steps: tuple[str, ...]) -> None:
     """A call that is cancelled as it waits, also in the moment of its turn, leaves every connection to others."""
     shares = Shares(2)
     await shares.take("a")
-    waiting = asyncio.ensure_future(shares.take("a"))
-    await asyncio.sleep(0)
+    waiting = asyncio.create_task(shares.take("a"))
+    await go_on(waiting)
     for step in steps:
         if step == "leave":
             waiting.cancel()

@@ -96,10 +96,20 @@ KEEP = (
     "def keep(how):\n  for number in range(16):\n"
     "    f = open('f', 'w+b'); f.write(bytes(2 << 20)); f.flush(); os.unlink('f'); how(f); time.sleep(0.01)\n"
 )
+IN_CALL = """
+CALLS = {'7', '73', '40', '71', '46', '211', '72', '25'}  # poll, sendfile, sendmsg and fcntl of x86-64 and of aarch64
+def wait_in_call(call, *given):
+  thread = threading.Thread(target=call, args=given); thread.start()
+  for _ in range(500):
+    try: is_in_call = open(f'/proc/self/task/{thread.native_id}/syscall').read().split()[0] in CALLS
+    except OSError: return thread.join(0.2)  # gVisor does not say it
+    if is_in_call: return
+    thread.join(0.01)
+"""
 WAITING = (
-    "{start}\ntry:\n  while True: {fill}\nexcept OSError: {stop}\n"
+    IN_CALL.replace("{", "{{").replace("}", "}}") + "{start}\ntry:\n  while True: {fill}\nexcept OSError: {stop}\n"
     "def hold(f):\n  number = f.fileno()\n"
-    "  threading.Thread(target=lambda: {call}).start(); time.sleep(0.15); f.close(); time.sleep(0.1)\nkeep(hold)"
+    "  wait_in_call(lambda: {call}); f.close()\nkeep(hold)"
 )
 COPIED = "files that a thread copies and another one has closed"
 FOLDERS = (
@@ -170,22 +180,23 @@ DISK = {
         call="os.sendfile(b, number, 0, 1)",
     ),
     "files in messages to a socket that a thread waits for and another one has closed": KEEP
+    + IN_CALL
     + (
         "import select\ndef wait(f):\n"
         "  a, b = socket.socketpair(); socket.send_fds(b, [b'x'], [f.fileno()]); f.close(); kept.append(b)\n"
         "  poll = select.poll(); poll.register(a, select.POLLPRI)\n"
-        "  threading.Thread(target=poll.poll).start(); time.sleep(0.15); a.close(); time.sleep(0.2)\n"
-        "keep(wait)"
+        "  wait_in_call(poll.poll); a.close()\nkeep(wait)"
     ),
     LOCKED: KEEP
+    + IN_CALL
     + (
         "import fcntl, struct\nTRY, WAIT = 37, 38  # F_OFD_SETLK and F_OFD_SETLKW\n"
         "def lock(file, how, at): fcntl.fcntl(file, how, struct.pack('hhqqi4x', fcntl.F_WRLCK, 0, at, 1, 0))\n"
         "def tie(f):\n"
         "  files = f.fileno(), os.open(f'/proc/self/fd/{f.fileno()}', os.O_RDWR); kept.append(f)\n"
         "  for at in (0, 1): lock(files[at], TRY, at)\n"
-        "  for at in (0, 1): threading.Thread(target=lock, args=(files[at], WAIT, 1 - at)).start()\n"
-        "  time.sleep(0.15); [os.close(file) for file in files]; time.sleep(0.1)\nkeep(tie)"
+        "  for at in (0, 1): wait_in_call(lock, files[at], WAIT, 1 - at)\n"
+        "  for file in files: os.close(file)\nkeep(tie)"
     ),
     "links without a name": (
         KEEP + "def link():\n  name = str(os.getpid())\n  for _ in range(900):\n"

@@ -17,7 +17,7 @@ class Shares:
         self._free = connections
         self._held: Counter[str] = Counter()
         self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
-        """The calls that wait, in their order, by tenant. A tenant whose call is served comes after the others."""
+        """The calls that wait, in their order, by tenant. The tenant that was served last is the last one."""
 
     @asynccontextmanager
     async def connection(self, tenant: str) -> AsyncIterator[None]:
