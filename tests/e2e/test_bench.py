@@ -28,5 +28,7 @@ def test_one_row_is_measured_and_reported(tmp_path: Path) -> None:
     assert all(figures[name]["median"] > 0 for figures in subjects.values() for name in ("calls/s", "service µs"))
     lines = done.stdout.splitlines()
     assert ROW in lines
-    assert [line.split("  ")[1] for line in lines[lines.index(ROW) + 2 :]] == ["Berth", "empty grpc.aio"]
+    names = [line.split("  ")[1] for line in lines[lines.index(ROW) + 2 :]]
+    # Beside other work, the generator may take more of a core than what it measures, which a last line then says.
+    assert [name for name in names if not name.startswith("The generator was the limit")] == ["Berth", "empty grpc.aio"]
     assert ROW in "".join(ET.fromstring(drawn.read_text()).itertext())  # noqa: S314 - our own
