@@ -17,6 +17,8 @@ USER = 1000
 """The user that a command has, whatever it has outside."""
 _AT = "/.runsc"
 """Where runsc is; the guest sees an empty folder there."""
+_OWN = ("/tmp", "/dev/shm")  # noqa: S108 - of the guest
+"""Folders in the memory of the guest."""
 _FAILED = b"running container: "
 _FAILED_CODE = 128
 _FIRST_CHANNEL = 3
@@ -111,8 +113,11 @@ def _mounts(spec: dict[str, Any]) -> Iterator[dict[str, Any]]:
     size = f"size={spec['limits']['memory_bytes']}"
     yield {"destination": "/proc", "type": "proc"}
     yield {"destination": "/dev", "type": "tmpfs"}
-    for folder in ("/tmp", "/dev/shm"):  # noqa: S108 - of the guest
+    for folder in _OWN:
         yield {"destination": folder, "type": "tmpfs", "options": [size, "mode=1777", "nosuid", "nodev"]}
+    for path in spec["runtime"]["paths"]:  # the own folders of the guest would hide those below
+        if path.startswith(tuple(f"{folder}/" for folder in _OWN)):
+            yield {"destination": path, "type": "bind", "source": path, "options": ["ro", "nosuid", "nodev"]}
     for folder in ("/sys", _AT):
         yield {"destination": folder, "type": "tmpfs", "options": ["ro", "mode=0755"]}
     at = spec["files_at"]
