@@ -24,8 +24,9 @@ from support.measuring.memory import (
 )
 from support.measuring.processes import descendants_of
 from support.measuring.soak import soak, times
-from support.servers.berth import KEY_A, START_SECONDS, Berth, command, environment, running, start
+from support.servers.berth import KEY_A, START_SECONDS, Berth, environment, running, start
 from support.servers.s3 import S3, S3_URL, Door, door_to
+from support.servers.starting import command
 
 HEADERS = {"authorization": f"Bearer {KEY_A}"}
 SETTINGS = {

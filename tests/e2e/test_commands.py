@@ -22,8 +22,9 @@ from berth.launch.envoy.admin import EnvoyAdmin
 from support.clients.polling import answers, health_of, wait_until
 from support.measuring.processes import open_files
 from support.sandboxes.needed import needs_sandbox
-from support.servers.berth import STOP_SECONDS, command, environment
+from support.servers.berth import STOP_SECONDS, environment
 from support.servers.process import BerthProcess, free_ports, refused_berth, running_berth
+from support.servers.starting import command
 
 UNAUTHORIZED = 401
 BROKEN = 1

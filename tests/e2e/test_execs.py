@@ -14,8 +14,9 @@ import pytest
 from berth.v1.container_exec_service_pb2 import CreateContainerExecRequest, FollowContainerExecRequest
 from berth.v1.container_exec_service_pb2_grpc import ContainerExecServiceStub
 from support.clients.polling import wait_until
-from support.servers.berth import KEY_A, KEY_B, SETTINGS, Berth, command, environment, running
+from support.servers.berth import KEY_A, KEY_B, SETTINGS, Berth, environment, running
 from support.servers.exec_program import PROGRAM
+from support.servers.starting import command
 
 EXECS = {**SETTINGS, "exec": {"accept_shared_kernel": True}}
 KEY = (("authorization", f"Bearer {KEY_A}"),)

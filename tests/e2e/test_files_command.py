@@ -17,7 +17,8 @@ import pytest
 
 from support.clients.commands import Shell
 from support.measuring.memory import MEBIBYTE
-from support.servers.berth import KEY_A, START_SECONDS, Berth, command, environment
+from support.servers.berth import KEY_A, START_SECONDS, Berth, environment
+from support.servers.starting import command
 
 ID = re.compile(r"(file-[0-9a-f]{24}|cfile_[0-9a-f]{32})\n")
 LARGE_MEBIBYTES = 64

@@ -22,8 +22,9 @@ from grpc_health.v1 import health_pb2
 from berth.v1.container_service_pb2 import ListContainersRequest
 from berth.v1.container_service_pb2_grpc import ContainerServiceStub
 from support.clients.polling import health_of, wait_until
-from support.servers.berth import STOP_SECONDS, UNCOUNTED, command, environment
+from support.servers.berth import STOP_SECONDS, UNCOUNTED, environment
 from support.servers.empty_database import put_empty_database
+from support.servers.starting import command
 
 CALLS = 60
 PIPE_BYTES = 4096

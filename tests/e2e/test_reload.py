@@ -19,8 +19,9 @@ from berth.v1.container_service_pb2_grpc import ContainerServiceStub
 from berth.v1.provider_pb2 import Provider
 from support.certs.authority import Authority
 from support.clients.polling import wait_until
-from support.servers.berth import STOP_SECONDS, command, environment
+from support.servers.berth import STOP_SECONDS, environment
 from support.servers.process import BerthProcess, refused_berth, running_berth
+from support.servers.starting import command
 
 KEY = f"sk-bf-{'0123456789ab' * 4}"
 PASSWORD = "two words"

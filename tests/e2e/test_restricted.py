@@ -12,8 +12,9 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from support.servers.berth import START_SECONDS, STOP_SECONDS, command
+from support.servers.berth import START_SECONDS, STOP_SECONDS
 from support.servers.process import free_ports
+from support.servers.starting import command
 
 USER = "54321"
 LONG = "x" * 120

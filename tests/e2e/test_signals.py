@@ -17,9 +17,10 @@ import pytest
 from berth.launch.private_folder import PREFIX
 from support.clients.polling import wait_until
 from support.measuring.processes import children_of, is_alive, open_files
-from support.servers.berth import START_SECONDS, STOP_SECONDS, command, environment
+from support.servers.berth import START_SECONDS, STOP_SECONDS, environment
 from support.servers.empty_database import put_empty_database
 from support.servers.process import free_ports
+from support.servers.starting import command
 
 CONTAINER = ("unshare", "--pid", "--fork", "--mount-proc")
 needs_namespaces = pytest.mark.skipif(

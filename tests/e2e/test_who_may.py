@@ -12,8 +12,9 @@ import pytest
 
 from berth.rest.view import load_contract
 from support.clients.operations import ANYWHERE, OK, OPERATIONS, REFERRING, Caller, Outcome, Place, over_grpc, over_rest
-from support.servers.berth import Berth, command, environment, running
+from support.servers.berth import Berth, environment, running
 from support.servers.exec_program import PROGRAM
+from support.servers.starting import command
 
 PAST = "2020-01-01T00:00:00Z"
 KEYS = {

@@ -13,8 +13,9 @@ import pytest
 import yaml
 
 from support.measuring.soak import only_long, soak, times
-from support.servers.berth import KEY_A, command, environment, running
+from support.servers.berth import KEY_A, environment, running
 from support.servers.process import refused_berth
+from support.servers.starting import command
 
 SETTINGS = {
     "default_provider": "ollama",

@@ -18,10 +18,11 @@ from berth.adapters.sql.sqlite.database import SqliteDatabase
 from support.clients.polling import wait_until
 from support.measuring.memory import memory_mebibytes
 from support.measuring.soak import only_long, soak
-from support.servers.berth import command, environment
+from support.servers.berth import environment
 from support.servers.postgres import Postgres
 from support.servers.process import refused_berth
 from support.servers.s3 import S3
+from support.servers.starting import command
 
 CONTAINERS, BLOBS, GIVEN_OUT = 15_000, 30, 16_000
 BOUND_MEBIBYTES = 64

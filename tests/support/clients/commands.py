@@ -14,7 +14,8 @@ import grpc
 from google.api.httpbody_pb2 import HttpBody
 
 from berth.v1.file_service_pb2_grpc import FileServiceServicer, add_FileServiceServicer_to_server
-from support.servers.berth import START_SECONDS, command, environment
+from support.servers.berth import START_SECONDS, environment
+from support.servers.starting import command
 
 
 @dataclass(frozen=True)

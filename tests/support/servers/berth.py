@@ -4,8 +4,6 @@ import json
 import os
 import selectors
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,6 +14,7 @@ from typing import Any
 import yaml
 
 from support.servers.empty_database import put_empty_database
+from support.servers.starting import Process, start_berth
 
 START_SECONDS = 60.0
 STOP_SECONDS = 40.0
@@ -46,7 +45,7 @@ class Berth:
     grpc: str
     virtual_key: str | None
     metrics: str | None
-    process: subprocess.Popen[bytes]
+    process: Process[bytes]
     log: Path
 
     def lines(self, count: int = 1, **fields: object) -> list[dict[str, Any]]:
@@ -68,11 +67,6 @@ class Berth:
         """Ask it to stop; return its exit code."""
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(STOP_SECONDS)
-
-
-def command(*arguments: str) -> list[str]:
-    """Return the command line of `berth` with `arguments`."""
-    return [sys.executable, "-m", "berth", *arguments]
 
 
 UNWANTED = {"COLUMNS", "LINES", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"}
@@ -121,12 +115,14 @@ def start(
         put_empty_database(folder / data / "berth.db")
     arguments = ("--config", str(config), "--data-dir", str(folder / data), "--rest-port", "0", "--grpc-port", "0")
     with log.open("ab") as stderr:
-        process = subprocess.Popen(
-            [*inside, *(program or command()), "up", "--show-key", *arguments, *options],
-            stdout=subprocess.PIPE,
-            stderr=stderr,
-            env=environment(),
-            cwd=folder,
+        process = start_berth(
+            ["up", "--show-key", *arguments, *options],
+            bytes,
+            environment=environment(),
+            inside=inside,
+            program=program,
+            folder=folder,
+            stderr=stderr.fileno(),
         )
     ready = json.loads(first_line(process, log))
     return Berth(ready["rest"], ready["grpc"], ready.get("virtual_key"), ready.get("metrics"), process, log)
@@ -153,7 +149,7 @@ def running(
         berth.process.stdout.close()
 
 
-def first_line(process: subprocess.Popen[bytes], log: Path) -> bytes:
+def first_line(process: Process[bytes], log: Path) -> bytes:
     """Return the first line that `process` prints; fail with its log if it ends or takes too long."""
     assert process.stdout is not None
     with selectors.DefaultSelector() as selector:

@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import Any, cast
 
 from support.measuring.processes import children_of
-from support.servers.berth import START_SECONDS, STOP_SECONDS, command, environment
+from support.servers.berth import START_SECONDS, STOP_SECONDS, environment
 from support.servers.empty_database import put_empty_database
+from support.servers.starting import Process, command, start_berth
 
 
 class BerthProcess:
     """A `berth` that is ready. `ready` is its line on stdout, `errors` what came on stderr so far."""
 
-    def __init__(self, process: "subprocess.Popen[str]") -> None:
+    def __init__(self, process: Process[str]) -> None:
         self.process = process
         self.errors = ""
         # Read all the time: a full pipe would stop the program.
@@ -87,12 +88,11 @@ def running_berth(
         folder.mkdir(mode=0o700, parents=True)
         put_empty_database(folder / "berth.db")
     shown = ("--show-key",) if show_key else ()
-    with subprocess.Popen(
-        [*inside, *command(name, "--data-dir", str(folder), *free_ports(name), *shown, *options)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**environment(), **(environ or {})},
+    with start_berth(
+        [name, "--data-dir", str(folder), *free_ports(name), *shown, *options],
+        str,
+        environment={**environment(), **(environ or {})},
+        inside=inside,
     ) as process:
         berth = BerthProcess(process)
         try:

@@ -17,9 +17,10 @@ import yaml
 from berth.launch.envoy.process import ADMIN_SOCKET
 from berth.launch.envoy.supervisor import running_envoy
 from support.servers.background import in_background
-from support.servers.berth import KEY_A, STOP_SECONDS, command, environment, first_line
+from support.servers.berth import KEY_A, STOP_SECONDS, environment, first_line
 from support.servers.process import refused_berth
 from support.servers.s3 import S3
+from support.servers.starting import command
 
 SILENT = structlog.wrap_logger(None, processors=[structlog.testing.LogCapture()])
 SETTINGS = {
