@@ -1,6 +1,7 @@
 """Commands while the store fails for a moment, takes its time, or does what it was asked and gives no answer."""
 
 import asyncio
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -67,6 +68,55 @@ async def test_a_result_outlasts_a_failure_of_the_store(
     assert (await events(world, exec_))[-1].exec.outcome.type == outcome
     assert [str(failure) for failure in world.failures] == ["away"]
     world.failures.clear()
+
+
+async def test_a_command_ends_before_its_lease_while_the_store_hangs(
+    kept: Kept, world: ExecWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A store that answers nothing for longer than a lease lasts does not keep a command alive; nothing is stored."""
+    monkeypatch.setattr(execution, "LEASE_SECONDS", 3)
+    answers = asyncio.Event()
+
+    async def hang(*_: object) -> tuple[bool, bool]:
+        await answers.wait()
+        return True, False
+
+    monkeypatch.setattr(world.store, "renew", hang)
+    monkeypatch.setattr(world.store, "signals", hang)
+    exec_ = await world.execs.create_container_exec(OURS, shell(await box(kept), "touch a; sleep 60", background=True))
+    async with asyncio.timeout(10):
+        result = await world.execs.retrieve_container_exec(OURS, of(exec_), is_awaited=True)
+    assert (result.outcome.type, await paths(kept, exec_.container_id)) == ("lost", {})
+    assert (await world.run(OURS, shell(exec_.container_id, "true"))).outcome.type == "exit"
+
+
+@pytest.mark.parametrize("slow", ["start", "renew"])
+async def test_a_lease_lasts_from_when_it_was_asked_for(
+    kept: Kept, world: ExecWorld, monkeypatch: pytest.MonkeyPatch, slow: str
+) -> None:
+    """A command ends in time if the answer that it holds its lease came late, and then none came any more."""
+    monkeypatch.setattr(execution, "LEASE_SECONDS", 5)
+    monkeypatch.setattr(execution, "RENEW_SECONDS", 60.0)
+    ask, asked = getattr(world.store, slow), []
+
+    async def answer_late(*arguments: Any, **named: Any) -> Any:
+        asked.append(monotonic())
+        answer = await ask(*arguments, **named)
+        await asyncio.sleep(2.5)  # most of the three seconds for which the lease is surely held
+        return answer
+
+    async def fail(*_: object) -> None:
+        raise StorageError("away")
+
+    if slow == "start":
+        monkeypatch.setattr(world.store, "renew", fail)
+    monkeypatch.setattr(world.store, slow, answer_late)
+    monkeypatch.setattr(world.store, "signals", fail)
+    exec_ = await world.execs.create_container_exec(OURS, shell(await box(kept), "sleep 60", background=True))
+    async with asyncio.timeout(10):
+        result = await world.execs.retrieve_container_exec(OURS, of(exec_), is_awaited=True)
+    assert result.outcome.type == "lost"
+    assert monotonic() - asked[0] < 3 + 1.5
 
 
 async def test_a_stop_waits_for_a_command_that_begins(

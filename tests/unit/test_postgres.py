@@ -305,6 +305,17 @@ async def test_the_clock_is_that_of_the_server(database: PostgresDatabase, monke
     assert abs(database.now() - real) < 5
 
 
+async def test_the_clock_is_right_after_the_server_hung(database: PostgresDatabase, postgres: Postgres) -> None:
+    """A look at the clock that took seconds does not change what was known more exactly."""
+    with postgres.paused():
+        checking = asyncio.create_task(database.check())
+        done, _ = await asyncio.wait([checking], timeout=3)
+        assert not done
+    await checking
+    real = await database.value("SELECT CAST(extract(epoch FROM clock_timestamp()) AS float8)")
+    assert abs(database.now() - real) < 1
+
+
 async def test_a_read_only_server_is_not_ready(postgres: Postgres) -> None:
     """A replica of the database, on which nothing can be written, does not pass the check."""
     url = postgres.fresh()

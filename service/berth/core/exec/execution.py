@@ -72,11 +72,22 @@ class Ended(NamedTuple):
 LOST = Ended(Outcome.LOST)
 
 
-class Execution:
-    """Runs `command` as the exec `started` of `caller`. Its container may use `memory_bytes`.
+class Place(NamedTuple):
+    """What a command runs in: a session, or a sandbox of its own if there is none; `release` gives back its memory.
 
-    It can reach the `domains`, and without any it has no network. With a `session` it runs there. `release` is called
-    at the end, with whether the session can be used again.
+    That is called at the end, with whether the session can be used again. The lease of the exec begins after `taken_at`
+    of the monotonic clock: a store may be slow to answer.
+    """
+
+    session: Session | None
+    release: Callable[[bool], Awaitable[None]]
+    taken_at: float
+
+
+class Execution:
+    """Runs `command` as the exec `started` of `caller` in a `place`. Its container may use `memory_bytes`.
+
+    It can reach the `domains`, and without any it has no network.
     """
 
     def __init__(
@@ -86,13 +97,12 @@ class Execution:
         started: Exec,
         command: Command,
         *,
+        place: Place,
         memory_bytes: int,
         domains: Sequence[str] = (),
-        session: Session | None = None,
-        release: Callable[[bool], Awaitable[None]] | None = None,
     ) -> None:
-        self._session = session
-        self._release = release
+        self._session = place.session
+        self._release = place.release
         self._is_kept = False
         self._tools = tools
         self._caller = caller
@@ -107,7 +117,7 @@ class Execution:
         self._run: SandboxRun | None = None
         self._is_cancelled = self._is_lost = False
         self._appended = 0
-        self._held_until = monotonic() + LEASE_SECONDS - MARGIN_SECONDS
+        self._held_until = _held_until(place.taken_at)
         self.container_id = started.container_id
         self.transcript = Transcript(started, command.output_bytes)
         self.has_ended = asyncio.Event()
@@ -124,8 +134,7 @@ class Execution:
             watching.cancel()  # if the result could not be stored, the lease ends and the exec is lost
             self.transcript.close()
             try:
-                if self._release is not None:
-                    await completed(self._release(self._is_kept))
+                await completed(self._release(self._is_kept))
             finally:
                 self.transcript.end(exec_)
                 self.has_ended.set()
@@ -166,7 +175,8 @@ class Execution:
                 with tools.egress.listen(proxy) as listener:
                     running = tools.sandbox.run(replace(command, proxy=proxy))
                     result = await self._run_with_network(running, listener)
-            if self._is_to_be_stored(result):
+            result = self._lost_with_lease(result)
+            if _is_to_be_stored(result):
                 await tools.harvester.collect(command, before, self._harvested)
         if self._command.reports:
             self._note_displays(read_report(result.report))
@@ -183,7 +193,8 @@ class Execution:
         else:
             result = await self._run_with_network(session.run(program), session.listener)
         await session.settle(program, dict.fromkeys(result.blocked, IN_THE_WAY), self._harvested)
-        if self._is_to_be_stored(result):
+        result = self._lost_with_lease(result)
+        if _is_to_be_stored(result):
             await tools.harvester.take(session.harvest(program), session.files, self._harvested)
         report = read_report(result.report)
         self._note_displays(report)
@@ -191,9 +202,9 @@ class Execution:
             result = result._replace(exit_code=report.exit_code)
         return self._ended(result)
 
-    def _is_to_be_stored(self, result: SandboxResult) -> bool:
-        # What exceeds the limit of the disk is not complete, so nothing of it is stored.
-        return not self._is_lost and result.outcome is not Outcome.DISK
+    def _lost_with_lease(self, result: SandboxResult) -> SandboxResult:
+        """Return the result of a command; without its lease it is lost, however the command ended."""
+        return result._replace(outcome=Outcome.LOST, exit_code=None) if self._is_lost else result
 
     def _note_displays(self, report: ProgramReport) -> None:
         self._harvested.displayed = [f"{ROOT}/{name}" for name in report.displayed]
@@ -321,21 +332,21 @@ class Execution:
     async def _watch(self) -> None:
         """Hold the lease and store output as it comes; end the command if the lease is lost or it was cancelled."""
         renewed = 0.0
-        while True:
+        while not self._is_lost:
             await asyncio.sleep(self._tools.look_seconds)
-            is_held, is_cancelled = True, False
+            is_held, is_cancelled, asked = True, False, monotonic()
+            is_due = asked - renewed >= RENEW_SECONDS
+            ask: Callable[[ExecOwner], Awaitable[tuple[bool, bool]]]
+            ask = self._tools.store.renew if is_due else self._tools.store.signals
             try:
-                is_due = monotonic() - renewed >= RENEW_SECONDS
-                ask: Callable[[ExecOwner], Awaitable[tuple[bool, bool]]]
-                ask = self._tools.store.renew if is_due else self._tools.store.signals
-                is_held, is_cancelled = await ask(self._owner)
-                if is_due:
-                    renewed = monotonic()
-                    self._held_until = renewed + LEASE_SECONDS - MARGIN_SECONDS
-                await self._append()
-            except StorageError:  # the lease lasts for some more tries
+                async with asyncio.timeout(self._held_until - asked):  # a store may hang for longer
+                    is_held, is_cancelled = await ask(self._owner)
+                    if is_due:
+                        renewed, self._held_until = asked, _held_until(asked)
+                    await self._append()
+            except (StorageError, TimeoutError):  # the lease lasts for some more tries
                 is_held = is_held and monotonic() < self._held_until
-            self._is_lost = self._is_lost or not is_held
+            self._is_lost = not is_held
             if (self._is_lost or is_cancelled) and not self._is_cancelled:
                 await self.cancel()
 
@@ -345,6 +356,16 @@ class Execution:
         if new:
             await self._tools.store.append(self._owner, new)
             self._appended += len(new)
+
+
+def _held_until(asked: float) -> float:
+    """Return until when a lease is surely held that the store was asked for at some time."""
+    return asked + LEASE_SECONDS - MARGIN_SECONDS
+
+
+def _is_to_be_stored(result: SandboxResult) -> bool:
+    # What exceeds the limit of the disk is not complete, so nothing of it is stored.
+    return result.outcome not in {Outcome.LOST, Outcome.DISK}
 
 
 async def ended_within(executions: Mapping[str, Execution], seconds: float, *, begun: Awaitable[None]) -> None:

@@ -1,9 +1,9 @@
 """HostedExecs: the ExecBackend of hosted containers. Commands run in the background, independent of their callers."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from time import monotonic
 
 from berth.core.background import BackgroundTasks
 from berth.core.caller import Caller
@@ -11,7 +11,7 @@ from berth.core.errors import ContainerExpiredError, ExecUnsupportedError, Inval
 from berth.core.exec.availability import Availability
 from berth.core.exec.backend import without_events
 from berth.core.exec.capacity import ExecCapacity
-from berth.core.exec.execution import Execution, Report, Tools, ended_within
+from berth.core.exec.execution import Execution, Place, Report, Tools, ended_within
 from berth.core.exec.requests import Command, ExecLimits, read_command
 from berth.core.exec.sandbox import NO_SESSIONS, Outcome, Stream
 from berth.core.exec.sessions.session import Session, SessionKey
@@ -74,13 +74,6 @@ class ExecRules:
     sessions: Sessions
 
 
-class Place(NamedTuple):
-    """What a command runs in: a session, or a sandbox of its own if there is none; `release` gives back its memory."""
-
-    session: Session | None
-    release: Callable[[bool], Awaitable[None]]
-
-
 class HostedExecs:
     """An ExecBackend on an ExecStore and a sandbox.
 
@@ -134,10 +127,9 @@ class HostedExecs:
             caller,
             started,
             command,
+            place=place,
             memory_bytes=_memory_bytes(record),
             domains=_domains(record),
-            session=place.session,
-            release=place.release,
         )
         self._running[started.id] = execution
         task = asyncio.create_task(self._execute(execution, _facts(caller, record, started), command))
@@ -242,14 +234,14 @@ class HostedExecs:
             if not tools.sandbox.has_sessions:
                 raise ExecUnsupportedError(NO_SESSIONS)
             session = await self._sessions.take(key, memory_bytes)
-            return Place(session, lambda is_kept: self._sessions.release(session, is_kept=is_kept))
+            return Place(session, lambda is_kept: self._sessions.release(session, is_kept=is_kept), monotonic())
         await self._sessions.make_room(memory_bytes, caller.tenant)
         await capacity.take(memory_bytes, caller.tenant)
 
         async def give_back(is_kept: bool) -> None:  # noqa: ARG001, FBT001 - nothing can be kept
             capacity.give(memory_bytes, caller.tenant)
 
-        return Place(None, give_back)
+        return Place(None, give_back, monotonic())
 
     async def _add(
         self, caller: Caller, record: ContainerRecord, tools: Tools, session: Session | None, *, is_awaited: bool

@@ -81,9 +81,12 @@ class PostgresDatabase:
     async def _is_read_only(self, connection: "Connection") -> bool:
         before = time.monotonic()
         row = await connection.fetchrow(_CHECK)
+        after = time.monotonic()
         now, is_read_only = row or (0.0, "on")
         if is_read_only != "on":
-            self._offset = now - (before + time.monotonic()) / 2
+            # The server looked at its clock at some time between the two, which are far apart after it hung.
+            known = self._offset or now - (before + after) / 2
+            self._offset = min(max(known, now - after), now - before)
         return bool(is_read_only == "on")
 
     async def one(self, query: str, /, *values: object, **named: object) -> Row | None:
