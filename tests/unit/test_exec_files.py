@@ -17,6 +17,7 @@ from berth.core.exec.harvest import FILES_AT_ONCE, Harvested, Harvester
 from berth.core.exec.requests import ExecLimits
 from berth.core.exec.store import RemovedFile
 from berth.core.exec.workspace import COPIED_AT_ONCE, new_folders
+from berth.core.hosted import patience
 from berth.core.hosted.content import ContentStore
 from berth.core.ports.container_store import ContainerFileRecord
 from berth.core.trees import remove_tree
@@ -118,6 +119,7 @@ async def test_what_was_stored_before_an_error_is_known(
             with path.open("rb") as file:
                 yield ChangedFile(path.name, path.stat().st_size, file.fileno())
 
+    monkeypatch.setattr(patience, "PATIENCE_SECONDS", 0)
     monkeypatch.setattr(kept.blobs, "put", put_some)
     taken, opened = Harvested(), count_open()
     with pytest.raises(StorageError):
@@ -230,6 +232,7 @@ async def test_files_that_cannot_be_read_end_the_command(kept: Kept, monkeypatch
             await asyncio.Event().wait()
         raise StorageError("the disk has failed")
 
+    monkeypatch.setattr(patience, "PATIENCE_SECONDS", 0)
     monkeypatch.setattr(kept.blobs, "get", fail_second)
     async with asyncio.timeout(30):
         result = await world.run(OURS, shell(container_id, "cat a b c"))

@@ -1,6 +1,7 @@
 """Commands while the store fails for a moment, takes its time, or does what it was asked and gives no answer."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from time import monotonic
 from typing import Any
 
@@ -8,7 +9,8 @@ import pytest
 
 from berth.core.errors import StorageError
 from berth.core.exec import execution
-from support.servers.execs import OURS, ExecWorld, box, events, exec_world, has_output, of, paths, shell
+from berth.core.hosted import patience
+from support.servers.execs import OURS, ExecWorld, box, events, exec_world, has_output, of, paths, shell, upload
 from support.servers.hosted import Kept
 
 
@@ -117,6 +119,40 @@ async def test_a_lease_lasts_from_when_it_was_asked_for(
         result = await world.execs.retrieve_container_exec(OURS, of(exec_), is_awaited=True)
     assert result.outcome.type == "lost"
     assert monotonic() - asked[0] < 3 + 1.5
+
+
+async def test_files_outlast_a_failure_of_the_blobs(
+    kept: Kept, world: ExecWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bucket that is away for some tries, also amid a file, costs no command its files, neither before nor after."""
+    monkeypatch.setattr(patience, "PAUSE_SECONDS", 0.01)
+    container_id, get, put = await box(kept), kept.blobs.get, kept.blobs.put
+    await upload(kept, container_id, "a", b"abc")
+    reads, writes = iter(range(3)), iter(range(3))
+
+    async def cut_off(key: str, *, offset: int, length: int) -> AsyncIterator[bytes]:
+        chunks = await get(key, offset=offset, length=length)
+
+        async def some() -> AsyncIterator[bytes]:
+            async for chunk in chunks:
+                yield chunk[:1]
+                if next(reads, None) is not None:
+                    raise StorageError("away")
+                yield chunk[1:]
+
+        return some()
+
+    async def put_late(key: str, chunks: AsyncIterator[bytes]) -> None:
+        if next(writes, None) is not None:
+            await anext(chunks)
+            raise StorageError("away")
+        await put(key, chunks)
+
+    monkeypatch.setattr(kept.blobs, "get", cut_off)
+    monkeypatch.setattr(kept.blobs, "put", put_late)
+    result = await world.run(OURS, shell(container_id, "cat a; cat a a > b"))
+    assert (result.outcome.type, result.stdout, len(result.skipped_files)) == ("exit", "abc", 0)
+    assert [(file.path, file.bytes) for file in result.files] == [("/mnt/data/b", 6)]
 
 
 async def test_a_stop_waits_for_a_command_that_begins(

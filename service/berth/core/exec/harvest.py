@@ -18,6 +18,7 @@ from berth.core.exec.sandbox import SandboxCommand
 from berth.core.exec.store import FileChanges, RemovedFile, WrittenFile
 from berth.core.hosted.content import ContentStore
 from berth.core.hosted.file_writer import DEFAULT_CONTENT_TYPE, FILE_ID
+from berth.core.hosted.patience import patiently
 from berth.core.paths import ROOT, container_path
 from berth.core.ports.backend import nothing
 from berth.core.ports.container_store import ContainerFileRecord
@@ -129,7 +130,8 @@ class Harvester:
             return None
         try:
             self._content.check(found.size)  # a file may be large without any content
-            stored = await self._content.put(_chunks(found.descriptor), before_commit=nothing)
+            put = self._content.put
+            stored = await patiently(lambda: put(_chunks(found.descriptor), before_commit=nothing))
         except InvalidRequestError as error:  # it is too large, or has grown
             into.skip(found.path, error.message)
             return None

@@ -6,6 +6,7 @@ Files are copied and never linked: a link would let a command change content tha
 import os
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
@@ -14,6 +15,7 @@ from berth.core.background import all_of, in_thread
 from berth.core.errors import DAMAGED, NotFoundError, StorageError
 from berth.core.exec.harvest import Harvested
 from berth.core.hosted.content import ContentStore
+from berth.core.hosted.patience import patiently
 from berth.core.paths import ROOT
 from berth.core.ports.container_store import ContainerFileRecord, ContainerStore
 from berth.core.ports.pages import Pagination
@@ -98,7 +100,7 @@ class Layout:
 
         async def copy_some() -> None:
             for record in waiting:
-                reasons[record.file.path] = await self._copy(record, folder)
+                reasons[record.file.path] = await patiently(partial(self._copy, record, folder))
 
         await all_of(*(copy_some() for _ in new[:COPIED_AT_ONCE]))
         for path, reason in sorted(reasons.items()):
@@ -111,7 +113,8 @@ class Layout:
         records: list[ContainerFileRecord] = []
         after, has_more = None, True
         while has_more:
-            page = await self._store.list_files(tenant, container_id, Pagination(_PAGE, after, descending=False))
+            pagination = Pagination(_PAGE, after, descending=False)
+            page = await patiently(partial(self._store.list_files, tenant, container_id, pagination))
             records += page.data
             has_more = page.has_more
             after = records[-1].file.id if records else None
@@ -128,14 +131,14 @@ class Layout:
         except (FileExistsError, NotADirectoryError):
             return IN_THE_WAY
         except OSError as error:
-            raise StorageError("The files of the container cannot be copied for the command.") from error
+            raise _cannot_copy() from error
         except NotFoundError:
             path.unlink(missing_ok=True)
             return "it was deleted meanwhile"
         except StorageError as error:
+            path.unlink(missing_ok=True)
             if error.code != DAMAGED:
                 raise
-            path.unlink(missing_ok=True)
             return "its content is damaged"
         return None
 
@@ -150,6 +153,13 @@ class Layout:
             modified_at=record.file.created_at,
         )
         return content.chunks
+
+
+def _cannot_copy() -> StorageError:
+    """Return the error of a folder of Berth's own, for which no command should wait."""
+    error = StorageError("The files of the container cannot be copied for the command.")
+    error.is_final = True
+    return error
 
 
 def new_folders(path: str, known: set[str]) -> list[str]:
