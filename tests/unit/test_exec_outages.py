@@ -92,6 +92,23 @@ async def test_a_command_ends_before_its_lease_while_the_store_hangs(
     assert (await world.run(OURS, shell(exec_.container_id, "true"))).outcome.type == "exit"
 
 
+async def test_a_command_goes_on_with_a_store_that_answers_late(
+    kept: Kept, world: ExecWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If the start took most of the lease, the store is asked once more before the command is ended."""
+    monkeypatch.setattr(execution, "LEASE_SECONDS", 3)
+    start = world.store.start
+
+    async def start_late(*arguments: Any, **named: Any) -> Any:
+        answer = await start(*arguments, **named)
+        await asyncio.sleep(1.5)  # more than the second for which the lease is surely held
+        return answer
+
+    monkeypatch.setattr(world.store, "start", start_late)
+    result = await world.run(OURS, shell(await box(kept), "sleep 0.5; touch a"))
+    assert (result.outcome.type, [file.path for file in result.files]) == ("exit", ["/mnt/data/a"])
+
+
 @pytest.mark.parametrize("slow", ["start", "renew"])
 async def test_a_lease_lasts_from_when_it_was_asked_for(
     kept: Kept, world: ExecWorld, monkeypatch: pytest.MonkeyPatch, slow: str

@@ -32,6 +32,8 @@ LOOK_SECONDS = 1.0
 RENEW_SECONDS = 5.0
 MARGIN_SECONDS = 2.0
 """How long before the end of a lease that could not be renewed a command is ended."""
+LAST_TRY_SECONDS = 0.5
+"""How long of that the store is asked once more."""
 FINISH_TRIES = 3
 """How often a result is stored at least, if that fails, and one that has nothing to be lost at most."""
 Report = Callable[[str, Mapping[str, object]], None]
@@ -331,15 +333,17 @@ class Execution:
 
     async def _watch(self) -> None:
         """Hold the lease and store output as it comes; end the command if the lease is lost or it was cancelled."""
-        renewed = 0.0
+        renewed, asked = 0.0, monotonic()
         while not self._is_lost:
-            await asyncio.sleep(self._tools.look_seconds)
+            due = min(asked + self._tools.look_seconds, self._held_until)  # at once after an answer that came late
+            await asyncio.sleep(max(0.0, due - monotonic()))
             is_held, is_cancelled, asked = True, False, monotonic()
             is_due = asked - renewed >= RENEW_SECONDS
             ask: Callable[[ExecOwner], Awaitable[tuple[bool, bool]]]
             ask = self._tools.store.renew if is_due else self._tools.store.signals
+            patience = max(self._held_until - asked, LAST_TRY_SECONDS)  # a store may hang for longer
             try:
-                async with asyncio.timeout(self._held_until - asked):  # a store may hang for longer
+                async with asyncio.timeout(patience):
                     is_held, is_cancelled = await ask(self._owner)
                     if is_due:
                         renewed, self._held_until = asked, _held_until(asked)
