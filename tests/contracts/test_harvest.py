@@ -69,11 +69,11 @@ def test_a_deep_tree_can_be_renamed(sandbox: Opened) -> None:
 
 
 def test_a_mark_of_an_overlay_removes_nothing(sandbox: Opened) -> None:
-    """A folder that a command would mark as one that replaces another has the files that it has; only a guest may."""
+    """A folder that a command would mark as one that replaces another has the files that it has."""
     mark = (
         "import errno, os; os.unlink('d/2')\n"
         "try: os.setxattr('d', 'user.overlay.opaque', b'y')\n"
-        "except OSError as error: assert error.errno == errno.EOPNOTSUPP"
+        "except OSError as error: assert error.errno in (errno.EOPNOTSUPP, errno.ENOSYS)"
     )
     ran = sandbox.python(mark, files={"d/1": b"1", "d/2": b"2"})
     assert (ran.result.exit_code, ran.deleted, ran.changed) == (0, {"d/2"}, {}), ran

@@ -16,6 +16,8 @@ from berth.adapters.sandbox.bubblewrap import Bubblewrap
 from berth.adapters.sandbox.gvisor import Gvisor
 from berth.adapters.sandbox.program import Program, find_bwrap
 from berth.adapters.sandbox.reasons import explain
+from berth.core.errors import StorageError
+from support.sandboxes.opened import Opened
 
 _PROBE = """
 import asyncio, sys
@@ -62,10 +64,11 @@ def test_a_machine_that_refuses_user_namespaces_is_recognized(tmp_path: Path) ->
     ("text", "reason"),
     [
         (None, "/runsc, which exec.runsc names, is no program that Berth may run"),
-        ("exit 0", "no sandbox can be started (the command ended with exit)"),
+        ("exit 0", "no sandbox can be started (The sandbox could not be started: the sandbox ended early)"),
+        ("echo broken >&2; exit 1", "no sandbox can be started (The sandbox could not be started: broken)"),
         ("echo 'running container: newuidmap failed' >&2; exit 128", "newuidmap failed); runsc is too old"),
     ],
-    ids=["missing", "another program", "too old"],
+    ids=["missing", "another program", "broken", "too old"],
 )
 async def test_a_runsc_that_does_not_work_is_recognized(text: str | None, reason: str, tmp_path: Path) -> None:
     """Whatever the program does instead, the probe says what is wrong with it."""
@@ -77,6 +80,23 @@ async def test_a_runsc_that_does_not_work_is_recognized(text: str | None, reason
         assert reason in str(await sandbox.probe())
     finally:
         await sandbox.close()
+
+
+@pytest.mark.parametrize("sandbox", ["gvisor"], indirect=True)
+@pytest.mark.parametrize("text", ["exit 1", "exit 0", None], ids=["fails", "does nothing", "is gone"])
+def test_a_runsc_that_works_no_more_gives_no_exit_code(text: str | None, sandbox: Opened, tmp_path: Path) -> None:
+    """If the program was replaced since the start of Berth, what it does is not taken for what a command does."""
+    replaced = tmp_path / "runsc"
+    driver = Gvisor(tmp_path, replaced)
+    if text is not None:
+        replaced.write_text(f"#!/bin/sh\n{text}\n")
+        replaced.chmod(0o755)
+    other = Opened(driver, tmp_path, sandbox.runner, "gvisor")
+    try:
+        with pytest.raises(StorageError, match="could not be started"):
+            other.run("true")
+    finally:
+        other.wait(driver.close())
 
 
 @pytest.mark.usefixtures("sandbox")

@@ -254,12 +254,11 @@ OF_A_GUEST = frozenset(
         "listen where others could connect",
         "keep pages of a file in a pipe with sendfile",
         "keep pages of a file in a pipe with splice",
-        "have the kernel keep lists of who may use a file",
     }
 )
-"""What a guest may do to itself, which has a kernel and a network of its own: its first process has the environment of
-the command, its kernel has the file for keys, handles crashes and spares no process of the host, nothing else can
-connect to it, and what its pipes and files keep counts."""
+"""What a guest may do to itself, which has a kernel and a network of its own: its first process has a home in its
+environment, its kernel has the file for keys, handles crashes and spares no process of the host, nothing else can
+connect to it, and what its pipes keep counts."""
 
 RUNNER = """
 import json, os, signal, sys

@@ -7,6 +7,7 @@ from typing import Any
 
 from berth.adapters.sandbox import seccomp
 from berth.adapters.sandbox.cgroups import Delegated
+from berth.adapters.sandbox.process.guest import STARTED
 from berth.adapters.sandbox.reasons import explain_runsc
 from berth.adapters.sandbox.session import SupervisedSession
 from berth.adapters.sandbox.supervised import SupervisedSandbox
@@ -48,4 +49,5 @@ class Gvisor(SupervisedSandbox):
         if (sidecars := self._runsc.parent / _SIDECARS).is_dir():
             programs[_SIDECARS] = str(sidecars)
         guest = {"programs": programs, "seccomp": seccomp.profile(platform.machine())}
-        return {**spec, "guest": guest, "sources": [*spec["sources"], *programs.values()]}
+        channels = (*spec["channels"], STARTED)
+        return {**spec, "channels": channels, "guest": guest, "sources": [*spec["sources"], *programs.values()]}

@@ -27,13 +27,16 @@ class Pipes:
 
     def __init__(self, stdin: bytes, channels: tuple[str, ...] = ()) -> None:
         self._input = memoryview(stdin)
-        self.requests, self.reports = -1, -1
+        self.requests, self.reports, self._started = -1, -1, -1
         self.child_channels: list[int] = []
         if "requests" in channels:
             child, self.requests = os.pipe()
             self.child_channels.append(child)
         if "reports" in channels:
             self.reports, child = os.pipe()
+            self.child_channels.append(child)
+        if guest.STARTED in channels:
+            self._started, child = os.pipe()
             self.child_channels.append(child)
         self.child_in, writer = os.pipe()
         self.stdin: int | None = writer
@@ -42,7 +45,7 @@ class Pipes:
         self.status, self.child_status = os.pipe()
         self.child_block, self.block = os.pipe()
         self._sink = os.open("/dev/null", os.O_WRONLY | os.O_CLOEXEC)
-        for descriptor in (writer, self.stdout, self.stderr, self.requests, self.reports):
+        for descriptor in (writer, self.stdout, self.stderr, self.requests, self.reports, self._started):
             if descriptor >= 0:
                 os.set_blocking(descriptor, False)
 
@@ -96,6 +99,10 @@ class Pipes:
         for descriptor in self.child_channels:
             os.close(descriptor)
 
+    def has_started(self) -> bool:
+        """Return whether a guest has said that it runs, which no command can take back; call it when it has ended."""
+        return bool(self.read(self._started, 1))
+
     def report(self) -> bytes:
         """Return what the command has reported, at most a pipe full; call it when it has ended."""
         return (self.reports >= 0 and self.read(self.reports, _PIPE)) or b""
@@ -133,9 +140,11 @@ class Sandboxed:
 
     def exit_code(self, first_error: bytes) -> int | None:
         """Return the exit code of the command, None if it was not started; `first_error` is how its stderr begins."""
+        if self.runs_guest:
+            return self._exit_code if self.pipes.has_started() else None
         if self._exit_code is None:
             return next((code for text, code in _NOT_STARTED.items() if first_error.startswith(text)), None)
-        return guest.exit_code(self._exit_code, first_error) if self.runs_guest else self._exit_code
+        return self._exit_code
 
     def release(self, init: int) -> None:
         """Let the sandbox go on, with limits that count for its own user namespace if they are set in it.

@@ -19,15 +19,23 @@ _AT = "/.runsc"
 """Where runsc is; the guest sees an empty folder there."""
 _OWN = ("/tmp", "/dev/shm")  # noqa: S108 - of the guest
 """Folders in the memory of the guest."""
-_FAILED = b"running container: "
-_FAILED_CODE = 128
+STARTED = "started"
+"""The channel, the last one, with which a guest says that it runs, before it starts the command."""
 _FIRST_CHANNEL = 3
+_SIGNALS = " ".join(str(number) for number in (*range(1, 32), *range(34, 65)) if number not in {9, 17, 19})
+"""All that can be ignored but SIGCHLD; two others are those of the C library."""
 _START = (
-    'cd -- "$1" || exit 126; shift; unset PWD OLDPWD SHLVL; exec 9>&2 2>/dev/null; (exec "$@" 2>&9 9>&-); exit "$?"'
+    f'echo >&{{0}}; cd -- "$1" || exit 126; shift; trap "" {_SIGNALS}; exec {{0}}>&- 9>&2 2>/dev/null; '
+    f'(trap - {_SIGNALS}; exec "$@" 2>&9 9>&-); exit "$?"'
 )
-"""What the first process of a guest does, a shell. It takes up orphans, which a command need not expect.
+"""What the first process of a guest does, a shell. It takes up orphans, which a command need not expect, and ignores
+signals to its group, which are for the command.
 
 What it would say of a command that a signal ended is not a part of the output.
+"""
+_ENV, _SHELL = ("/usr/bin/env", "-i"), ("/bin/sh", "-c", 'exec "$@"', "sh")
+"""`env` sets variables of a command that would mean something to a shell. It takes a program with "=" for one of them,
+so a shell starts that.
 """
 _HOST_PROCESSES, _OWN_PROCESSES = 4, 512
 """The most processes and threads of the host for one process of the guest, and for its kernel; about 2 and 30 is usual.
@@ -52,13 +60,6 @@ def command(spec: dict[str, Any], channels: Sequence[int]) -> list[str]:
     flags = ["--rootless", f"--root={_AT}/state", "--ignore-cgroups", f"--network={network}", "--overlay2=none"]
     passed = [f"--pass-fd={channel}:{_FIRST_CHANNEL + number}" for number, channel in enumerate(channels)]
     return [f"{_AT}/runsc", *flags, "--oci-seccomp", "run", f"--bundle={_AT}", *passed, _name(spec)]
-
-
-def exit_code(code: int | None, first_error: bytes) -> int | None:
-    """Return the exit code of a command, None if it was not started; `code` and `first_error` are those of runsc."""
-    if code == _FAILED_CODE and first_error.startswith(_FAILED):
-        return None
-    return code
 
 
 def host_limit(processes: int) -> int:
@@ -91,16 +92,23 @@ def _name(spec: dict[str, Any]) -> str:
 
 
 def _process(spec: dict[str, Any]) -> dict[str, Any]:
-    channels = [str(_FIRST_CHANNEL + number) for number in range(len(spec["channels"]))]
+    *channels, started = [str(_FIRST_CHANNEL + number) for number in range(len(spec["channels"]))]
+    start = ("/bin/sh", "-c", _START.format(started), "sh", spec["cwd"])
     return {
         "user": {"uid": USER, "gid": USER},
-        "args": ["/bin/sh", "-c", _START, "sh", spec["cwd"], *spec["argv"], *channels],
-        "env": [f"{name}={value}" for name, value in spec["env"].items()],
+        "args": [*start, *_command(spec), *channels],
+        "env": [],
         "cwd": "/",
         "noNewPrivileges": True,
         "capabilities": {},
         "rlimits": [{"type": name, "soft": soft, "hard": hard} for name, (soft, hard) in _rlimits(spec["limits"])],
     }
+
+
+def _command(spec: dict[str, Any]) -> Iterator[str]:
+    variables = {**spec["env"], "PWD": spec["cwd"]}
+    yield from (*_ENV, *(f"{name}={value}" for name, value in variables.items()))
+    yield from (*(_SHELL if "=" in spec["argv"][0] else ()), *spec["argv"])
 
 
 def _rlimits(limits: dict[str, Any]) -> Iterator[tuple[str, tuple[int, int]]]:
