@@ -64,8 +64,8 @@ def test_a_machine_that_refuses_user_namespaces_is_recognized(tmp_path: Path) ->
     ("text", "reason"),
     [
         (None, "/runsc, which exec.runsc names, is no program that Berth may run"),
-        ("exit 0", "no sandbox can be started (The sandbox could not be started: the sandbox ended early)"),
-        ("echo broken >&2; exit 1", "no sandbox can be started (The sandbox could not be started: broken)"),
+        ("exit 0", "/runsc, which exec.runsc names, starts no guest (The sandbox could not be started"),
+        ("echo broken >&2; exit 1", "starts no guest (The sandbox could not be started: broken)"),
         ("echo 'running container: newuidmap failed' >&2; exit 128", "newuidmap failed); runsc is too old"),
     ],
     ids=["missing", "another program", "broken", "too old"],

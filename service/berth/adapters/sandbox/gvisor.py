@@ -37,7 +37,7 @@ class Gvisor(SupervisedSandbox):
         return await super().probe()
 
     def _explain(self, problem: str) -> str:
-        return explain_runsc(problem)
+        return explain_runsc(problem, self._runsc)
 
     async def session(self, command: SandboxCommand) -> SupervisedSession:  # noqa: ARG002 - there are none
         """Refuse: nothing outside of a guest can stop one process of it and end the others."""

@@ -29,6 +29,8 @@ _CONTAINER = (
 _MARKS = ("/.dockerenv", "/run/.containerenv", "/var/run/secrets/kubernetes.io")
 
 
+_LONGEST = 500
+"""How much of what a program says is passed on."""
 _OLD_RUNSC = "runsc is too old: take one of September 2026 or later"
 _RUNSC = (
     (
@@ -46,15 +48,19 @@ def explain(problem: str) -> str:
     advice = [text for path, value, text in _SETTINGS if _read(path) == value]
     if any(Path(mark).exists() for mark in _MARKS):
         advice.append(_CONTAINER)
-    return f"no sandbox can be started ({problem or 'without a message'}){''.join(f'; {text}' for text in advice)}"
+    return _reason("no sandbox can be started", problem, advice)
 
 
-def explain_runsc(problem: str) -> str:
-    """Return what failed if it is bwrap, or runsc, with what to do about it as far as that is known."""
-    if "running container" not in problem:
+def explain_runsc(problem: str, runsc: Path) -> str:
+    """Return what failed if it is bwrap, or `runsc`, with what to do about it as far as that is known."""
+    if "bwrap: " in problem and "runsc" not in problem:
         return explain(problem)
     advice = [text for mark, text in _RUNSC if mark in problem]
-    return f"runsc starts no guest ({problem}){''.join(f'; {text}' for text in advice)}"
+    return _reason(f"{runsc}, which exec.runsc names, starts no guest", problem, advice)
+
+
+def _reason(what: str, problem: str, advice: list[str]) -> str:
+    return "; ".join([f"{what} ({problem[:_LONGEST] or 'without a message'})", *advice])
 
 
 def _read(path: str) -> str | None:
