@@ -13,6 +13,7 @@ import os
 import platform
 import stat
 from collections.abc import Iterator
+from itertools import chain
 from typing import NamedTuple
 
 from berth.adapters.sandbox.process.changes import used
@@ -70,9 +71,9 @@ class Disk:
         """Return what is used now."""
         size, entries = used(self._top)
         self._proc.look()  # reading the folders may have taken a while
-        unnamed, has_hidden = self._unnamed()
+        unnamed, has_hidden = (self._unnamed_of_guest(), False) if self._runs_guest else self._unnamed()
         size, room = size + unnamed, _room(self._top)
-        if has_hidden and not self._runs_guest:
+        if has_hidden:
             hidden = self._room - room - (size - self._size)
             return Used(size + max(0, hidden), entries)
         self._room, self._size = room, size
@@ -91,10 +92,24 @@ class Disk:
                     has_hidden = True
                 elif stat.S_ISSOCK(info.st_mode):
                     sockets.add(info.st_ino)
-                elif _takes_room(info) and info.st_nlink == 0 and info.st_dev not in self._memory.devices:
+                elif self._is_unnamed(info):
                     found[info.st_dev, info.st_ino] = info.st_blocks * 512
         has_hidden = has_hidden or self._has_other_sockets(processes, sockets) or self._memory.has_hidden_files()
         return sum(found.values()), has_hidden
+
+    def _unnamed_of_guest(self) -> int:
+        """Return the bytes of files without a name of a guest, the kernel of which has them all open."""
+        found: dict[tuple[int, int], int] = {}
+        threads = chain.from_iterable(map(self._proc.threads, self._proc.processes()))
+        for thread in self._proc.tables(threads):
+            links = filter(None, (self._proc.file(f"{thread}/{name}") for name in _LINKS))
+            for info in chain(links, (info for _, info in self._proc.open_files(thread))):
+                if self._is_unnamed(info):
+                    found[info.st_dev, info.st_ino] = info.st_blocks * 512
+        return sum(found.values())
+
+    def _is_unnamed(self, info: os.stat_result) -> bool:
+        return _takes_room(info) and info.st_nlink == 0 and info.st_dev not in self._memory.devices
 
     def _has_other_sockets(self, processes: list[str], seen: set[int]) -> bool:
         """Return whether there are Unix sockets that no process has open: messages to them may hold files."""

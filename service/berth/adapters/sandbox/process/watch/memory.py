@@ -204,7 +204,7 @@ class GuestMemory(Memory):
 
     def _shared(self) -> int:
         found: dict[int, int] = {}
-        for process in self._proc.processes():
+        for process in self._proc.tables(self._proc.processes()):
             for _, info in self._proc.open_files(process):
                 if info.st_dev == self._device:
                     found[info.st_ino] = info.st_blocks * 512
