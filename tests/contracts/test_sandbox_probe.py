@@ -15,7 +15,7 @@ from berth.adapters.sandbox import seccomp
 from berth.adapters.sandbox.bubblewrap import Bubblewrap
 from berth.adapters.sandbox.gvisor import Gvisor
 from berth.adapters.sandbox.program import Program, find_bwrap
-from berth.adapters.sandbox.reasons import explain
+from berth.adapters.sandbox.reasons import explain, explain_runsc
 from berth.core.errors import StorageError
 from support.sandboxes.opened import Opened
 
@@ -124,6 +124,23 @@ async def test_a_kernel_that_keeps_its_settings_is_no_hindrance(
         assert sandbox.has_overlay
     finally:
         await sandbox.close()
+
+
+@pytest.mark.parametrize(
+    ("problem", "is_runsc"),
+    [
+        ("The sandbox could not be started: running container: no memory", True),
+        ("The sandbox could not be started: bwrap: execvp /.runsc/runsc: Permission denied", True),
+        ("the command ended with timeout", True),
+        ("The sandbox could not be started: bwrap: setting up uid map: Permission denied", False),
+        ("The sandbox could not be started: PermissionError: [Errno 1] Operation not permitted", False),
+        ("no sandbox can be started: Permission denied", False),
+        ("the program that starts sandboxes does not run", False),
+    ],
+)
+def test_what_fails_before_runsc_is_not_put_down_to_it(problem: str, is_runsc: bool) -> None:  # noqa: FBT001 - of a parameter
+    """The reason names the program only if it was started, or could not be."""
+    assert ("exec.runsc names" in explain_runsc(problem, Path("/runsc"))) == is_runsc
 
 
 def test_an_explanation_has_what_failed() -> None:

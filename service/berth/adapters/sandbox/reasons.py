@@ -31,6 +31,8 @@ _MARKS = ("/.dockerenv", "/run/.containerenv", "/var/run/secrets/kubernetes.io")
 
 _LONGEST = 500
 """How much of what a program says is passed on."""
+_BEFORE_RUNSC = ("bwrap: ", "Error: ", "no sandbox can be started", "the program that starts sandboxes")
+"""What is said of what runs before runsc: bwrap, and the processes that start it."""
 _OLD_RUNSC = "runsc is too old: take one of September 2026 or later"
 _RUNSC = (
     (
@@ -53,7 +55,7 @@ def explain(problem: str) -> str:
 
 def explain_runsc(problem: str, runsc: Path) -> str:
     """Return what failed if it is bwrap, or `runsc`, with what to do about it as far as that is known."""
-    if "bwrap: " in problem and "runsc" not in problem:
+    if "runsc" not in problem and any(mark in problem for mark in _BEFORE_RUNSC):
         return explain(problem)
     advice = [text for mark, text in _RUNSC if mark in problem]
     return _reason(f"{runsc}, which exec.runsc names, starts no guest", problem, advice)
