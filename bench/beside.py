@@ -1,8 +1,9 @@
 """Rows about what one caller's work does to the calls of another: their latency in quiet, and beside that work.
 
 As a program, this module is that work. Clients without a key send unfinished bodies of one long token; 32 uploads run
-at a time; a container of 50 000 files is deleted; 10 000 files of the Files API are listed again and again. It has the
-lowest priority, because these clients would be on other machines.
+at a time; a container of 50 000 files is deleted; 10 000 files of the Files API are listed again and again; 16 commands
+start processes, or take memory, without end. It has the lowest priority, because these clients would be on other
+machines; commands have their own.
 """
 
 # ruff: noqa: S608 - all queries are put together from constants and the names of columns
@@ -14,6 +15,7 @@ import sqlite3
 import statistics
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import closing, suppress
 from dataclasses import replace
@@ -31,6 +33,13 @@ PAUSE_SECONDS = 0.005
 UPLOADS, FILES, LISTED, LISTS = 32, 50_000, 10_000, 50
 HOLDING, REPEATING = (14 * MEBIBYTE, 10.0, 100), (15_000_000, 0.2, 20)
 """Clients without a key: how many bytes each sends, after how many seconds it returns, and how many there are."""
+BOMBS = (
+    # Each process starts others, as many as may be.
+    "import os\nwhile True:\n try: os.fork()\n except OSError: pass",
+    "kept = []\nwhile True: kept.append(bytearray(1 << 24))",
+)
+EACH = 8
+"""How many commands run each of them at a time."""
 _CREATE = {"name": "bench", "provider": "ollama"}
 
 
@@ -38,7 +47,7 @@ class Beside(measured.Row):
     """Reads and writes of one caller beside the work of others."""
 
     name = "a read and a write beside other work"
-    subjects = ("quiet", "uploads", "deletion", "lists", "strangers")
+    subjects = ("quiet", "uploads", "deletion", "lists", "strangers", "bombs")
     most_rounds = 3
 
     def measure(self, bench: measured.Bench, subject: str) -> measured.Figures:
@@ -131,10 +140,22 @@ async def work(name: str, rest: str, folder: str, container: str) -> None:
         elif name == "lists":
             for _ in range(LISTS):
                 (await client.get("/files", params={"limit": LISTED})).raise_for_status()
+        elif name == "bombs":
+            until = time.monotonic() + SECONDS
+            await asyncio.gather(*(explode(client, source, until) for source in BOMBS * EACH))
         else:
             kinds = (HOLDING, REPEATING) if name == "strangers" else ()
             clients = (stranger(rest, *kind[:2]) for kind in kinds for _ in range(kind[2]))
             await asyncio.wait(map(asyncio.create_task, (asyncio.sleep(SECONDS), *clients)), timeout=SECONDS)
+
+
+async def explode(client: httpx2.AsyncClient, source: str, until: float) -> None:
+    """Run a bomb in a container of its own, again if it ends, until some time."""
+    container = (await client.post("/containers", json=_CREATE)).raise_for_status().json()["id"]
+    command: dict[str, Any] = {"argv": ["python3", "-c", source]}
+    while (left := until - time.monotonic()) > 0:
+        body = {**command, "timeout_ms": max(1, int(left * 1000))}
+        (await client.post(f"/containers/{container}/execs", json=body)).raise_for_status()
 
 
 async def upload(client: httpx2.AsyncClient) -> None:

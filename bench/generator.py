@@ -19,6 +19,7 @@ from typing import Any
 import grpc
 from google.protobuf import descriptor_pool, json_format, message_factory
 
+import berth.v1.container_exec_service_pb2
 import berth.v1.container_file_service_pb2
 import berth.v1.container_service_pb2  # noqa: F401 - makes the descriptors known
 import compiled

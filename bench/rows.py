@@ -49,6 +49,7 @@ PRINT, COMMANDS = "print(1)", 16
 COLD, WARM, AT_ONCE = "Berth, cold", "Berth, in a session", "Berth, all at once"
 PLAIN, BARE = "plain python3", "plain python3 -S"
 SESSION = {"code": {"language": "python", "source": PRINT, "session": "bench"}}
+EXEC = "berth.v1.ContainerExecService.CreateContainerExec"
 
 
 @dataclass
@@ -223,7 +224,7 @@ class Transfer(Row):
 
 @dataclass(frozen=True)
 class Command(Row):
-    """A command that prints a number: in a sandbox of its own, one after another or all at once, or in a session."""
+    """A command over gRPC that prints a number: in a sandbox each, one after another or at once, or in a session."""
 
     name: str = f"python3 -c '{PRINT}'"
     subjects: tuple[str, ...] = (COLD, WARM, AT_ONCE, PLAIN, BARE)
@@ -245,8 +246,9 @@ def _run_commands(bench: Bench, subject: str) -> list[float]:
     server, at_once = bench.servers.get(BERTH), COMMANDS if subject == AT_ONCE else 1
     create = replace(load_of(server, "create container", HOSTED), connections=1, calls=at_once)
     containers = bench.generator.run(create)[0].ids
-    body = json.dumps(SESSION if subject == WARM else {"argv": ["python3", "-c", PRINT]})
-    load = Load("rest", server.rest, KEY, "POST", "/v1/containers/$id/execs", body, connections=at_once)
+    command = SESSION if subject == WARM else {"argv": ["python3", "-c", PRINT]}
+    body = json.dumps({"container_id": "$id", **command})
+    load = Load("grpc", server.grpc, KEY, EXEC, body=body, connections=at_once)
     if subject == WARM:
         bench.generator.run(replace(load, ids=containers))  # makes the session
     took = bench.generator.run(replace(load, ids=containers * (COMMANDS // at_once)))[0]
