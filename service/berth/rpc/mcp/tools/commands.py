@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from berth.core.background import BackgroundTasks
+from berth.core.background import BackgroundTasks, shielded
 from berth.core.paths import ROOT
 from berth.rpc.call import Call
 from berth.rpc.mcp.results import renamed, result, text_block
@@ -147,17 +147,24 @@ def _to_end(background: BackgroundTasks | None) -> Callable[[Any, Call], Awaitab
     """Return what runs a command to its end. With `background`, it is ended there if the caller disconnects."""
 
     async def work(request: Any, call: Call) -> Exec:
-        started = await call.execs.create_container_exec(call.caller, request)
-        named = {"container_id": started.container_id, "exec_id": started.id}
-        asked = RetrieveContainerExecRequest(**named)
+        starting = asyncio.ensure_future(call.execs.create_container_exec(call.caller, request))
         try:
+            started = await shielded(starting)
+            asked = RetrieveContainerExecRequest(container_id=started.container_id, exec_id=started.id)
             return await call.execs.retrieve_container_exec(call.caller, asked, is_awaited=True)
         except asyncio.CancelledError:
             if background is not None:
-                background.start(call.execs.cancel_container_exec(call.caller, CancelContainerExecRequest(**named)))
+                background.start(_end(starting, call))
             raise
 
     return work
+
+
+async def _end(starting: asyncio.Future[Exec], call: Call) -> None:
+    """End a command, which may still wait for memory: its start goes on without its caller."""
+    started = await starting
+    named = CancelContainerExecRequest(container_id=started.container_id, exec_id=started.id)
+    await call.execs.cancel_container_exec(call.caller, named)
 
 
 def _described(exec_: Exec, length: int) -> Json:
