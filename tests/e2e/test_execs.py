@@ -5,14 +5,21 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 from typing import Any
 
 import grpc
 import httpx2
 import pytest
 
+from berth.commands.execs import INTERRUPTED
 from berth.v1.container_exec_service_pb2 import CreateContainerExecRequest, FollowContainerExecRequest
-from berth.v1.container_exec_service_pb2_grpc import ContainerExecServiceStub
+from berth.v1.container_exec_service_pb2_grpc import (
+    ContainerExecServiceServicer,
+    ContainerExecServiceStub,
+    add_ContainerExecServiceServicer_to_server,
+)
+from berth.v1.exec_pb2 import Exec, ExecEvent
 from support.clients.polling import wait_until
 from support.servers.berth import KEY_A, KEY_B, SETTINGS, Berth, environment, running
 from support.servers.exec_program import PROGRAM
@@ -287,6 +294,45 @@ def test_an_interrupted_command_is_ended(execs: Berth, client: httpx2.Client, nu
         assert process.wait(30) == code
     path = f"/v1/containers/{container}/execs"
     wait_until(lambda: client.get(path).json()["data"][0].get("outcome") == {"type": "cancelled"})
+
+
+class Waiting(ContainerExecServiceServicer):
+    """A service that starts commands only when it may; it notes which it was asked to end."""
+
+    def __init__(self) -> None:
+        self.asked, self.may_start, self.has_ended = Event(), Event(), Event()
+        self.ended: list[str] = []
+
+    def StreamContainerExec(self, request: Any, context: Any) -> Iterator[ExecEvent]:  # noqa: ARG002, N802 - grpc's
+        """Say that a command is started, and nothing more."""
+        self.asked.set()
+        self.may_start.wait()
+        yield ExecEvent(type="started", exec=Exec(id="exec_1"))
+        self.has_ended.wait(30)
+
+    def CancelContainerExec(self, request: Any, context: Any) -> Exec:  # noqa: ARG002, N802 - grpc's
+        """Note the id."""
+        self.ended.append(request.exec_id)
+        self.has_ended.set()
+        return Exec()
+
+
+def test_a_command_that_waits_is_ended_at_its_start() -> None:
+    """After Ctrl-C while a command waits for memory, `berth exec` ends it when it has its id."""
+    service, server = Waiting(), grpc.server(ThreadPoolExecutor(2))  # type: ignore[abstract]
+    add_ContainerExecServiceServicer_to_server(service, server)
+    address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    server.start()
+    arguments = command("exec", "--server", address, "box", "--", "sleep", "60")
+    with subprocess.Popen(arguments, stderr=subprocess.DEVNULL, env=environment()) as process:
+        assert service.asked.wait(30)
+        process.send_signal(signal.SIGINT)
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(0.5)
+        service.may_start.set()
+        assert process.wait(30) == INTERRUPTED
+    assert service.ended == ["exec_1"]
+    server.stop(None).wait()
 
 
 def test_the_trail_and_the_metrics_know_commands(execs: Berth, client: httpx2.Client, path: str) -> None:

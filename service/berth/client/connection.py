@@ -88,9 +88,10 @@ class Connection:
             raise
 
     def events(self, method: "grpc.UnaryStreamMultiCallable[Request, Answer]", request: Request) -> Iterator[Answer]:
-        """Yield the answers to a request as they come.
+        """Return an iterator over the answers to a request as they come.
 
-        A thread reads them: an exception of Ctrl-C in the middle of gRPC's work would leave its locks held.
+        A thread reads them: an exception of Ctrl-C in the middle of gRPC's work would leave its locks held. Such an
+        exception does not end the iterator.
         """
         answers: SimpleQueue[Answer | Exception | None] = SimpleQueue()
 
@@ -102,12 +103,15 @@ class Connection:
             except Exception as error:  # noqa: BLE001 - raised to the caller
                 answers.put(error)
 
-        Thread(target=read, daemon=True).start()
-        with self._translate_errors():
-            while (answer := answers.get()) is not None:
-                if isinstance(answer, Exception):
+        def next_answer() -> Answer | None:
+            answer = answers.get()
+            if isinstance(answer, Exception):
+                with self._translate_errors():
                     raise answer
-                yield answer
+            return answer
+
+        Thread(target=read, daemon=True).start()
+        return iter(next_answer, None)
 
     def receive(self, method: "grpc.UnaryStreamMultiCallable[Request, HttpBody]", request: Request) -> Download:
         """Return the download once its first message has arrived."""

@@ -1,6 +1,7 @@
 """`berth exec`: runs a command in a hosted container, with its output and its exit code."""
 
 import sys
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import Annotated
 
@@ -76,17 +77,16 @@ def _follow(connection: Connection, request: StreamContainerExecRequest) -> Exec
     A signal ends the command, and is passed on; so does output that cannot be printed.
     """
     exec_ = Exec()
+    events = connection.events(connection.execs.StreamContainerExec, request)
     try:
         with exit_on_signals():
-            for event in connection.events(connection.execs.StreamContainerExec, request):
+            for event in events:
                 if event.HasField("exec"):
                     exec_ = event.exec
                 _print(event)
     except (KeyboardInterrupt, SystemExit, OSError) as ending:
-        if exec_.id:
-            ended = CancelContainerExecRequest(container_id=exec_.container_id, exec_id=exec_.id)
-            with suppress(ClientError):
-                connection.ask(connection.execs.CancelContainerExec, ended)
+        with suppress(ClientError, KeyboardInterrupt):
+            _end(connection, exec_ if exec_.id else _started(events))
         if isinstance(ending, KeyboardInterrupt):
             raise typer.Exit(INTERRUPTED) from None
         if isinstance(ending, OSError) and not isinstance(ending, BrokenPipeError):
@@ -95,6 +95,17 @@ def _follow(connection: Connection, request: StreamContainerExecRequest) -> Exec
     if not exec_.HasField("outcome"):
         raise ClientError("the connection ended before the command did")
     return exec_
+
+
+def _started(events: Iterator[ExecEvent]) -> Exec:
+    """Return the exec of a command once it is started, which may wait for memory: without its id it cannot be ended."""
+    return next((event.exec for event in events if event.HasField("exec")), Exec())
+
+
+def _end(connection: Connection, exec_: Exec) -> None:
+    if exec_.id:
+        named = CancelContainerExecRequest(container_id=exec_.container_id, exec_id=exec_.id)
+        connection.ask(connection.execs.CancelContainerExec, named)
 
 
 def _print(event: ExecEvent) -> None:
