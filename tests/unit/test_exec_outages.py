@@ -10,8 +10,16 @@ import pytest
 from berth.core.errors import StorageError
 from berth.core.exec import execution
 from berth.core.hosted import patience
+from berth.v1.container_exec_service_pb2 import CancelContainerExecRequest, CreateContainerExecRequest, ExecCode
+from berth.v1.container_file_service_pb2 import DeleteContainerFileRequest
 from support.servers.execs import OURS, ExecWorld, box, events, exec_world, has_output, of, paths, shell, upload
 from support.servers.hosted import Kept
+
+
+def code(container_id: str, source: str) -> CreateContainerExecRequest:
+    """Return the request for a program in a session."""
+    given = ExecCode(language="python", source=source, session="default")
+    return CreateContainerExecRequest(container_id=container_id, code=given)
 
 
 async def test_output_that_cannot_be_added_does_not_keep_a_command(
@@ -170,6 +178,57 @@ async def test_files_outlast_a_failure_of_the_blobs(
     result = await world.run(OURS, shell(container_id, "cat a; cat a a > b"))
     assert (result.outcome.type, result.stdout, len(result.skipped_files)) == ("exit", "abc", 0)
     assert [(file.path, file.bytes) for file in result.files] == [("/mnt/data/b", 6)]
+
+
+async def test_a_command_is_cancelled_while_its_files_cannot_be_read(
+    kept: Kept, world: ExecWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It ends before the bucket is there again, and a session keeps its variables, and what it knows of its files."""
+    container_id, get = await box(kept), kept.blobs.get
+    first = await world.run(OURS, code(container_id, "x = 1; open('made', 'w').write('a')"))
+    await upload(kept, container_id, "a", b"abc")
+
+    async def fail(*_: object, **__: object) -> AsyncIterator[bytes]:
+        raise StorageError("away")
+
+    for request in (shell(container_id, "true"), code(container_id, "x = 2")):
+        monkeypatch.setattr(kept.blobs, "get", fail)
+        request.background = True
+        exec_ = await world.execs.create_container_exec(OURS, request)
+        asked = CancelContainerExecRequest(container_id=container_id, exec_id=exec_.id)
+        async with asyncio.timeout(4):
+            await world.execs.cancel_container_exec(OURS, asked)
+            result = await world.execs.retrieve_container_exec(OURS, of(exec_), is_awaited=True)
+        assert result.outcome.type == "cancelled"
+    monkeypatch.setattr(kept.blobs, "get", get)
+    gone = DeleteContainerFileRequest(container_id=container_id, file_id=first.files[0].id)
+    await kept.backend.delete_container_file(OURS, gone)
+    last = await world.run(OURS, code(container_id, "import os; print(x, os.listdir())"))
+    assert (last.stdout, last.session_restarted) == ("1 ['a']\n", False)
+    assert [folder.name for folder in world.folder.glob("*/changes/*")] == []
+
+
+async def test_a_command_without_its_lease_is_lost_while_its_files_are_read(
+    kept: Kept, world: ExecWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody has cancelled it."""
+    monkeypatch.setattr(execution, "LEASE_SECONDS", 3)
+    container_id, get, asked = await box(kept), kept.blobs.get, asyncio.Event()
+    await upload(kept, container_id, "a", b"abc")
+
+    async def fail(*_: object, **__: object) -> Any:
+        asked.set()
+        raise StorageError("away")
+
+    async def get_late(key: str, *, offset: int, length: int) -> AsyncIterator[bytes]:
+        await asked.wait()
+        await asyncio.sleep(1.5)  # more than the second for which the lease is surely held
+        return await get(key, offset=offset, length=length)
+
+    monkeypatch.setattr(world.store, "renew", fail)
+    monkeypatch.setattr(world.store, "signals", fail)
+    monkeypatch.setattr(kept.blobs, "get", get_late)
+    assert (await world.run(OURS, shell(container_id, "true"))).outcome.type == "lost"
 
 
 async def test_a_stop_waits_for_a_command_that_begins(

@@ -37,6 +37,36 @@ class BackgroundTasks:
             await asyncio.wait(self._running, timeout=seconds)
 
 
+class Abortable:
+    """Work that can be aborted from outside, also before it begins."""
+
+    def __init__(self) -> None:
+        self._task: asyncio.Task[Any] | None = None
+        self._aborted = asyncio.Event()
+
+    def abort(self) -> None:
+        """End the work soon."""
+        self._aborted.set()
+        if self._task is not None:
+            self._task.cancel()
+
+    async def run(self, work: Coroutine[Any, Any, T]) -> T | None:
+        """Return what `work` returns, None if it was aborted; then errors of Berth's own are not raised."""
+        if self._aborted.is_set():
+            work.close()
+            return None
+        task: asyncio.Task[T] = asyncio.ensure_future(work)
+        self._task = task
+        try:
+            return await task
+        except (asyncio.CancelledError, BerthError):
+            if not self._aborted.is_set():
+                raise
+            return None
+        finally:
+            self._task = None
+
+
 async def in_thread(function: Callable[..., T], *arguments: object) -> T:
     """Return what a function returns in a thread of the event loop; see `from_thread`."""
     return await from_thread(asyncio.get_running_loop().run_in_executor(None, function, *arguments))

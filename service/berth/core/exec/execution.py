@@ -10,7 +10,7 @@ from socket import socket
 from time import monotonic
 from typing import NamedTuple
 
-from berth.core.background import completed, create_detached
+from berth.core.background import Abortable, completed, create_detached
 from berth.core.caller import Caller
 from berth.core.errors import InvalidRequestError, NotFoundError, StorageError
 from berth.core.exec.egress import Egress
@@ -105,7 +105,7 @@ class Execution:
     ) -> None:
         self._session = place.session
         self._release = place.release
-        self._is_kept = False
+        self._is_kept = self._is_prepared = False
         self._tools = tools
         self._caller = caller
         self._tenant = caller.tenant
@@ -116,6 +116,7 @@ class Execution:
         self._refusals: Sequence[str] = ()
         self._owner = ExecOwner(started.id, tools.process)
         self._harvested = Harvested()
+        self._preparing = Abortable()
         self._run: SandboxRun | None = None
         self._is_cancelled = self._is_lost = False
         self._appended = 0
@@ -152,8 +153,13 @@ class Execution:
     async def cancel(self) -> None:
         """End the command soon, with all its processes."""
         self._is_cancelled = True
+        self._preparing.abort()
         if self._run is not None:
             await self._run.cancel()
+
+    def _not_run(self) -> Ended:
+        """Return how a command has ended that was cancelled before it ran."""
+        return LOST if self._is_lost else Ended(Outcome.CANCELLED)
 
     async def _result(self) -> Ended:
         """Run the command and take its changes; a failure is reported, and the result is "lost"."""
@@ -166,9 +172,10 @@ class Execution:
     async def _run_in_workspace(self) -> Ended:
         tools, container_id = self._tools, self._started.container_id
         async with opened_workspace(tools.folder / self._started.id) as workspace:
-            before = await tools.layout.lay_out(self._tenant, container_id, workspace.files, self._harvested)
-            if self._is_cancelled:
-                return Ended(Outcome.CANCELLED)
+            copying = tools.layout.lay_out(self._tenant, container_id, workspace.files, self._harvested)
+            before = await self._preparing.run(copying)
+            if before is None or self._is_cancelled:
+                return self._not_run()
             command = self._sandboxed(workspace)
             if not self._domains:
                 result = await self._run_command(tools.sandbox.run(command))
@@ -187,9 +194,13 @@ class Execution:
     async def _run_in_session(self, session: Session) -> Ended:
         tools = self._tools
         listen = tools.egress.listen if self._domains else None
-        program = await session.prepare(
+        preparing = session.prepare(
             tools.sandbox, tools.layout, self._command, self._limits(), skipped=self._harvested, listen=listen
         )
+        program = await self._preparing.run(preparing)
+        if program is None:
+            return self._not_run()
+        self._is_prepared = True
         if session.listener is None:
             result = await self._run_command(session.run(program))
         else:
@@ -313,7 +324,8 @@ class Execution:
             quotas=tools.quotas,
         )
         if self._session is not None and ended.outcome not in {Outcome.LOST, Outcome.DISK}:
-            self._session.keep(ended.changes)
+            if self._is_prepared:
+                self._session.keep(ended.changes)
             self._is_kept = True
         unused = stored.unreferenced if ended.changes.written else [*stored.unreferenced, *self._harvested.blobs]
         await tools.content.delete(unused)

@@ -102,7 +102,11 @@ class Session:
         if self._workspace is not None and self.is_alive:
             self._count += 1
             incoming = self._workspace.changes / str(self._count)
-            self._there = await self._copy(layout, incoming, skipped)
+            try:
+                self._there = await self._copy(layout, incoming, skipped)
+            except BaseException:  # the session goes on if the program was cancelled
+                await in_thread(remove_tree, incoming)
+                raise
             removed = [path.removeprefix(f"{ROOT}/") for path in self._held if path not in self._there]
         else:
             await self.end()
