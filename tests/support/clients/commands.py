@@ -15,7 +15,7 @@ from google.api.httpbody_pb2 import HttpBody
 
 from berth.v1.file_service_pb2_grpc import FileServiceServicer, add_FileServiceServicer_to_server
 from support.servers.berth import START_SECONDS, environment
-from support.servers.starting import command
+from support.servers.starting import command, run_berth
 
 
 @dataclass(frozen=True)
@@ -28,15 +28,23 @@ class Shell:
     def start(self, *arguments: str, **options: Any) -> "subprocess.Popen[bytes]":
         """Start a command; its outputs are pipes unless `options` say otherwise."""
         pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL}
-        variables = {**environment(), **self.variables}
-        return subprocess.Popen(command(*arguments), cwd=self.folder, env=variables, **pipes | options)
+        return subprocess.Popen(command(*arguments), cwd=self.folder, env=self._environment(), **pipes | options)
 
     def run(self, *arguments: str, stdin: bytes | None = None) -> tuple[int, str, str]:
         """Run a command; return its exit code, stdout and stderr."""
-        with self.start(*arguments, stdin=subprocess.PIPE) as process:
-            output, errors = process.communicate(stdin, START_SECONDS)
-        assert b"Traceback" not in errors
-        return process.returncode, output.decode(), errors.decode()
+        if stdin is None:
+            code, output, errors = run_berth(
+                arguments, environment=self._environment(), seconds=START_SECONDS, folder=self.folder
+            )
+        else:
+            with self.start(*arguments, stdin=subprocess.PIPE) as process:
+                output, errors = (text.decode() for text in process.communicate(stdin, START_SECONDS))
+            code = process.returncode
+        assert "Traceback" not in errors
+        return code, output, errors
+
+    def _environment(self) -> dict[str, str]:
+        return {**environment(), **self.variables}
 
     def ask(self, *arguments: str, stdin: bytes | None = None) -> str:
         """Run a command that must succeed and have nothing to remark; return what it prints."""

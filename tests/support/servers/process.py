@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import subprocess
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from http.client import HTTPConnection
@@ -12,7 +11,7 @@ from typing import Any, cast
 from support.measuring.processes import children_of
 from support.servers.berth import START_SECONDS, STOP_SECONDS, environment
 from support.servers.empty_database import put_empty_database
-from support.servers.starting import Process, command, start_berth
+from support.servers.starting import Process, run_berth, start_berth
 
 
 class BerthProcess:
@@ -109,12 +108,4 @@ def free_ports(name: str) -> list[str]:
 
 def refused_berth(*arguments: str, environ: Mapping[str, str] | None = None) -> tuple[int, str, str]:
     """Run a `berth` that ends by itself; return exit code, stdout and stderr."""
-    done = subprocess.run(
-        command(*arguments),
-        capture_output=True,
-        text=True,
-        timeout=START_SECONDS,
-        check=False,
-        env={**environment(), **(environ or {})},
-    )
-    return done.returncode, done.stdout, done.stderr
+    return run_berth(arguments, environment={**environment(), **(environ or {})}, seconds=START_SECONDS)

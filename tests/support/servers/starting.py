@@ -10,6 +10,7 @@ import subprocess
 import sys
 import weakref
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -20,13 +21,12 @@ Text = TypeVar("Text", bytes, str)
 _READ_WHEN_LOADING = ("PYTHON", "COVERAGE_", "GRPC_", "LD_", "TZ")
 """How the names of variables begin that Python or a module reads before Berth runs."""
 _NUMBER_SIZE = 32
-_STDIN = 0
 
 
 class Preloaded(Generic[Text]):
     """A Berth with these arguments, with the part of `subprocess.Popen` that tests use.
 
-    Its stdout is a pipe, and so is its stderr unless a descriptor is given.
+    It reads nothing. Its stdout is a pipe, and so is its stderr unless a descriptor is given.
     """
 
     def __init__(
@@ -49,11 +49,11 @@ class Preloaded(Generic[Text]):
         self._channel: int = channel.detach()
         weakref.finalize(self, os.close, self._channel)
         order = {"arguments": arguments, "environment": environment, "folder": str(folder or Path.cwd())}
+        streams: tuple[int, ...] = (os.open(os.devnull, os.O_RDONLY), own_output, own_errors)
         with told:
-            given = (_STDIN, own_output, own_errors, told.fileno())
-            socket.send_fds(_orders(), [json.dumps(order).encode()], given)
-        os.close(own_output)
-        os.close(own_errors)
+            socket.send_fds(_orders(), [json.dumps(order).encode()], (*streams, told.fileno()))
+        for descriptor in streams:
+            os.close(descriptor)
         self.pid: int = int(os.read(self._channel, _NUMBER_SIZE))
 
     def __enter__(self) -> "Preloaded[Text]":
@@ -79,6 +79,15 @@ class Preloaded(Generic[Text]):
             if self.returncode is None:
                 self.returncode = int(os.read(self._channel, _NUMBER_SIZE))
             return self.returncode
+
+    def communicate(self, timeout: float | None = None) -> tuple[Text, Text]:
+        """Return all that the process has printed on both pipes once it has ended."""
+        assert self.stdout is not None
+        assert self.stderr is not None
+        with ThreadPoolExecutor(2) as readers:
+            output, errors = (readers.submit(stream.read) for stream in (self.stdout, self.stderr))
+            self.wait(timeout)
+            return output.result(), errors.result()
 
     def send_signal(self, number: int) -> None:
         """Send a signal to the process, unless it has ended."""
@@ -121,6 +130,15 @@ def start_berth(
         env=environment,
         cwd=folder,
     )
+
+
+def run_berth(
+    arguments: Sequence[str], *, environment: Mapping[str, str], seconds: float, folder: Path | None = None
+) -> tuple[int, str, str]:
+    """Run a `berth` that ends by itself; return its exit code, stdout and stderr."""
+    with start_berth(arguments, str, environment=environment, folder=folder) as process:
+        output, errors = process.communicate(timeout=seconds)
+    return process.wait(), output, errors
 
 
 def command(*arguments: str) -> list[str]:
