@@ -27,12 +27,15 @@ async def test_who_disconnects_before_the_start(
     kept: Kept, world: ExecWorld, monkeypatch: pytest.MonkeyPatch, *, ends_with_caller: bool, outcome: str
 ) -> None:
     """A command that is not started yet when its caller disconnects ends at its start, if the caller wants that."""
-    background, entered, may_start, start = BackgroundTasks(), asyncio.Event(), asyncio.Event(), world.store.start
+    background, start = BackgroundTasks(), world.store.start
+    entered, may_start, started = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
     async def start_late(*arguments: Any, **named: Any) -> Any:
         entered.set()
         await may_start.wait()
-        return await start(*arguments, **named)
+        before = await start(*arguments, **named)
+        started.set()
+        return before
 
     monkeypatch.setattr(world.store, "start", start_late)
     (tool,) = (tool for tool in command_tools(background) if tool.name == "run_command")
@@ -48,9 +51,9 @@ async def test_who_disconnects_before_the_start(
     may_start.set()
     await background.drain(10)
     async with asyncio.timeout(30):
-        while not (found := await listed(world, container_id)):  # noqa: ASYNC110 - no event tells
-            await asyncio.sleep(0.01)
-        result = await world.execs.retrieve_container_exec(OURS, of(found[0]), is_awaited=True)
+        await started.wait()
+        (found,) = await listed(world, container_id)
+        result = await world.execs.retrieve_container_exec(OURS, of(found), is_awaited=True)
     assert result.outcome.type == outcome
 
 
