@@ -94,6 +94,19 @@ def test_no_output_makes_a_command_one_that_was_not_started(sandbox: Opened) -> 
     assert (ran.result.exit_code, ran.changed) == (128, {"f": b"x\n"})
 
 
+def test_sessions_have_a_small_share_of_the_processor(sandbox: Opened) -> None:
+    """What is in a session gets less of it than Berth, also in one that a command makes itself."""
+    if sandbox.runs_guest:
+        pytest.skip("under gVisor sessions are kept by the kernel of the guest")
+    if not Path("/proc/self/autogroup").exists():
+        pytest.skip("this kernel does not share the processor among sessions")
+    source = (
+        "import os\ndef wait():\n while 'nice 10' not in open('/proc/self/autogroup').read(): pass\n"
+        "wait()\nif (child := os.fork()) == 0: os.setsid(); wait(); os._exit(0)\nos.waitpid(child, 0); print('both')"
+    )
+    assert sandbox.python(source, seconds=20).stdout == b"both\n"
+
+
 def test_files_get_no_attributes(sandbox: Opened) -> None:
     """What the file system of the host keeps beside a file is not measured, so there is none."""
     source = (

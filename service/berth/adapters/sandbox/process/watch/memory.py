@@ -23,8 +23,8 @@ _SOCKET_BYTES = 212_992
 Nothing else bounds that, unless the machine's limits were raised, so a command has fewer sockets than fit its memory.
 """
 _MAX_SESSIONS = 16
-"""How many sessions (setsid) the processes may be in: the kernel shares the processor among sessions (autogroup), so
-each takes as much as Berth itself.
+"""How many sessions (setsid) the processes may be in: the kernel shares the processor among sessions (autogroup), and
+until a look finds it, a new one takes as much as Berth itself.
 """
 _SIZES = ("RssAnon", "RssShmem", "HugetlbPages", "VmPTE", "VmSwap", "VmSize")
 _PSS = re.compile(rb"^Pss_Anon:\s+(\d+)", re.MULTILINE)
@@ -47,7 +47,8 @@ class Memory:
         self._next_maps = 0.0
         self._kept = Kept(proc)
         self._kept_bytes = 0
-        self._sessions: set[bytes] = set()
+        self._sessions: dict[bytes, str] = {}
+        self._stepped_back: set[bytes] = set()
         self._forks = Forks(proc)
 
     def used(self, enough: int) -> int:
@@ -60,6 +61,7 @@ class Memory:
             self._kept_bytes = self._in_kernel(1 + enough // _SOCKET_BYTES)
         self._sessions.clear()
         found = self._found()
+        self._step_back()
         if is_due:
             ended = time.monotonic()
             self._next_maps = ended + max(_MAPS_SECONDS, _SHARE * (ended - begun))
@@ -77,6 +79,18 @@ class Memory:
     def _in_kernel(self, max_sockets: int) -> int:
         """Return what the kernel of the host keeps for the processes. TooMuchError for more sockets than that."""
         return self._kept.used(max_sockets)
+
+    def _step_back(self) -> None:
+        """Give sessions that are new a smaller share of the processor than Berth has."""
+        for session, place in self._sessions.items():
+            if session not in self._stepped_back:
+                try:
+                    self._proc.step_back(place)
+                except BlockingIOError:  # the kernel does this once in a tenth of a second; the next look goes on
+                    return
+                except OSError:  # the process has ended, or the kernel shares it in another way
+                    continue
+                self._stepped_back.add(session)
 
     def _check_sessions(self) -> None:
         if len(self._sessions) > _MAX_SESSIONS:
@@ -169,16 +183,14 @@ class Memory:
             text = self._proc.read(f"{place}/status")
             if found := self._numbers_in(text):
                 parents[name] = status_line(text, "PPid").decode()
+                self._sessions[status_line(text, "NSsid").rpartition(b"\t")[2]] = place
+                self._check_sessions()  # at once: with many of them, the supervisor seldom has a turn
                 return found
         return {}
 
     def _numbers_in(self, text: bytes) -> dict[str, int]:
         found = {name: int(line.split()[0]) << 10 for name in _SIZES if (line := status_line(text, name))}
-        if "VmSize" not in found:
-            return {}
-        self._sessions.add(status_line(text, "NSsid").rpartition(b"\t")[2])
-        self._check_sessions()  # at once: with many of them, the supervisor seldom has a turn
-        return found
+        return found if "VmSize" in found else {}
 
     def _proportional(self, name: str, found: dict[str, tuple[int, int]]) -> int:
         share = _PSS.search(self._proc.read_memory(name, "smaps_rollup"))
