@@ -97,9 +97,9 @@ def test_no_output_makes_a_command_one_that_was_not_started(sandbox: Opened) -> 
 def test_sessions_have_a_small_share_of_the_processor(sandbox: Opened) -> None:
     """What is in a session gets less of it than Berth, also in one that a command makes itself."""
     if sandbox.runs_guest:
-        pytest.skip("under gVisor sessions are kept by the kernel of the guest")
+        pytest.skip("a guest of gVisor cannot see how the kernel of the host shares the processor")
     if not Path("/proc/self/autogroup").exists():
-        pytest.skip("this kernel does not share the processor among sessions")
+        pytest.skip("this kernel has no autogroup: it shares the processor among processes, not among sessions")
     source = (
         "import os\ndef wait():\n while 'nice 10' not in open('/proc/self/autogroup').read(): pass\n"
         "wait()\nif (child := os.fork()) == 0: os.setsid(); wait(); os._exit(0)\nos.waitpid(child, 0); print('both')"

@@ -15,10 +15,11 @@ import signal
 import socket
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from importlib import import_module
 from typing import NamedTuple
 
-MAX_ORDER = 200_000
+_MAX_ORDER = 200_000
 _STREAMS = 3
 _EARLY = {"GRPC_VERBOSITY": "NONE", "PYDANTIC_DISABLE_PLUGINS": "__all__"}
 """What Berth sets before it loads anything."""
@@ -55,7 +56,7 @@ def _next_order(orders: socket.socket, selector: selectors.BaseSelector) -> Orde
                 selector.unregister(key.fileobj)
                 _report_end(key.fd, *key.data)
                 continue
-            text, descriptors, *_ = socket.recv_fds(orders, MAX_ORDER, _STREAMS + 1)
+            text, descriptors, *_ = socket.recv_fds(orders, _MAX_ORDER, _STREAMS + 1)
             if not text:
                 return None
             *streams, channel = descriptors
@@ -64,9 +65,8 @@ def _next_order(orders: socket.socket, selector: selectors.BaseSelector) -> Orde
                 return Order(**json.loads(text))
             for descriptor in streams:
                 os.close(descriptor)
-            with socket.socket(fileno=channel) as told:
-                told.send(str(process).encode())
-                selector.register(os.pidfd_open(process), selectors.EVENT_READ, (process, told.detach()))
+            _tell(channel, process)
+            selector.register(os.pidfd_open(process), selectors.EVENT_READ, (process, channel))
 
 
 def _of_others(selector: selectors.BaseSelector) -> Iterator[int]:
@@ -88,8 +88,13 @@ def _take(streams: list[int], others: list[int]) -> None:
 def _report_end(descriptor: int, process: int, channel: int) -> None:
     os.close(descriptor)
     _, status = os.waitpid(process, 0)
-    with socket.socket(fileno=channel) as told:
-        told.send(str(os.waitstatus_to_exitcode(status)).encode())
+    _tell(channel, os.waitstatus_to_exitcode(status))
+    os.close(channel)
+
+
+def _tell(channel: int, number: int) -> None:
+    with suppress(BrokenPipeError):  # a test may not wait for the end
+        os.write(channel, str(number).encode())
 
 
 def _become(order: Order) -> None:

@@ -81,22 +81,22 @@ class Preloaded(Generic[Text]):
             return self.returncode
 
     def communicate(self, timeout: float | None = None) -> tuple[Text, Text]:
-        """Return all that the process has printed on both pipes once it has ended."""
+        """Return all that the process has printed on both pipes once it has ended; kill it if that takes too long."""
         assert self.stdout is not None
         assert self.stderr is not None
         with ThreadPoolExecutor(2) as readers:
             output, errors = (readers.submit(stream.read) for stream in (self.stdout, self.stderr))
-            self.wait(timeout)
+            try:
+                self.wait(timeout)
+            except subprocess.TimeoutExpired:
+                self.kill()
+                raise
             return output.result(), errors.result()
 
     def send_signal(self, number: int) -> None:
         """Send a signal to the process, unless it has ended."""
         if self.poll() is None:
             os.kill(self.pid, number)
-
-    def terminate(self) -> None:
-        """Ask the process to end."""
-        self.send_signal(signal.SIGTERM)
 
     def kill(self) -> None:
         """End the process at once."""
