@@ -107,6 +107,14 @@ def test_sessions_have_a_small_share_of_the_processor(sandbox: Opened) -> None:
     assert sandbox.python(source, seconds=20).stdout == b"both\n"
 
 
+def test_commands_wait_for_what_berth_runs(sandbox: Opened) -> None:
+    """A command and what it starts have a processor when nothing else in their group wants it."""
+    if sandbox.runs_guest:
+        pytest.skip("a guest of gVisor cannot see how the kernel of the host shares the processor")
+    source = "import os; print(os.sched_getscheduler(0) == os.SCHED_IDLE, flush=True)"
+    assert sandbox.run("sh", "-c", 'python3 -c "$0" & wait; python3 -c "$0"', source).stdout == b"True\nTrue\n"
+
+
 def test_files_get_no_attributes(sandbox: Opened) -> None:
     """What the file system of the host keeps beside a file is not measured, so there is none."""
     source = (

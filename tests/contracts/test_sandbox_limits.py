@@ -176,10 +176,10 @@ def test_a_file_system_in_memory_is_limited(folder: str, sandbox: Opened) -> Non
 
 
 def test_pages_that_processes_share_count_once(sandbox: Opened) -> None:
-    """Processes with the same 40 MiB, which none of them changes, do not exceed the limit together, nor as they end."""
+    """Processes with the same 30 MiB, which none of them changes, do not exceed the limit together, nor as they end."""
     for milliseconds in (500, *range(50, 100, 10)):
         forks = f"for _ in range(3): os.fork()\ntime.sleep({milliseconds / 1000})"
-        ran = sandbox.python(f"x = bytearray(40 << 20)\nimport os, time\n{forks}")
+        ran = sandbox.python(f"x = bytearray(30 << 20)\nimport os, time\n{forks}")
         assert (ran.result.outcome, ran.result.exit_code) == (Outcome.EXIT, 0), ran
 
 

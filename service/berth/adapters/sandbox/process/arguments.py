@@ -94,6 +94,7 @@ def _command(spec: dict[str, Any], keep: Callable[[bytes], int]) -> Iterator[str
         yield from ("--ro-bind", path, path)
     for path in filter(os.path.exists, _MASKED):
         yield from ("--ro-bind", "/dev/null", path)
+    yield from ("--remount-ro", "/proc")  # processes have settings there, such as their share of the processor
     yield from ("--chdir", spec["cwd"], "--clearenv")
     for name, value in spec["env"].items():
         yield from ("--setenv", name, value)

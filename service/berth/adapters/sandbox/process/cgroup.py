@@ -15,7 +15,9 @@ from contextlib import contextmanager, suppress
 PREFIX = "berth-execs-"
 """How the names of the folders of launchers begin."""
 CONTROLLERS = ("memory", "pids", "cpu")
-"""What is used, if it is there; with `cpu`, Berth gets as much time as all commands together if time is scarce."""
+"""What is used, if it is there."""
+_WEIGHT = "10"
+"""With `cpu`, all commands together get a tenth of what Berth gets if time is scarce."""
 _OF_BWRAP = 2
 """Its processes outside of the sandbox."""
 _TRIES, _PAUSE_SECONDS = 100, 0.005
@@ -68,6 +70,8 @@ class Groups:
             for name in CONTROLLERS:
                 with suppress(OSError):  # it has not been delegated; without `memory` making a group fails
                     _write(f"{path}/cgroup.subtree_control", f"+{name}")
+            with suppress(OSError):  # `cpu` has not been delegated
+                _write(f"{path}/cpu.weight", _WEIGHT)
         except OSError as error:
             return cls(None, error)
         return cls(path)

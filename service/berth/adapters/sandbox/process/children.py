@@ -134,8 +134,7 @@ class Sandboxed:
             self.init = status["child-pid"]
             with suppress(ProcessLookupError):
                 self._init_handle = os.pidfd_open(self.init)
-                # It is what dies first, with everything else, so it must not wait for its turn among them.
-                linux.wake_soon(self.init, is_inherited=False)
+                linux.run_last(self.init)
         self._exit_code = status.get("exit-code", self._exit_code)
 
     def exit_code(self, first_error: bytes) -> int | None:
@@ -174,7 +173,7 @@ class Sandboxed:
 
 def kill_children(*, but: Collection[int] = ()) -> None:
     """Kill the children of this process, also those that it has adopted, except some."""
-    for child in linux.children():
+    for child in linux.children(os.getpid()):
         if child not in but:
             os.kill(child, signal.SIGKILL)
 

@@ -16,12 +16,16 @@ import select
 import signal
 import socket
 import sys
+import time
 from contextlib import suppress
 
 from berth.adapters.sandbox.process import linux
 from berth.adapters.sandbox.process.cgroup import Groups
 from berth.adapters.sandbox.process.children import kill_children
 from berth.adapters.sandbox.process.supervisor import supervise
+
+_NEW_SECONDS, _LOOK_SECONDS = 0.3, 0.004
+"""For how long, and how often, is looked whether a command has started; bwrap takes some 20 ms, or more."""
 
 
 def main() -> None:
@@ -47,6 +51,7 @@ class Launcher:
         self._requests = requests
         self._groups = groups
         self._supervisors: set[int] = set()
+        self._new = NewSandboxes()
         self._deaths, writer = os.pipe()
         for descriptor in (self._deaths, writer):
             os.set_blocking(descriptor, False)
@@ -59,7 +64,8 @@ class Launcher:
         for descriptor in (self._requests.fileno(), self._deaths):
             poll.register(descriptor, select.POLLIN)
         while True:
-            ready = {descriptor for descriptor, _ in poll.poll()}
+            ready = {descriptor for descriptor, _ in poll.poll(self._new.wait_milliseconds())}
+            self._new.look()
             if self._deaths in ready:
                 os.read(self._deaths, select.PIPE_BUF)
                 self._clear()
@@ -77,6 +83,7 @@ class Launcher:
 
     def _note_end(self, pid: int) -> None:
         self._supervisors.discard(pid)
+        self._new.discard(pid)
         self._groups.end(pid)
 
     def end(self) -> None:
@@ -92,7 +99,9 @@ class Launcher:
         """Start a supervisor; return False at the end of the requests."""
         data, descriptors, _, _ = socket.recv_fds(self._requests, 1, 1, socket.MSG_CMSG_CLOEXEC)
         if data:
-            self._supervisors.add(self._start(descriptors[0]))
+            supervisor = self._start(descriptors[0])
+            self._supervisors.add(supervisor)
+            self._new.add(supervisor)
         for descriptor in descriptors:
             os.close(descriptor)
         return bool(data)
@@ -106,3 +115,42 @@ class Launcher:
             linux.step_back()
             supervise(link, self._groups)
         return pid
+
+
+class NewSandboxes:
+    """Sandboxes in which a command is about to start; they get a small share of the processor as soon as it does.
+
+    A supervisor has no rights to do that at once for many of them, and looks at its own one later.
+    """
+
+    def __init__(self) -> None:
+        self._until: dict[int, float] = {}
+
+    def add(self, supervisor: int) -> None:
+        """Look at the sandbox of a new supervisor for a while."""
+        self._until[supervisor] = time.monotonic() + _NEW_SECONDS
+
+    def discard(self, supervisor: int) -> None:
+        """Do not look at the sandbox of a supervisor any more."""
+        self._until.pop(supervisor, None)
+
+    def wait_milliseconds(self) -> float | None:
+        """Return how long to wait before the next look, None if there is nothing to look at."""
+        return _LOOK_SECONDS * 1000 if self._until else None
+
+    def look(self) -> None:
+        """Look at all of them once."""
+        now = time.monotonic()
+        self._until = {
+            supervisor: until
+            for supervisor, until in self._until.items()
+            if now < until and not _shares_less(supervisor)
+        }
+
+
+def _shares_less(supervisor: int) -> bool:
+    """Give the command a smaller share, if bwrap has made its session; return whether it has it."""
+    for bwrap in linux.children(supervisor):
+        for first in linux.children(bwrap):
+            return linux.session(first) == first and linux.share_less(first)
+    return False

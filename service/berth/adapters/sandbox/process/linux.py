@@ -3,6 +3,7 @@
 import ctypes
 import os
 import platform
+from collections.abc import Iterator
 from contextlib import suppress
 
 _PR_SET_PDEATHSIG = 1
@@ -17,6 +18,8 @@ _STEP_BACK = 4
 """How much nicer a supervisor is; commands inherit it."""
 _SHORTEST_TURN = 100_000
 """In nanoseconds, as short as the kernel allows."""
+_SHARE_OF_COMMANDS = b"10"
+"""How much nicer a session of a command is: it gets a tenth of what Berth gets."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -60,6 +63,43 @@ def wake_soon(process: int, *, is_inherited: bool) -> None:
         _check(_libc.syscall(_SETATTR.get(platform.machine(), -1), process, ctypes.byref(schedule), 0))
 
 
+def run_last(process: int) -> None:
+    """Have a process, and all that it starts, wait for a processor until what Berth itself runs has one.
+
+    There is no way back for a command. Where the kernel shares the processor among sessions (autogroup), this holds
+    within each of them; see `share_less`. The process itself has short turns, so that it ends soon beside what it has
+    started.
+    """
+    with suppress(OSError):  # it has ended
+        wake_soon(process, is_inherited=False)
+        os.sched_setscheduler(process, os.SCHED_IDLE | os.SCHED_RESET_ON_FORK, os.sched_param(0))
+
+
+def share_less(process: int) -> bool:
+    """Give the session of a process a smaller share of the processor, where the kernel shares it among sessions.
+
+    Return False if that has to be tried again: the kernel allows it ten times a second on the whole machine, except for
+    root.
+    """
+    with suppress(FileNotFoundError, ProcessLookupError, PermissionError):
+        file = os.open(f"/proc/{process}/autogroup", os.O_RDWR | os.O_CLOEXEC)
+        try:
+            if not os.read(file, 100).endswith(b" nice %s\n" % _SHARE_OF_COMMANDS):
+                os.write(file, _SHARE_OF_COMMANDS)
+        except BlockingIOError:
+            return False
+        finally:
+            os.close(file)
+    return True
+
+
+def session(process: int) -> int | None:
+    """Return the session of a process, None if it has ended."""
+    with suppress(ProcessLookupError):
+        return os.getsid(process)
+    return None
+
+
 def step_back() -> None:
     """Get a share of the processor of this process's own, a little smaller than that of the one that started it.
 
@@ -73,14 +113,29 @@ def step_back() -> None:
         file.write(str(_STEP_BACK))
 
 
-def children() -> list[int]:
-    """Return the children of this process, which has one thread, also those that have ended."""
-    me = os.getpid()
+def descendants(process: int) -> Iterator[int]:
+    """Yield a process, all that it started, and what these started; only itself if the kernel has no such lists."""
+    left = [process]
+    while left:
+        yield (parent := left.pop())
+        with suppress(FileNotFoundError, ProcessLookupError):
+            for thread in os.listdir(f"/proc/{parent}/task"):
+                left += _listed_children(parent, thread)
+
+
+def children(process: int) -> list[int]:
+    """Return the children of a process, which has one thread, also those that have ended."""
     try:
-        with open(f"/proc/self/task/{me}/children", "rb") as file:
-            return [int(child) for child in file.read().split()]
-    except FileNotFoundError:  # a kernel that was built without this list
-        return [int(name) for name in os.listdir("/proc") if name.isdigit() and _parent(name) == me]
+        return _listed_children(process, process)
+    except ProcessLookupError:
+        return []
+    except FileNotFoundError:  # it has ended, or the kernel was built without this list
+        return [int(name) for name in os.listdir("/proc") if name.isdigit() and _parent(name) == process]
+
+
+def _listed_children(process: int, thread: int | str) -> list[int]:
+    with open(f"/proc/{process}/task/{thread}/children", "rb") as file:
+        return [int(child) for child in file.read().split()]
 
 
 def _parent(process: str) -> int | None:

@@ -11,7 +11,8 @@ import time
 from berth.adapters.sandbox.process.watch.forks import Forks
 from berth.adapters.sandbox.process.watch.kept import Kept
 from berth.adapters.sandbox.process.watch.mappings import Mappings, read_mappings, writes_no_file
-from berth.adapters.sandbox.process.watch.proc import Proc, TooMuchError, status_line
+from berth.adapters.sandbox.process.watch.proc import Proc, status_line
+from berth.adapters.sandbox.process.watch.sessions import Sessions
 
 _INODE_BYTES = 1024
 """What a file in memory takes besides its content."""
@@ -21,10 +22,6 @@ _SOCKET_BYTES = 212_992
 """What the kernel keeps for a socket: of Unix, if it is not read from, of others for its options.
 
 Nothing else bounds that, unless the machine's limits were raised, so a command has fewer sockets than fit its memory.
-"""
-_MAX_SESSIONS = 16
-"""How many sessions (setsid) the processes may be in: the kernel shares the processor among sessions (autogroup), and
-until a look finds it, a new one takes as much as Berth itself.
 """
 _SIZES = ("RssAnon", "RssShmem", "HugetlbPages", "VmPTE", "VmSwap", "VmSize")
 _PSS = re.compile(rb"^Pss_Anon:\s+(\d+)", re.MULTILINE)
@@ -36,9 +33,12 @@ _CHECK_SECONDS = 0.05
 
 
 class Memory:
-    """The memory of the processes in `proc`, and of the file systems with the open folders `mounts`."""
+    """The memory of the processes in `proc`, and of the file systems with the open folders `mounts`.
 
-    def __init__(self, proc: Proc, mounts: list[int]) -> None:
+    A look at it also finds the `sessions` of these processes.
+    """
+
+    def __init__(self, proc: Proc, mounts: list[int], sessions: Sessions) -> None:
         self._proc = proc
         self._mounts = mounts
         self._device = _unnamed_device()
@@ -47,8 +47,7 @@ class Memory:
         self._next_maps = 0.0
         self._kept = Kept(proc)
         self._kept_bytes = 0
-        self._sessions: dict[bytes, str] = {}
-        self._stepped_back: set[bytes] = set()
+        self._sessions = sessions
         self._forks = Forks(proc)
 
     def used(self, enough: int) -> int:
@@ -59,9 +58,9 @@ class Memory:
             self._proc.check_lines("locks", _MAX_LOCKS)
             self._proc.check_lines("1/net/unix", 1 + enough // _SOCKET_BYTES)
             self._kept_bytes = self._in_kernel(1 + enough // _SOCKET_BYTES)
-        self._sessions.clear()
+        self._sessions.begin()
         found = self._found()
-        self._step_back()
+        self._sessions.share_less()
         if is_due:
             ended = time.monotonic()
             self._next_maps = ended + max(_MAPS_SECONDS, _SHARE * (ended - begun))
@@ -79,22 +78,6 @@ class Memory:
     def _in_kernel(self, max_sockets: int) -> int:
         """Return what the kernel of the host keeps for the processes. TooMuchError for more sockets than that."""
         return self._kept.used(max_sockets)
-
-    def _step_back(self) -> None:
-        """Give sessions that are new a smaller share of the processor than Berth has."""
-        for session, place in self._sessions.items():
-            if session not in self._stepped_back:
-                try:
-                    self._proc.step_back(place)
-                except BlockingIOError:  # the kernel does this once in a tenth of a second; the next look goes on
-                    return
-                except OSError:  # the process has ended, or the kernel shares it in another way
-                    continue
-                self._stepped_back.add(session)
-
-    def _check_sessions(self) -> None:
-        if len(self._sessions) > _MAX_SESSIONS:
-            raise TooMuchError
 
     def _found(self) -> dict[str, tuple[int, int]]:
         """Return what `_process` says of each process, including those that start meanwhile."""
@@ -183,8 +166,8 @@ class Memory:
             text = self._proc.read(f"{place}/status")
             if found := self._numbers_in(text):
                 parents[name] = status_line(text, "PPid").decode()
-                self._sessions[status_line(text, "NSsid").rpartition(b"\t")[2]] = place
-                self._check_sessions()  # at once: with many of them, the supervisor seldom has a turn
+                # At once: with many of them, the supervisor seldom has a turn.
+                self._sessions.note(status_line(text, "NSsid").rpartition(b"\t")[2])
                 return found
         return {}
 
@@ -206,9 +189,6 @@ class GuestMemory(Memory):
 
     Processes of the host map much more of these than is used.
     """
-
-    def _check_sessions(self) -> None:
-        """Let it be: the processes that gVisor starts for a guest are in sessions of their own."""
 
     def _in_kernel(self, max_sockets: int) -> int:
         # With a way to the network, its sockets are those of the host; what else there is, its own kernel bounds.

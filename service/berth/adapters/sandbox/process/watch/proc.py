@@ -21,8 +21,6 @@ _LOOK_SECONDS = 0.5
 """How much processor time a look at all processes may take: the supervisor can do nothing else meanwhile."""
 _BLOCKED_SECONDS = 0.5
 """How long it may wait: the mappings of a process cannot be read while the kernel changes them, which may take long."""
-_NICENESS = b"10"
-"""How nice a session of a command is: it gets a tenth of what Berth gets if both have enough to do."""
 _CHUNK = 1 << 16
 _ALL = 1 << 13
 """How much of a file is read at once if all of it is needed: the kernel gives no more than about a page at a time."""
@@ -223,14 +221,6 @@ class Proc:
             return bool(os.lstat(path, dir_fd=self.descriptor).st_mode & stat.S_IWUSR)
         except OSError:
             return True
-
-    def step_back(self, process: str) -> None:
-        """Give the session of a process a smaller share of the processor, as far as the kernel shares it so."""
-        file = os.open(f"{process}/autogroup", os.O_WRONLY | os.O_CLOEXEC, dir_fd=self.descriptor)
-        try:
-            os.write(file, _NICENESS)
-        finally:
-            os.close(file)
 
     @contextmanager
     def _opened(self, path: str) -> Iterator[int]:

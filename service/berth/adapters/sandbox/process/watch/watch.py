@@ -13,6 +13,7 @@ from berth.adapters.sandbox.process.changes import used
 from berth.adapters.sandbox.process.watch.disk import Disk
 from berth.adapters.sandbox.process.watch.memory import GuestMemory, Memory
 from berth.adapters.sandbox.process.watch.proc import Proc, TooMuchError
+from berth.adapters.sandbox.process.watch.sessions import Sessions
 
 _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _IN_MEMORY = ("tmp", "dev/shm")
@@ -107,7 +108,9 @@ class Watch:
             proc = Proc(os.open(f"{root}/proc", _OPEN))
         except OSError:
             return None
-        self._memory = GuestMemory(proc, mounts) if self._runs_guest else Memory(proc, mounts)
+        # The processes that gVisor starts for a guest are in sessions of their own.
+        sessions = Sessions(self._init, is_bounded=not self._runs_guest)
+        self._memory = (GuestMemory if self._runs_guest else Memory)(proc, mounts, sessions)
         self._disk = Disk(self._top, proc, self._memory, runs_guest=self._runs_guest)
         self._proc = proc
         return proc
