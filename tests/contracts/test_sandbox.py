@@ -107,12 +107,27 @@ def test_sessions_have_a_small_share_of_the_processor(sandbox: Opened) -> None:
     assert sandbox.python(source, seconds=20).stdout == b"both\n"
 
 
-def test_commands_wait_for_what_berth_runs(sandbox: Opened) -> None:
-    """A command and what it starts have a processor when nothing else in their group wants it."""
+def test_a_command_is_nicer_than_berth(sandbox: Opened) -> None:
+    """A command gets less of the processor than what Berth runs, and cannot change that."""
     if sandbox.runs_guest:
         pytest.skip("a guest of gVisor cannot see how the kernel of the host shares the processor")
-    source = "import os; print(os.sched_getscheduler(0) == os.SCHED_IDLE, flush=True)"
-    assert sandbox.run("sh", "-c", 'python3 -c "$0" & wait; python3 -c "$0"', source).stdout == b"True\nTrue\n"
+    assert sandbox.python("import os; print(os.nice(0), os.sched_getscheduler(0))").stdout == b"15 0\n"
+
+
+@pytest.mark.parametrize("kind", ["os.fork", "lambda: threading.Thread(target=wait).start()"])
+def test_a_crowd_waits_for_what_berth_runs(kind: str, sandbox: Opened) -> None:
+    """Each of many processes or threads has a processor when nothing else wants it, and cannot change that."""
+    if sandbox.runs_guest:
+        pytest.skip("a guest of gVisor cannot see how the kernel of the host shares the processor")
+    source = (
+        "import os, threading\ndef wait():\n while os.sched_getscheduler(0) != os.SCHED_IDLE: pass\n"
+        f"start, me = {kind}, os.getpid()\n"
+        "for number in range(8):\n if os.getpid() == me: start()\n"
+        "wait()\ntry: os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))\n"
+        "except PermissionError: print(end='idle ')"
+    )
+    ran = sandbox.python(source + "\nwhile os.getpid() == me and threading.active_count() > 1: pass", seconds=20)
+    assert set(ran.stdout.split()) == {b"idle"}, ran
 
 
 def test_files_get_no_attributes(sandbox: Opened) -> None:

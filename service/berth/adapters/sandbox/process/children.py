@@ -134,7 +134,8 @@ class Sandboxed:
             self.init = status["child-pid"]
             with suppress(ProcessLookupError):
                 self._init_handle = os.pidfd_open(self.init)
-                linux.run_last(self.init)
+                # It is what dies first, with everything else, so it must not wait for its turn among them.
+                linux.wake_soon(self.init, is_inherited=False)
         self._exit_code = status.get("exit-code", self._exit_code)
 
     def exit_code(self, first_error: bytes) -> int | None:
@@ -208,6 +209,7 @@ def _become(
     try:
         linux.die_with_parent(parent)
         group.join()
+        os.nice(linux.NICER)
         linux.wake_soon(0, is_inherited=False)
         limit(limits)
         for target, descriptor in enumerate((pipes.child_in, pipes.child_out, pipes.child_err)):

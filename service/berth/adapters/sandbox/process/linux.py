@@ -15,7 +15,9 @@ _MS_NOSUID, _MS_NODEV, _MS_BIND, _MS_REC, _MS_PRIVATE = 2, 4, 4096, 16384, 1 << 
 _SETATTR = {"x86_64": 314, "aarch64": 274}
 _RESET_ON_FORK = 0x01
 _STEP_BACK = 4
-"""How much nicer a supervisor is; commands inherit it."""
+"""How much nicer than Berth a supervisor is."""
+NICER = 11
+"""How much nicer than a supervisor a command is: a twenty-eighth is what it gets if both want to run."""
 _SHORTEST_TURN = 100_000
 """In nanoseconds, as short as the kernel allows."""
 _SHARE_OF_COMMANDS = b"10"
@@ -63,16 +65,16 @@ def wake_soon(process: int, *, is_inherited: bool) -> None:
         _check(_libc.syscall(_SETATTR.get(platform.machine(), -1), process, ctypes.byref(schedule), 0))
 
 
-def run_last(process: int) -> None:
-    """Have a process, and all that it starts, wait for a processor until what Berth itself runs has one.
+def put_last(thread: int) -> bool:
+    """Have a thread, and all that it starts, run when nothing else wants to; return whether that was not so yet.
 
-    There is no way back for a command. Where the kernel shares the processor among sessions (autogroup), this holds
-    within each of them; see `share_less`. The process itself has short turns, so that it ends soon beside what it has
-    started.
+    There is no way back for a command.
     """
-    with suppress(OSError):  # it has ended
-        wake_soon(process, is_inherited=False)
-        os.sched_setscheduler(process, os.SCHED_IDLE | os.SCHED_RESET_ON_FORK, os.sched_param(0))
+    with suppress(ProcessLookupError):
+        if os.sched_getscheduler(thread) != os.SCHED_IDLE:
+            os.sched_setscheduler(thread, os.SCHED_IDLE, os.sched_param(0))
+            return True
+    return False
 
 
 def share_less(process: int) -> bool:
@@ -118,9 +120,16 @@ def descendants(process: int) -> Iterator[int]:
     left = [process]
     while left:
         yield (parent := left.pop())
-        with suppress(FileNotFoundError, ProcessLookupError):
-            for thread in os.listdir(f"/proc/{parent}/task"):
+        for thread in threads(parent):
+            with suppress(FileNotFoundError, ProcessLookupError):
                 left += _listed_children(parent, thread)
+
+
+def threads(process: int) -> list[int]:
+    """Return the threads of a process, none if it has ended."""
+    with suppress(FileNotFoundError, ProcessLookupError):
+        return [int(name) for name in os.listdir(f"/proc/{process}/task")]
+    return []
 
 
 def children(process: int) -> list[int]:
@@ -133,7 +142,7 @@ def children(process: int) -> list[int]:
         return [int(name) for name in os.listdir("/proc") if name.isdigit() and _parent(name) == process]
 
 
-def _listed_children(process: int, thread: int | str) -> list[int]:
+def _listed_children(process: int, thread: int) -> list[int]:
     with open(f"/proc/{process}/task/{thread}/children", "rb") as file:
         return [int(child) for child in file.read().split()]
 

@@ -13,6 +13,8 @@ from berth.adapters.sandbox.process.link import Link
 from berth.adapters.sandbox.process.watch.watch import Watch
 
 _TICK_SECONDS = 0.05
+_NEW_SECONDS, _NEW_TICK_SECONDS = 0.3, 0.01
+"""For how long a command is new, and how often is looked then whether there are many processes; these start fast."""
 _CHUNK = 1 << 16
 _OUTPUT = {"stdout": b"O", "stderr": b"E"}
 RESULT, FAILED = b"R", b"F"
@@ -52,8 +54,11 @@ class Supervision:
         next_tick = self._begun
         while self._outcome is None:
             poll.register(self._link.descriptor, self._link.events())
-            for descriptor, _ in poll.poll(_TICK_SECONDS * 1000):
+            is_new = time.monotonic() < self._begun + _NEW_SECONDS
+            for descriptor, _ in poll.poll(1000 * (_NEW_TICK_SECONDS if is_new else _TICK_SECONDS)):
                 self._handle_one(poll, descriptor)
+            if is_new and self._watch is not None:
+                self._watch.put_crowd_last()
             now = time.monotonic()
             if now >= next_tick:
                 self._tick(now)

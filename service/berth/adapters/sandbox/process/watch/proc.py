@@ -60,6 +60,10 @@ class Proc:
         """Yield the names of all processes, also of those that start meanwhile."""
         return self._all(lambda: [name for name in os.listdir(self.descriptor) if name.isdigit()])
 
+    def how_many(self) -> int:
+        """Return how many processes there are at the moment."""
+        return sum(name.isdigit() for name in os.listdir(self.descriptor))
+
     def threads(self, process: str) -> Iterator[str]:
         """Yield the threads of a process, each as `process/task/thread`, like processes; none if it has ended."""
         return self._all(lambda: [f"{process}/task/{name}" for name in self.names(f"{process}/task") or ()])

@@ -13,7 +13,7 @@ from berth.adapters.sandbox.process.changes import used
 from berth.adapters.sandbox.process.watch.disk import Disk
 from berth.adapters.sandbox.process.watch.memory import GuestMemory, Memory
 from berth.adapters.sandbox.process.watch.proc import Proc, TooMuchError
-from berth.adapters.sandbox.process.watch.sessions import Sessions
+from berth.adapters.sandbox.process.watch.shares import Shares
 
 _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _IN_MEMORY = ("tmp", "dev/shm")
@@ -88,13 +88,20 @@ class Watch:
         if proc is None:
             return None
         proc.look()
+        self._shares.begin(proc.how_many())
         looking_at = "memory"
         with suppress(TooMuchError):
             if self._memory.used(self._limits["memory_bytes"]) > self._limits["memory_bytes"]:
                 return looking_at
+            self._shares.end()
             looking_at = "disk"
             return looking_at if self._is_disk_full() else None
         return looking_at
+
+    def put_crowd_last(self) -> None:
+        """Have many processes run when nothing else wants to; it is much shorter than a look at all they have."""
+        if (proc := self._opened()) is not None:
+            self._shares.begin(proc.how_many())
 
     def _opened(self) -> Proc | None:
         """Open what is watched; it is there when the sandbox has been set up."""
@@ -108,9 +115,8 @@ class Watch:
             proc = Proc(os.open(f"{root}/proc", _OPEN))
         except OSError:
             return None
-        # The processes that gVisor starts for a guest are in sessions of their own.
-        sessions = Sessions(self._init, is_bounded=not self._runs_guest)
-        self._memory = (GuestMemory if self._runs_guest else Memory)(proc, mounts, sessions)
+        self._shares = Shares(self._init, is_guest=self._runs_guest)
+        self._memory = (GuestMemory if self._runs_guest else Memory)(proc, mounts, self._shares)
         self._disk = Disk(self._top, proc, self._memory, runs_guest=self._runs_guest)
         self._proc = proc
         return proc
