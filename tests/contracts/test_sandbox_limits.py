@@ -294,7 +294,7 @@ def test_as_many_processes_as_allowed_are_no_excess(sandbox: Opened) -> None:
         "import os, signal\nfor number in range(240):\n if os.fork() == 0: signal.pause()\n"
         "print('all', flush=True); signal.pause()"
     )
-    seconds = 6.0 if sandbox.runs_guest else 2.0
+    seconds = 10.0 if sandbox.runs_guest else 2.0
     ran = sandbox.python(source, seconds=seconds, processes=256, memory_bytes=8 << 30)
     assert (ran.stdout, ran.result.outcome) == (b"all\n", Outcome.TIMEOUT), ran
 

@@ -253,6 +253,7 @@ OF_A_GUEST = frozenset(
         "start a program of the host with a crash",
         "keep more in a socket",
         "be spared by the kernel",
+        "be less nice",
         "listen where others could connect",
         "keep pages of a file in a pipe with sendfile",
         "keep pages of a file in a pipe with splice",
