@@ -51,15 +51,16 @@ class Supervision:
         poll = select.poll()
         for descriptor, events in self._registered().items():
             poll.register(descriptor, events)
-        next_tick = self._begun
+        next_tick, next_count = self._begun, self._begun + _NEW_TICK_SECONDS
         while self._outcome is None:
             poll.register(self._link.descriptor, self._link.events())
             is_new = time.monotonic() < self._begun + _NEW_SECONDS
             for descriptor, _ in poll.poll(1000 * (_NEW_TICK_SECONDS if is_new else _TICK_SECONDS)):
                 self._handle_one(poll, descriptor)
-            if is_new and self._watch is not None:
-                self._watch.put_crowd_last()
             now = time.monotonic()
+            if is_new and now >= next_count and self._watch is not None:
+                self._watch.put_crowd_last()
+                next_count = time.monotonic() + _NEW_TICK_SECONDS
             if now >= next_tick:
                 self._tick(now)
                 next_tick = time.monotonic() + _TICK_SECONDS
