@@ -87,6 +87,7 @@ REASONS = {errors.NotFoundError: "not_found", errors.ContainerExpiredError: "con
         ),
         (errors.UpstreamError("no"), "UNAVAILABLE", 503, "api_error", "provider_server_error"),
         (errors.StorageError("no"), "UNAVAILABLE", 503, "api_error", "storage_unavailable"),
+        (errors.StoppingError(), "UNAVAILABLE", 503, "api_error", "service_unavailable"),
         (errors.UpstreamTimeoutError("no"), "DEADLINE_EXCEEDED", 504, "api_error", "request_timed_out"),
         (errors.NotFoundError("港 ist\nweg 100%\0"), "NOT_FOUND", 404, INVALID, None),
     ],

@@ -194,19 +194,20 @@ async def test_a_drain_lets_a_running_call_finish(served: Served, waiting: Waiti
     assert [line["status"] for line in served.lines()] == ["OK"]
 
 
-async def test_a_drain_gives_balancers_time(served: Served, waiting: Waiting) -> None:
+async def test_a_notice_gives_balancers_time(served: Served, waiting: Waiting) -> None:
     """If something asked for the health, calls are answered after it has changed: who sends them may not know yet."""
     check: grpc.aio.UnaryUnaryMultiCallable[HealthCheckRequest, HealthCheckResponse] = served.channel.unary_unary(
         "/grpc.health.v1.Health/Check", HealthCheckRequest.SerializeToString, HealthCheckResponse.FromString
     )
     assert (await check(HealthCheckRequest())).status == SERVING
     waiting.go.set()
-    drain = asyncio.create_task(served.server.drain(10))
+    notice = asyncio.create_task(served.server.give_notice())
     async with asyncio.timeout(30):
         while (await check(HealthCheckRequest())).status != NOT_SERVING:
             pass
         assert (await served.containers.ListContainers(ListContainersRequest(), metadata=OURS)).object == "list"
-        await drain
+        await notice
+        await served.server.drain(10)
 
 
 async def test_a_drain_does_not_wait_for_watchers(served: Served) -> None:

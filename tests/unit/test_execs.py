@@ -15,6 +15,7 @@ from berth.core.errors import (
     InvalidRequestError,
     NotFoundError,
     RateLimitError,
+    StoppingError,
 )
 from berth.core.exec.hosted import GIBIBYTE
 from berth.v1.container_exec_service_pb2 import (
@@ -305,7 +306,7 @@ async def test_commands_that_do_not_end_are_lost(kept: Kept, world: ExecWorld) -
     result = await world.execs.retrieve_container_exec(OURS, of(started))
     assert (result.status, result.outcome.type, result.stdout) == ("completed", "lost", "a\n")
     assert await paths(kept, container_id) == {}
-    with pytest.raises(ExecUnsupportedError):
+    with pytest.raises(StoppingError):
         await world.execs.create_container_exec(OURS, shell(container_id, "echo"))
 
 

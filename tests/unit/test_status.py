@@ -70,6 +70,7 @@ ROWS = [
     (errors.BudgetExceededError("no"), StatusCode.RESOURCE_EXHAUSTED, 402, INVALID, "budget_exceeded"),
     (errors.UpstreamError("no"), StatusCode.UNAVAILABLE, 503, "api_error", "provider_server_error"),
     (errors.StorageError("no"), StatusCode.UNAVAILABLE, 503, "api_error", "storage_unavailable"),
+    (errors.StoppingError(), StatusCode.UNAVAILABLE, 503, "api_error", "service_unavailable"),
     (errors.UpstreamTimeoutError("no"), StatusCode.DEADLINE_EXCEEDED, 504, "api_error", "request_timed_out"),
 ]
 

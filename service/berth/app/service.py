@@ -171,8 +171,9 @@ class LocalService:
         self._stack.push_async_callback(cancelled, asyncio.create_task(watching))
 
     async def _drain(self) -> None:
-        """Let running calls and commands finish, at the same time."""
+        """Take no more calls once balancers know; let running calls and commands finish, at the same time."""
         self._readiness.resign()
+        await self._server.give_notice()
         await asyncio.gather(self._server.drain(GRACE_SECONDS), self._execs.hosted.drain(GRACE_SECONDS))
 
     async def watch(self, rest: Address | None) -> None:

@@ -141,6 +141,13 @@ class ExecUnsupportedError(BerthError):
         super().__init__(f"Commands cannot be run: {reason}.", code="exec_unsupported")
 
 
+class StoppingError(BerthError):
+    """The service stops, and starts nothing new. Another process may do so, or this one after a restart."""
+
+    def __init__(self) -> None:
+        super().__init__("The service is stopping. Try again in 1 s.", retry_after_seconds=1)
+
+
 class RateLimitError(BerthError):
     """A limit of the caller is exhausted, in Berth or at the provider."""
 

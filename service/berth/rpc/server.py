@@ -116,15 +116,21 @@ class Server:
         """Report NOT_SERVING but keep answering, so that calls are sent elsewhere before they are refused here."""
         await self._health.enter_graceful_shutdown()
 
-    async def drain(self, grace_seconds: float) -> None:
-        """Report NOT_SERVING, take no new calls, and wait at most `grace_seconds` for running calls.
+    async def give_notice(self) -> None:
+        """Report NOT_SERVING, and take calls for NOTICE_SECONDS more if something checks the health.
 
-        Health watches never end, so they are not waited for. If something checks the health, and no own Envoy has been
-        drained before, calls are taken for NOTICE_SECONDS more.
+        Not if there is an own Envoy, which has been drained before.
         """
         await self.resign()
         if self._for_envoy is None and self._public.was_checked():
-            await asyncio.sleep(min(NOTICE_SECONDS, grace_seconds))
+            await asyncio.sleep(NOTICE_SECONDS)
+
+    async def drain(self, grace_seconds: float) -> None:
+        """Report NOT_SERVING, take no new calls, and wait at most `grace_seconds` for running calls.
+
+        Health watches never end, so they are not waited for.
+        """
+        await self.resign()
         stopping = [asyncio.create_task(server.stop(grace_seconds)) for server in self._servers()]
         with suppress(TimeoutError):
             await asyncio.wait_for(self._running.ended.wait(), grace_seconds)

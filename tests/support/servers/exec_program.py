@@ -1,4 +1,4 @@
-"""A `berth up` for tests, with the fake sandbox: commands run without any isolation.
+"""A `berth up` or `berth serve` for tests, with the fake sandbox: commands run without any isolation.
 
 The composition is that of the product; only the driver is another one. It is run as a program.
 """
@@ -26,12 +26,13 @@ def fake_driver(_config: Config, _folder: Path) -> SandboxDriver:
 
 
 def main() -> None:
-    """Serve as `berth up` does."""
+    """Serve as `berth up` and `berth serve` do."""
     parser = ArgumentParser()
-    parser.add_argument("command", choices=["up"])
+    parser.add_argument("command", choices=["up", "serve"])
     parser.add_argument("--show-key", action="store_true")
     for option, kind in (("--config", Path), ("--data-dir", Path), ("--rest-port", int), ("--grpc-port", int)):
         parser.add_argument(option, type=kind)
     given = parser.parse_args()
     load = partial(load_config, given.config, given.data_dir, rest_port=given.rest_port, grpc_port=given.grpc_port)
-    serve_until_stopped(load, rest=True, show_banner=False, show_key=True, workers=1, sandbox=fake_driver)
+    rest = given.command == "up"
+    serve_until_stopped(load, rest=rest, show_banner=False, show_key=True, workers=1, sandbox=fake_driver)

@@ -7,7 +7,13 @@ from time import monotonic
 
 from berth.core.background import BackgroundTasks
 from berth.core.caller import Caller
-from berth.core.errors import ContainerExpiredError, ExecUnsupportedError, InvalidRequestError, NotFoundError
+from berth.core.errors import (
+    ContainerExpiredError,
+    ExecUnsupportedError,
+    InvalidRequestError,
+    NotFoundError,
+    StoppingError,
+)
 from berth.core.exec.availability import Availability
 from berth.core.exec.backend import without_events
 from berth.core.exec.capacity import ExecCapacity
@@ -214,12 +220,15 @@ class HostedExecs:
         return live if live is not None and live.container_id == request.container_id else None
 
     async def _require_available(self, caller: Caller, record: ContainerRecord) -> Tools:
-        """Return the tools. ExecUnsupportedError if commands cannot be run, or not in this container."""
+        """Return the tools. ExecUnsupportedError if commands cannot be run, or not in this container.
+
+        StoppingError if the service stops.
+        """
         reason = await self._rules.availability.refusal()
         if reason is not None or self._tools is None:
             raise ExecUnsupportedError(reason or "there is no sandbox")
         if self._is_stopping:
-            raise ExecUnsupportedError("the service is stopping")
+            raise StoppingError
         if await self._containers.get_domain_secrets(caller.tenant, record.container.id):
             raise ExecUnsupportedError("the container has domain_secrets, which cannot be filled in safely yet")
         return self._tools

@@ -1,0 +1,71 @@
+"""Commands of a service that stops, which balancers send calls to."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import grpc
+import yaml
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+
+from berth.v1.container_exec_service_pb2 import CreateContainerExecRequest
+from berth.v1.container_exec_service_pb2_grpc import ContainerExecServiceStub
+from berth.v1.container_service_pb2 import CreateContainerRequest
+from berth.v1.container_service_pb2_grpc import ContainerServiceStub
+from support.servers.berth import KEY_A, SETTINGS, environment
+from support.servers.empty_database import put_empty_database
+from support.servers.exec_program import PROGRAM
+from support.servers.process import BerthProcess, free_ports
+from support.servers.starting import start_berth
+
+KEY = (("authorization", f"Bearer {KEY_A}"),)
+
+
+@contextmanager
+def serving(folder: Path) -> Iterator[BerthProcess]:
+    """Run `berth serve` with the fake sandbox for as long as the context lasts."""
+    config, data = folder / "berth.yaml", folder / "data"
+    config.write_text(yaml.safe_dump({**SETTINGS, "exec": {"accept_shared_kernel": True}}))
+    data.mkdir(mode=0o700)
+    put_empty_database(data / "berth.db")
+    arguments = ["serve", "--config", str(config), "--data-dir", str(data), *free_ports("serve")]
+    with start_berth(arguments, str, environment=environment(), program=PROGRAM) as process:
+        berth = BerthProcess(process)
+        try:
+            yield berth
+        finally:
+            process.kill()
+            berth.end()
+
+
+def health(channel: grpc.Channel) -> int:
+    """Ask for the health of the service, as balancers do."""
+    check = channel.unary_unary(
+        "/grpc.health.v1.Health/Check", HealthCheckRequest.SerializeToString, HealthCheckResponse.FromString
+    )
+    answer: HealthCheckResponse = check(HealthCheckRequest())
+    return answer.status
+
+
+def code_of_last_call(commands: ContainerExecServiceStub, command: CreateContainerExecRequest) -> grpc.StatusCode:
+    """Run a command again and again; return the status of the first call that fails."""
+    while True:
+        try:
+            assert commands.CreateContainerExec(command, metadata=KEY, timeout=30).stdout == "a\n"
+        except grpc.RpcError as error:
+            return error.code()
+
+
+def test_commands_run_for_as_long_as_calls_are_taken(tmp_path: Path) -> None:
+    """If something checks the health, commands are run after SIGTERM, too, until calls are sent elsewhere."""
+    with serving(tmp_path) as berth:
+        with grpc.insecure_channel(berth.ready["grpc"]) as channel:
+            assert health(channel) == HealthCheckResponse.SERVING
+            container = ContainerServiceStub(channel).CreateContainer(CreateContainerRequest(name="a"), metadata=KEY).id
+            command = CreateContainerExecRequest(container_id=container, command="echo a")
+            commands = ContainerExecServiceStub(channel)
+            assert commands.CreateContainerExec(command, metadata=KEY).stdout == "a\n"
+            berth.process.send_signal(signal.SIGTERM)
+            assert code_of_last_call(commands, command) is grpc.StatusCode.UNAVAILABLE
+        assert berth.end() == 0
