@@ -107,7 +107,7 @@ def test_a_row(error: BerthError, status: StatusCode, http: int, kind: str, code
     assert reply.error.param.WhichOneof("kind") == "null_value"
     assert refused_.message == reply.error.message == error.message
     assert reply.extra_fields.request_type == "container_list"
-    assert reply.is_bifrost_error == isinstance(error, errors.StorageError)
+    assert reply.is_bifrost_error == isinstance(error, (errors.StorageError, errors.StoppingError))
     assert refused_.unforeseen is None
 
 

@@ -89,7 +89,7 @@ TABLE: dict[type[BaseException], Row] = {
     RateLimitError: Row(StatusCode.RESOURCE_EXHAUSTED, 429, None),
     UpstreamError: Row(StatusCode.UNAVAILABLE, 503, _API, "provider_server_error"),
     StorageError: Row(StatusCode.UNAVAILABLE, 503, _API, "storage_unavailable", own=True),
-    StoppingError: Row(StatusCode.UNAVAILABLE, 503, _API, "service_unavailable"),
+    StoppingError: Row(StatusCode.UNAVAILABLE, 503, _API, "service_unavailable", own=True),
     UpstreamTimeoutError: Row(StatusCode.DEADLINE_EXCEEDED, 504, _API, "request_timed_out"),
     BaseException: Row(StatusCode.INTERNAL, 500, _API, own=True, reason="internal_error"),
 }
