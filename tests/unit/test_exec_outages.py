@@ -9,7 +9,9 @@ import pytest
 
 from berth.core.errors import StorageError
 from berth.core.exec import execution, hosted
-from berth.core.exec.store import LEASE_SECONDS
+from berth.core.exec.sandbox import Stream
+from berth.core.exec.store import LEASE_SECONDS, ExecOutput, ExecOwner
+from berth.core.exec.transcript import MAX_SEQUENCE
 from berth.core.hosted import patience
 from berth.v1.container_exec_service_pb2 import CancelContainerExecRequest, CreateContainerExecRequest, ExecCode
 from berth.v1.container_file_service_pb2 import DeleteContainerFileRequest
@@ -277,3 +279,14 @@ async def test_a_stop_waits_for_a_command_that_begins(
     result = await world.execs.retrieve_container_exec(OURS, of(await starting))
     assert (result.outcome.type, set(await paths(kept, container_id))) == ("exit", {"a"})
     assert list(world.folder.iterdir()) == []
+
+
+async def test_the_end_of_a_lost_command_comes_after_what_the_caller_has(kept: Kept, world: ExecWorld) -> None:
+    """A process that was killed may have sent output that it had not stored yet; the numbers go on all the same."""
+    lost = Exec(id="exec_1", container_id=await box(kept), created_at=kept.clock())
+    await world.store.start(OURS.tenant, lost, process="killed", attempt=None, key="")
+    await world.store.append(ExecOwner(lost.id, "killed"), [ExecOutput(2, Stream.STDOUT, "a")])
+    kept.clock.advance(LEASE_SECONDS)
+    ends = {after: (await events(world, lost, after))[-1] for after in (0, 2, 7, MAX_SEQUENCE)}
+    assert {end.exec.outcome.type for end in ends.values()} == {"lost"}
+    assert [end.sequence for end in ends.values()] == [3, 3, 8, MAX_SEQUENCE]

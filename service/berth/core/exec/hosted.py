@@ -23,7 +23,7 @@ from berth.core.exec.sandbox import NO_SESSIONS, Outcome, Stream
 from berth.core.exec.sessions.session import Session, SessionKey
 from berth.core.exec.sessions.sessions import Sessions
 from berth.core.exec.store import ExecOutput, ExecStore, require_idle
-from berth.core.exec.transcript import KEEP_ALIVE_SECONDS, STARTED, ended_event, output_event
+from berth.core.exec.transcript import KEEP_ALIVE_SECONDS, MAX_SEQUENCE, STARTED, ended_event, output_event
 from berth.core.lifetime import expires_at, status_at
 from berth.core.observation.spans import NO_TRACER, Tracer
 from berth.core.pagination import page_of, read_pagination
@@ -46,7 +46,6 @@ from berth.v1.exec_pb2 import Exec, ExecEvent, ExecOutcome
 EXEC_ID = ("exec_", 32)
 POLL_SECONDS = 0.5
 """How often the store is asked about a command that another process runs."""
-MAX_SEQUENCE = 4_294_967_295
 GIBIBYTE = 1024**3
 AUDITED_REFUSALS = 10
 """How many of the refused hosts the audit trail names."""
@@ -323,7 +322,7 @@ class HostedExecs:
                 yield output_event(output)
                 last, silent = output.sequence, 0.0
             if exec_.status == COMPLETED:
-                yield ended_event(exec_, await self._store.output(*named))
+                yield ended_event(exec_, await self._store.output(*named), last)
                 return
             await asyncio.sleep(POLL_SECONDS)
             silent += POLL_SECONDS

@@ -5,7 +5,7 @@ from codecs import getincrementaldecoder
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 
-from berth.core.exec.sandbox import Output, Stream
+from berth.core.exec.sandbox import Outcome, Output, Stream
 from berth.core.exec.store import ExecOutput
 from berth.v1.exec_pb2 import Exec, ExecEvent
 
@@ -15,6 +15,7 @@ GATHER_SECONDS = 0.05
 """How long output is gathered into one event."""
 GATHER_CHARACTERS = 65_536
 """How much output makes an event at once."""
+MAX_SEQUENCE = 4_294_967_295
 STARTED = 1
 """The sequence number of the first event; output begins with the next one."""
 
@@ -119,9 +120,14 @@ def output_event(output: ExecOutput) -> ExecEvent:
     return event
 
 
-def ended_event(exec_: Exec, output: Sequence[ExecOutput]) -> ExecEvent:
-    """Return the last event of an exec that has this output."""
+def ended_event(exec_: Exec, output: Sequence[ExecOutput], after: int = STARTED) -> ExecEvent:
+    """Return the last event of an exec that has this output, for a caller who has the events up to `after`.
+
+    Of a lost exec the caller may have output that was not stored any more; the end still comes after it.
+    """
     last = output[-1].sequence if output else STARTED
+    if exec_.outcome.type == Outcome.LOST:
+        last = max(last, min(after, MAX_SEQUENCE - 1))
     return ExecEvent(sequence=last + 1, type="ended", exec=exec_)
 
 
