@@ -39,8 +39,12 @@ def test_a_prepared_folder_is_the_python_of_commands(sandbox: Opened, wheel: Pat
 
 @each_driver
 def test_a_folder_that_is_no_runtime_is_an_error(sandbox: Opened, tmp_path: Path) -> None:
-    """The error names the command that makes one."""
+    """The error names the command that makes one, and the probe the setting, and nothing that would not help."""
     prepared = driver(sandbox.kind, sandbox.folder, runtime=tmp_path)
+    reason = sandbox.wait(prepared.probe())
+    assert reason is not None
+    assert reason.startswith(f"exec.runtime: {tmp_path} is no runtime")
+    assert reason.endswith("make one with `berth runtime create`")
     with pytest.raises(StorageError, match="berth runtime create"):
         Opened(prepared, sandbox.folder, sandbox.runner).run("true")
 

@@ -59,6 +59,10 @@ class SupervisedSandbox:
         self._program = await find_bwrap()
         if self._program is None:
             return MISSING
+        try:
+            find_runtime(self._runtime_folder)
+        except StorageError as error:  # what helps against other failures does not against this one
+            return f"exec.runtime: {error.message}"
         problem = await self._problem()
         if problem is not None and self.cgroups.folder is not None and not self.cgroups.is_required:
             self.cgroups.give_up(f"no command can be run in {self.cgroups.folder}: {problem}")
