@@ -1,11 +1,17 @@
-"""What the watch of a sandbox makes of /proc, on files that are written as the kernel writes them."""
+"""What the watch of a sandbox makes of /proc, on files that are written as the kernel writes them; how they end."""
 
 import os
+import resource
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from berth.adapters.sandbox.process import linux
 from berth.adapters.sandbox.process.watch.proc import Proc
 
 BEFORE_SIZE = "1 7 7 0 -1 4194560 100 0 0 0 0 0 0 0 20 0 1 0 1000"
@@ -45,3 +51,36 @@ def test_a_process_is_gone_with_its_last_thread(proc: Proc, tmp_path: Path) -> N
     assert proc.has_ended("7/task/7")
     assert not proc.is_gone("7")
     assert proc.is_gone("9")
+
+
+@contextmanager
+def running(source: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a program on the first processor that there is, from its first line of output on."""
+    with subprocess.Popen([sys.executable, "-c", source], stdout=subprocess.PIPE) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"ready\n"
+            os.sched_setaffinity(process.pid, {min(os.sched_getaffinity(0))})
+            yield process
+        finally:
+            process.kill()
+
+
+def memory_of(process: int) -> int:
+    """Return how much memory a process has, nothing if it has ended."""
+    return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+def test_a_large_process_need_not_wait_to_free_its_memory() -> None:
+    """Its memory is free at once though another process has the processor; with less than that much it goes on."""
+    large = "import time; kept = bytes(range(256)) * (64 << 12); print('ready', flush=True); time.sleep(60)"
+    busy = "print('ready', flush=True)\nwhile True: pass"
+    with running(large) as process, running(busy):
+        os.sched_setscheduler(process.pid, os.SCHED_IDLE, os.sched_param(0))
+        handle = os.pidfd_open(process.pid)
+        linux.end_large(process.pid, handle, 1 << 30)
+        assert memory_of(process.pid) > 64 << 20
+        linux.end_large(process.pid, handle, 16 << 20)
+        assert memory_of(process.pid) < 16 << 20
+        os.close(handle)
+    assert process.returncode == -signal.SIGKILL

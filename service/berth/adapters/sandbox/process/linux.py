@@ -3,6 +3,7 @@
 import ctypes
 import os
 import platform
+import signal
 from collections.abc import Iterator
 from contextlib import suppress
 
@@ -13,6 +14,8 @@ _CLONE_NEWNS = 0x00020000
 _MS_NOSUID, _MS_NODEV, _MS_BIND, _MS_REC, _MS_PRIVATE = 2, 4, 4096, 16384, 1 << 18
 
 _SETATTR = {"x86_64": 314, "aarch64": 274}
+_MRELEASE = 448
+_PAGE = os.sysconf("SC_PAGE_SIZE")
 _RESET_ON_FORK = 0x01
 _STEP_BACK = 4
 """How much nicer than Berth a supervisor is."""
@@ -100,6 +103,34 @@ def session(process: int) -> int | None:
     with suppress(ProcessLookupError):
         return os.getsid(process)
     return None
+
+
+def end_large(first: int, handle: int, enough: int) -> None:
+    """Kill those of a process and all that it started which have more memory than `enough`, and free that memory.
+
+    They would free it themselves as soon as they have a processor, for which they may wait long. All have to be in the
+    namespace of the first one: another process might have got the number of one that has ended. The open `handle` of
+    the first one tells whether it still has its own.
+    """
+    with suppress(OSError):
+        namespace = os.stat(f"/proc/{first}/ns/pid")
+        signal.pidfd_send_signal(handle, 0)
+        for process in descendants(first):
+            with suppress(OSError):
+                _end_large(process, enough, namespace)
+
+
+def _end_large(process: int, enough: int, namespace: os.stat_result) -> None:
+    with open(f"/proc/{process}/statm", "rb") as file:
+        if int(file.read().split()[1]) * _PAGE <= enough:
+            return
+    handle = os.pidfd_open(process)
+    try:
+        if os.path.samestat(os.stat(f"/proc/{process}/ns/pid"), namespace):
+            signal.pidfd_send_signal(handle, signal.SIGKILL)
+            _libc.syscall(_MRELEASE, handle, 0)  # it came with Linux 5.15
+    finally:
+        os.close(handle)
 
 
 def step_back() -> None:
