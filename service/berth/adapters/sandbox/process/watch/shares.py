@@ -9,12 +9,15 @@ sandbox sees is, too, so processes are looked for in that of the host.
 """
 
 import time
+from collections import deque
 
 from berth.adapters.sandbox.process import linux
 from berth.adapters.sandbox.process.watch.proc import TooMuchError
 
 _MAX_SESSIONS = 16
 """How many there may be at a time: until a look finds it, a new one takes as much as Berth itself."""
+_LOOKS, _MAX_NEW = 20, 80
+"""How many new ones may be found in so many looks: those that end soon always have as much as Berth itself."""
 _FEW, _FEW_OF_GUEST = 8, 64
 """Up to how many processes and threads are no crowd; the kernel of a guest has some 30 for itself."""
 _AGAIN_SECONDS = 0.5
@@ -26,10 +29,12 @@ class Shares:
 
     def __init__(self, first: int, *, is_guest: bool) -> None:
         self._first = first
-        self._max_sessions = None if is_guest else _MAX_SESSIONS
+        self._is_guest = is_guest
         self._few = _FEW_OF_GUEST if is_guest else _FEW
         self._sessions: set[bytes] = set()
+        self._before: set[bytes] = set()
         self._known: set[bytes] = set()
+        self._new: deque[int] = deque(maxlen=_LOOKS)
         self._threads = 0
         self._next_crowd = 0.0
 
@@ -43,12 +48,16 @@ class Shares:
         """Note the session of a process, and how many threads it has. TooMuchError if there are too many sessions."""
         self._sessions.add(session)
         self._threads += threads - 1
-        if self._max_sessions is not None and len(self._sessions) > self._max_sessions:
+        if not self._is_guest and len(self._sessions) > _MAX_SESSIONS:
             raise TooMuchError
 
     def end(self) -> None:
-        """See to the shares of what was found."""
+        """See to the shares of what was found. TooMuchError if the last looks have found too many new sessions."""
         self._put_crowd_last()
+        self._new.append(len(self._sessions - self._before))
+        self._before = self._sessions
+        if not self._is_guest and sum(self._new) > _MAX_NEW:
+            raise TooMuchError
         if self._sessions <= self._known or len(self._shared()) >= len(self._sessions):
             self._known = self._sessions
 
