@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -22,7 +21,7 @@ from berth.core.exec.sandbox import Stream
 from berth.core.exec.store import (
     LEASE_SECONDS,
     MAX_KEPT,
-    NO_CHANGES,
+    MAX_MORE,
     ExecOutput,
     ExecOwner,
     FileChanges,
@@ -30,59 +29,15 @@ from berth.core.exec.store import (
     WrittenFile,
 )
 from berth.core.ports.blob_store import StoredContent
-from berth.core.ports.container_store import UNLIMITED, Quotas, StoredChanges
+from berth.core.ports.container_store import Quotas
 from berth.core.ports.pages import Pagination
 from berth.core.ports.usage_store import UsageFilter
-from berth.v1.exec_pb2 import Exec, ExecOutcome
 from support.fakes.records import add_files, container
 from support.fakes.stores import FixedClock
 from support.servers.databases import KINDS, opened
+from support.servers.exec_stores import Stores
 
 SMALL = Quotas(container_bytes=100, tenant_bytes=200)
-
-
-@dataclass
-class Stores:
-    """The stores of execs and of containers on one database, and their clock."""
-
-    execs: SqlExecs
-    containers: SqlStore
-    usage: SqlUsage
-    clock: FixedClock
-
-    before: str | None = None
-
-    async def start(
-        self, name: str = "one", *, attempt: str | None = None, process: str = "p", session: str | None = None
-    ) -> Exec:
-        """Start an exec in the container "box"; note which one was before it in its session."""
-        exec_ = Exec(
-            id=f"exec_{name}",
-            object="container.exec",
-            container_id="box",
-            status="running",
-            isolation="none",
-            created_at=self.clock(),
-            session=session,
-        )
-        self.before = await self.execs.start("ours", exec_, process=process, attempt=attempt, key="ours")
-        return exec_
-
-    async def finish(
-        self, exec_: Exec, *, changes: FileChanges = NO_CHANGES, quotas: Quotas = UNLIMITED, process: str = "p"
-    ) -> StoredChanges:
-        """Finish an exec with exit code 0 and some output."""
-        ended = Exec()
-        ended.CopyFrom(exec_)
-        ended.status = "completed"
-        ended.outcome.CopyFrom(ExecOutcome(type="exit", exit_code=0))
-        output = [ExecOutput(2, Stream.STDOUT, "a\0"), ExecOutput(3, Stream.STDERR, "b")]
-        return await self.execs.finish("ours", ended, process=process, output=output, changes=changes, quotas=quotas)
-
-    async def paths(self) -> dict[str, tuple[str, int, str]]:
-        """Return the id, size and source of each file, by path."""
-        page = await self.containers.list_files("ours", "box", Pagination(100))
-        return {one.file.path: (one.file.id, one.file.bytes, one.file.source) for one in page.data}
 
 
 @pytest.fixture(params=KINDS)
@@ -262,14 +217,17 @@ async def test_an_expired_container_starts_nothing(stores: Stores) -> None:
 
 async def test_the_last_execs_are_kept_and_listed_in_order(stores: Stores) -> None:
     """Only the last ones are kept; pages have them in the order of creation, in both directions."""
-    for number in range(MAX_KEPT + 2):
+    for number in range(MAX_KEPT + MAX_MORE):
         await stores.finish(await stores.start(f"{number:03}"))
+    assert await stores.execs.get("ours", "box", "exec_000")
+    await stores.finish(await stores.start("120"))
     with pytest.raises(NotFoundError):
-        await stores.execs.get("ours", "box", "exec_001")
+        await stores.execs.get("ours", "box", "exec_020")
+    assert await stores.execs.get("ours", "box", "exec_021")
     page = await stores.execs.list("ours", "box", Pagination(2))
-    assert ([one.id for one in page.data], page.has_more) == (["exec_101", "exec_100"], True)
-    page = await stores.execs.list("ours", "box", Pagination(2, "exec_100", descending=False))
-    assert ([one.id for one in page.data], page.has_more) == (["exec_101"], False)
+    assert ([one.id for one in page.data], page.has_more) == (["exec_120", "exec_119"], True)
+    page = await stores.execs.list("ours", "box", Pagination(2, "exec_119", descending=False))
+    assert ([one.id for one in page.data], page.has_more) == (["exec_120"], False)
     with pytest.raises(InvalidRequestError):
         await stores.execs.list("ours", "box", Pagination(2, "exec_000"))
 
@@ -279,13 +237,16 @@ async def test_the_last_exec_of_a_session_is_kept(stores: Stores) -> None:
     await stores.finish(await stores.start("old", session="old"))
     await stores.finish(await stores.start("first", session="s"))
     await stores.finish(await stores.start("second", session="s"))
-    for number in range(MAX_KEPT + 1):
-        await stores.finish(await stores.start(f"{number:03}", session=f"s{number}" if number > 1 else None))
+    for number in range(MAX_KEPT + MAX_MORE):
+        session = f"s{number}" if number > MAX_MORE else None
+        await stores.finish(await stores.start(f"{number:03}", session=session))
     with pytest.raises(NotFoundError):
         await stores.execs.get("ours", "box", "exec_first")
     assert [text.text for text in await stores.execs.output("ours", "box", "exec_second")] == ["a\0", "b"]
-    await stores.start("third", session="s")
+    await stores.finish(await stores.start("third", session="s"))
     assert stores.before == "exec_second"
+    for number in range(MAX_MORE):
+        await stores.finish(await stores.start(f"more{number}", session=f"s{MAX_MORE + 1}"))
     with pytest.raises(NotFoundError):
         await stores.execs.get("ours", "box", "exec_old")
 

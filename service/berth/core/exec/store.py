@@ -13,6 +13,8 @@ from berth.v1.exec_pb2 import Exec, ExecDisplay
 
 MAX_KEPT = 100
 """How many execs of a container are kept: the last ones, and the last one of each of as many sessions."""
+MAX_MORE = 20
+"""How many more there may be: the others are removed together, since that takes as long as the start of an exec."""
 MAX_FILES = 2000
 """How many files a result names: of more, with long paths, it could not be sent."""
 PNG = "image/png"
@@ -107,7 +109,8 @@ class ExecStore(Protocol):
 
         NotFoundError if the tenant has no such container; ContainerExpiredError if it is expired; ContainerBusyError
         while another exec of it is held; StorageError (ID_TAKEN) if there is an exec with this attempt. Of the execs of
-        the container, only the last MAX_KEPT are kept, and the last one of each of the last MAX_KEPT sessions.
+        the container, only the last MAX_KEPT are kept, and the last one of each of the last MAX_KEPT sessions, and
+        MAX_MORE for a while.
         """
 
     async def renew(self, owner: ExecOwner) -> ExecSignals:

@@ -15,6 +15,7 @@ from berth.core.exec.sandbox import Outcome, Stream
 from berth.core.exec.store import (
     LEASE_SECONDS,
     MAX_KEPT,
+    MAX_MORE,
     NO_CHANGES,
     ExecOutput,
     ExecOwner,
@@ -43,7 +44,7 @@ _INSERT = """
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING seq
 """
 _IN_SESSION = "SELECT id FROM execs WHERE container_seq = ? AND session = ? ORDER BY seq DESC LIMIT 1"
-_OLD = "SELECT seq FROM execs WHERE container_seq = ? ORDER BY seq DESC LIMIT 1 OFFSET ?"
+_NEXT_OLDER = "SELECT seq FROM execs WHERE container_seq = ? ORDER BY seq DESC LIMIT 1 OFFSET ?"
 _LAST_OF_SESSIONS = """
     SELECT max(seq) FROM execs WHERE container_seq = :container AND session IS NOT NULL
     GROUP BY session ORDER BY max(seq) DESC LIMIT :kept
@@ -243,10 +244,10 @@ async def _start(
     if key:
         await count_execs(transaction, Owner(tenant, key, container.provider), day=day_of(now), execs=1)
     await touch_container(transaction, tenant, exec_.container_id, now=now)
-    old = await transaction.value(_OLD, container.seq, MAX_KEPT)
-    if old is not None:
+    if await transaction.value(_NEXT_OLDER, container.seq, MAX_KEPT + MAX_MORE) is not None:
+        last = await transaction.value(_NEXT_OLDER, container.seq, MAX_KEPT)
         for removal in _REMOVE_OLD:
-            await transaction.run(removal, container=container.seq, last=old, kept=MAX_KEPT)
+            await transaction.run(removal, container=container.seq, last=last, kept=MAX_KEPT)
     return before
 
 
