@@ -73,7 +73,7 @@ def memory_of(process: int) -> int:
 
 def test_a_large_process_need_not_wait_to_free_its_memory() -> None:
     """Its memory is free at once though another process has the processor; with less than that much it goes on."""
-    large = "import time; kept = bytes(range(256)) * (64 << 12); print('ready', flush=True); time.sleep(60)"
+    large = "import signal; kept = bytes(range(256)) * (64 << 12); print('ready', flush=True); signal.pause()"
     busy = "print('ready', flush=True)\nwhile True: pass"
     with running(large) as process, running(busy):
         os.sched_setscheduler(process.pid, os.SCHED_IDLE, os.sched_param(0))
