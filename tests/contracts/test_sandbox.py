@@ -130,6 +130,18 @@ def test_a_crowd_waits_for_what_berth_runs(kind: str, sandbox: Opened) -> None:
     assert set(ran.stdout.split()) == {b"idle"}, ran
 
 
+def test_a_crowd_may_ask_for_less_itself(sandbox: Opened) -> None:
+    """Processes that already run last, with a flag that cannot be taken back, go on."""
+    if sandbox.runs_guest:
+        pytest.skip("a guest of gVisor cannot see how the kernel of the host shares the processor")
+    source = (
+        "import os, signal, time\nos.sched_setscheduler(0, os.SCHED_IDLE | os.SCHED_RESET_ON_FORK, os.sched_param(0))\n"
+        "for _ in range(8):\n if os.fork() == 0: signal.pause()\n"
+        "until = time.monotonic() + 0.3\nwhile time.monotonic() < until: pass\nprint('on')"
+    )
+    assert sandbox.python(source, seconds=20).stdout == b"on\n"
+
+
 def test_files_get_no_attributes(sandbox: Opened) -> None:
     """What the file system of the host keeps beside a file is not measured, so there is none."""
     source = (

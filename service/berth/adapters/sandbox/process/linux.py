@@ -73,7 +73,7 @@ def put_last(thread: int) -> bool:
 
     There is no way back for a command.
     """
-    with suppress(ProcessLookupError):
+    with suppress(ProcessLookupError, PermissionError):  # it has ended, or has set itself what cannot be taken back
         if os.sched_getscheduler(thread) != os.SCHED_IDLE:
             os.sched_setscheduler(thread, os.SCHED_IDLE, os.sched_param(0))
             return True
