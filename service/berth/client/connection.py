@@ -1,9 +1,9 @@
 """A gRPC connection to a server that sends the key with each call and raises errors with readable messages."""
 
+from _thread import start_new_thread
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from queue import SimpleQueue
-from threading import Thread
 from typing import TypeVar, cast
 
 import grpc
@@ -110,7 +110,8 @@ class Connection:
                     raise answer
             return answer
 
-        Thread(target=read, daemon=True).start()
+        # Unlike Thread.start this waits for nothing: the caller is ready for Ctrl-C before the request is sent.
+        start_new_thread(read, ())
         return iter(next_answer, None)
 
     def receive(self, method: "grpc.UnaryStreamMultiCallable[Request, HttpBody]", request: Request) -> Download:
