@@ -94,10 +94,15 @@ def test_no_output_makes_a_command_one_that_was_not_started(sandbox: Opened) -> 
     assert (ran.result.exit_code, ran.changed) == (128, {"f": b"x\n"})
 
 
-def test_sessions_have_a_small_share_of_the_processor(sandbox: Opened) -> None:
-    """What is in a session gets less of it than Berth, also in one that a command makes itself."""
+def skip_guest(sandbox: Opened) -> None:
+    """Skip what only a command on the kernel of the host can see."""
     if sandbox.runs_guest:
         pytest.skip("a guest of gVisor cannot see how the kernel of the host shares the processor")
+
+
+def test_sessions_have_a_small_share_of_the_processor(sandbox: Opened) -> None:
+    """What is in a session gets less of it than Berth, also in one that a command makes itself."""
+    skip_guest(sandbox)
     if not Path("/proc/self/autogroup").exists():
         pytest.skip("this kernel has no autogroup: it shares the processor among processes, not among sessions")
     source = (
@@ -109,16 +114,14 @@ def test_sessions_have_a_small_share_of_the_processor(sandbox: Opened) -> None:
 
 def test_a_command_is_nicer_than_berth(sandbox: Opened) -> None:
     """A command gets less of the processor than what Berth runs, and cannot change that."""
-    if sandbox.runs_guest:
-        pytest.skip("a guest of gVisor cannot see how the kernel of the host shares the processor")
+    skip_guest(sandbox)
     assert sandbox.python("import os; print(os.nice(0), os.sched_getscheduler(0))").stdout == b"15 0\n"
 
 
 @pytest.mark.parametrize("kind", ["os.fork", "lambda: threading.Thread(target=wait).start()"])
 def test_a_crowd_waits_for_what_berth_runs(kind: str, sandbox: Opened) -> None:
     """Each of many processes or threads has a processor when nothing else wants it, and cannot change that."""
-    if sandbox.runs_guest:
-        pytest.skip("a guest of gVisor cannot see how the kernel of the host shares the processor")
+    skip_guest(sandbox)
     source = (
         "import os, threading\ndef wait():\n while os.sched_getscheduler(0) != os.SCHED_IDLE: pass\n"
         f"start, me = {kind}, os.getpid()\n"
@@ -132,8 +135,7 @@ def test_a_crowd_waits_for_what_berth_runs(kind: str, sandbox: Opened) -> None:
 
 def test_a_crowd_may_ask_for_less_itself(sandbox: Opened) -> None:
     """Processes that already run last, with a flag that cannot be taken back, go on."""
-    if sandbox.runs_guest:
-        pytest.skip("a guest of gVisor cannot see how the kernel of the host shares the processor")
+    skip_guest(sandbox)
     source = (
         "import os, signal, time\nos.sched_setscheduler(0, os.SCHED_IDLE | os.SCHED_RESET_ON_FORK, os.sched_param(0))\n"
         "for _ in range(8):\n if os.fork() == 0: signal.pause()\n"

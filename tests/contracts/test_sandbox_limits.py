@@ -152,7 +152,9 @@ def test_sessions_are_limited(sandbox: Opened) -> None:
     if sandbox.runs_guest:
         pytest.skip("under gVisor sessions are kept by the kernel of the guest")
     source = "import os, signal, time\nfor _ in range({}):\n  if os.fork() == 0: os.setsid(); break\n"
-    assert sandbox.python(source.format(10) + "time.sleep(0.5)").result.outcome == Outcome.EXIT
+    seen = "else: [os.wait() for _ in range(10)] and os._exit(0)\n"
+    seen += "while 'nice 10' not in open('/proc/self/autogroup').read(): pass"
+    assert sandbox.python(source.format(10) + seen, seconds=20).result.outcome == Outcome.EXIT
     assert sandbox.python(source.format(20) + WAIT).result.outcome == Outcome.MEMORY
     again = (
         "else: signal.pause()\nwhile True:\n  if os.fork(): os._exit(0)\n"

@@ -1,8 +1,6 @@
 """Commands of a service that stops, which balancers send calls to."""
 
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import grpc
@@ -13,30 +11,11 @@ from berth.v1.container_exec_service_pb2 import CreateContainerExecRequest
 from berth.v1.container_exec_service_pb2_grpc import ContainerExecServiceStub
 from berth.v1.container_service_pb2 import CreateContainerRequest
 from berth.v1.container_service_pb2_grpc import ContainerServiceStub
-from support.servers.berth import KEY_A, SETTINGS, environment
-from support.servers.empty_database import put_empty_database
+from support.servers.berth import KEY_A, SETTINGS
 from support.servers.exec_program import PROGRAM
-from support.servers.process import BerthProcess, free_ports
-from support.servers.starting import start_berth
+from support.servers.process import running_berth
 
 KEY = (("authorization", f"Bearer {KEY_A}"),)
-
-
-@contextmanager
-def serving(folder: Path) -> Iterator[BerthProcess]:
-    """Run `berth serve` with the fake sandbox for as long as the context lasts."""
-    config, data = folder / "berth.yaml", folder / "data"
-    config.write_text(yaml.safe_dump({**SETTINGS, "exec": {"accept_shared_kernel": True}}))
-    data.mkdir(mode=0o700)
-    put_empty_database(data / "berth.db")
-    arguments = ["serve", "--config", str(config), "--data-dir", str(data), *free_ports("serve")]
-    with start_berth(arguments, str, environment=environment(), program=PROGRAM) as process:
-        berth = BerthProcess(process)
-        try:
-            yield berth
-        finally:
-            process.kill()
-            berth.end()
 
 
 def health(channel: grpc.Channel) -> int:
@@ -59,7 +38,10 @@ def code_of_last_call(commands: ContainerExecServiceStub, command: CreateContain
 
 def test_commands_run_for_as_long_as_calls_are_taken(tmp_path: Path) -> None:
     """If something checks the health, commands are run after SIGTERM, too, until calls are sent elsewhere."""
-    with serving(tmp_path) as berth:
+    config = tmp_path / "berth.yaml"
+    config.write_text(yaml.safe_dump({**SETTINGS, "exec": {"accept_shared_kernel": True}}))
+    options = ("--config", str(config))
+    with running_berth("serve", tmp_path / "data", *options, show_key=False, program=PROGRAM) as berth:
         with grpc.insecure_channel(berth.ready["grpc"]) as channel:
             assert health(channel) == HealthCheckResponse.SERVING
             container = ContainerServiceStub(channel).CreateContainer(CreateContainerRequest(name="a"), metadata=KEY).id

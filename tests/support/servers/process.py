@@ -76,12 +76,13 @@ def running_berth(
     environ: Mapping[str, str] | None = None,
     show_key: bool = True,
     inside: Sequence[str] = (),
+    program: Sequence[str] = (),
     migrates: bool = False,
 ) -> Iterator[BerthProcess]:
     """Start `berth name` on free ports with its data in `folder`, and end it afterwards whatever happens.
 
-    A new folder gets an empty database, unless Berth `migrates` one itself, as it does for users. `inside` is as for
-    `support.servers.berth.start`.
+    A new folder gets an empty database, unless Berth `migrates` one itself, as it does for users. `inside` and
+    `program` are as for `support.servers.berth.start`.
     """
     if not (migrates or folder.exists()):
         folder.mkdir(mode=0o700, parents=True)
@@ -92,6 +93,7 @@ def running_berth(
         str,
         environment={**environment(), **(environ or {})},
         inside=inside,
+        program=program,
     ) as process:
         berth = BerthProcess(process)
         try:
