@@ -33,7 +33,7 @@ from berth.v1.container_service_pb2 import (
     ListContainersRequest,
     RetrieveContainerRequest,
 )
-from support.servers.service import GROQ, OURS, UNSUPPORTED, Served, eventually, refused, serving
+from support.servers.service import GROQ, OURS, UNSUPPORTED, Served, refused, serving
 
 LIST = "/berth.v1.ContainerService/ListContainers"
 INVALID = "invalid_request_error"
@@ -99,7 +99,7 @@ async def test_a_row_of_the_table(
     """What a backend raises arrives as the table says, in both kinds of details."""
     async with serving(Failing(error)) as served:
         told = await refused(served.containers.ListContainers(ListContainersRequest(), metadata=OURS))
-        await eventually(lambda: bool(served.lines()))
+        await served.logged(1)
     assert (told.status.name, told.reply.status_code, told.reply.error.type, told.code) == (status, http, kind, code)
     assert told.message == error.message
     info = told.detail(ErrorInfo)
@@ -126,8 +126,9 @@ async def test_a_provider_that_only_the_backend_knows_is_told_in_every_way() -> 
     """The reply, the headers and the log name the provider of a container that was asked for by its id alone."""
     async with serving(Failing(errors.NotFoundError("no", provider="groq"))) as served:
         told = await refused(served.containers.ListContainers(ListContainersRequest(), metadata=OURS))
+        (line,) = await served.logged(1)
     assert told.reply.extra_fields.provider == told.headers["x-bifrost-provider"] == "groq"
-    assert served.lines()[0]["provider"] == "groq"
+    assert line["provider"] == "groq"
 
 
 async def test_a_parameter_is_told_in_every_way(served: Served) -> None:
@@ -152,6 +153,7 @@ async def test_a_bug_reveals_the_request_id_and_nothing_else() -> None:
     """The caller gets the id; the log gets the traceback under the same id."""
     async with serving(Failing(ValueError("the password is hunter2"))) as served:
         told = await refused(served.containers.ListContainers(ListContainersRequest(), metadata=OURS))
+        await served.logged(1)
     assert told.facts() == ("INTERNAL", None, None)
     assert told.message == "internal error, request id request-1"
     assert told.reply.is_bifrost_error
