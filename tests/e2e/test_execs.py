@@ -204,6 +204,9 @@ def test_aliases_and_methods(client: httpx2.Client) -> None:
     assert answer.json()["stdout"] == "a\n"
     events = lines(client.post(f"/openai/containers/{container}/execs/stream", json={"command": "echo a"}))
     assert events[-1]["type"] == "ended"
+    elsewhere = f"/openai/v1/containers/{new_container(client, 'groq')}/execs"
+    assert client.post(elsewhere, json={"command": "echo b"}).json()["stdout"] == "b\n"
+    assert client.post(f"{elsewhere}?provider=openai", json={"command": "echo c"}).status_code == 404
     wrong = client.delete(f"/v1/containers/{container}/execs/{answer.json()['id']}")
     assert (wrong.status_code, wrong.headers["allow"]) == (405, "GET, HEAD")
 

@@ -52,6 +52,32 @@ def test_container_life(berth: Berth, prefix: str) -> None:
             client.containers.retrieve(created.id)
 
 
+@pytest.mark.parametrize("prefix", PREFIXES[1:])
+def test_ids_tell_the_provider_at_the_paths_of_openai(berth: Berth, prefix: str) -> None:
+    """What was made for another provider is found there by its id; a request that names openai does not find it."""
+    with sync_client(berth, prefix) as client:
+        ollama = {"provider": "ollama"}
+        container = client.containers.create(name="elsewhere", extra_body=ollama).id
+        file = client.containers.files.create(container, file=("a.txt", b"hello"), extra_body=ollama).id
+        client.containers.files.create(container, file=("b.txt", b"more"))
+        assert [item.path[-5:] for item in client.containers.files.list(container)] == ["b.txt", "a.txt"]
+        assert client.containers.files.content.retrieve(file, container_id=container).content == b"hello"
+        loose = client.files.create(file=("c.txt", b"loose"), purpose="user_data", extra_body=ollama).id
+        assert client.files.content(loose).content == b"loose"
+        for named, status in ((ollama, 200), ({"provider": "openai"}, 404), ({"provider": "groq"}, 404)):
+            reply = client.containers.with_raw_response
+            try:
+                assert reply.retrieve(container, extra_query=named).http_response.status_code == status
+            except openai.NotFoundError:
+                assert status == 404
+        assert container not in [item.id for item in client.containers.list()]
+        client.files.delete(loose)
+        client.containers.files.delete(file, container_id=container)
+        client.containers.delete(container)
+        with pytest.raises(openai.NotFoundError):
+            client.containers.retrieve(container)
+
+
 async def test_container_life_async(berth: Berth) -> None:
     """The asynchronous client does the same tour."""
     async with async_client(berth) as client:

@@ -112,6 +112,25 @@ async def test_a_container_leads_to_its_backend() -> None:
             await router.backend_of(caller, provider, resource_id=container_id)
 
 
+async def test_a_default_provider_is_no_contradiction() -> None:
+    """What is known at another provider is found if the caller may use that one; otherwise the default is refused."""
+    store = MemoryStore()
+    await store.add_container(container("box", provider=GROQ))
+    own = hosted(store, MemoryBlobs(), clock=FixedClock())
+    router = Router({OLLAMA: own, GROQ: own}, hosted=own, store=store)
+    only_groq, only_ollama = (Caller("ours", "some", frozenset({provider})) for provider in (GROQ, OLLAMA))
+    for caller, default in ((ANYONE, OLLAMA), (ANYONE, GROQ), (ANYONE, OPENAI), (only_groq, OLLAMA)):
+        assert await router.backend_of(caller, default, resource_id="box", is_default=True) == (GROQ, own)
+    for caller, default, resource_id, kind in (
+        (only_ollama, OLLAMA, "box", NotFoundError),
+        (only_groq, OLLAMA, "absent", PermissionDeniedError),
+        (ANYONE, OPENAI, "absent", ProviderNotConfiguredError),
+        (Caller("theirs", "second"), OLLAMA, "box", NotFoundError),
+    ):
+        with pytest.raises(kind):
+            await router.backend_of(caller, default, resource_id=resource_id, is_default=True)
+
+
 async def test_the_provider_of_a_container_is_looked_up_once() -> None:
     """It never changes; what is remembered is bounded, and what is not there is not remembered."""
     store = CountingStore()

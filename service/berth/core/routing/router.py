@@ -1,10 +1,17 @@
 """Selects the backend for a caller, a provider, and a container or file."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Generic, Protocol, TypeVar
 
 from berth.core.caller import Caller
-from berth.core.errors import AuthenticationError, NotFoundError, not_configured
+from berth.core.errors import (
+    AuthenticationError,
+    NotFoundError,
+    PermissionDeniedError,
+    ProviderNotConfiguredError,
+    not_configured,
+)
 from berth.core.providers import PROVIDERS, provider_name
 from berth.core.routing.accounts import NO_ACCOUNTS, Accounts
 from berth.core.routing.unsupported import UnsupportedBackend
@@ -15,6 +22,8 @@ MAX_REMEMBERED = 10_000
 """The containers, or files, with a cached provider; that of any other one is looked up."""
 _UNNAMED = "without naming a provider"
 _KNOWN = frozenset(PROVIDERS.values())
+_REFUSALS = (NotFoundError, AuthenticationError, PermissionDeniedError, ProviderNotConfiguredError)
+"""Why a caller cannot use a resource or a provider."""
 
 B_co = TypeVar("B_co", covariant=True)
 
@@ -91,16 +100,30 @@ class Router(Generic[B_co]):
             _require_no_direct_key(caller, f"for the provider '{provider_name(provider)}'")
         return backend
 
-    async def backend_of(self, caller: Caller, provider: Provider, *, resource_id: str) -> tuple[Provider, B_co]:
+    async def backend_of(
+        self, caller: Caller, provider: Provider, *, resource_id: str, is_default: bool = False
+    ) -> tuple[Provider, B_co]:
         """Return the provider of the caller's container or file, and its backend.
 
         An id that Berth does not know leads to the backend of the provider that is asked for it, if
-        there is one: of `provider` or, if that is not set, of the caller's only own account.
+        there is one: of `provider` or, if that is not set, of the caller's only own account. If
+        `provider` is a default that the caller has not named, a resource that Berth knows at another
+        provider is found, too.
 
         InvalidRequestError for an empty id; NotFoundError if the caller has no such resource, or if
         it is not of `provider` where that is set; also the errors of `backend`. An
         UnsupportedBackend is returned without a lookup.
         """
+        try:
+            return await self._backend_of(caller, provider, resource_id)
+        except _REFUSALS:
+            if is_default:
+                with suppress(*_REFUSALS):
+                    known = await self._known(caller, PROVIDER_UNSPECIFIED, resource_id)
+                    return known, self.backend(caller, known)
+            raise
+
+    async def _backend_of(self, caller: Caller, provider: Provider, resource_id: str) -> tuple[Provider, B_co]:
         if provider and isinstance(named := self.backend(caller, provider), UnsupportedBackend):
             return provider, named
         if not resource_id:
@@ -127,9 +150,7 @@ class Router(Generic[B_co]):
         A resource that is known at another provider than `provider` is not asked for.
         """
         try:
-            own = self._owned.get((caller.tenant, resource_id))
-            if own is None or not self._holds_if_deleted(caller, own, provider):
-                own = await self._look_up(caller.tenant, resource_id)
+            own = await self._known(caller, provider, resource_id)
         except NotFoundError:
             asked = self._asked_for_unknown(caller, provider)
             if asked is None:
@@ -152,6 +173,13 @@ class Router(Generic[B_co]):
         if provider:
             return provider == own
         return not self._accounts.admits_unknown(caller, own) or self._accounts.only_one(caller) == own
+
+    async def _known(self, caller: Caller, provider: Provider, resource_id: str) -> Provider:
+        """Return the provider of a resource that Berth knows. NotFoundError if it knows none."""
+        own = self._owned.get((caller.tenant, resource_id))
+        if own is None or not self._holds_if_deleted(caller, own, provider):
+            own = await self._look_up(caller.tenant, resource_id)
+        return own
 
     async def _look_up(self, tenant: str, resource_id: str) -> Provider:
         """Return the provider of a tenant's resource and cache it.

@@ -7,7 +7,7 @@ backend that it can use. So no handler can skip the ownership check, and a metho
 
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from berth.core.caller import Origin
 from berth.core.errors import PermissionDeniedError
@@ -17,10 +17,12 @@ from berth.core.ports.backend import Backend
 from berth.core.ports.file_backend import FileBackend
 from berth.core.routing.router import Router
 from berth.rpc.call import Call
-from berth.v1.provider_pb2 import Provider
+from berth.v1.provider_pb2 import PROVIDER_UNSPECIFIED, Provider
 
 Admission = Callable[[Any, Call], Awaitable[None]]
 """Stores the backend that may answer a request in the call, or raises the reason for rejecting it."""
+
+B = TypeVar("B")
 
 _ON_FILES = frozenset({Scope.NEW_FILE, Scope.ALL_FILES, Scope.FILE})
 
@@ -37,42 +39,51 @@ def admission(
         scope = call.method.operation.scope
         if scope is None:
             raise PermissionDeniedError("This operation is not available.", code="operation_blocked")
-        named = call.provider_of(request)
+        named = request.provider
+        provider = call.provider_of(request)
         if scope is Scope.USAGE:
             return  # there is no backend to choose: the tenant is the scope
         if scope is Scope.TOOLS:
-            if named:
-                containers.backend(call.caller, named)
+            if provider:
+                containers.backend(call.caller, provider)
             return
+        is_default = provider != named
         if scope is Scope.EXEC and execs is not None:
-            call.provider, call.admitted.execs = await execs.backend_of(
-                call.caller, named, resource_id=request.container_id
-            )
+            call.admitted.execs = await _backend_of(execs, request.container_id, request, call, is_default=is_default)
             call.identity = replace(call.caller, origin=Origin(call.source, call.head.request_id))
             call.admitted.container_id = request.container_id
         elif scope in _ON_FILES:
-            await _admit_to_files(files, scope, request, call, named)
+            await _admit_to_files(files, scope, request, call, is_default=is_default)
         else:
-            await _admit_to_containers(containers, scope, request, call, named)
+            await _admit_to_containers(containers, scope, request, call, is_default=is_default)
 
     return admit
 
 
+async def _backend_of(router: Router[B], resource_id: str, request: Any, call: Call, *, is_default: bool) -> B:
+    """Return the backend of a resource, whose provider goes to the call and, in place of a default, to the request."""
+    call.provider, backend = await router.backend_of(
+        call.caller, request.provider, resource_id=resource_id, is_default=is_default
+    )
+    if is_default:
+        request.provider = call.provider
+    return backend
+
+
 async def _admit_to_containers(
-    router: Router[Backend], scope: Scope, request: Any, call: Call, named: Provider
+    router: Router[Backend], scope: Scope, request: Any, call: Call, *, is_default: bool
 ) -> None:
     admitted = call.admitted
     if scope is Scope.CONTAINER:
-        found = await router.backend_of(call.caller, named, resource_id=request.container_id)
-        call.provider, admitted.containers = found
+        admitted.containers = await _backend_of(router, request.container_id, request, call, is_default=is_default)
         admitted.is_own_account = router.owns(call.caller, call.provider)
         _set_origin(router, call)
         admitted.container_id = request.container_id
     elif scope is Scope.NEW_CONTAINER:
-        request.provider = call.provider = router.provider_for_new(named)
+        request.provider = call.provider = router.provider_for_new(request.provider)
         admitted.containers = router.backend(call.caller, call.provider)
     else:
-        admitted.containers = router.backend(call.caller, named)
+        admitted.containers = router.backend(call.caller, request.provider)
 
 
 def _set_origin(router: Router[Any], call: Call) -> None:
@@ -81,19 +92,24 @@ def _set_origin(router: Router[Any], call: Call) -> None:
         call.identity = replace(call.caller, origin=Origin(call.source, call.head.request_id))
 
 
-async def _admit_to_files(router: Router[FileBackend], scope: Scope, request: Any, call: Call, named: Provider) -> None:
+async def _admit_to_files(
+    router: Router[FileBackend], scope: Scope, request: Any, call: Call, *, is_default: bool
+) -> None:
     admitted = call.admitted
     if scope is Scope.FILE:
-        call.provider, admitted.files = await router.backend_of(call.caller, named, resource_id=request.file_id)
+        admitted.files = await _backend_of(router, request.file_id, request, call, is_default=is_default)
         _set_origin(router, call)
     elif scope is Scope.ALL_FILES:
-        admitted.files = router.backend(call.caller, named)
+        admitted.files = router.backend(call.caller, request.provider)
     else:
 
         def choose_provider(named: Provider) -> None:
-            call.provider = router.provider_for_new(named)
+            call.provider = router.provider_for_new(named or provider)
             admitted.files = router.backend(call.caller, call.provider)
 
+        provider = request.provider
         admitted.choose_provider = choose_provider
-        if named:
-            choose_provider(named)  # rejects a caller without access to it before the form is read
+        if is_default:
+            request.provider = PROVIDER_UNSPECIFIED  # a form may name another one
+        elif provider:
+            choose_provider(provider)  # rejects a caller without access to it before the form is read
