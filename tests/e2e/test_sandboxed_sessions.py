@@ -107,7 +107,11 @@ def test_what_ends_a_session_is_said(client: httpx2.Client, container: str) -> N
     interrupted = run(client, container, "while True: pass", timeout_ms=300)
     assert interrupted["outcome"] == {"type": "timeout"}
     assert "KeyboardInterrupt" in interrupted["stderr"]
-    assert run(client, container, "x")["stdout"] == "1\n"
+    for waiting in ("await asyncio.Event().wait()", "await asyncio.sleep(0)\nwhile True: pass"):
+        interrupted = run(client, container, f"import asyncio\n{waiting}", timeout_ms=300)
+        assert interrupted["outcome"] == {"type": "timeout"}
+        assert interrupted["stderr"].endswith("\nKeyboardInterrupt\n")
+    assert run(client, container, "await asyncio.sleep(0)\nx")["stdout"] == "1\n"
     assert run(client, container, "y = bytearray(1200 << 20)\nimport time; time.sleep(20)")["outcome"] == {
         "type": "memory"
     }

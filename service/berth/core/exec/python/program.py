@@ -9,7 +9,7 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Coroutine, Iterator
     from importlib.machinery import ModuleSpec
     from types import CodeType
     from typing import Any
@@ -17,30 +17,74 @@ if TYPE_CHECKING:
 FOLDER = "/mnt/data"
 ONLY_AST = 0x400
 """The flag of `ast`, which is not imported for it alone."""
+MAY_AWAIT = 0x2000
+"""The flag of `ast` for `await` outside of functions."""
+AWAITS = 0x80
+"""The flag of code, as `inspect` has it, that has to be awaited."""
 NAME = "<code>"
 MAX_NAMES = 10_000
 PYPLOT = "matplotlib.pyplot"
 INTERRUPTED = 130
 """The exit code after Ctrl-C, as shells have it."""
+runners: "list[Any]" = []
+"""What has the event loop of programs that await something outside of functions, once there was one."""
 
 
-def compiled(source: str, name: str) -> "tuple[CodeType, CodeType | None]":
+def compiled(source: str, name: str) -> "list[CodeType]":
     """Compile a program; its last statement apart from the rest if it is an expression."""
     # Files of some editors begin with this mark, which Python takes in files and not in texts.
-    tree: Any = compile(source.removeprefix("\ufeff"), name, "exec", ONLY_AST, dont_inherit=True)
-    last = None
+    tree: Any = compile(source.removeprefix("\ufeff"), name, "exec", ONLY_AST | MAY_AWAIT, dont_inherit=True)
+    last = []
     if tree.body and type(tree.body[-1]).__name__ == "Expr":
         import _ast  # noqa: PLC0415 - see the module's docstring
 
-        last = compile(_ast.Expression(tree.body.pop().value), name, "eval", dont_inherit=True)
-    return compile(tree, name, "exec", dont_inherit=True), last
+        expression = _ast.Expression(tree.body.pop().value)
+        last = [compile(expression, name, "eval", MAY_AWAIT, dont_inherit=True)]
+    return [compile(tree, name, "exec", MAY_AWAIT, dont_inherit=True), *last]
 
 
 def value_of(source: str, name: str, namespace: "dict[str, Any]") -> object:
-    """Run a program; return the value of its last expression, None if it does not end with one."""
-    code, last = compiled(source, name)
-    exec(code, namespace)  # noqa: S102 - the purpose of this program
-    return None if last is None else eval(last, namespace)  # noqa: S307 - the same
+    """Run a program; return the value of its last expression, None if it does not end with one.
+
+    If it awaits something outside of functions, as in notebooks, all of it runs in an event loop.
+    """
+    parts = compiled(source, name)
+    if any(part.co_flags & AWAITS for part in parts):
+        return finished(_value_in_loop(parts, namespace))
+    value = None
+    for part in parts:
+        value = eval(part, namespace)  # noqa: S307 - the purpose of this program
+    return value
+
+
+async def _value_in_loop(parts: "list[CodeType]", namespace: "dict[str, Any]") -> object:
+    value: Any = None
+    for part in parts:
+        value = eval(part, namespace)  # noqa: S307 - as above
+        if part.co_flags & AWAITS:
+            value = await value
+    return value
+
+
+def finished(coroutine: "Coroutine[Any, Any, object]") -> object:
+    """Return the result of a coroutine, which runs in the event loop of this interpreter.
+
+    It is the same loop for all programs, so what one of them made in it is of use to the next one.
+    """
+    import asyncio  # noqa: PLC0415 - see the module's docstring
+
+    if not runners or runners[-1].get_loop().is_closed():
+        runners[:] = [asyncio.Runner()]
+    loop = runners[-1].get_loop()
+    task = loop.create_task(coroutine)
+    try:
+        return loop.run_until_complete(task)
+    finally:
+        if not task.done():  # it was interrupted
+            task.cancel()
+            loop.run_until_complete(asyncio.wait([task]))
+        elif not task.cancelled():
+            task.exception()  # or it would be reported once more, as one that was never looked at
 
 
 def main_namespace() -> "dict[str, Any]":
@@ -51,10 +95,14 @@ def main_namespace() -> "dict[str, Any]":
 
 
 def show_error(error: BaseException, source: str, name: str) -> None:
-    """Print an error with its traceback, without the steps that are those of this module."""
+    """Print an error with its traceback, without the steps before those of the program."""
     trace = error.__traceback__
     while trace is not None and trace.tb_frame.f_globals is globals():
         trace = trace.tb_next
+    of_program = trace
+    while of_program is not None and of_program.tb_frame.f_code.co_filename != name:  # those of an event loop
+        of_program = of_program.tb_next
+    trace = of_program or trace
     error.with_traceback(trace)
     import traceback  # noqa: PLC0415
 
@@ -225,6 +273,8 @@ def run_once(size: int, reports: int) -> None:
         show_error(error, source, NAME)
         code = INTERRUPTED if isinstance(error, KeyboardInterrupt) else 1
     finally:
+        if runners:
+            runners[-1].close()
         if saved := save_pictures(value):
             os.write(reports, ('{"displays": ["' + '", "'.join(saved) + '"]}\n').encode())
     if code:
