@@ -48,6 +48,35 @@ async def test_a_figure_that_cannot_be_drawn_hides_no_other(session: str | None,
     assert result.stderr.count("a picture cannot be saved: TypeError") == 2
 
 
+@pytest.mark.parametrize("session", [None, "default"])
+async def test_display_shows_values(session: str | None, kept: Kept, world: ExecWorld) -> None:
+    """Pictures are displayed in their order, figures once, and what is no picture is printed."""
+    source = (
+        "import sys, types\n"
+        "class Figure:\n"
+        "    def savefig(self, target, **_): target.write(b'GIF')\n"
+        "class Picture:\n"
+        "    def _repr_png_(self): return b'PNG'\n"
+        "class Broken:\n"
+        "    def _repr_png_(self): return 1 / 0\n"
+        "    def __repr__(self): return 'broken'\n"
+        "opened = {1: Figure(), 2: Figure()}\n"
+        "def close(it): [opened.pop(key) for key, one in [*opened.items()] if it in (one, 'all')]\n"
+        "name = 'mat' + 'plotlib'\n"
+        "sys.modules[name + '.figure'] = types.SimpleNamespace(Figure=Figure)\n"
+        "sys.modules[name + '.pyplot'] = types.SimpleNamespace(\n"
+        "    figure=opened.get, get_fignums=lambda: list(opened), close=close)\n"
+        "display(Picture(), 'text', opened[2])\ndisplay(Broken(), display_id='x')\ndisplay()\nPicture()"
+    )
+    result = await run(world, await box(kept), source, session)
+    contents = [await content(kept, result.container_id, one.file_id) for one in result.displays]
+    assert contents == [b"PNG", b"GIF", b"GIF", b"PNG"], result.stderr
+    assert (result.outcome.exit_code, result.stderr.count("a picture cannot be saved: ZeroDivisionError")) == (0, 1)
+    printed = ["'text'", "broken"]
+    assert result.stdout.splitlines()[:2] == printed
+    assert len(result.stdout.splitlines()) == len(printed) + (session is not None)
+
+
 AROUND = """
 class Around:
     def __init__(self, finder): self.finder = finder

@@ -4,6 +4,7 @@ Berth passes the text of this module to the Python of the sandbox; see `texts`. 
 before it is needed: the time that takes is part of each command.
 """
 
+import builtins
 import os
 import sys
 
@@ -88,7 +89,8 @@ def finished(coroutine: "Coroutine[Any, Any, object]") -> object:
 
 
 def main_namespace() -> "dict[str, Any]":
-    """Return the variables of a new module `__main__`."""
+    """Return the variables of a new module `__main__`, which has `display` besides all that is built in."""
+    builtins.display = display  # type: ignore[attr-defined] # as notebooks do
     module = type(sys)("__main__")
     sys.modules["__main__"] = module
     return module.__dict__
@@ -168,6 +170,18 @@ def show(*_: object, **__: object) -> None:
     shown.extend(_save_all(None))
 
 
+def display(*values: object, **__: object) -> None:
+    """Show values as notebooks do: save those that are pictures, and print the others."""
+    for value in values:
+        draw = _picture_of(value)
+        saved = [] if draw is None else _saved(draw, value)
+        shown.extend(saved)
+        if not saved:
+            sys.stdout.write(f"{value!r}\n")
+        elif draw is _drawn and (pyplot := sys.modules.get(PYPLOT)):
+            pyplot.close(value)  # or it would be displayed once more at the end
+
+
 def save_pictures(value: object) -> "list[str]":
     """Save the figures that are open, and the picture that a value is; return the files, with those shown before."""
     saved = [*shown, *_save_all(value)]
@@ -207,12 +221,17 @@ def _pictures(value: object) -> "Iterator[tuple[Callable[[Any], bytes | None], o
         pyplot.close("all")
         for figure in open_figures:
             yield _drawn, figure
+    draw = _picture_of(value)
+    if draw is not None and not any(figure is value for figure in open_figures):
+        yield draw, value
+
+
+def _picture_of(value: object) -> "Callable[[Any], bytes | None] | None":
+    """Return how to draw a value, None if it is no picture."""
     kinds = sys.modules.get("matplotlib.figure")
     if kinds is not None and isinstance(value, kinds.Figure):
-        if not any(figure is value for figure in open_figures):
-            yield _drawn, value
-    elif hasattr(type(value), "_repr_png_"):
-        yield _own_picture, value
+        return _drawn
+    return _own_picture if hasattr(type(value), "_repr_png_") else None
 
 
 def _own_picture(value: "Any") -> "bytes | None":
