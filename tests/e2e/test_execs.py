@@ -283,7 +283,7 @@ def test_the_command_line_refuses_input_that_is_no_text(execs: Berth, arguments:
     ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129), (None, 1)]
 )
 def test_an_interrupted_command_is_ended(execs: Berth, client: httpx2.Client, number: int | None, code: int) -> None:
-    """After Ctrl-C, other signals, or the end of a pipe `berth exec` exits as usual, and the command has been ended."""
+    """After Ctrl-C, other signals, also twice, or the end of a pipe `berth exec` exits and the command is ended."""
     container = new_container(client)
     script = "echo a; sleep 60" if number else "while :; do echo a; sleep 0.1; done"
     arguments = command("exec", "--server", execs.grpc, "--key", KEY_A, "--shell", container, "--", script)
@@ -293,6 +293,7 @@ def test_an_interrupted_command_is_ended(execs: Berth, client: httpx2.Client, nu
         if number is None:
             process.stdout.close()
         else:
+            process.send_signal(number)
             process.send_signal(number)
         assert process.wait(30) == code
     path = f"/v1/containers/{container}/execs"

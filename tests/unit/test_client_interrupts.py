@@ -1,7 +1,12 @@
 """Ctrl-C while the client waits for gRPC, whose locks an exception at the wrong moment would leave held for ever."""
 
+import signal
 import subprocess
 import sys
+
+import pytest
+
+from berth.commands.terminal.signals import exit_on_signals
 
 SECONDS = 60.0
 INTERRUPTS = 300
@@ -45,3 +50,26 @@ def test_ctrl_c_ends_a_stream_at_any_moment() -> None:
     """It is what the command gets, neither an error of gRPC's nor a wait without an end."""
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=SECONDS, check=False)
     assert (done.stdout, done.stderr) == (f"{INTERRUPTS}\n", "")
+
+
+@pytest.mark.parametrize(
+    ("number", "error"),
+    [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit), (signal.SIGHUP, SystemExit)],
+)
+def test_clean_up_is_not_interrupted_by_the_same_signal(
+    number: signal.Signals, error: type[BaseException], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What follows at once is part of it; a signal that comes later interrupts the clean-up, too."""
+    now = 1000.0
+    monkeypatch.setattr("berth.commands.terminal.signals.monotonic", lambda: now)
+    handlers = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
+    with exit_on_signals():
+        with pytest.raises(error):
+            signal.raise_signal(number)
+        now += 0.5
+        signal.raise_signal(number)
+        signal.raise_signal(signal.SIGHUP)
+        now += 0.6
+        with pytest.raises(error):
+            signal.raise_signal(number)
+    assert [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)] == handlers

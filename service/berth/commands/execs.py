@@ -78,20 +78,20 @@ def _follow(connection: Connection, request: StreamContainerExecRequest) -> Exec
     """
     exec_ = Exec()
     events = connection.events(connection.execs.StreamContainerExec, request)
-    try:
-        with exit_on_signals():
+    with exit_on_signals():
+        try:
             for event in events:
                 if event.HasField("exec"):
                     exec_ = event.exec
                 _print(event)
-    except (KeyboardInterrupt, SystemExit, OSError) as ending:
-        with suppress(ClientError, KeyboardInterrupt):
-            _end(connection, exec_ if exec_.id else _started(events))
-        if isinstance(ending, KeyboardInterrupt):
-            raise typer.Exit(INTERRUPTED) from None
-        if isinstance(ending, OSError) and not isinstance(ending, BrokenPipeError):
-            raise ClientError(f"the output cannot be written: {ending.strerror}") from ending
-        raise
+        except (KeyboardInterrupt, SystemExit, OSError) as ending:
+            with suppress(ClientError, KeyboardInterrupt):
+                _end(connection, exec_ if exec_.id else _started(events))
+            if isinstance(ending, KeyboardInterrupt):
+                raise typer.Exit(INTERRUPTED) from None
+            if isinstance(ending, OSError) and not isinstance(ending, BrokenPipeError):
+                raise ClientError(f"the output cannot be written: {ending.strerror}") from ending
+            raise
     if not exec_.HasField("outcome"):
         raise ClientError("the connection ended before the command did")
     return exec_
