@@ -128,12 +128,15 @@ async def test_one_command_at_a_time(kept: Kept, world: ExecWorld) -> None:
 
 
 async def test_a_deleted_container_ends_its_command(kept: Kept, world: ExecWorld) -> None:
-    """When a container is deleted its command is ended, and nothing of it is left."""
+    """When a container is deleted its command is ended, and nothing of it is left; who follows it sees how it ended."""
     container_id = await box(kept)
     started = await world.execs.create_container_exec(OURS, shell(container_id, "touch a; sleep 60"))
+    following = asyncio.create_task(events(world, started))
     await eventually(lambda: any(world.folder.rglob("a")))
     await kept.backend.delete_container(OURS, DeleteContainerRequest(container_id=container_id))
     await eventually(lambda: world.outcomes == ["lost"])
+    last = (await following)[-1].exec
+    assert (last.outcome.type, last.duration_ms > 0) == ("lost", True)
     with pytest.raises(NotFoundError):
         await world.execs.retrieve_container_exec(OURS, of(started))
     assert kept.left().blobs == 0

@@ -292,16 +292,17 @@ class Execution:
                 if number >= FINISH_TRIES and monotonic() >= self._held_until:
                     break
                 await asyncio.sleep(LOOK_SECONDS)
-        return await self._found() if may_be_stored else self._exec(LOST)
+        found = await self._found() if may_be_stored else None
+        return found or self._exec(LOST._replace(seconds=ended.seconds))
 
-    async def _found(self) -> Exec:
-        """Return the result that the store has, though it did not answer that it was stored; "lost" if it has none."""
+    async def _found(self) -> Exec | None:
+        """Return the result that the store has, though it did not answer that it was stored; None if it has none."""
         started = self._started
         with suppress(NotFoundError, StorageError):
             found = await self._tools.store.get(self._tenant, started.container_id, started.id)
             if found.status == "completed":
                 return found
-        return self._exec(LOST)
+        return None
 
     async def _count_lost(self, ended: Ended) -> None:
         """Have the time counted that the command took: deleting its container does not undo that."""
