@@ -36,7 +36,7 @@ def run(berth: Berth, heading: str, *calls: Mapping[str, Any]) -> tuple[str, Scr
             "MODEL_URL": model.url,
             "MODEL_KEY": "sk-model",
             "MODEL": "scripted",
-            "BERTH": f"{berth.rest}/v1",
+            "BERTH_URL": f"{berth.rest}/v1",
             "KEY": berth.virtual_key or "",
             "OPENAI_AGENTS_DISABLE_TRACING": "true",
         }

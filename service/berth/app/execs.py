@@ -15,6 +15,7 @@ from berth.adapters.sql.keys import SqlKeys
 from berth.app.observation.build import Observation
 from berth.app.sources import clock_of, new_id
 from berth.config import Config
+from berth.config.model import Exec
 from berth.core.auth.credentials import Credentials
 from berth.core.caller import Caller
 from berth.core.exec.availability import Availability, KernelRule
@@ -67,10 +68,11 @@ BuildSandbox = Callable[[Config, Path], SandboxDriver | str]
 
 
 class Execs(NamedTuple):
-    """The router for commands, and the backend that runs them."""
+    """The router for commands, the backend that runs them, and whether it may."""
 
     router: Router[ExecBackend]
     hosted: HostedExecs
+    availability: Availability
 
 
 class HostedParts(NamedTuple):
@@ -112,18 +114,36 @@ async def open_sandbox(
     """
     capacity = config.exec.capacity_bytes or share_of_memory(memory_of_machine(), workers)
     folder = stack.enter_context(private_folder(config.data_dir, EXEC_PREFIX))
+    write = log.warning if _is_named(config.exec) else log.info
     built = build(config, folder)
     if isinstance(built, str):
         if built != OFF:
-            log.info("exec.off", reason=built)
-        return OpenedSandbox(None, folder, capacity, built)
+            write("exec.off", reason=built)
+        return OpenedSandbox(None, folder, capacity, _without_paths(built, config))
     stack.push_async_callback(built.sandbox.close)
     reason = await built.sandbox.probe()
     if reason is not None:
-        log.info("exec.off", reason=reason)
-        return OpenedSandbox(None, folder, capacity, reason)
+        write("exec.off", reason=reason)
+        return OpenedSandbox(None, folder, capacity, _without_paths(reason, config))
     _log_cgroups(built.cgroups, log)
     return OpenedSandbox(built, folder, capacity)
+
+
+def _is_named(settings: Exec) -> bool:
+    """Return whether the operator has named what commands need."""
+    is_path = Path(settings.cgroup).is_absolute()
+    return settings.driver != "auto" or is_path or settings.runsc is not None or settings.runtime is not None
+
+
+def _without_paths(reason: str, config: Config) -> str:
+    """Return a reason that tenants may know: paths of the machine are the names of their settings."""
+    settings = config.exec
+    named = {"exec.runtime": settings.runtime, "exec.runsc": settings.runsc, "data_dir": config.data_dir}
+    for name, path in {**named, "exec.cgroup": Path(settings.cgroup)}.items():
+        if path is not None:
+            for text in {str(path.absolute()), str(path.resolve())} - {"/"}:
+                reason = reason.replace(text, name)
+    return reason
 
 
 def _log_cgroups(cgroups: "Delegated | None", log: FilteringBoundLogger) -> None:
@@ -160,14 +180,14 @@ def build_execs(
     log: FilteringBoundLogger,
 ) -> Execs:
     """Return what runs commands with the `opened` sandbox; the caller drains it."""
-    metrics = observation.metrics
+    metrics, availability = observation.metrics, _availability(config, opened, database, credentials, log)
     store, limits = SqlExecs(database), _limits(config)
     capacity = ExecCapacity(opened.capacity_bytes, tenant_bytes=config.exec.tenant_capacity_bytes)
     hosted = HostedExecs(
         containers=parts.containers,
         store=store,
         rules=ExecRules(
-            _availability(config, opened, database, credentials),
+            availability,
             limits,
             capacity,
             _sessions(opened, parts, limits, capacity, clock_of(database)),
@@ -194,7 +214,8 @@ def build_execs(
         elif name in config.passed_through():
             backends[provider] = UnsupportedExecs(provider)
     direct = frozenset(PROVIDERS[name] for name in config.passed_through()) if config.auth.allow_direct_keys else ()
-    return Execs(Router(backends, hosted=once, store=parts.containers, direct=frozenset(direct)), hosted)
+    router = Router(backends, hosted=once, store=parts.containers, direct=frozenset(direct))
+    return Execs(router, hosted, availability)
 
 
 def _sessions(
@@ -223,13 +244,28 @@ def _limits(config: Config) -> ExecLimits:
     )
 
 
-def _availability(config: Config, opened: OpenedSandbox, database: Database, credentials: Credentials) -> Availability:
+def _availability(
+    config: Config, opened: OpenedSandbox, database: Database, credentials: Credentials, log: FilteringBoundLogger
+) -> Availability:
     driver = opened.driver
     if driver is None or not driver.shares_kernel:
         return Availability(driver.sandbox if driver else None, opened.reason, kernel=None)
     tenants = _Tenants(config, database, credentials)
     rule = KernelRule(config.exec.accept_shared_kernel, is_public(config), tenants.count)
-    return Availability(driver.sandbox, "", rule)
+    return Availability(driver.sandbox, "", rule, _changes_to(log))
+
+
+def _changes_to(log: FilteringBoundLogger) -> Callable[[str | None], None]:
+    """Return what logs why commands are refused, and that they are not any more, each time that has changed."""
+    before: str | None = None
+
+    def report(refusal: str | None) -> None:
+        nonlocal before
+        if refusal != before:
+            log.info("exec.off", reason=refusal) if refusal else log.info("exec.on")
+        before = refusal
+
+    return report
 
 
 def is_public(config: Config) -> bool:

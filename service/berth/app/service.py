@@ -156,6 +156,7 @@ class LocalService:
         """Serve; return the address of gRPC. StartError if it cannot be used."""
         address = self._listeners.bind(self._server)
         await self._server.start()
+        await self._execs.availability.refusal()  # the log says at the start if commands are refused
         self._watch_connections(address.port)
         start_upkeep(self._backends.sweeper, self._database, self._stack, self._log, self.metrics)
         self._stack.push_async_callback(self._drain)

@@ -34,7 +34,7 @@ def create(
     except BaseException:
         shutil.rmtree(place, ignore_errors=True)
         raise
-    print_message(f"{folder}: ready for sandboxes")
+    print_message(f"{folder}: ready; commands find it with exec.runtime: {place}")
 
 
 def _install(folder: Path, packages: list[str]) -> None:

@@ -187,7 +187,7 @@ class Exec(Section):
     runsc: Annotated[LocalPath | None, Field(validate_default=True)] = None
     """The program of gVisor, which the driver `gvisor` needs."""
     runtime: LocalPath | None = None
-    """The folder with the Python that commands see; that of Berth, with its standard library alone, unless set."""
+    """The folder with the Python of commands, which `berth runtime create` makes; that of Berth, bare, unless set."""
     cgroup: Cgroup = "auto"
     """The folder of cgroups v2 in which the kernel bounds the memory of commands: `auto` is the group of Berth itself
     where that is delegated to it; `off` leaves it to a watch. If a path cannot be used, no command is run."""

@@ -63,7 +63,8 @@ def _prepared(folder: Path, own: Runtime, program: Path) -> Runtime:
     try:
         home = _HOME.search((folder / "pyvenv.cfg").read_text(encoding="utf-8"))
     except OSError as error:
-        raise StorageError(f"{folder} is no runtime: {error.strerror}; make one with `berth runtime create`") from error
+        reason = f"pyvenv.cfg: {error.strerror}" if folder.exists() else "it does not exist"
+        raise StorageError(f"{folder} is no runtime: {reason}; make one with `berth runtime create`") from error
     if home is None or Path(home[1]).resolve() != program.parent:
         raise StorageError(f"{folder} was made with another Python; make it again with `berth runtime create`")
     paths = (*own.paths, str(folder))

@@ -32,16 +32,27 @@ class KernelRule:
         return None
 
 
+def _tell_none(_: str | None) -> None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Availability:
-    """The sandbox, None if none works here for the `reason`; `kernel` is the rule if it shares the kernel."""
+    """The sandbox, None if none works here for the `reason`; `kernel` is the rule if it shares the kernel.
+
+    `report` is told what the rule says each time it is asked.
+    """
 
     sandbox: Sandbox | None
     reason: str
     kernel: KernelRule | None
+    report: Callable[[str | None], None] = _tell_none
 
     async def refusal(self) -> str | None:
         """Return why commands cannot be run now, None if they can."""
         if self.sandbox is None:
             return self.reason
-        return None if self.kernel is None else await self.kernel.refusal()
+        if self.kernel is None:
+            return None
+        refusal = await self.kernel.refusal()
+        self.report(refusal)
+        return refusal
