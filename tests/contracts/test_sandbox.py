@@ -45,6 +45,14 @@ def test_what_cannot_be_run_is_a_result(argv: tuple[str, ...], cwd: str, code: i
     expected = {126, code} if len(argv[0]) > 255 else {code}
     assert (ran.result.outcome, ran.result.exit_code in expected) == (Outcome.EXIT, True), ran
     assert (argv[0] if code == 127 else cwd).encode() in ran.stderr
+    assert b"bwrap" not in ran.stderr
+
+
+@pytest.mark.parametrize("error", ["b", "bwrap: execvp x: no", "bwrap: execvp " + "x" * 2000])
+def test_a_command_may_write_what_bwrap_writes(error: str, sandbox: Opened) -> None:
+    """What looks like an error of what starts commands is passed on as it is, and comes before what follows."""
+    ran = sandbox.run("sh", "-c", 'printf %s "$0" >&2; printf "\nmore" >&2; exit 3', error)
+    assert (ran.result.exit_code, ran.stderr.decode()) == (3, f"{error}\nmore")
 
 
 def test_a_command_gets_its_input_variables_and_folder(sandbox: Opened) -> None:

@@ -20,8 +20,8 @@ _SIGNALS = 1024
 """How many signals may wait, timers included: without a limit, a command could use up those of Berth's user."""
 _LARGE = 8 << 20
 """How much memory a process may have that takes little time to be freed."""
-_NOT_STARTED = {b"bwrap: execvp ": 127, b"bwrap: Can't chdir to ": 126}
-"""What bwrap says if it is the command that is wrong; the numbers are those of shells."""
+_NOT_STARTED = {b"bwrap: execvp ": (127, b""), b"bwrap: Can't chdir to ": (126, b"cannot change to ")}
+"""What bwrap says if it is the command that is wrong; the exit codes of shells, and what a command's caller reads."""
 
 
 class Pipes:
@@ -145,8 +145,15 @@ class Sandboxed:
         if self.runs_guest:
             return self._exit_code if self.pipes.has_started() else None
         if self._exit_code is None:
-            return next((code for text, code in _NOT_STARTED.items() if first_error.startswith(text)), None)
+            return next((code for text, (code, _) in _NOT_STARTED.items() if first_error.startswith(text)), None)
         return self._exit_code
+
+    def worded(self, error: bytes) -> bytes:
+        """Return what a command's caller reads for an `error`, if it is how bwrap says that it was not started."""
+        if self._exit_code is None:
+            for text, (_, own) in _NOT_STARTED.items():
+                error = own + error.removeprefix(text) if error.startswith(text) else error
+        return error
 
     def release(self, init: int) -> None:
         """Let the sandbox go on, with limits that count for its own user namespace if they are set in it.
@@ -173,6 +180,11 @@ class Sandboxed:
             while True:
                 kill_children()
                 os.waitpid(-1, 0)
+
+
+def may_say_not_started(error: bytes) -> bool:
+    """Return whether stderr begins as it does if bwrap does not start a command; a command may write that, too."""
+    return any(error.startswith(text) or text.startswith(error) for text in _NOT_STARTED)
 
 
 def kill_children(*, but: Collection[int] = ()) -> None:

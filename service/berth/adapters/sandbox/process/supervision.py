@@ -8,7 +8,7 @@ from typing import Any
 from berth.adapters.sandbox.process.bridge import bridge
 from berth.adapters.sandbox.process.cgroup import Group
 from berth.adapters.sandbox.process.changes import used
-from berth.adapters.sandbox.process.children import Sandboxed
+from berth.adapters.sandbox.process.children import Sandboxed, may_say_not_started
 from berth.adapters.sandbox.process.link import Link
 from berth.adapters.sandbox.process.watch.watch import Watch
 
@@ -24,6 +24,8 @@ _KEPT_FOR_ERRORS = 500
 class Supervision:
     """The supervision of one command, with its `limits`, which changes what is beneath the open folder `top`."""
 
+    _starts_command = True
+
     def __init__(self, limits: dict[str, Any], link: Link, child: Sandboxed, top: int, group: Group) -> None:
         self.proxy: str | None = None
         self._limits = limits
@@ -34,7 +36,7 @@ class Supervision:
         self._watch: Watch | None = None
         self._left = self._limits["output_bytes"]
         self._is_truncated = False
-        self._first_error = b""
+        self._first_error = self._held_back = b""
         self._outcome: str | None = None
         self._begun = time.monotonic()
         self._ended = self._begun
@@ -46,6 +48,7 @@ class Supervision:
         self._child.kill()
         self.check_memory()
         self._child.pipes.drain(self._pass_on)
+        self._send("stderr", self._child.worded(self._held_back))
 
     def _until_outcome(self) -> None:
         poll = select.poll()
@@ -106,7 +109,15 @@ class Supervision:
 
     def _pass_on(self, name: str, data: bytes) -> None:
         if name == "stderr":
+            is_first = self._first_error == self._held_back[:_KEPT_FOR_ERRORS]
             self._first_error = (self._first_error + data)[:_KEPT_FOR_ERRORS]
+            data, self._held_back = self._held_back + data, b""
+            if self._starts_command and is_first and len(data) < self._left and may_say_not_started(data):
+                self._held_back = data  # until it is known whether bwrap has written it
+                return
+        self._send(name, data)
+
+    def _send(self, name: str, data: bytes) -> None:
         kept, self._left = data[: self._left], max(0, self._left - len(data))
         self._is_truncated |= len(kept) < len(data)
         if kept:

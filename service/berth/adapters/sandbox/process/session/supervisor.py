@@ -129,6 +129,8 @@ class Session:
 class Program(Supervision):
     """The supervision of one program of a session."""
 
+    _starts_command = False
+
     def __init__(self, session: Session, message: dict[str, Any]) -> None:
         limits = {**session.limits, **message["limits"]}
         super().__init__(limits, session.link, session.child, session.top, session.group)
