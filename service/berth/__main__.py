@@ -21,10 +21,12 @@ def main() -> None:
         end_at_ctrl_c()
     if os.getpid() == FIRST_PROCESS:
         run_as_child()
-    # Both must be set before anything is loaded. grpc's own messages on stderr are not lines of the log, and its
-    # exceptions contain them as well. No other package has a part in reading settings, secrets among them, and looking
-    # for such packages takes 30 ms.
+    # These must be set before anything is loaded. grpc's own messages on stderr are not lines of the log, and its
+    # exceptions contain them as well. Before a fork, grpc would wait for its own threads, possibly for ever; Python
+    # forks to start a program if the kernel refuses vfork, since there are too many processes. No other package has a
+    # part in reading settings, secrets among them, and looking for such packages takes 30 ms.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     from berth.cli import main as run  # noqa: PLC0415 - after the variables are set
 

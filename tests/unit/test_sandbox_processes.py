@@ -3,6 +3,7 @@
 import os
 import resource
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,9 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from berth.adapters.sandbox import launcher
 from berth.adapters.sandbox.process import linux
 from berth.adapters.sandbox.process.watch.proc import Proc
 
+NOBODY = 65533
 BEFORE_SIZE = "1 7 7 0 -1 4194560 100 0 0 0 0 0 0 0 20 0 1 0 1000"
 
 
@@ -84,3 +87,28 @@ def test_a_large_process_need_not_wait_to_free_its_memory() -> None:
         assert memory_of(process.pid) < 16 << 20
         os.close(handle)
     assert process.returncode == -signal.SIGKILL
+
+
+def test_a_launcher_outlives_a_lack_of_processes() -> None:
+    """If it may start no process, Berth is told so for each command."""
+    limited = (
+        f"import os, resource; os.getuid() or os.setuid({NOBODY}); resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))"
+    )
+    program = launcher._PROGRAM.replace("main()", f"{limited}; main()")
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    arguments = [sys.executable, "-I", "-S", "-c", program, str(launcher._ROOT)]
+    with theirs, subprocess.Popen(arguments, stdin=theirs.fileno()), ours:
+        for _ in range(2):
+            with requested(ours) as link:
+                assert link.recv(1) == b"F"
+                assert b"no process can be started" in link.recv(1000)
+
+
+@contextmanager
+def requested(requests: socket.socket) -> Iterator[socket.socket]:
+    """Ask a launcher for a supervisor, which ends with the context; return the socket to it."""
+    link, theirs = socket.socketpair()
+    with link:
+        with theirs:
+            socket.send_fds(requests, [b"1"], [theirs.fileno()])
+        yield link

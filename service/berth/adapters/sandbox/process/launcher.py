@@ -22,6 +22,8 @@ from contextlib import suppress
 from berth.adapters.sandbox.process import linux
 from berth.adapters.sandbox.process.cgroup import Groups
 from berth.adapters.sandbox.process.children import kill_children
+from berth.adapters.sandbox.process.link import Link
+from berth.adapters.sandbox.process.supervision import FAILED
 from berth.adapters.sandbox.process.supervisor import supervise
 
 _NEW_SECONDS, _LOOK_SECONDS = 0.3, 0.004
@@ -98,16 +100,19 @@ class Launcher:
     def _receive(self) -> bool:
         """Start a supervisor; return False at the end of the requests."""
         data, descriptors, _, _ = socket.recv_fds(self._requests, 1, 1, socket.MSG_CMSG_CLOEXEC)
-        if data:
-            supervisor = self._start(descriptors[0])
+        if data and (supervisor := self._start(descriptors[0])) is not None:
             self._supervisors.add(supervisor)
             self._new.add(supervisor)
         for descriptor in descriptors:
             os.close(descriptor)
         return bool(data)
 
-    def _start(self, link: int) -> int:
-        pid = os.fork()
+    def _start(self, link: int) -> int | None:
+        try:
+            pid = os.fork()
+        except OSError as error:  # Berth has all the processes that it may have
+            Link(link).send(FAILED, f"no process can be started: {error.strerror}".encode())
+            return None
         if pid == 0:
             self._requests.close()
             signal.set_wakeup_fd(-1)
