@@ -365,3 +365,21 @@ def parent_of(pid: int) -> int:
 def bwraps(mark: str) -> list[int]:
     """Return the processes of bwrap that run a command with `mark`."""
     return sorted({*processes_with(mark)} & {*processes_with("bwrap")})
+
+
+FORKS = """
+import os, subprocess, time
+kept = [list(range(1000)) for _ in range(1000)]
+until = time.monotonic() + 3
+for _ in range(24):
+  if os.fork() == 0:
+    while time.monotonic() < until: subprocess.run(["true"], preexec_fn=int)
+    os._exit(0)
+for _ in range(24): os.wait()
+"""
+
+
+def test_programs_that_start_others_all_the_time_run(sandbox: Opened) -> None:
+    """What the kernel shows of a process has to wait while it forks; 24 that do nothing else are within the limits."""
+    ran = sandbox.python(FORKS, seconds=60, processes=100, memory_bytes=1 << 30)
+    assert (ran.result.outcome, ran.result.exit_code, ran.stderr) == (Outcome.EXIT, 0, b"")

@@ -3,7 +3,8 @@
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 
@@ -11,20 +12,29 @@ import pytest
 
 from berth.adapters.sandbox.process.session.freezer import Freezer
 from berth.adapters.sandbox.process.watch import proc as watched
+from berth.adapters.sandbox.process.watch import waiting
 from berth.adapters.sandbox.process.watch.forks import Forks
-from berth.adapters.sandbox.process.watch.proc import Proc, TooMuchError
+from berth.adapters.sandbox.process.watch.proc import LookEndedError, Proc, TooMuchError
 
+MEBIBYTE = 1 << 20
 STAT = "{id} (a b) {state} {parent} 7 7 0 -1 {flags} 100 0 0 0 0 0 0 0 20 0 1 0 1000 4096 300 0\n"
+
+
+@contextmanager
+def opened_proc(folder: Path, is_over: Callable[[], bool] = lambda: False) -> Iterator[Proc]:
+    """Open a folder like the /proc of a sandbox, and begin to look at it."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    proc = Proc(descriptor, is_over)
+    proc.look()
+    yield proc
+    os.close(descriptor)
 
 
 @pytest.fixture
 def proc(tmp_path: Path) -> Iterator[Proc]:
     """Return the /proc in a folder."""
-    descriptor = os.open(tmp_path, os.O_RDONLY | os.O_DIRECTORY)
-    proc = Proc(descriptor)
-    proc.look()
-    yield proc
-    os.close(descriptor)
+    with opened_proc(tmp_path) as proc:
+        yield proc
 
 
 def put(folder: Path, process: str, *, state: str = "S", parent: int = 1, flags: int = 0, syscall: str = "0") -> None:
@@ -84,25 +94,47 @@ def test_processes_that_start_faster_than_they_can_be_seen_are_too_many(
         look()
 
 
-def test_what_cannot_be_read_for_long_is_too_much(proc: Proc, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A command cannot put off its end by having the kernel keep the mappings of its processes from being read."""
-    monkeypatch.setattr(watched, "_BLOCKED_SECONDS", 0.05)
-    os.mkfifo(tmp_path / "maps")
+def read_slowly(proc: Proc, folder: Path) -> None:
+    """Read something of which the kernel puts off the answer, until the wait is long."""
+    os.mkfifo(folder / "maps")
 
     def write() -> None:
-        with (tmp_path / "maps").open("w") as pipe:
+        with (folder / "maps").open("w") as pipe:
             time.sleep(0.2)
             pipe.write("at last")
 
-    proc.look()
     writer = threading.Thread(target=write)
     writer.start()
     assert proc.read("maps") == b"at last"
     writer.join()
-    with pytest.raises(TooMuchError):
-        proc.read("maps")
-    proc.look()
-    assert proc.names(".") == ["maps"]
+
+
+@pytest.mark.parametrize(("most", "is_over", "gone"), [(0.1, False, 0), (60.0, True, 0), (60.0, False, MEBIBYTE)])
+def test_what_cannot_be_read_for_long_ends_a_look(
+    *, most: float, is_over: bool, gone: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If it takes too long, if there is something else to do, or if the command may be taking memory meanwhile."""
+    left = count(1 << 30, -gone)
+    monkeypatch.setattr(waiting, "_LONG_SECONDS", 0.05)
+    monkeypatch.setattr(waiting, "_AGAIN_SECONDS", 0.0)
+    monkeypatch.setattr(waiting, "_MAX_SECONDS", most)
+    monkeypatch.setattr(waiting, "available_bytes", lambda: next(left))
+    with opened_proc(tmp_path, lambda: is_over) as proc:
+        proc.look(3 * MEBIBYTE)
+        read_slowly(proc, tmp_path)
+        with pytest.raises(LookEndedError if is_over else TooMuchError):
+            [proc.read("maps.not") for _ in range(4)]
+        proc.look(3 * MEBIBYTE)
+        assert proc.names(".") == ["maps"]
+
+
+def test_a_long_wait_need_not_end_a_look(proc: Proc, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As long as the machine has memory, a program whose processes start others all the time goes on."""
+    monkeypatch.setattr(waiting, "_LONG_SECONDS", 0.05)
+    proc.look(1 << 30)
+    read_slowly(proc, tmp_path)
+    assert waiting.available_bytes() > 0
+    assert [proc.names(".") for _ in range(3)] == [["maps"]] * 3
 
 
 @pytest.mark.parametrize("flags", [0, 0x40])

@@ -91,10 +91,19 @@ class Supervision:
             poll.unregister(self._child.pipes.status)
             self._outcome = self._outcome or "exit"
         elif self._child.init is not None and self._watch is None:
-            self._watch = Watch(self._child.init, self._limits, self._top, runs_guest=self._child.runs_guest)
+            runs_guest = self._child.runs_guest
+            self._watch = Watch(
+                self._child.init, self._limits, self._top, runs_guest=runs_guest, is_over=self._has_to_end
+            )
             if self.proxy is not None:
                 bridge(self._child.init, self.proxy)
             self._child.release(self._child.init)
+
+    def _has_to_end(self) -> bool:
+        """Return whether the command has to end now: its time is over, or Berth says so, or is gone."""
+        poll = select.poll()
+        poll.register(self._link.descriptor, select.POLLIN)
+        return time.monotonic() - self._begun >= self._limits["seconds"] or bool(poll.poll(0))
 
     def _read_output(self, poll: "select.poll", descriptor: int) -> None:
         name = self._child.pipes.name(descriptor)

@@ -7,11 +7,12 @@ While all processes are stopped, each list is read once.
 
 import os
 import platform
-import resource
 import stat
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+
+from berth.adapters.sandbox.process.watch.waiting import Waiting
 
 _READ = os.O_RDONLY | os.O_CLOEXEC
 _OPEN = _READ | os.O_DIRECTORY
@@ -19,8 +20,6 @@ _COMPARED = 12
 """How many open files of two processes of gVisor are compared: the first ones, which each has for itself or shares."""
 _LOOK_SECONDS = 0.5
 """How much processor time a look at all processes may take: the supervisor can do nothing else meanwhile."""
-_BLOCKED_SECONDS = 0.5
-"""How long it may wait: the mappings of a process cannot be read while the kernel changes them, which may take long."""
 _CHUNK = 1 << 16
 _ALL = 1 << 13
 """How much of a file is read at once if all of it is needed: the kernel gives no more than about a page at a time."""
@@ -39,22 +38,28 @@ class TooMuchError(Exception):
     """There is too much to look at."""
 
 
+class LookEndedError(Exception):
+    """The look has waited for long, and there is something else to do now."""
+
+
 class Proc:
     """The processes in the open folder `descriptor`. Any method raises TooMuchError if a look takes too long.
 
+    It raises LookEndedError in a look that has to wait for long if `is_over` says that it is not needed any more.
     `is_at_rest` while all of them are stopped: then none starts, ends or gets other files.
     """
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, is_over: Callable[[], bool] = lambda: False) -> None:
         self.descriptor = descriptor
         self.is_at_rest = False
+        self._is_over = is_over
         self._until = 0.0
-        self._slept = _Sleep()
+        self._waiting = Waiting(0)
 
-    def look(self) -> None:
-        """Begin to look at all processes."""
+    def look(self, memory_bytes: int = 0) -> None:
+        """Begin to look at all processes, which may have that much memory."""
         self._until = time.process_time() + _LOOK_SECONDS
-        self._slept = _Sleep()
+        self._waiting = Waiting(memory_bytes)
 
     def processes(self) -> Iterator[str]:
         """Yield the names of all processes, also of those that start meanwhile."""
@@ -235,8 +240,13 @@ class Proc:
             os.close(file)
 
     def _check(self) -> None:
-        if time.process_time() > self._until or self._slept(_BLOCKED_SECONDS):
+        if time.process_time() > self._until:
             raise TooMuchError
+        if self._waiting.is_long():
+            if self._is_over():
+                raise LookEndedError
+            if self._waiting.is_too_long():
+                raise TooMuchError
 
 
 def status_line(text: bytes, name: str) -> bytes:
@@ -247,36 +257,6 @@ def status_line(text: bytes, name: str) -> bytes:
     begin = f"\n{name}:\t".encode()
     at = text.find(begin)
     return b"" if at < 0 else text[at + len(begin) : text.find(b"\n", at + 1)]
-
-
-class _Sleep:
-    """How long this process has waited since it was made, without the time in which it waited for a processor."""
-
-    def __init__(self) -> None:
-        self._begun, self._ran, self._waits = time.monotonic(), _ran_or_could(), _waits()
-
-    def __call__(self, seconds: float) -> bool:
-        """Return whether it was more than that; never where the kernel does not tell."""
-        passed = time.monotonic() - self._begun
-        # Without any wait, the machine itself has paused.
-        if passed <= seconds or self._waits == _waits() or self._ran is None or (ran := _ran_or_could()) is None:
-            return False
-        return passed - (ran - self._ran) > seconds
-
-
-def _waits() -> int:
-    """Return how often this process has waited for something other than a processor."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw
-
-
-def _ran_or_could() -> float | None:
-    """Return for how many seconds this process has run, or could have, had there been a processor for it."""
-    try:
-        with open("/proc/self/schedstat", "rb", buffering=0) as file:
-            ran, waited, _ = file.read(_ALL).split()
-    except (OSError, ValueError):
-        return None
-    return (int(ran) + int(waited)) / 1e9
 
 
 def _is_fork(fields: list[bytes]) -> bool:

@@ -6,13 +6,14 @@ at its timeout, or when Berth is gone.
 
 import os
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
 from berth.adapters.sandbox.process.changes import used
 from berth.adapters.sandbox.process.watch.disk import Disk
 from berth.adapters.sandbox.process.watch.memory import GuestMemory, Memory
-from berth.adapters.sandbox.process.watch.proc import Proc, TooMuchError
+from berth.adapters.sandbox.process.watch.proc import LookEndedError, Proc, TooMuchError
 from berth.adapters.sandbox.process.watch.shares import Shares
 
 _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -27,11 +28,20 @@ _UNSEEN_SECONDS = 0.005
 class Watch:
     """The processes of one sandbox; `init` is its first one, `top` the open folder that it writes to.
 
-    If it `runs_guest`, its processes are those of the kernel of a guest.
+    If it `runs_guest`, its processes are those of the kernel of a guest. A look that takes long ends once `is_over`.
     """
 
-    def __init__(self, init: int, limits: dict[str, Any], top: int, *, runs_guest: bool) -> None:
+    def __init__(
+        self,
+        init: int,
+        limits: dict[str, Any],
+        top: int,
+        *,
+        runs_guest: bool,
+        is_over: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._init = init
+        self._has_to_end = is_over
         self._runs_guest = runs_guest
         self._limits = limits
         self._top = top
@@ -84,10 +94,15 @@ class Watch:
 
     def exceeded(self) -> str | None:
         """Return the outcome if the memory or the disk limit is exceeded."""
+        with suppress(LookEndedError):
+            return self._exceeded()
+        return None
+
+    def _exceeded(self) -> str | None:
         proc = self._opened()
         if proc is None:
             return None
-        proc.look()
+        proc.look(self._limits["memory_bytes"])
         self._shares.begin(proc.how_many())
         looking_at = "memory"
         with suppress(TooMuchError):
@@ -112,7 +127,7 @@ class Watch:
             if os.stat(f"{root}/proc").st_dev == os.stat("/proc").st_dev:
                 return None
             mounts = [os.open(f"{root}/{name}", _OPEN) for name in _IN_MEMORY]
-            proc = Proc(os.open(f"{root}/proc", _OPEN))
+            proc = Proc(os.open(f"{root}/proc", _OPEN), self._has_to_end)
         except OSError:
             return None
         self._shares = Shares(self._init, is_guest=self._runs_guest)

@@ -1,0 +1,74 @@
+"""How long a look at processes may wait: what a process changes, the kernel lets nobody read meanwhile.
+
+Programs that start others all the time have a look wait, and do no harm as long as there is memory. A command could
+also keep looks waiting to exceed its limit unseen: then the memory of the machine tells.
+"""
+
+import resource
+import time
+
+_ALL = 1 << 13
+_LONG_SECONDS = 0.5
+"""For how long a look may wait whatever the command does meanwhile."""
+_MAX_SECONDS = 5.0
+"""For how long it may wait in any case."""
+_AGAIN_SECONDS = 0.05
+"""How often is looked how much memory the machine has."""
+
+
+class Waiting:
+    """How long this process has waited since it was made, without the time in which it waited for a processor.
+
+    It may see `memory_bytes` of the machine go before a long wait is too long.
+    """
+
+    def __init__(self, memory_bytes: int) -> None:
+        self._memory_bytes = memory_bytes
+        self._begun, self._ran, self._waits = time.monotonic(), _ran_or_could(), _waits()
+        self._available: int | None = None
+        self._next = 0.0
+
+    def is_long(self) -> bool:
+        """Return whether it has waited for so long that this matters."""
+        return self._has_waited(_LONG_SECONDS)
+
+    def is_too_long(self) -> bool:
+        """Return whether a wait that is long has to end."""
+        now = time.monotonic()
+        if now < self._next:
+            return False
+        self._next = now + _AGAIN_SECONDS
+        available = available_bytes()
+        if self._available is None:
+            self._available = available
+        return self._available - available >= self._memory_bytes or self._has_waited(_MAX_SECONDS)
+
+    def _has_waited(self, seconds: float) -> bool:
+        """Return whether it was more than that; never where the kernel does not tell."""
+        passed = time.monotonic() - self._begun
+        # Without any wait, the machine itself has paused.
+        if passed <= seconds or self._waits == _waits() or self._ran is None or (ran := _ran_or_could()) is None:
+            return False
+        return passed - (ran - self._ran) > seconds
+
+
+def available_bytes() -> int:
+    """Return how much memory the machine could still give to programs."""
+    with open("/proc/meminfo", "rb", buffering=0) as file:
+        text = file.read(_ALL)
+    return int(text.partition(b"MemAvailable:")[2].split(maxsplit=1)[0]) << 10
+
+
+def _waits() -> int:
+    """Return how often this process has waited for something other than a processor."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw
+
+
+def _ran_or_could() -> float | None:
+    """Return for how many seconds this process has run, or could have, had there been a processor for it."""
+    try:
+        with open("/proc/self/schedstat", "rb", buffering=0) as file:
+            ran, waited, _ = file.read(_ALL).split()
+    except (OSError, ValueError):
+        return None
+    return (int(ran) + int(waited)) / 1e9
