@@ -102,56 +102,6 @@ def test_no_output_makes_a_command_one_that_was_not_started(sandbox: Opened) -> 
     assert (ran.result.exit_code, ran.changed) == (128, {"f": b"x\n"})
 
 
-def skip_guest(sandbox: Opened) -> None:
-    """Skip what only a command on the kernel of the host can see."""
-    if sandbox.runs_guest:
-        pytest.skip("a guest of gVisor cannot see how the kernel of the host shares the processor")
-
-
-def test_sessions_have_a_small_share_of_the_processor(sandbox: Opened) -> None:
-    """What is in a session gets less of it than Berth, also in one that a command makes itself."""
-    skip_guest(sandbox)
-    if not Path("/proc/self/autogroup").exists():
-        pytest.skip("this kernel has no autogroup: it shares the processor among processes, not among sessions")
-    source = (
-        "import os\ndef wait():\n while 'nice 10' not in open('/proc/self/autogroup').read(): pass\n"
-        "wait()\nif (child := os.fork()) == 0: os.setsid(); wait(); os._exit(0)\nos.waitpid(child, 0); print('both')"
-    )
-    assert sandbox.python(source, seconds=20).stdout == b"both\n"
-
-
-def test_a_command_is_nicer_than_berth(sandbox: Opened) -> None:
-    """A command gets less of the processor than what Berth runs, and cannot change that."""
-    skip_guest(sandbox)
-    assert sandbox.python("import os; print(os.nice(0), os.sched_getscheduler(0))").stdout == b"15 0\n"
-
-
-@pytest.mark.parametrize("kind", ["os.fork", "lambda: threading.Thread(target=wait).start()"])
-def test_a_crowd_waits_for_what_berth_runs(kind: str, sandbox: Opened) -> None:
-    """Each of many processes or threads has a processor when nothing else wants it, and cannot change that."""
-    skip_guest(sandbox)
-    source = (
-        "import os, threading\ndef wait():\n while os.sched_getscheduler(0) != os.SCHED_IDLE: pass\n"
-        f"start, me = {kind}, os.getpid()\n"
-        "for number in range(8):\n if os.getpid() == me: start()\n"
-        "wait()\ntry: os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))\n"
-        "except PermissionError: print(end='idle ')"
-    )
-    ran = sandbox.python(source + "\nwhile os.getpid() == me and threading.active_count() > 1: pass", seconds=20)
-    assert set(ran.stdout.split()) == {b"idle"}, ran
-
-
-def test_a_crowd_may_ask_for_less_itself(sandbox: Opened) -> None:
-    """Processes that already run last, with a flag that cannot be taken back, go on."""
-    skip_guest(sandbox)
-    source = (
-        "import os, signal, time\nos.sched_setscheduler(0, os.SCHED_IDLE | os.SCHED_RESET_ON_FORK, os.sched_param(0))\n"
-        "for _ in range(8):\n if os.fork() == 0: signal.pause()\n"
-        "until = time.monotonic() + 0.3\nwhile time.monotonic() < until: pass\nprint('on')"
-    )
-    assert sandbox.python(source, seconds=20).stdout == b"on\n"
-
-
 def test_files_get_no_attributes(sandbox: Opened) -> None:
     """What the file system of the host keeps beside a file is not measured, so there is none."""
     source = (

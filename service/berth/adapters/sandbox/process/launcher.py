@@ -155,7 +155,8 @@ class NewSandboxes:
 
 def _shares_less(supervisor: int) -> bool:
     """Give the command a smaller share, if bwrap has made its session; return whether it has it."""
-    for bwrap in linux.children(supervisor):
-        for first in linux.children(bwrap):
-            return linux.session(first) == first and linux.share_less(first)
+    with suppress(PermissionError):
+        for bwrap in linux.children(supervisor):
+            for first in linux.children(bwrap):
+                return linux.session(first) == first and linux.share_less(first)
     return False

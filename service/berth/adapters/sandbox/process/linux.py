@@ -71,11 +71,13 @@ def wake_soon(process: int, *, is_inherited: bool) -> None:
 def put_last(thread: int) -> bool:
     """Have a thread, and all that it starts, run when nothing else wants to; return whether that was not so yet.
 
-    There is no way back for a command.
+    There is no way back for a command. A flag that it may have set itself stays: only root could take it back.
     """
-    with suppress(ProcessLookupError, PermissionError):  # it has ended, or has set itself what cannot be taken back
-        if os.sched_getscheduler(thread) != os.SCHED_IDLE:
-            os.sched_setscheduler(thread, os.SCHED_IDLE, os.sched_param(0))
+    with suppress(ProcessLookupError, PermissionError):  # it has ended
+        policy = os.sched_getscheduler(thread)
+        flag = policy & os.SCHED_RESET_ON_FORK
+        if policy != os.SCHED_IDLE | flag:
+            os.sched_setscheduler(thread, os.SCHED_IDLE | flag, os.sched_param(0))
             return True
     return False
 
@@ -84,9 +86,9 @@ def share_less(process: int) -> bool:
     """Give the session of a process a smaller share of the processor, where the kernel shares it among sessions.
 
     Return False if that has to be tried again: the kernel allows it ten times a second on the whole machine, except for
-    root.
+    root. PermissionError if the process runs a program that it may not read, as long as it does.
     """
-    with suppress(FileNotFoundError, ProcessLookupError, PermissionError):
+    with suppress(FileNotFoundError, ProcessLookupError):
         file = os.open(f"/proc/{process}/autogroup", os.O_RDWR | os.O_CLOEXEC)
         try:
             if not os.read(file, 100).endswith(b" nice %s\n" % _SHARE_OF_COMMANDS):
@@ -96,6 +98,13 @@ def share_less(process: int) -> bool:
         finally:
             os.close(file)
     return True
+
+
+def is_alive(process: int) -> bool:
+    """Return whether a process has memory; one that has ended has none, also as long as nothing has waited for it."""
+    with suppress(FileNotFoundError, ProcessLookupError), open(f"/proc/{process}/statm", "rb") as file:
+        return not file.read().startswith(b"0 ")
+    return False
 
 
 def session(process: int) -> int | None:

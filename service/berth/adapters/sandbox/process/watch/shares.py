@@ -10,6 +10,7 @@ sandbox sees is, too, so processes are looked for in that of the host.
 
 import time
 from collections import deque
+from contextlib import suppress
 
 from berth.adapters.sandbox.process import linux
 from berth.adapters.sandbox.process.watch.proc import TooMuchError
@@ -76,9 +77,10 @@ class Shares:
         shared: set[int] = set()
         for process in linux.descendants(self._first):
             session = linux.session(process)
-            if session is None or session in shared:
+            if session is None or session in shared or not linux.is_alive(process):
                 continue
-            if not linux.share_less(process):
-                break
-            shared.add(session)
+            with suppress(PermissionError):  # the session is looked at again, and may not hide for long
+                if not linux.share_less(process):
+                    break
+                shared.add(session)
         return shared
