@@ -331,5 +331,5 @@ for _ in range(24): os.wait()
 
 def test_programs_that_start_others_all_the_time_run(sandbox: Opened) -> None:
     """What the kernel shows of a process has to wait while it forks; 24 that do nothing else are within the limits."""
-    ran = sandbox.python(FORKS, seconds=60, processes=100, memory_bytes=1 << 30)
+    ran = sandbox.python(FORKS, seconds=60, processes=100, memory_bytes=1 << 30, disk_bytes=1 << 40)
     assert (ran.result.outcome, ran.result.exit_code, ran.stderr) == (Outcome.EXIT, 0, b"")

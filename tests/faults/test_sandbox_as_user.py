@@ -16,6 +16,7 @@ SUITES = (
     "test_sandbox_limits.py",
     "test_sandbox_attacks.py",
     "test_sandbox_sessions.py",
+    "test_sandbox_shares.py",
     "test_harvest.py",
     "test_egress_process.py",
 )
