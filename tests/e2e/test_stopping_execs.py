@@ -11,6 +11,8 @@ from berth.v1.container_exec_service_pb2 import CreateContainerExecRequest
 from berth.v1.container_exec_service_pb2_grpc import ContainerExecServiceStub
 from berth.v1.container_service_pb2 import CreateContainerRequest
 from berth.v1.container_service_pb2_grpc import ContainerServiceStub
+from berth.v1.provider_pb2 import Provider
+from support.clients.polling import wait_until
 from support.servers.berth import KEY_A, SETTINGS
 from support.servers.exec_program import PROGRAM
 from support.servers.process import running_berth
@@ -51,3 +53,21 @@ def test_commands_run_for_as_long_as_calls_are_taken(tmp_path: Path) -> None:
             berth.process.send_signal(signal.SIGTERM)
             assert code_of_last_call(commands, command) is grpc.StatusCode.UNAVAILABLE
         assert berth.end() == 0
+
+
+def test_the_log_says_that_commands_are_waited_for(tmp_path: Path) -> None:
+    """Whoever stops a service reads why that takes a while; it ends when the command has ended."""
+    going = tmp_path / "go"
+    with running_berth("serve", tmp_path / "data", program=PROGRAM) as berth:
+        key = (("authorization", f"Bearer {berth.ready['virtual_key']}"),)
+        with grpc.insecure_channel(berth.ready["grpc"]) as channel:
+            new = CreateContainerRequest(name="a", provider=Provider.PROVIDER_GROQ)
+            container = ContainerServiceStub(channel).CreateContainer(new, metadata=key).id
+            waits = f"until [ -e {going} ]; do :; done"
+            command = CreateContainerExecRequest(container_id=container, command=waits, background=True)
+            ContainerExecServiceStub(channel).CreateContainerExec(command, metadata=key)
+        berth.process.send_signal(signal.SIGTERM)
+        wait_until(lambda: "exec.waiting" in berth.errors)
+        going.touch()
+        assert berth.end() == 0
+    assert '"commands":1' in berth.errors

@@ -12,6 +12,7 @@ from berth.adapters.egress.process import EgressProcess, EgressSettings
 from berth.adapters.sql.database import Database
 from berth.adapters.sql.exec.store import SqlExecs
 from berth.adapters.sql.keys import SqlKeys
+from berth.app.listeners import GRACE_SECONDS
 from berth.app.observation.build import Observation
 from berth.app.sources import clock_of, new_id
 from berth.config import Config
@@ -44,6 +45,9 @@ if TYPE_CHECKING:
     from berth.adapters.sandbox.cgroups import Delegated
 
 OFF = "exec.driver is off"
+WAITING = (
+    f"the service stops when they have ended, at the latest after {GRACE_SECONDS:.0f} seconds, or at a second signal"
+)
 
 
 class SandboxDriver(NamedTuple):
@@ -198,6 +202,7 @@ def build_execs(
             lambda outcome, seconds: metrics.exec_ended(outcome, seconds=seconds),
             metrics.exec_began,
             observation.tracer,
+            lambda number: log.info("exec.waiting", commands=number, reason=WAITING),
         ),
         now=clock_of(database),
         new_id=new_id,

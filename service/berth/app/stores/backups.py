@@ -83,6 +83,8 @@ async def restore(config: Config, source: Path) -> Copied:
 
     Until everything is there, Berth does not start on it. Raises StartError if that fails.
     """
+    if not (source / _DATABASE).is_file():
+        raise StartError(f"there is no backup in {source}")
     with (
         reported(),
         kept_for_reading(source),

@@ -57,13 +57,15 @@ NamesExec = RetrieveContainerExecRequest | FollowContainerExecRequest | CancelCo
 class ExecReports:
     """Where is reported what commands do: to the audit trail, their outcome and seconds to the metrics, and to traces.
 
-    `began` is called at the start of a command, and `ended` at its end.
+    `began` is called at the start of a command, and `ended` at its end; `waiting` if the service has to wait for some
+    at its own end, with their number.
     """
 
     audit: Report
     ended: Callable[[str, float], None]
     began: Callable[[], None] = lambda: None
     tracer: Tracer = NO_TRACER
+    waiting: Callable[[int], None] = lambda _: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,13 +130,7 @@ class HostedExecs:
             await place.release(True)
             raise
         execution = Execution(
-            tools,
-            caller,
-            started,
-            command,
-            place=place,
-            memory_bytes=_memory_bytes(record),
-            domains=_domains(record),
+            tools, caller, started, command, place=place, memory_bytes=_memory_bytes(record), domains=_domains(record)
         )
         self._running[started.id] = execution
         task = asyncio.create_task(self._execute(execution, _facts(caller, record, started), command))
@@ -198,6 +194,8 @@ class HostedExecs:
     async def drain(self, seconds: float) -> None:
         """Accept no more commands, and wait some seconds for those that are there; the others become "lost"."""
         self._is_stopping = True
+        if self._running:
+            self._reports.waiting(len(self._running))
         await ended_within(self._running, seconds, begun=self._background.drain(seconds))
         for task in self._tasks:
             task.cancel()
