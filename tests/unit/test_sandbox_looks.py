@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from itertools import count
 from pathlib import Path
 
@@ -113,27 +114,27 @@ def read_slowly(proc: Proc, folder: Path) -> None:
 def test_what_cannot_be_read_for_long_ends_a_look(
     *, most: float, is_over: bool, gone: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If it takes too long, if there is something else to do, or if the command may be taking memory meanwhile."""
+    """If it takes too long, if there is something else to do, or if the machine loses memory or room meanwhile."""
     left = count(1 << 30, -gone)
     monkeypatch.setattr(waiting, "_LONG_SECONDS", 0.05)
     monkeypatch.setattr(waiting, "_AGAIN_SECONDS", 0.0)
     monkeypatch.setattr(waiting, "_MAX_SECONDS", most)
-    monkeypatch.setattr(waiting, "available_bytes", lambda: next(left))
     with opened_proc(tmp_path, lambda: is_over) as proc:
-        proc.look(3 * MEBIBYTE)
+        proc.look([(lambda: next(left), 3 * MEBIBYTE)])
         read_slowly(proc, tmp_path)
         with pytest.raises(LookEndedError if is_over else TooMuchError):
             [proc.read("maps.not") for _ in range(4)]
-        proc.look(3 * MEBIBYTE)
+        proc.look()
         assert proc.names(".") == ["maps"]
 
 
 def test_a_long_wait_need_not_end_a_look(proc: Proc, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As long as the machine has memory, a program whose processes start others all the time goes on."""
+    """As long as the machine has memory and room, a program whose processes start others all the time goes on."""
     monkeypatch.setattr(waiting, "_LONG_SECONDS", 0.05)
-    proc.look(1 << 30)
+    measures = waiting.available_bytes, partial(waiting.free_bytes, proc.descriptor)
+    assert all(measure() > MEBIBYTE for measure in measures)
+    proc.look([(measure, 1 << 40) for measure in measures])
     read_slowly(proc, tmp_path)
-    assert waiting.available_bytes() > 0
     assert [proc.names(".") for _ in range(3)] == [["maps"]] * 3
 
 

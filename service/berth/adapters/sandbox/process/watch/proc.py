@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 
-from berth.adapters.sandbox.process.watch.waiting import Waiting
+from berth.adapters.sandbox.process.watch.waiting import Left, Waiting
 
 _READ = os.O_RDONLY | os.O_CLOEXEC
 _OPEN = _READ | os.O_DIRECTORY
@@ -54,12 +54,12 @@ class Proc:
         self.is_at_rest = False
         self._is_over = is_over
         self._until = 0.0
-        self._waiting = Waiting(0)
+        self._waiting = Waiting()
 
-    def look(self, memory_bytes: int = 0) -> None:
-        """Begin to look at all processes, which may have that much memory."""
+    def look(self, left: Iterable[Left] = ()) -> None:
+        """Begin to look at all processes, which may not take more of what is `left` while the look has to wait."""
         self._until = time.process_time() + _LOOK_SECONDS
-        self._waiting = Waiting(memory_bytes)
+        self._waiting = Waiting(left)
 
     def processes(self) -> Iterator[str]:
         """Yield the names of all processes, also of those that start meanwhile."""

@@ -1,11 +1,16 @@
 """How long a look at processes may wait: what a process changes, the kernel lets nobody read meanwhile.
 
-Programs that start others all the time have a look wait, and do no harm as long as there is memory. A command could
-also keep looks waiting to exceed its limit unseen: then the memory of the machine tells.
+Programs that start others all the time have a look wait, and do no harm as long as there is memory, and room on the
+disk. A command could also keep looks waiting to exceed its limits unseen: then what the machine has left tells.
 """
 
+import os
 import resource
 import time
+from collections.abc import Callable, Iterable
+
+Left = tuple[Callable[[], int], int]
+"""What tells how much of something the machine has left, and how much of it a command may have."""
 
 _ALL = 1 << 13
 _LONG_SECONDS = 0.5
@@ -13,19 +18,19 @@ _LONG_SECONDS = 0.5
 _MAX_SECONDS = 5.0
 """For how long it may wait in any case."""
 _AGAIN_SECONDS = 0.05
-"""How often is looked how much memory the machine has."""
+"""How often is looked at what the machine has left."""
 
 
 class Waiting:
     """How long this process has waited since it was made, without the time in which it waited for a processor.
 
-    It may see `memory_bytes` of the machine go before a long wait is too long.
+    A long wait is too long once the machine has lost as much of what is `left` as a command may have.
     """
 
-    def __init__(self, memory_bytes: int) -> None:
-        self._memory_bytes = memory_bytes
+    def __init__(self, left: Iterable[Left] = ()) -> None:
         self._begun, self._ran, self._waits = time.monotonic(), _ran_or_could(), _waits()
-        self._available: int | None = None
+        self._left = left
+        self._least: list[Left] | None = None
         self._next = 0.0
 
     def is_long(self) -> bool:
@@ -38,10 +43,9 @@ class Waiting:
         if now < self._next:
             return False
         self._next = now + _AGAIN_SECONDS
-        available = available_bytes()
-        if self._available is None:
-            self._available = available
-        return self._available - available >= self._memory_bytes or self._has_waited(_MAX_SECONDS)
+        if self._least is None:
+            self._least = [(measure, measure() - most) for measure, most in self._left]
+        return any(measure() <= least for measure, least in self._least) or self._has_waited(_MAX_SECONDS)
 
     def _has_waited(self, seconds: float) -> bool:
         """Return whether it was more than that; never where the kernel does not tell."""
@@ -57,6 +61,12 @@ def available_bytes() -> int:
     with open("/proc/meminfo", "rb", buffering=0) as file:
         text = file.read(_ALL)
     return int(text.partition(b"MemAvailable:")[2].split(maxsplit=1)[0]) << 10
+
+
+def free_bytes(folder: int) -> int:
+    """Return how much room there is on the file system of an open folder."""
+    info = os.fstatvfs(folder)
+    return info.f_bfree * info.f_frsize
 
 
 def _waits() -> int:

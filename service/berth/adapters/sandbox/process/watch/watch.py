@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from berth.adapters.sandbox.process.changes import used
@@ -15,6 +16,7 @@ from berth.adapters.sandbox.process.watch.disk import Disk
 from berth.adapters.sandbox.process.watch.memory import GuestMemory, Memory
 from berth.adapters.sandbox.process.watch.proc import LookEndedError, Proc, TooMuchError
 from berth.adapters.sandbox.process.watch.shares import Shares
+from berth.adapters.sandbox.process.watch.waiting import available_bytes, free_bytes
 
 _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _IN_MEMORY = ("tmp", "dev/shm")
@@ -102,7 +104,8 @@ class Watch:
         proc = self._opened()
         if proc is None:
             return None
-        proc.look(self._limits["memory_bytes"])
+        of_disk = partial(free_bytes, self._top)
+        proc.look([(available_bytes, self._limits["memory_bytes"]), (of_disk, self._limits["disk_bytes"])])
         self._shares.begin(proc.how_many())
         looking_at = "memory"
         with suppress(TooMuchError):
