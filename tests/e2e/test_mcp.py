@@ -182,6 +182,18 @@ def test_files_are_written_and_read(client: httpx2.Client, container: str) -> No
     assert (tail["offset"], tail["text"]) == (299_000, "x" * 1000)
 
 
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [({"cmd": "true"}, "command"), ({"command": "true", "tiemout_ms": 1}, "timeout_ms"), ({"script": "1"}, "command")],
+)
+def test_a_wrong_argument_hints_at_the_missing_one(
+    given: dict[str, object], meant: str, client: httpx2.Client, container: str
+) -> None:
+    """A model that names an argument otherwise finds the one that is needed in the error."""
+    message, error = failed(client, "run_command", container_id=container, **given)
+    assert (error["code"], f"did you mean '{meant}'?" in message) == ("unknown_parameter", True), message
+
+
 def test_errors_of_tools_are_for_the_model(client: httpx2.Client, container: str, berth: Berth) -> None:
     """They are results that say what is wrong and name the argument."""
     box, code = {"container_id": container}, "code"

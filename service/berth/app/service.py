@@ -4,7 +4,7 @@ import asyncio
 import os
 import time
 from collections.abc import Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from datetime import UTC, datetime
 from functools import cache, partial
 
@@ -31,6 +31,7 @@ from berth.core.auth.credentials import Credentials
 from berth.core.auth.login_throttle import LoginThrottle
 from berth.core.auth.rate_limits import Gate, Limiter, TenantSlots
 from berth.core.background import cancelled
+from berth.core.errors import StorageError
 from berth.core.limits import limits_of
 from berth.core.observation.spans import NO_TRACER
 from berth.launch.address import Address
@@ -156,7 +157,8 @@ class LocalService:
         """Serve; return the address of gRPC. StartError if it cannot be used."""
         address = self._listeners.bind(self._server)
         await self._server.start()
-        await self._execs.availability.refusal()  # the log says at the start if commands are refused
+        with suppress(StorageError):  # each command asks again
+            await self._execs.availability.refusal()  # the log says at the start if commands are refused
         self._watch_connections(address.port)
         start_upkeep(self._backends.sweeper, self._database, self._stack, self._log, self.metrics)
         self._stack.push_async_callback(self._drain)

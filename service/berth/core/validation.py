@@ -80,9 +80,9 @@ def unexpected(value: str, param: str, *, choices: Collection[str]) -> InvalidRe
     return invalid(param, f"expected one of {expected}, but got '{shown(value)}'")
 
 
-def unknown_parameter(name: str, known: Iterable[str] = ()) -> InvalidRequestError:
-    """Return the error for an unknown parameter; it suggests a similar name out of `known`, if there is one."""
-    hint = did_you_mean(name.rpartition(".")[2], known)
+def unknown_parameter(name: str, known: Iterable[str] = (), *, always: bool = False) -> InvalidRequestError:
+    """Return the error for an unknown parameter; it suggests a name out of `known`, as `did_you_mean` does."""
+    hint = did_you_mean(name.rpartition(".")[2], known, always=always)
     return InvalidRequestError(f"Unknown parameter: '{name}'{hint or '.'}", param=name, code="unknown_parameter")
 
 

@@ -53,9 +53,10 @@ def check_arguments(given: Mapping[str, object], wanted: Json) -> Json:
     """
     _refuse_repeated(given)
     known: Mapping[str, Json] = wanted["properties"]
+    absent = [name for name in wanted["required"] if name not in given]
     for name in given:
         if name not in known:
-            raise unknown_parameter(_printable(name), known)
+            raise unknown_parameter(_printable(name), absent or known, always=bool(absent))
     checked = {name: _checked(value, name, known[name]) for name, value in given.items() if value is not None}
     for name in wanted["required"]:
         if name not in checked:
