@@ -48,6 +48,12 @@ def test_what_cannot_be_run_is_a_result(argv: tuple[str, ...], cwd: str, code: i
     assert b"bwrap" not in ran.stderr
 
 
+def test_what_a_command_wrote_stays_if_it_is_ended(sandbox: Opened) -> None:
+    """What looks like an error of what starts commands is that of the command if it was running."""
+    ran = sandbox.run("sh", "-c", "echo 'bwrap: execvp my own words' >&2; while :; do :; done", seconds=1.0)
+    assert (ran.result.outcome, ran.stderr) == (Outcome.TIMEOUT, b"bwrap: execvp my own words\n")
+
+
 @pytest.mark.parametrize("error", ["b", "bwrap: execvp x: no", "bwrap: execvp " + "x" * 2000])
 def test_a_command_may_write_what_bwrap_writes(error: str, sandbox: Opened) -> None:
     """What looks like an error of what starts commands is passed on as it is, and comes before what follows."""

@@ -97,6 +97,20 @@ def test_sessions_of_ended_processes_hide_no_others(sandbox: Opened) -> None:
 
 
 @needs_autogroup
+def test_a_session_without_its_first_thread_has_a_small_share(sandbox: Opened) -> None:
+    """Its process has no memory to be seen then, and goes on in another thread."""
+    skip_guest(sandbox)
+    source = (
+        f"import ctypes, os, platform, threading\n{WAIT}"
+        "def work(): wait(); os._exit(0)\n"
+        "if os.fork() == 0:\n  os.setsid(); threading.Thread(target=work).start()\n"
+        "  ctypes.CDLL(None).syscall({'x86_64': 60, 'aarch64': 93}[platform.machine()], 0)\n"
+        "print(os.wait()[1])"
+    )
+    assert sandbox.python(source, seconds=20).stdout == b"0\n"
+
+
+@needs_autogroup
 def test_a_session_that_was_hidden_has_a_small_share(sandbox: Opened) -> None:
     """The kernel lets nobody change the share of a program that may not be read, so it is tried again later."""
     skip_guest(sandbox)

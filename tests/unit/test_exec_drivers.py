@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from berth.app.execs import SandboxDriver, build_sandbox
+from berth.app.execs import SandboxDriver, _without_paths, build_sandbox
 from berth.config import Config
 
 RUNSC = "/usr/local/bin/runsc"
@@ -37,3 +37,13 @@ def test_no_driver_is_built_if_commands_are_off(tmp_path: Path) -> None:
     """The reason is the setting; YAML reads the word without quotes as false."""
     for off in ("off", False):
         assert build_sandbox(Config.model_validate({"exec": {"driver": off}}), tmp_path) == "exec.driver is off"
+
+
+def test_tenants_are_not_told_paths_of_the_machine(tmp_path: Path) -> None:
+    """Those of settings are their names, others are left out, and those of advice stay."""
+    config = Config.model_validate({"data_dir": str(tmp_path), "exec": {"runsc": RUNSC}})
+    advice = "see /etc/apparmor.d, docs/deployment/docker.md and /proc/sys/user/max_user_namespaces; 1/2"
+    reason = f"{RUNSC} says /etc/secret/path; Berth runs in /sys/fs/cgroup/user.slice/a, not in {tmp_path}/x; {advice}"
+    assert _without_paths(reason, config) == (
+        f"exec.runsc says a path of the machine; Berth runs in a path of the machine, not in data_dir/x; {advice}"
+    )

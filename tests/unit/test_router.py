@@ -118,6 +118,9 @@ async def test_a_default_provider_is_no_contradiction() -> None:
     await store.add_container(container("box", provider=GROQ))
     own = hosted(store, MemoryBlobs(), clock=FixedClock())
     router = Router({OLLAMA: own, GROQ: own}, hosted=own, store=store)
+    unsupported = Router({COHERE: COHERES, GROQ: own}, hosted=own, store=store)
+    assert await unsupported.backend_of(ANYONE, COHERE, resource_id="box", is_default=True) == (GROQ, own)
+    assert await unsupported.backend_of(ANYONE, COHERE, resource_id="absent", is_default=True) == (COHERE, COHERES)
     only_groq, only_ollama = (Caller("ours", "some", frozenset({provider})) for provider in (GROQ, OLLAMA))
     for caller, default in ((ANYONE, OLLAMA), (ANYONE, GROQ), (ANYONE, OPENAI), (only_groq, OLLAMA)):
         assert await router.backend_of(caller, default, resource_id="box", is_default=True) == (GROQ, own)

@@ -1,6 +1,7 @@
 """Builds what runs commands in hosted containers."""
 
 import os
+import re
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -48,6 +49,8 @@ OFF = "exec.driver is off"
 WAITING = (
     f"the service stops when they have ended, at the latest after {GRACE_SECONDS:.0f} seconds, or at a second signal"
 )
+
+_PATH = re.compile(r"(?<![\w.])/(?!proc\b|etc/apparmor\.d\b)[\w.@+-]+(?:/[\w.@+-]+)+")
 
 
 class SandboxDriver(NamedTuple):
@@ -140,14 +143,14 @@ def _is_named(settings: Exec) -> bool:
 
 
 def _without_paths(reason: str, config: Config) -> str:
-    """Return a reason that tenants may know: paths of the machine are the names of their settings."""
+    """Return a reason that tenants may know: it has names of settings in place of paths, but for those of advice."""
     settings = config.exec
     named = {"exec.runtime": settings.runtime, "exec.runsc": settings.runsc, "data_dir": config.data_dir}
     for name, path in {**named, "exec.cgroup": Path(settings.cgroup)}.items():
         if path is not None:
             for text in {str(path.absolute()), str(path.resolve())} - {"/"}:
                 reason = reason.replace(text, name)
-    return reason
+    return _PATH.sub("a path of the machine", reason)
 
 
 def _log_cgroups(cgroups: "Delegated | None", log: FilteringBoundLogger) -> None:

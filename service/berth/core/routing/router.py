@@ -115,13 +115,21 @@ class Router(Generic[B_co]):
         UnsupportedBackend is returned without a lookup.
         """
         try:
-            return await self._backend_of(caller, provider, resource_id)
+            found = await self._backend_of(caller, provider, resource_id)
         except _REFUSALS:
-            if is_default:
-                with suppress(*_REFUSALS):
-                    known = await self._known(caller, PROVIDER_UNSPECIFIED, resource_id)
-                    return known, self.backend(caller, known)
+            if is_default and (known := await self._elsewhere(caller, resource_id)):
+                return known
             raise
+        if is_default and isinstance(found[1], UnsupportedBackend):
+            return await self._elsewhere(caller, resource_id) or found
+        return found
+
+    async def _elsewhere(self, caller: Caller, resource_id: str) -> tuple[Provider, B_co] | None:
+        """Return the provider of a resource that Berth knows, and its backend; None if the caller cannot use it."""
+        with suppress(*_REFUSALS):
+            known = await self._known(caller, PROVIDER_UNSPECIFIED, resource_id)
+            return known, self.backend(caller, known)
+        return None
 
     async def _backend_of(self, caller: Caller, provider: Provider, resource_id: str) -> tuple[Provider, B_co]:
         if provider and isinstance(named := self.backend(caller, provider), UnsupportedBackend):

@@ -100,9 +100,9 @@ def share_less(process: int) -> bool:
     return True
 
 
-def is_alive(process: int) -> bool:
-    """Return whether a process has memory; one that has ended has none, also as long as nothing has waited for it."""
-    with suppress(FileNotFoundError, ProcessLookupError), open(f"/proc/{process}/statm", "rb") as file:
+def is_alive(thread: int) -> bool:
+    """Return whether a thread has memory; one that has ended has none, also as long as nothing has waited for it."""
+    with suppress(FileNotFoundError, ProcessLookupError), open(f"/proc/{thread}/statm", "rb") as file:
         return not file.read().startswith(b"0 ")
     return False
 

@@ -48,7 +48,8 @@ class Supervision:
         self._child.kill()
         self.check_memory()
         self._child.pipes.drain(self._pass_on)
-        self._send("stderr", self._child.worded(self._held_back))
+        is_own = self._outcome == "exit"  # otherwise the command did run
+        self._send("stderr", self._child.worded(self._held_back) if is_own else self._held_back)
 
     def _until_outcome(self) -> None:
         poll = select.poll()
@@ -101,9 +102,12 @@ class Supervision:
 
     def _has_to_end(self) -> bool:
         """Return whether the command has to end now: its time is over, or Berth says so, or is gone."""
+        return time.monotonic() - self._begun >= self._limits["seconds"] or self._is_called()
+
+    def _is_called(self) -> bool:
         poll = select.poll()
         poll.register(self._link.descriptor, select.POLLIN)
-        return time.monotonic() - self._begun >= self._limits["seconds"] or bool(poll.poll(0))
+        return bool(poll.poll(0))
 
     def _read_output(self, poll: "select.poll", descriptor: int) -> None:
         name = self._child.pipes.name(descriptor)

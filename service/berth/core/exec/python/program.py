@@ -292,9 +292,9 @@ def run_once(size: int, reports: int) -> None:
         show_error(error, source, NAME)
         code = INTERRUPTED if isinstance(error, KeyboardInterrupt) else 1
     finally:
-        if runners:
-            runners[-1].close()
         if saved := save_pictures(value):
             os.write(reports, ('{"displays": ["' + '", "'.join(saved) + '"]}\n').encode())
+        if runners:
+            runners[-1].close()
     if code:
         sys.exit(code)

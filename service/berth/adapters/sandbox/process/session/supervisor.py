@@ -137,7 +137,7 @@ class Program(Supervision):
         if session.watch is None:
             raise ValueError("the sandbox has not been set up")
         self._watch: Watch = session.watch
-        self._watch.go_on(limits)
+        self._watch.go_on(limits, self._has_to_end)
         session.count += 1
         self._number = f"{session.count} ".encode()
         self._request = memoryview(self._number + message["request"].encode() + b"\n")
@@ -200,6 +200,11 @@ class Program(Supervision):
 
     def _freezer(self) -> Freezer | None:
         return None if self._watch.proc is None else Freezer(self._watch.proc)
+
+    def _has_to_end(self) -> bool:
+        if self._interrupted_for is None:
+            return super()._has_to_end()
+        return time.monotonic() >= self._deadline or self._is_called()
 
     def _registered(self) -> dict[int, int]:
         """Return what to wait for, besides the socket to Berth."""

@@ -52,14 +52,19 @@ class Proc:
     def __init__(self, descriptor: int, is_over: Callable[[], bool] = lambda: False) -> None:
         self.descriptor = descriptor
         self.is_at_rest = False
-        self._is_over = is_over
+        self.is_over = is_over
         self._until = 0.0
         self._waiting = Waiting()
+        self._left: Iterable[Left] = ()
 
-    def look(self, left: Iterable[Left] = ()) -> None:
-        """Begin to look at all processes, which may not take more of what is `left` while the look has to wait."""
+    def look(self, left: Iterable[Left] | None = None) -> None:
+        """Begin to look at all processes, which may not take more of what is `left` while the look has to wait.
+
+        Unless that is given, it is the same as in the look before.
+        """
+        self._left = self._left if left is None else left
         self._until = time.process_time() + _LOOK_SECONDS
-        self._waiting = Waiting(left)
+        self._waiting = Waiting(self._left)
 
     def processes(self) -> Iterator[str]:
         """Yield the names of all processes, also of those that start meanwhile."""
@@ -243,7 +248,7 @@ class Proc:
         if time.process_time() > self._until:
             raise TooMuchError
         if self._waiting.is_long():
-            if self._is_over():
+            if self.is_over():
                 raise LookEndedError
             if self._waiting.is_too_long():
                 raise TooMuchError

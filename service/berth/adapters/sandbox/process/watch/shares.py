@@ -77,10 +77,13 @@ class Shares:
         shared: set[int] = set()
         for process in linux.descendants(self._first):
             session = linux.session(process)
-            if session is None or session in shared or not linux.is_alive(process):
+            if session is None or session in shared:
+                continue
+            alive = next(filter(linux.is_alive, linux.threads(process)), None)  # its first thread may have ended
+            if alive is None:
                 continue
             with suppress(PermissionError):  # the session is looked at again, and may not hide for long
-                if not linux.share_less(process):
+                if not linux.share_less(alive):
                     break
                 shared.add(session)
         return shared

@@ -29,8 +29,7 @@ class Waiting:
 
     def __init__(self, left: Iterable[Left] = ()) -> None:
         self._begun, self._ran, self._waits = time.monotonic(), _ran_or_could(), _waits()
-        self._left = left
-        self._least: list[Left] | None = None
+        self._least = [(measure, measure() - most) for measure, most in left]
         self._next = 0.0
 
     def is_long(self) -> bool:
@@ -43,8 +42,6 @@ class Waiting:
         if now < self._next:
             return False
         self._next = now + _AGAIN_SECONDS
-        if self._least is None:
-            self._least = [(measure, measure() - most) for measure, most in self._left]
         return any(measure() <= least for measure, least in self._least) or self._has_waited(_MAX_SECONDS)
 
     def _has_waited(self, seconds: float) -> bool:

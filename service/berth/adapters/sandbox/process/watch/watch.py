@@ -76,12 +76,13 @@ class Watch:
         self._disk.rest()
         return exceeded
 
-    def go_on(self, limits: dict[str, Any]) -> None:
-        """Apply other limits from now on, when the processes are about to run again."""
+    def go_on(self, limits: dict[str, Any], is_over: Callable[[], bool]) -> None:
+        """Apply other limits, and end looks otherwise, from now on, when the processes are about to run again."""
         self._limits = limits
+        self._has_to_end = is_over
         self._next_disk = 0.0
         if self._proc is not None:
-            self._proc.is_at_rest = False
+            self._proc.is_at_rest, self._proc.is_over = False, is_over
             self._disk.go_on()
 
     def has_mapped_files(self, name: str) -> bool:
@@ -90,7 +91,7 @@ class Watch:
         if proc is None:
             return False
         proc.look()
-        with suppress(TooMuchError):
+        with suppress(TooMuchError, LookEndedError):
             return self._memory.writes_files(name)
         return True
 
