@@ -116,7 +116,7 @@ def test_what_cannot_be_read_for_long_ends_a_look(
 ) -> None:
     """If it takes too long, if there is something else to do, or if the machine loses memory or room meanwhile."""
     left = count(1 << 30, -gone)
-    monkeypatch.setattr(waiting, "_LONG_SECONDS", 0.05)
+    monkeypatch.setattr(waiting, "_LONG_SECONDS", 60.0 if is_over else 0.05)
     monkeypatch.setattr(waiting, "_AGAIN_SECONDS", 0.0)
     monkeypatch.setattr(waiting, "_MAX_SECONDS", most)
     with opened_proc(tmp_path, lambda: is_over) as proc:

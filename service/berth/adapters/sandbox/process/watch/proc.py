@@ -247,7 +247,7 @@ class Proc:
     def _check(self) -> None:
         if time.process_time() > self._until:
             raise TooMuchError
-        if self._waiting.is_long():
+        if self._waiting.is_noticed():
             if self.is_over():
                 raise LookEndedError
             if self._waiting.is_too_long():

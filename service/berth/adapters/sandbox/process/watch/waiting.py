@@ -13,6 +13,8 @@ Left = tuple[Callable[[], int], int]
 """What tells how much of something the machine has left, and how much of it a command may have."""
 
 _ALL = 1 << 13
+_NOTICED_SECONDS = 0.1
+"""For how long a look may wait although it is not needed any more."""
 _LONG_SECONDS = 0.5
 """For how long a look may wait whatever the command does meanwhile."""
 _MAX_SECONDS = 5.0
@@ -32,14 +34,14 @@ class Waiting:
         self._least = [(measure, measure() - most) for measure, most in left]
         self._next = 0.0
 
-    def is_long(self) -> bool:
-        """Return whether it has waited for so long that this matters."""
-        return self._has_waited(_LONG_SECONDS)
+    def is_noticed(self) -> bool:
+        """Return whether it has waited for so long that something else may have to be done."""
+        return self._has_waited(_NOTICED_SECONDS)
 
     def is_too_long(self) -> bool:
-        """Return whether a wait that is long has to end."""
+        """Return whether it has waited for so long that it may miss what is taken."""
         now = time.monotonic()
-        if now < self._next:
+        if now < self._next or not self._has_waited(_LONG_SECONDS):
             return False
         self._next = now + _AGAIN_SECONDS
         return any(measure() <= least for measure, least in self._least) or self._has_waited(_MAX_SECONDS)
