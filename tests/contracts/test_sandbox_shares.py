@@ -112,7 +112,7 @@ def test_a_session_without_its_first_thread_has_a_small_share(sandbox: Opened) -
 
 @needs_autogroup
 def test_a_session_that_was_hidden_has_a_small_share(sandbox: Opened) -> None:
-    """The kernel lets nobody change the share of a program that may not be read, so it is tried again later."""
+    """The share of a program that may not be read cannot be changed, so that is tried again later."""
     skip_guest(sandbox)
     source = (
         "import os, shutil\nshutil.copy('/bin/sh', '/tmp/sh')\nos.chmod('/tmp/sh', 0o111)\n"

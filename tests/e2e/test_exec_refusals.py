@@ -1,4 +1,4 @@
-"""What an operator and a tenant are told if commands are refused: each what they may know, when it begins."""
+"""What an operator and a tenant see if commands are refused: each what they may know, when it begins."""
 
 from pathlib import Path
 
@@ -47,14 +47,14 @@ def test_the_log_says_when_a_second_tenant_ends_commands(tmp_path: Path) -> None
 def test_the_log_says_at_the_start_that_commands_are_refused(
     keys: list[dict[str, str]], listen: dict[str, int], reason: str, tmp_path: Path
 ) -> None:
-    """Nobody has to run a command to find out that the kernel may not be shared."""
+    """An operator need not run a command to find out that the kernel may not be shared."""
     settings = {"auth": {"virtual_keys": keys}, "listen": listen}
     with running(tmp_path, settings, inside=BY_ITSELF) as berth:
         (off,) = berth.lines(event="exec.off")
     assert reason in off["reason"]
 
 
-def test_a_tenant_is_not_told_where_things_are(tmp_path: Path) -> None:
+def test_a_tenant_does_not_see_where_things_are(tmp_path: Path) -> None:
     """The log has the path of what does not work, as a warning; the error has the name of the setting."""
     missing = tmp_path / "runtime"
     settings = {

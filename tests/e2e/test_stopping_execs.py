@@ -56,7 +56,7 @@ def test_commands_run_for_as_long_as_calls_are_taken(tmp_path: Path) -> None:
 
 
 def test_the_log_says_that_commands_are_waited_for(tmp_path: Path) -> None:
-    """Whoever stops a service reads why that takes a while; it ends when the command has ended."""
+    """An operator who stops a service reads why that takes a while; it ends when the command has ended."""
     going = tmp_path / "go"
     with running_berth("serve", tmp_path / "data", program=PROGRAM) as berth:
         key = (("authorization", f"Bearer {berth.ready['virtual_key']}"),)

@@ -39,7 +39,7 @@ def test_no_driver_is_built_if_commands_are_off(tmp_path: Path) -> None:
         assert build_sandbox(Config.model_validate({"exec": {"driver": off}}), tmp_path) == "exec.driver is off"
 
 
-def test_tenants_are_not_told_paths_of_the_machine(tmp_path: Path) -> None:
+def test_tenants_do_not_see_paths_of_the_machine(tmp_path: Path) -> None:
     """Those of settings are their names, others are left out, and those of advice stay."""
     config = Config.model_validate({"data_dir": str(tmp_path), "exec": {"runsc": RUNSC}})
     advice = "see /etc/apparmor.d, docs/deployment/docker.md and /proc/sys/user/max_user_namespaces; 1/2"

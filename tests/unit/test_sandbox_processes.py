@@ -16,7 +16,7 @@ from berth.adapters.sandbox import launcher
 from berth.adapters.sandbox.process import linux
 from berth.adapters.sandbox.process.watch.proc import Proc
 
-NOBODY = 65533
+USER = 65533
 BEFORE_SIZE = "1 7 7 0 -1 4194560 100 0 0 0 0 0 0 0 20 0 1 0 1000"
 
 
@@ -90,9 +90,9 @@ def test_a_large_process_need_not_wait_to_free_its_memory() -> None:
 
 
 def test_a_launcher_outlives_a_lack_of_processes() -> None:
-    """If it may start no process, Berth is told so for each command."""
+    """If it may start no process, Berth hears that for each command."""
     limited = (
-        f"import os, resource; os.getuid() or os.setuid({NOBODY}); resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))"
+        f"import os, resource; os.getuid() or os.setuid({USER}); resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))"
     )
     program = launcher._PROGRAM.replace("main()", f"{limited}; main()")
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)

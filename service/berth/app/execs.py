@@ -143,7 +143,7 @@ def _is_named(settings: Exec) -> bool:
 
 
 def _without_paths(reason: str, config: Config) -> str:
-    """Return a reason that tenants may know: it has names of settings in place of paths, but for those of advice."""
+    """Return a reason that tenants may know: it has names of settings in place of paths, except for those of advice."""
     settings = config.exec
     named = {"exec.runtime": settings.runtime, "exec.runsc": settings.runsc, "data_dir": config.data_dir}
     for name, path in {**named, "exec.cgroup": Path(settings.cgroup)}.items():

@@ -32,20 +32,20 @@ class KernelRule:
         return None
 
 
-def _tell_none(_: str | None) -> None: ...
+def _report_nothing(_: str | None) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Availability:
     """The sandbox, None if none works here for the `reason`; `kernel` is the rule if it shares the kernel.
 
-    `report` is told what the rule says each time it is asked.
+    `report` gets what the rule says, each time it is asked.
     """
 
     sandbox: Sandbox | None
     reason: str
     kernel: KernelRule | None
-    report: Callable[[str | None], None] = _tell_none
+    report: Callable[[str | None], None] = _report_nothing
 
     async def refusal(self) -> str | None:
         """Return why commands cannot be run now, None if they can."""

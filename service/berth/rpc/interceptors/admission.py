@@ -61,7 +61,7 @@ def admission(
 
 
 async def _backend_of(router: Router[B], resource_id: str, request: Any, call: Call, *, is_default: bool) -> B:
-    """Return the backend of a resource, whose provider goes to the call and, in place of a default, to the request."""
+    """Return the backend of a resource. Its provider is put into the call and, in place of a default, the request."""
     call.provider, backend = await router.backend_of(
         call.caller, request.provider, resource_id=resource_id, is_default=is_default
     )

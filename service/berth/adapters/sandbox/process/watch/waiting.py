@@ -1,4 +1,4 @@
-"""How long a look at processes may wait: what a process changes, the kernel lets nobody read meanwhile.
+"""How long a look at processes may wait: the kernel lets no process read what another one is just changing.
 
 Programs that start others all the time have a look wait, and do no harm as long as there is memory, and room on the
 disk. A command could also keep looks waiting to exceed its limits unseen: then what the machine has left tells.
