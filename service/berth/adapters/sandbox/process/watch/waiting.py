@@ -14,11 +14,14 @@ Left = tuple[Callable[[], int], int]
 
 _ALL = 1 << 13
 _NOTICED_SECONDS = 0.1
-"""For how long a look may wait although it is not needed any more."""
+"""For how long a look may go on although it is not needed any more."""
 _LONG_SECONDS = 0.5
 """For how long a look may wait whatever the command does meanwhile."""
-_MAX_SECONDS = 5.0
-"""For how long it may wait in any case."""
+_MAX_SECONDS, _FEW = 5.0, 64
+"""For how long it may wait in any case, and for up to how many processes.
+
+Many that fork keep one another from ending what others wait for: looks at bombs have waited for a minute.
+"""
 _AGAIN_SECONDS = 0.05
 """How often is looked at what the machine has left."""
 
@@ -26,17 +29,19 @@ _AGAIN_SECONDS = 0.05
 class Waiting:
     """How long this process has waited since it was made, without the time in which it waited for a processor.
 
-    A long wait is too long once the machine has lost as much of what is `left` as a command may have.
+    A long wait is too long once the machine has lost as much of what is `left` as a command may have, or if there are
+    many `processes`.
     """
 
-    def __init__(self, left: Iterable[Left] = ()) -> None:
+    def __init__(self, left: Iterable[Left] = (), *, processes: int = 0) -> None:
+        self._most_seconds = _MAX_SECONDS if processes <= _FEW else _LONG_SECONDS
         self._begun, self._ran, self._waits = time.monotonic(), _ran_or_could(), _waits()
         self._least = [(measure, measure() - most) for measure, most in left]
         self._next = 0.0
 
     def is_noticed(self) -> bool:
-        """Return whether it has waited for so long that something else may have to be done."""
-        return self._has_waited(_NOTICED_SECONDS)
+        """Return whether so much time has passed, for whatever reason, that something else may have to be done."""
+        return time.monotonic() - self._begun > _NOTICED_SECONDS
 
     def is_too_long(self) -> bool:
         """Return whether it has waited for so long that it may miss what is taken."""
@@ -44,7 +49,7 @@ class Waiting:
         if now < self._next or not self._has_waited(_LONG_SECONDS):
             return False
         self._next = now + _AGAIN_SECONDS
-        return any(measure() <= least for measure, least in self._least) or self._has_waited(_MAX_SECONDS)
+        return any(measure() <= least for measure, least in self._least) or self._has_waited(self._most_seconds)
 
     def _has_waited(self, seconds: float) -> bool:
         """Return whether it was more than that; never where the kernel does not tell."""
