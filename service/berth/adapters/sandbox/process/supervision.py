@@ -138,9 +138,10 @@ class Supervision:
 
     def _tick(self, now: float) -> None:
         if now - self._begun >= self._limits["seconds"]:
-            self._outcome = self._outcome or "timeout"
-        exceeded = self._watch and self._watch.exceeded()
-        self._outcome = exceeded or self._outcome
+            self._outcome = self._outcome or "timeout"  # another look might take long
+        else:
+            exceeded = self._watch and self._watch.exceeded()
+            self._outcome = exceeded or self._outcome
         if self._group.ran_out_of_memory():
             self._outcome = "memory"
 
@@ -155,7 +156,7 @@ class Supervision:
         `limits` are others than those that held while it ran.
         """
         limits, (size, count) = limits or self._limits, used(self._top)
-        if self._outcome == "exit" and (size > limits["disk_bytes"] or count > limits["files"]):
+        if self._outcome in {"exit", "timeout"} and (size > limits["disk_bytes"] or count > limits["files"]):
             self._outcome = "disk"
 
     def report(self) -> None:

@@ -64,7 +64,7 @@ class Proc:
         """
         self._left = self._left if left is None else left
         self._until = time.process_time() + _LOOK_SECONDS
-        self._waiting = Waiting(self._left, processes=self.how_many())
+        self._waiting = Waiting(self._left, self.how_many)
 
     def processes(self) -> Iterator[str]:
         """Yield the names of all processes, also of those that start meanwhile."""

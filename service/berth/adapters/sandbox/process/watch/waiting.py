@@ -30,11 +30,11 @@ class Waiting:
     """How long this process has waited since it was made, without the time in which it waited for a processor.
 
     A long wait is too long once the machine has lost as much of what is `left` as a command may have, or if there are
-    many `processes`.
+    many processes, which `how_many` tells.
     """
 
-    def __init__(self, left: Iterable[Left] = (), *, processes: int = 0) -> None:
-        self._most_seconds = _MAX_SECONDS if processes <= _FEW else _LONG_SECONDS
+    def __init__(self, left: Iterable[Left] = (), how_many: Callable[[], int] = lambda: 0) -> None:
+        self._how_many = how_many
         self._begun, self._ran, self._waits = time.monotonic(), _ran_or_could(), _waits()
         self._least = [(measure, measure() - most) for measure, most in left]
         self._next = 0.0
@@ -49,7 +49,9 @@ class Waiting:
         if now < self._next or not self._has_waited(_LONG_SECONDS):
             return False
         self._next = now + _AGAIN_SECONDS
-        return any(measure() <= least for measure, least in self._least) or self._has_waited(self._most_seconds)
+        if self._how_many() > _FEW:
+            return True
+        return any(measure() <= least for measure, least in self._least) or self._has_waited(_MAX_SECONDS)
 
     def _has_waited(self, seconds: float) -> bool:
         """Return whether it was more than that; never where the kernel does not tell."""
