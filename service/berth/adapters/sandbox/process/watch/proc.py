@@ -39,13 +39,13 @@ class TooMuchError(Exception):
 
 
 class LookEndedError(Exception):
-    """The look has waited for long, and there is something else to do now."""
+    """The look has taken long, and there is something else to do now."""
 
 
 class Proc:
     """The processes in the open folder `descriptor`. Any method raises TooMuchError if a look takes too long.
 
-    It raises LookEndedError in a look that has to wait for long if `is_over` says that it is not needed any more.
+    It raises LookEndedError in a look that takes long if `is_over` says that it is not needed any more.
     `is_at_rest` while all of them are stopped: then none starts, ends or gets other files.
     """
 
