@@ -1,13 +1,14 @@
 """How the watch of a sandbox finds what changes while it looks, on files that are written as the kernel writes them."""
 
 import os
-import threading
-import time
-from collections.abc import Callable, Iterator
+import select
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from itertools import count
 from pathlib import Path
+from queue import Queue
 
 import pytest
 
@@ -15,27 +16,23 @@ from berth.adapters.sandbox.process.session.freezer import Freezer
 from berth.adapters.sandbox.process.watch import proc as watched
 from berth.adapters.sandbox.process.watch import waiting
 from berth.adapters.sandbox.process.watch.forks import Forks
-from berth.adapters.sandbox.process.watch.proc import LookEndedError, Proc, TooMuchError
+from berth.adapters.sandbox.process.watch.looks import Looks
+from berth.adapters.sandbox.process.watch.proc import Proc, TooMuchError
+from berth.adapters.sandbox.process.watch.waiting import Left, Waiting
+from support.clients.polling import wait_until
 
 MEBIBYTE = 1 << 20
 STAT = "{id} (a b) {state} {parent} 7 7 0 -1 {flags} 100 0 0 0 0 0 0 0 20 0 1 0 1000 4096 300 0\n"
 
 
-@contextmanager
-def opened_proc(folder: Path, is_over: Callable[[], bool] = lambda: False) -> Iterator[Proc]:
-    """Open a folder like the /proc of a sandbox, and begin to look at it."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    proc = Proc(descriptor, is_over)
+@pytest.fixture
+def proc(tmp_path: Path) -> Iterator[Proc]:
+    """Return a folder like the /proc of a sandbox; a look at it has begun."""
+    descriptor = os.open(tmp_path, os.O_RDONLY | os.O_DIRECTORY)
+    proc = Proc(descriptor)
     proc.look()
     yield proc
     os.close(descriptor)
-
-
-@pytest.fixture
-def proc(tmp_path: Path) -> Iterator[Proc]:
-    """Return the /proc in a folder."""
-    with opened_proc(tmp_path) as proc:
-        yield proc
 
 
 def put(folder: Path, process: str, *, state: str = "S", parent: int = 1, flags: int = 0, syscall: str = "0") -> None:
@@ -95,47 +92,75 @@ def test_processes_that_start_faster_than_they_can_be_seen_are_too_many(
         look()
 
 
-def read_slowly(proc: Proc, folder: Path) -> None:
-    """Read something of which the kernel puts off the answer, until the wait is long."""
+@contextmanager
+def waiting_look(folder: Path, left: list[Left], how_many: int) -> Iterator[Waiting]:
+    """Return how long a thread waits that reads something of which the kernel puts off the answer."""
     os.mkfifo(folder / "maps")
+    begun = Queue[Waiting]()
 
-    def write() -> None:
-        with (folder / "maps").open("w") as pipe:
-            time.sleep(0.2)
-            pipe.write("at last")
+    def look() -> None:
+        begun.put(Waiting(left, lambda: how_many))
+        (folder / "maps").read_bytes()
 
-    writer = threading.Thread(target=write)
-    writer.start()
-    assert proc.read("maps") == b"at last"
-    writer.join()
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(look)
+        yield begun.get()
+        (folder / "maps").write_bytes(b"at last")
 
 
-@pytest.mark.parametrize(("most", "is_over", "gone"), [(0.1, False, 0), (60.0, True, 0), (60.0, False, MEBIBYTE)])
-def test_what_cannot_be_read_for_long_ends_a_look(
-    *, most: float, is_over: bool, gone: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("most", "how_many", "gone"), [(0.1, 1, 0), (60.0, 65, 0), (60.0, 1, MEBIBYTE)])
+def test_a_look_may_wait_too_long(
+    *, most: float, how_many: int, gone: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If it takes too long, if there is something else to do, or if the machine loses memory or room meanwhile."""
+    """In any case after a while, before if there are many processes, or the machine loses memory or room."""
     left = count(1 << 30, -gone)
-    monkeypatch.setattr(waiting, "_LONG_SECONDS", 60.0 if is_over else 0.05)
-    monkeypatch.setattr(waiting, "_AGAIN_SECONDS", 0.0)
-    monkeypatch.setattr(waiting, "_MAX_SECONDS", most)
-    with opened_proc(tmp_path, lambda: is_over) as proc:
-        proc.look([(lambda: next(left), 3 * MEBIBYTE)])
-        read_slowly(proc, tmp_path)
-        with pytest.raises(LookEndedError if is_over else TooMuchError):
-            [proc.read("maps.not") for _ in range(4)]
-        proc.look()
-        assert proc.names(".") == ["maps"]
-
-
-def test_a_long_wait_need_not_end_a_look(proc: Proc, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As long as the machine has memory and room, a program whose processes start others all the time goes on."""
     monkeypatch.setattr(waiting, "_LONG_SECONDS", 0.05)
-    measures = waiting.available_bytes, partial(waiting.free_bytes, proc.descriptor)
+    monkeypatch.setattr(waiting, "_MAX_SECONDS", most)
+    with waiting_look(tmp_path, [(lambda: next(left), 3 * MEBIBYTE)], how_many) as look:
+        assert not look.is_too_long()
+        wait_until(look.is_too_long)
+
+
+def test_a_long_wait_need_not_end_a_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As long as the machine has memory and room, a program whose processes start others all the time goes on."""
+    monkeypatch.setattr(waiting, "_LONG_SECONDS", 0.0)
+    folder = os.open(tmp_path, os.O_RDONLY)
+    measures = waiting.available_bytes, partial(waiting.free_bytes, folder)
     assert all(measure() > MEBIBYTE for measure in measures)
-    proc.look([(measure, 1 << 40) for measure in measures])
-    read_slowly(proc, tmp_path)
-    assert [proc.names(".") for _ in range(3)] == [["maps"]] * 3
+    with waiting_look(tmp_path, [(measure, 1 << 40) for measure in measures], 64) as look:
+        wait_until(lambda: look._has_waited(0.2))
+        assert not look.is_too_long()
+    os.close(folder)
+
+
+def test_a_look_that_goes_on_has_found_nothing() -> None:
+    """What the one before found is not what it finds, and its end can be waited for."""
+    answers = Queue[str | None]()
+    looks = Looks(answers.get)
+    try:
+        assert looks.found() is None
+        for answer in ("disk", "memory"):
+            looks.begin()
+            assert looks.is_looking
+            assert not looks.has_ended_within(0)
+            assert looks.found() is None
+            answers.put(answer)
+            assert looks.has_ended_within(10)
+            assert looks.found() == answer
+    finally:
+        os.close(looks.descriptor)
+
+
+def test_the_end_of_a_look_is_told() -> None:
+    """A supervisor waits for it beside what its command writes."""
+    looks = Looks(lambda: "memory")
+    try:
+        looks.begin()
+        assert select.select([looks.descriptor], [], [], 10)[0]
+        assert looks.found() == "memory"
+        assert not select.select([looks.descriptor], [], [], 0)[0]
+    finally:
+        os.close(looks.descriptor)
 
 
 @pytest.mark.parametrize("flags", [0, 0x40])

@@ -75,18 +75,28 @@ def memory_of(process: int) -> int:
 
 
 def test_a_large_process_need_not_wait_to_free_its_memory() -> None:
-    """Its memory is free at once though another process has the processor; with less than that much it goes on."""
+    """Its memory is free at once though another process has the processor."""
     large = "import signal; kept = bytes(range(256)) * (64 << 12); print('ready', flush=True); signal.pause()"
     busy = "print('ready', flush=True)\nwhile True: pass"
     with running(large) as process, running(busy):
         os.sched_setscheduler(process.pid, os.SCHED_IDLE, os.sched_param(0))
-        handle = os.pidfd_open(process.pid)
-        linux.end_large(process.pid, handle, 1 << 30)
         assert memory_of(process.pid) > 64 << 20
-        linux.end_large(process.pid, handle, 16 << 20)
+        handle = os.pidfd_open(process.pid)
+        linux.end_all(process.pid, handle, 16 << 20)
         assert memory_of(process.pid) < 16 << 20
         os.close(handle)
     assert process.returncode == -signal.SIGKILL
+
+
+def test_what_a_process_started_is_killed_with_it() -> None:
+    """Nothing depends on the end of the first one, for which that may have to wait for the others."""
+    fork = "import os, signal\nfor _ in range(3): os.fork()\nos.write(1, b'ready\\n'); signal.pause()"
+    with running(fork) as process:
+        handle = os.pidfd_open(process.pid)
+        linux.end_all(process.pid, handle, 1 << 30)
+        os.close(handle)
+        assert process.stdout is not None
+        assert process.stdout.read() == b"ready\n" * 7  # which ends when the last of them has ended
 
 
 def test_a_launcher_outlives_a_lack_of_processes() -> None:

@@ -18,7 +18,7 @@ from berth.adapters.sandbox.process.rlimits import limit, lower
 _PIPE = 1 << 16
 _SIGNALS = 1024
 """How many signals may wait, timers included: without a limit, a command could use up those of Berth's user."""
-_LARGE = 8 << 20
+_LARGE = 32 << 20
 """How much memory a process may have that takes little time to be freed."""
 _NOT_STARTED = {b"bwrap: execvp ": (127, b""), b"bwrap: Can't chdir to ": (126, b"cannot change to ")}
 """What bwrap says if it is the command that is wrong; the exit codes of shells, and what a command's caller reads."""
@@ -172,9 +172,7 @@ class Sandboxed:
     def kill(self) -> None:
         """Kill everything, and return when nothing is left."""
         if self.init is not None and self._init_handle is not None:
-            with suppress(ProcessLookupError):
-                signal.pidfd_send_signal(self._init_handle, signal.SIGKILL)
-                linux.end_large(self.init, self._init_handle, _LARGE)
+            linux.end_all(self.init, self._init_handle, _LARGE)
         # If bwrap has only just started the sandbox's first process, that one waits for it, and does not end with it.
         with suppress(ChildProcessError):
             while True:

@@ -16,6 +16,8 @@ _MS_NOSUID, _MS_NODEV, _MS_BIND, _MS_REC, _MS_PRIVATE = 2, 4, 4096, 16384, 1 << 
 _SETATTR = {"x86_64": 314, "aarch64": 274}
 _MRELEASE = 448
 _PAGE = os.sysconf("SC_PAGE_SIZE")
+_KILLS = 20
+"""How often is looked for processes that were started before their parents were killed."""
 _RESET_ON_FORK = 0x01
 _STEP_BACK = 4
 """How much nicer than Berth a supervisor is."""
@@ -114,32 +116,46 @@ def session(process: int) -> int | None:
     return None
 
 
-def end_large(first: int, handle: int, enough: int) -> None:
-    """Kill those of a process and all that it started which have more memory than `enough`, and free that memory.
+def end_all(first: int, handle: int, large: int) -> None:
+    """Kill a process and all that it started, and free the memory of those that have more than `large`.
 
-    They would free it themselves as soon as they have a processor, for which they may wait long. All have to be in the
-    namespace of the first one: another process might have got the number of one that has ended. The open `handle` of
-    the first one tells whether it still has its own.
+    The kernel kills the rest of a namespace only once its first process has given back its memory; for that it may have
+    to wait for others, which run as long as they are not killed. They would free theirs themselves, as soon as they
+    have a processor, for which they may wait long. All have to be in the namespace of the first one: another process
+    might have got the number of one that has ended. The open `handle` of the first one tells whether it still has its
+    own.
     """
     with suppress(OSError):
         namespace = os.stat(f"/proc/{first}/ns/pid")
-        signal.pidfd_send_signal(handle, 0)
-        for process in descendants(first):
+        signal.pidfd_send_signal(handle, signal.SIGKILL)
+        killed: set[int] = set()
+        for _ in range(_KILLS):
+            if not (new := [process for process in descendants(first) if process not in killed]):
+                break
+            killed.update(new)
+            for process in new:
+                _end(process, namespace)
+        for process in killed:
             with suppress(OSError):
-                _end_large(process, enough, namespace)
+                if _resident(process) > large:
+                    _end(process, namespace, free=True)
 
 
-def _end_large(process: int, enough: int, namespace: os.stat_result) -> None:
+def _resident(process: int) -> int:
     with open(f"/proc/{process}/statm", "rb") as file:
-        if int(file.read().split()[1]) * _PAGE <= enough:
-            return
-    handle = os.pidfd_open(process)
-    try:
-        if os.path.samestat(os.stat(f"/proc/{process}/ns/pid"), namespace):
-            signal.pidfd_send_signal(handle, signal.SIGKILL)
-            _libc.syscall(_MRELEASE, handle, 0)  # it came with Linux 5.15
-    finally:
-        os.close(handle)
+        return int(file.read().split()[1]) * _PAGE
+
+
+def _end(process: int, namespace: os.stat_result, *, free: bool = False) -> None:
+    with suppress(OSError):
+        handle = os.pidfd_open(process)
+        try:
+            if os.path.samestat(os.stat(f"/proc/{process}/ns/pid"), namespace):
+                signal.pidfd_send_signal(handle, signal.SIGKILL)
+                if free:
+                    _libc.syscall(_MRELEASE, handle, 0)  # it came with Linux 5.15
+        finally:
+            os.close(handle)
 
 
 def step_back() -> None:

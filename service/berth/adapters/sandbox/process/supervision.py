@@ -62,8 +62,8 @@ class Supervision:
             for descriptor, _ in poll.poll(1000 * (_NEW_TICK_SECONDS if is_new else _TICK_SECONDS)):
                 self._handle_one(poll, descriptor)
             now = time.monotonic()
-            if is_new and now >= next_count and self._watch is not None:
-                self._watch.put_crowd_last()
+            if self._watch and not self._outcome and (now >= next_tick or (is_new and now >= next_count)):
+                self._watch.see_to_shares()
                 next_count = time.monotonic() + _NEW_TICK_SECONDS
             if now >= next_tick:
                 self._tick(now)
@@ -84,6 +84,8 @@ class Supervision:
             self._read_status(poll)
         elif descriptor == pipes.stdin:
             pipes.feed(poll)
+        elif self._watch is not None and descriptor == self._watch.descriptor:
+            self._look_at_found()
         else:
             self._read_output(poll, descriptor)
 
@@ -92,22 +94,11 @@ class Supervision:
             poll.unregister(self._child.pipes.status)
             self._outcome = self._outcome or "exit"
         elif self._child.init is not None and self._watch is None:
-            runs_guest = self._child.runs_guest
-            self._watch = Watch(
-                self._child.init, self._limits, self._top, runs_guest=runs_guest, is_over=self._has_to_end
-            )
+            self._watch = Watch(self._child.init, self._limits, self._top, runs_guest=self._child.runs_guest)
+            poll.register(self._watch.descriptor, select.POLLIN)
             if self.proxy is not None:
                 bridge(self._child.init, self.proxy)
             self._child.release(self._child.init)
-
-    def _has_to_end(self) -> bool:
-        """Return whether the command has to end now: its time is over, or Berth says so, or is gone."""
-        return time.monotonic() - self._begun >= self._limits["seconds"] or self._is_called()
-
-    def _is_called(self) -> bool:
-        poll = select.poll()
-        poll.register(self._link.descriptor, select.POLLIN)
-        return bool(poll.poll(0))
 
     def _read_output(self, poll: "select.poll", descriptor: int) -> None:
         name = self._child.pipes.name(descriptor)
@@ -138,12 +129,16 @@ class Supervision:
 
     def _tick(self, now: float) -> None:
         if now - self._begun >= self._limits["seconds"]:
-            self._outcome = self._outcome or "timeout"  # another look might take long
-        else:
-            exceeded = self._watch and self._watch.exceeded()
-            self._outcome = exceeded or self._outcome
+            self._outcome = self._outcome or "timeout"
+        if self._watch is not None:
+            self._look_at_found()
+            self._watch.begin_look()
         if self._group.ran_out_of_memory():
             self._outcome = "memory"
+
+    def _look_at_found(self) -> None:
+        """End the command if a look has found a reason."""
+        self._outcome = (self._watch and self._watch.found()) or self._outcome
 
     def check_memory(self) -> None:
         """Look once more whether the kernel ended the command for its memory, which may be seen later than its end."""

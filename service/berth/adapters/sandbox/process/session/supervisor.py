@@ -137,7 +137,7 @@ class Program(Supervision):
         if session.watch is None:
             raise ValueError("the sandbox has not been set up")
         self._watch: Watch = session.watch
-        self._watch.go_on(limits, self._has_to_end)
+        self._watch.go_on(limits)
         session.count += 1
         self._number = f"{session.count} ".encode()
         self._request = memoryview(self._number + message["request"].encode() + b"\n")
@@ -174,7 +174,7 @@ class Program(Supervision):
     def _is_stopped(self) -> bool:
         """Stop the session until the next program, or end it; return whether it is stopped and within its limits."""
         freezer = self._freezer()
-        is_stopped = not self._is_over and freezer is not None and freezer.stop()
+        is_stopped = not self._is_over and freezer is not None and freezer.stop() and not self._watch.is_looking()
         if is_stopped:
             ran = time.monotonic() - self._begun
             self._outcome = self._watch.exceeded_at_rest(self._limits, ran=ran) or self._outcome
@@ -201,16 +201,12 @@ class Program(Supervision):
     def _freezer(self) -> Freezer | None:
         return None if self._watch.proc is None else Freezer(self._watch.proc)
 
-    def _has_to_end(self) -> bool:
-        if self._interrupted_for is None:
-            return super()._has_to_end()
-        return time.monotonic() >= self._deadline or self._is_called()
-
     def _registered(self) -> dict[int, int]:
         """Return what to wait for, besides the socket to Berth."""
         pipes = self._child.pipes
         feeding = {pipes.requests: select.POLLOUT} if self._request else {}
-        return {**super()._registered(), **feeding, pipes.reports: select.POLLIN}
+        read = dict.fromkeys((pipes.reports, self._watch.descriptor), select.POLLIN)
+        return {**super()._registered(), **feeding, **read}
 
     def _handle_one(self, poll: "select.poll", descriptor: int) -> None:
         pipes = self._child.pipes
@@ -268,10 +264,15 @@ class Program(Supervision):
             self._send_interrupt()
             if now >= self._deadline:
                 self._end(self._interrupted_for)
-        if now > self._begun + _FIRST_LOOK_SECONDS and (exceeded := self._watch.exceeded()):
-            self._end(exceeded)
+        if now > self._begun + _FIRST_LOOK_SECONDS:
+            self._look_at_found()
+            self._watch.begin_look()
         if self._group.ran_out_of_memory():
             self._end("memory")
+
+    def _look_at_found(self) -> None:
+        if (exceeded := self._watch.found()) is not None:
+            self._end(exceeded)
 
     def _interrupt(self, outcome: str) -> None:
         """Send what Ctrl-C sends, and end the session if that does not help soon."""

@@ -12,7 +12,7 @@ from berth.adapters.sandbox.process.watch.forks import Forks
 from berth.adapters.sandbox.process.watch.kept import Kept
 from berth.adapters.sandbox.process.watch.mappings import Mappings, read_mappings, writes_no_file
 from berth.adapters.sandbox.process.watch.proc import Proc, status_line
-from berth.adapters.sandbox.process.watch.shares import Shares
+from berth.adapters.sandbox.process.watch.shares import Sessions
 
 _INODE_BYTES = 1024
 """What a file in memory takes besides its content."""
@@ -35,10 +35,10 @@ _CHECK_SECONDS = 0.05
 class Memory:
     """The memory of the processes in `proc`, and of the file systems with the open folders `mounts`.
 
-    A look at it also tells `shares` of the processor which sessions and threads there are.
+    A look at it also tells `sessions` which of them there are, and how many threads.
     """
 
-    def __init__(self, proc: Proc, mounts: list[int], shares: Shares) -> None:
+    def __init__(self, proc: Proc, mounts: list[int], sessions: Sessions) -> None:
         self._proc = proc
         self._mounts = mounts
         self._device = _unnamed_device()
@@ -47,7 +47,7 @@ class Memory:
         self._next_maps = 0.0
         self._kept = Kept(proc)
         self._kept_bytes = 0
-        self._shares_of_processor = shares
+        self._sessions = sessions
         self._forks = Forks(proc)
 
     def used(self, enough: int) -> int:
@@ -166,7 +166,7 @@ class Memory:
                 parents[name] = status_line(text, "PPid").decode()
                 # At once: with many sessions, the supervisor seldom has a turn.
                 session, threads = status_line(text, "NSsid").rpartition(b"\t")[2], int(status_line(text, "Threads"))
-                self._shares_of_processor.note(session, threads)
+                self._sessions.note(session, threads)
                 return found
         return {}
 

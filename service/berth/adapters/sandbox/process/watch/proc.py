@@ -12,14 +12,12 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 
-from berth.adapters.sandbox.process.watch.waiting import Left, Waiting
-
 _READ = os.O_RDONLY | os.O_CLOEXEC
 _OPEN = _READ | os.O_DIRECTORY
 _COMPARED = 12
 """How many open files of two processes of gVisor are compared: the first ones, which each has for itself or shares."""
 _LOOK_SECONDS = 0.5
-"""How much processor time a look at all processes may take: the supervisor can do nothing else meanwhile."""
+"""How much processor time a look at all processes may take: what they have changes meanwhile."""
 _CHUNK = 1 << 16
 _ALL = 1 << 13
 """How much of a file is read at once if all of it is needed: the kernel gives no more than about a page at a time."""
@@ -38,33 +36,20 @@ class TooMuchError(Exception):
     """There is too much to look at."""
 
 
-class LookEndedError(Exception):
-    """The look has taken long, and there is something else to do now."""
-
-
 class Proc:
     """The processes in the open folder `descriptor`. Any method raises TooMuchError if a look takes too long.
 
-    It raises LookEndedError in a look that takes long if `is_over` says that it is not needed any more.
     `is_at_rest` while all of them are stopped: then none starts, ends or gets other files.
     """
 
-    def __init__(self, descriptor: int, is_over: Callable[[], bool] = lambda: False) -> None:
+    def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
         self.is_at_rest = False
-        self.is_over = is_over
         self._until = 0.0
-        self._waiting = Waiting()
-        self._left: Iterable[Left] = ()
 
-    def look(self, left: Iterable[Left] | None = None) -> None:
-        """Begin to look at all processes, which may not take more of what is `left` while the look has to wait.
-
-        Unless that is given, it is the same as in the look before.
-        """
-        self._left = self._left if left is None else left
-        self._until = time.process_time() + _LOOK_SECONDS
-        self._waiting = Waiting(self._left, self.how_many)
+    def look(self) -> None:
+        """Begin to look at all processes, in the thread that calls this."""
+        self._until = time.thread_time() + _LOOK_SECONDS
 
     def processes(self) -> Iterator[str]:
         """Yield the names of all processes, also of those that start meanwhile."""
@@ -245,13 +230,8 @@ class Proc:
             os.close(file)
 
     def _check(self) -> None:
-        if time.process_time() > self._until:
+        if time.thread_time() > self._until:
             raise TooMuchError
-        if self._waiting.is_noticed():
-            if self.is_over():
-                raise LookEndedError
-            if self._waiting.is_too_long():
-                raise TooMuchError
 
 
 def status_line(text: bytes, name: str) -> bytes:

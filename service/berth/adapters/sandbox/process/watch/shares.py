@@ -25,45 +25,48 @@ _AGAIN_SECONDS = 0.5
 """When a crowd is looked at again. What it starts is like what started it; a process may have been missed."""
 
 
-class Shares:
-    """The shares of the process `first`, and of all that it started; a guest has sessions and threads of its own."""
+class Sessions:
+    """Counts the sessions and threads that looks find; a guest has some of its own, of which there may be many."""
 
-    def __init__(self, first: int, *, is_guest: bool) -> None:
-        self._first = first
+    def __init__(self, *, is_guest: bool) -> None:
+        self.found: set[bytes] = set()
+        self.threads = 0
         self._is_guest = is_guest
-        self._few = _FEW_OF_GUEST if is_guest else _FEW
-        self._sessions: set[bytes] = set()
-        self._before: set[bytes] = set()
-        self._known: set[bytes] = set()
         self._new: deque[int] = deque(maxlen=_LOOKS)
+        self._noted: set[bytes] = set()
         self._threads = 0
-        self._next_crowd = 0.0
 
-    def begin(self, processes: int) -> None:
-        """Begin to look at all processes, of which there are so many."""
-        self._sessions = set()
-        self._threads = processes
-        self._put_crowd_last()  # before the look at all that they have, which takes longer
+    def begin(self) -> None:
+        """Begin to look at all processes."""
+        self._noted, self._threads = set(), 0
 
     def note(self, session: bytes, threads: int) -> None:
         """Note the session of a process, and how many threads it has. TooMuchError if there are too many sessions."""
-        self._sessions.add(session)
-        self._threads += threads - 1
-        if not self._is_guest and len(self._sessions) > _MAX_SESSIONS:
+        self._noted.add(session)
+        self._threads += threads
+        if not self._is_guest and len(self._noted) > _MAX_SESSIONS:
             raise TooMuchError
 
     def end(self) -> None:
-        """See to the shares of what was found. TooMuchError if the last looks have found too many new sessions."""
-        self._put_crowd_last()
-        self._new.append(len(self._sessions - self._before))
-        self._before = self._sessions
+        """Say what was found. TooMuchError if the last looks have found too many new sessions."""
+        self._new.append(len(self._noted - self.found))
+        self.found, self.threads = self._noted, self._threads
         if not self._is_guest and sum(self._new) > _MAX_NEW:
             raise TooMuchError
-        if self._sessions <= self._known or len(self._shared()) >= len(self._sessions):
-            self._known = self._sessions
 
-    def _put_crowd_last(self) -> None:
-        if self._threads <= self._few or time.monotonic() < self._next_crowd:
+
+class Shares:
+    """The shares of the process `first`, and of all that it started; only as long as it has not ended."""
+
+    def __init__(self, first: int, *, is_guest: bool) -> None:
+        self._first = first
+        self._few = _FEW_OF_GUEST if is_guest else _FEW
+        self._next_crowd = 0.0
+        self._known: set[bytes] = set()
+
+    def put_crowd_last(self, how_many: int) -> None:
+        """Have so many processes and threads run when nothing else wants to; it is much shorter than a look."""
+        if how_many <= self._few or time.monotonic() < self._next_crowd:
             return
         changed = 0
         for process in linux.descendants(self._first):
@@ -71,6 +74,11 @@ class Shares:
                 changed += sum(linux.put_last(thread) for thread in linux.threads(process))
         if not changed:
             self._next_crowd = time.monotonic() + _AGAIN_SECONDS
+
+    def give(self, sessions: set[bytes]) -> None:
+        """Give small shares to sessions that looks have found."""
+        if not sessions <= self._known and len(self._shared()) >= len(sessions):
+            self._known = sessions
 
     def _shared(self) -> set[int]:
         """Return the sessions that have a small share now; the kernel may allow the rest only later."""

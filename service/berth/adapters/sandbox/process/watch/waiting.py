@@ -5,7 +5,7 @@ disk. A command could also keep looks waiting to exceed its limits unseen: then 
 """
 
 import os
-import resource
+import threading
 import time
 from collections.abc import Callable, Iterable
 
@@ -13,8 +13,6 @@ Left = tuple[Callable[[], int], int]
 """What tells how much of something the machine has left, and how much of it a command may have."""
 
 _ALL = 1 << 13
-_NOTICED_SECONDS = 0.1
-"""For how long a look may go on although it is not needed any more."""
 _LONG_SECONDS = 0.5
 """For how long a look may wait whatever the command does meanwhile."""
 _MAX_SECONDS, _FEW = 5.0, 64
@@ -27,7 +25,7 @@ _AGAIN_SECONDS = 0.05
 
 
 class Waiting:
-    """How long this process has waited since it was made, without the time in which it waited for a processor.
+    """How long the thread that makes this has waited since then, without the time in which it waited for a processor.
 
     A long wait is too long once the machine has lost as much of what is `left` as a command may have, or if there are
     many processes, which `how_many` tells.
@@ -35,20 +33,14 @@ class Waiting:
 
     def __init__(self, left: Iterable[Left] = (), how_many: Callable[[], int] = lambda: 0) -> None:
         self._how_many = how_many
-        self._begun, self._ran, self._waits = time.monotonic(), _ran_or_could(), _waits()
+        self._thread = f"/proc/self/task/{threading.get_native_id()}"
+        self._begun, self._ran, self._waits = time.monotonic(), self._ran_or_could(), self._how_often()
         self._least = [(measure, measure() - most) for measure, most in left]
-        self._next = 0.0
-
-    def is_noticed(self) -> bool:
-        """Return whether so much time has passed, for whatever reason, that something else may have to be done."""
-        return time.monotonic() - self._begun > _NOTICED_SECONDS
 
     def is_too_long(self) -> bool:
-        """Return whether it has waited for so long that it may miss what is taken."""
-        now = time.monotonic()
-        if now < self._next or not self._has_waited(_LONG_SECONDS):
+        """Return, to another thread, whether this one has waited for so long that it may miss what is taken."""
+        if not self._has_waited(_LONG_SECONDS):
             return False
-        self._next = now + _AGAIN_SECONDS
         if self._how_many() > _FEW:
             return True
         return any(measure() <= least for measure, least in self._least) or self._has_waited(_MAX_SECONDS)
@@ -57,9 +49,27 @@ class Waiting:
         """Return whether it was more than that; never where the kernel does not tell."""
         passed = time.monotonic() - self._begun
         # Without any wait, the machine itself has paused.
-        if passed <= seconds or self._waits == _waits() or self._ran is None or (ran := _ran_or_could()) is None:
+        if passed <= seconds or self._waits == self._how_often():
+            return False
+        if self._ran is None or (ran := self._ran_or_could()) is None:
             return False
         return passed - (ran - self._ran) > seconds
+
+    def _ran_or_could(self) -> float | None:
+        """Return for how many seconds the thread has run, or could have, had there been a processor for it."""
+        try:
+            ran, waited, _ = self._read("schedstat").split()
+        except (OSError, ValueError):
+            return None
+        return (int(ran) + int(waited)) / 1e9
+
+    def _how_often(self) -> bytes:
+        """Return how often the thread has waited for something other than a processor."""
+        return self._read("status").partition(b"\nvoluntary_ctxt_switches:")[2].partition(b"\n")[0]
+
+    def _read(self, name: str) -> bytes:
+        with open(f"{self._thread}/{name}", "rb", buffering=0) as file:
+            return file.read(_ALL)
 
 
 def available_bytes() -> int:
@@ -73,18 +83,3 @@ def free_bytes(folder: int) -> int:
     """Return how much room there is on the file system of an open folder."""
     info = os.fstatvfs(folder)
     return info.f_bfree * info.f_frsize
-
-
-def _waits() -> int:
-    """Return how often this process has waited for something other than a processor."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw
-
-
-def _ran_or_could() -> float | None:
-    """Return for how many seconds this process has run, or could have, had there been a processor for it."""
-    try:
-        with open("/proc/self/schedstat", "rb", buffering=0) as file:
-            ran, waited, _ = file.read(_ALL).split()
-    except (OSError, ValueError):
-        return None
-    return (int(ran) + int(waited)) / 1e9

@@ -1,28 +1,29 @@
 """Watches what all processes of a sandbox together use, from outside, and says which limit they exceed.
 
-What cannot be watched in time, since there is so much of it, exceeds the limit: the supervisor has to end the command
-at its timeout, or when Berth is gone.
+What cannot be watched in time, since there is so much of it, exceeds the limit.
 """
 
 import os
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from typing import Any
 
 from berth.adapters.sandbox.process.changes import used
 from berth.adapters.sandbox.process.watch.disk import Disk
+from berth.adapters.sandbox.process.watch.looks import Looks
 from berth.adapters.sandbox.process.watch.memory import GuestMemory, Memory
-from berth.adapters.sandbox.process.watch.proc import LookEndedError, Proc, TooMuchError
-from berth.adapters.sandbox.process.watch.shares import Shares
-from berth.adapters.sandbox.process.watch.waiting import available_bytes, free_bytes
+from berth.adapters.sandbox.process.watch.proc import Proc, TooMuchError
+from berth.adapters.sandbox.process.watch.shares import Sessions, Shares
+from berth.adapters.sandbox.process.watch.waiting import Left, Waiting, available_bytes, free_bytes
 
 _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _IN_MEMORY = ("tmp", "dev/shm")
 _DISK_SECONDS = 0.1
 _DISK_SHARE = 4
 """Looking through the files takes at most one part in five of the time."""
+_ENDING_SECONDS = 2.0
+"""How long a look may go on once all processes have been stopped."""
 _UNSEEN_SECONDS = 0.005
 """How long processes may run in all without a look at them, which takes as long as a short program."""
 
@@ -30,25 +31,19 @@ _UNSEEN_SECONDS = 0.005
 class Watch:
     """The processes of one sandbox; `init` is its first one, `top` the open folder that it writes to.
 
-    If it `runs_guest`, its processes are those of the kernel of a guest. A look that takes long ends once `is_over`.
+    If it `runs_guest`, its processes are those of the kernel of a guest.
     """
 
-    def __init__(
-        self,
-        init: int,
-        limits: dict[str, Any],
-        top: int,
-        *,
-        runs_guest: bool,
-        is_over: Callable[[], bool] = lambda: False,
-    ) -> None:
+    def __init__(self, init: int, limits: dict[str, Any], top: int, *, runs_guest: bool) -> None:
         self._init = init
-        self._has_to_end = is_over
         self._runs_guest = runs_guest
         self._limits = limits
         self._top = top
+        self._looks = Looks(self._look)
+        self._looking_at = "memory"
+        self._waiting: Waiting | None = None
         self._proc: Proc | None = None
-        self._next_disk = 0.0
+        self._next_look = self._next_disk = 0.0
         self._unseen_seconds = 0.0
 
     @property
@@ -57,8 +52,34 @@ class Watch:
         proc = self._opened()
         return None if proc is None else proc.descriptor
 
+    @property
+    def descriptor(self) -> int:
+        """It becomes readable when a look has ended."""
+        return self._looks.descriptor
+
+    def begin_look(self) -> None:
+        """Begin a look, unless one goes on, or looks would take more than half of the time."""
+        if self._opened() is not None and not self._looks.is_looking and time.monotonic() >= self._next_look:
+            self._waiting = None
+            self._looks.begin()
+
+    def found(self) -> str | None:
+        """Return the outcome if the last look has found a limit exceeded, or waits for too long."""
+        is_stuck = self._looks.is_looking and self._waiting is not None and self._waiting.is_too_long()
+        return self._looking_at if is_stuck else self._looks.found()
+
+    def see_to_shares(self) -> None:
+        """See to it that the processes have small shares of the processor; not once they have been killed."""
+        if (proc := self._opened()) is not None:
+            self._shares.put_crowd_last(max(proc.how_many(), self._sessions.threads))
+            self._shares.give(self._sessions.found)
+
+    def is_looking(self) -> bool:
+        """Return whether a look goes on, now that all processes have been stopped, for longer than it should."""
+        return not self._looks.has_ended_within(_ENDING_SECONDS)
+
     def exceeded_at_rest(self, limits: dict[str, Any], *, ran: float) -> str | None:
-        """Return the outcome if `limits` are exceeded now that all processes have been stopped.
+        """Return the outcome if `limits` are exceeded now that all processes have been stopped, and no look goes on.
 
         They `ran` for so many seconds since they were stopped before. What little memory they can have taken in
         milliseconds, or have in files without a name, is seen with what they take later.
@@ -67,22 +88,23 @@ class Watch:
         self._next_disk = 0.0
         if (proc := self._opened()) is None:
             return None
+        if (exceeded := self._looks.found()) is not None:
+            return exceeded
         proc.is_at_rest = True
         self._unseen_seconds += ran
         if self._unseen_seconds >= _UNSEEN_SECONDS:
-            self._unseen_seconds, exceeded = 0.0, self.exceeded()
+            self._unseen_seconds, exceeded = 0.0, self._look()
         else:
             exceeded = "disk" if self._is_over(*used(self._top)) else None
         self._disk.rest()
         return exceeded
 
-    def go_on(self, limits: dict[str, Any], is_over: Callable[[], bool]) -> None:
-        """Apply other limits, and end looks otherwise, from now on, when the processes are about to run again."""
+    def go_on(self, limits: dict[str, Any]) -> None:
+        """Apply other limits from now on, when the processes are about to run again."""
         self._limits = limits
-        self._has_to_end = is_over
         self._next_disk = 0.0
         if self._proc is not None:
-            self._proc.is_at_rest, self._proc.is_over = False, is_over
+            self._proc.is_at_rest = False
             self._disk.go_on()
 
     def has_mapped_files(self, name: str) -> bool:
@@ -91,36 +113,31 @@ class Watch:
         if proc is None:
             return False
         proc.look()
-        with suppress(TooMuchError, LookEndedError):
+        with suppress(TooMuchError):
             return self._memory.writes_files(name)
         return True
 
-    def exceeded(self) -> str | None:
-        """Return the outcome if the memory or the disk limit is exceeded."""
-        with suppress(LookEndedError):
-            return self._exceeded()
-        return None
+    def _look(self) -> str | None:
+        """Look at all processes once, and return the outcome if a limit is exceeded."""
+        begun = time.monotonic()
+        try:
+            return None if self._proc is None else self._exceeded(self._proc)
+        finally:
+            self._next_look = 2 * time.monotonic() - begun
 
-    def _exceeded(self) -> str | None:
-        proc = self._opened()
-        if proc is None:
-            return None
-        of_disk = partial(free_bytes, self._top)
-        proc.look([(available_bytes, self._limits["memory_bytes"]), (of_disk, self._limits["disk_bytes"])])
-        self._shares.begin(proc.how_many())
-        looking_at = "memory"
+    def _exceeded(self, proc: Proc) -> str | None:
+        memory_bytes, disk_bytes = self._limits["memory_bytes"], self._limits["disk_bytes"]
+        left: list[Left] = [(available_bytes, memory_bytes), (partial(free_bytes, self._top), disk_bytes)]
+        self._looking_at, self._waiting = "memory", Waiting(left, proc.how_many)
+        proc.look()
+        self._sessions.begin()
         with suppress(TooMuchError):
-            if self._memory.used(self._limits["memory_bytes"]) > self._limits["memory_bytes"]:
-                return looking_at
-            self._shares.end()
-            looking_at = "disk"
-            return looking_at if self._is_disk_full() else None
-        return looking_at
-
-    def put_crowd_last(self) -> None:
-        """Have many processes run when nothing else wants to; it is much shorter than a look at all they have."""
-        if (proc := self._opened()) is not None:
-            self._shares.begin(proc.how_many())
+            if self._memory.used(memory_bytes) > memory_bytes:
+                return self._looking_at
+            self._sessions.end()
+            self._looking_at = "disk"
+            return self._looking_at if self._is_disk_full() else None
+        return self._looking_at
 
     def _opened(self) -> Proc | None:
         """Open what is watched; it is there when the sandbox has been set up."""
@@ -131,11 +148,12 @@ class Watch:
             if os.stat(f"{root}/proc").st_dev == os.stat("/proc").st_dev:
                 return None
             mounts = [os.open(f"{root}/{name}", _OPEN) for name in _IN_MEMORY]
-            proc = Proc(os.open(f"{root}/proc", _OPEN), self._has_to_end)
+            proc = Proc(os.open(f"{root}/proc", _OPEN))
         except OSError:
             return None
         self._shares = Shares(self._init, is_guest=self._runs_guest)
-        self._memory = (GuestMemory if self._runs_guest else Memory)(proc, mounts, self._shares)
+        self._sessions = Sessions(is_guest=self._runs_guest)
+        self._memory = (GuestMemory if self._runs_guest else Memory)(proc, mounts, self._sessions)
         self._disk = Disk(self._top, proc, self._memory, runs_guest=self._runs_guest)
         self._proc = proc
         return proc
