@@ -80,6 +80,7 @@ def test_the_key_is_not_printed_into_pipes(tmp_path: Path) -> None:
         line = berth.errors[berth.errors.index("curl ") :].partition("\n\n")[0]
         answer = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=True, timeout=60)
         assert json.loads(answer.stdout)["name"] == "my-container"
+        assert "Run Python" not in berth.errors  # no commands are run here
         berth.end(signal.SIGTERM)
         assert key not in berth.errors
 

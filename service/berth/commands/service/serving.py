@@ -130,4 +130,5 @@ def _banner(ready: Ready, config: Config, *, show_key: bool) -> str:
         virtual_key=ready.virtual_key if show_key else None,
         key_file=config.data_dir / FIRST_KEY if ready.virtual_key else None,
         is_open=config.auth.mode == "none",
+        runs_code=config.exec.driver != "off",
     )
