@@ -2,6 +2,7 @@
 
 import os
 import select
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -131,6 +132,16 @@ def test_a_long_wait_need_not_end_a_look(tmp_path: Path, monkeypatch: pytest.Mon
         wait_until(lambda: look._has_waited(0.2))
         assert not look.is_too_long()
     os.close(folder)
+
+
+def test_a_wait_for_another_thread_does_not_count(tmp_path: Path) -> None:
+    """As long as the first thread of the process runs, or has no processor, the look may only have waited for that."""
+    with waiting_look(tmp_path, [], 1) as look:
+        wait_until(lambda: look._has_waited(0.0))
+        most = time.monotonic() - look._begun + 0.2
+        until = time.thread_time() + 0.4
+        while time.thread_time() < until:
+            assert not look._has_waited(most)
 
 
 def test_a_look_that_goes_on_has_found_nothing() -> None:

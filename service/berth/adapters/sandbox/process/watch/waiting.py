@@ -13,6 +13,7 @@ Left = tuple[Callable[[], int], int]
 """What tells how much of something the machine has left, and how much of it a command may have."""
 
 _ALL = 1 << 13
+_FIRST = "/proc/self"
 _LONG_SECONDS = 0.5
 """For how long a look may wait whatever the command does meanwhile."""
 _MAX_SECONDS, _FEW = 5.0, 64
@@ -27,6 +28,8 @@ _AGAIN_SECONDS = 0.05
 class Waiting:
     """How long the thread that makes this has waited since then, without the time in which it waited for a processor.
 
+    Nor does the time count in which the first thread of the process ran, or waited for a processor: Python has one
+    thread run at a time.
     A long wait is too long once the machine has lost as much of what is `left` as a command may have, or if there are
     many processes, which `how_many` tells.
     """
@@ -56,30 +59,28 @@ class Waiting:
         return passed - (ran - self._ran) > seconds
 
     def _ran_or_could(self) -> float | None:
-        """Return for how many seconds the thread has run, or could have, had there been a processor for it."""
+        """Return for how many seconds both threads have run, or could have, had there been a processor for them."""
         try:
-            ran, waited, _ = self._read("schedstat").split()
+            return sum(sum(map(int, _read(f"{at}/schedstat").split()[:2])) for at in {_FIRST, self._thread}) / 1e9
         except (OSError, ValueError):
             return None
-        return (int(ran) + int(waited)) / 1e9
 
     def _how_often(self) -> bytes:
         """Return how often the thread has waited for something other than a processor."""
-        return self._read("status").partition(b"\nvoluntary_ctxt_switches:")[2].partition(b"\n")[0]
-
-    def _read(self, name: str) -> bytes:
-        with open(f"{self._thread}/{name}", "rb", buffering=0) as file:
-            return file.read(_ALL)
+        return _read(f"{self._thread}/status").partition(b"\nvoluntary_ctxt_switches:")[2].partition(b"\n")[0]
 
 
 def available_bytes() -> int:
     """Return how much memory the machine could still give to programs."""
-    with open("/proc/meminfo", "rb", buffering=0) as file:
-        text = file.read(_ALL)
-    return int(text.partition(b"MemAvailable:")[2].split(maxsplit=1)[0]) << 10
+    return int(_read("/proc/meminfo").partition(b"MemAvailable:")[2].split(maxsplit=1)[0]) << 10
 
 
 def free_bytes(folder: int) -> int:
     """Return how much room there is on the file system of an open folder."""
     info = os.fstatvfs(folder)
     return info.f_bfree * info.f_frsize
+
+
+def _read(path: str) -> bytes:
+    with open(path, "rb", buffering=0) as file:
+        return file.read(_ALL)
