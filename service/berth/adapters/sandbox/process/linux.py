@@ -189,7 +189,7 @@ def threads(process: int) -> list[int]:
 
 
 def children(process: int) -> list[int]:
-    """Return the children of a process, which has one thread, also those that have ended."""
+    """Return the children of the first thread of a process, also those that have ended."""
     try:
         return _listed_children(process, process)
     except ProcessLookupError:
