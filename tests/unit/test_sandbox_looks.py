@@ -2,12 +2,15 @@
 
 import os
 import select
+import subprocess
+import sys
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
-from itertools import count
+from itertools import count, product
 from pathlib import Path
 from queue import Queue
 
@@ -20,6 +23,7 @@ from berth.adapters.sandbox.process.watch.forks import Forks
 from berth.adapters.sandbox.process.watch.looks import Looks
 from berth.adapters.sandbox.process.watch.proc import Proc, TooMuchError
 from berth.adapters.sandbox.process.watch.waiting import Left, Waiting
+from berth.adapters.sandbox.process.watch.watch import Watch
 from support.clients.polling import wait_until
 
 MEBIBYTE = 1 << 20
@@ -160,6 +164,51 @@ def test_a_look_that_goes_on_has_found_nothing() -> None:
             assert looks.found() == answer
     finally:
         os.close(looks.descriptor)
+
+
+def test_a_look_needs_no_further_thread() -> None:
+    """A command may use up all that Berth may start: what watches it is there before."""
+    before = threading.active_count()
+    looks = Looks(lambda: None)
+    assert threading.active_count() == before + 1
+    looks.begin()
+    assert looks.has_ended_within(10)
+    assert threading.active_count() == before + 1
+    os.close(looks.descriptor)
+
+
+@contextmanager
+def watched_process(root: Path, **limits: int) -> Iterator[tuple[Watch, int]]:
+    """Watch a process that sees the folders of a sandbox in `root`; return where it may write, too."""
+    for name in ("proc", "tmp", "dev/shm", "written"):
+        (root / name).mkdir(parents=True)
+    source = f"import os, signal; os.chroot({os.fspath(root)!r}); os.write(1, b'x'); signal.pause()"
+    with subprocess.Popen([sys.executable, "-c", source], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.read(1) == b"x"
+        top = os.open(root / "written", os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            yield Watch(process.pid, limits, top, runs_guest=False), top
+        finally:
+            os.close(top)
+            process.kill()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give a process another root")
+def test_looks_and_their_supervisor_list_folders_independently(tmp_path: Path) -> None:
+    """Whoever lists an open folder moves a position that all its copies have, so another one would miss entries."""
+    with watched_process(tmp_path, memory_bytes=1 << 60, disk_bytes=1 << 60, files=2999) as (watch, top):
+        for folder, name in product(("proc", "written"), range(3000)):
+            (tmp_path / folder / f"entry-{name}").touch()
+        assert watch.proc is not None
+        with os.scandir(watch.proc) as processes, os.scandir(top) as entries:
+            names = [[next(listed).name] for listed in (processes, entries)]  # and as much as is read at once
+            watch.begin_look()
+            assert select.select([watch.descriptor], [], [], 10)[0]
+            assert watch.found() == "disk"
+            for found, listed in zip(names, (processes, entries), strict=True):
+                found.extend(entry.name for entry in listed)
+                assert len(found) == len(set(found)) == 3000
 
 
 def test_the_end_of_a_look_is_told() -> None:

@@ -94,10 +94,10 @@ class Supervision:
             poll.unregister(self._child.pipes.status)
             self._outcome = self._outcome or "exit"
         elif self._child.init is not None and self._watch is None:
+            if self.proxy is not None:
+                bridge(self._child.init, self.proxy)  # which forks, before there is another thread
             self._watch = Watch(self._child.init, self._limits, self._top, runs_guest=self._child.runs_guest)
             poll.register(self._watch.descriptor, select.POLLIN)
-            if self.proxy is not None:
-                bridge(self._child.init, self.proxy)
             self._child.release(self._child.init)
 
     def _read_output(self, poll: "select.poll", descriptor: int) -> None:

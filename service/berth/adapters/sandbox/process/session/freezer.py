@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from berth.adapters.sandbox.process.watch.proc import status_line
+from berth.adapters.sandbox.process.watch.proc import process_names, status_line
 
 INIT, INTERPRETER = "1", "2"
 """The ids of processes in the sandbox: bwrap's own, and the one that it started."""
@@ -81,7 +81,7 @@ class Freezer:
 
     def _kill_others(self) -> bool:
         """Kill all other processes; return whether there were any."""
-        others = [name for name in os.listdir(self._proc) if name.isdigit() and name not in {INIT, INTERPRETER}]
+        others = [name for name in process_names(self._proc) if name not in {INIT, INTERPRETER}]
         # The first thread of a process may have ended while others run. What is gone may have started others.
         living = [name for name in others if not self._has_ended(name)]
         for name in living:

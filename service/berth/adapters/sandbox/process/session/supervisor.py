@@ -119,9 +119,9 @@ class Session:
                 self.link.send(FAILED, self.child.pipes.read(self.child.pipes.stderr, _MAX_REPORT) or b"it ended early")
             return False
         if self.child.init is not None and self.watch is None:
-            self.watch = Watch(self.child.init, self.limits, self.top, runs_guest=self.child.runs_guest)
             if self.proxy is not None:
-                bridge(self.child.init, self.proxy)
+                bridge(self.child.init, self.proxy)  # which forks, before there is another thread
+            self.watch = Watch(self.child.init, self.limits, self.top, runs_guest=self.child.runs_guest)
             self.child.release(self.child.init)
         return True
 

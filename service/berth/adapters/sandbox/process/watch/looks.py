@@ -17,6 +17,7 @@ class Looks:
         self.descriptor = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._look = look
         self._thread = ThreadPoolExecutor(1)
+        self._thread.submit(lambda: None)  # so it starts now: later there may be no room for it
         self._begun: Future[str | None] | None = None
 
     @property

@@ -53,11 +53,7 @@ class Proc:
 
     def processes(self) -> Iterator[str]:
         """Yield the names of all processes, also of those that start meanwhile."""
-        return self._all(lambda: [name for name in os.listdir(self.descriptor) if name.isdigit()])
-
-    def how_many(self) -> int:
-        """Return how many processes there are at the moment."""
-        return sum(name.isdigit() for name in os.listdir(self.descriptor))
+        return self._all(lambda: process_names(self.descriptor))
 
     def threads(self, process: str) -> Iterator[str]:
         """Yield the threads of a process, each as `process/task/thread`, like processes; none if it has ended."""
@@ -232,6 +228,11 @@ class Proc:
     def _check(self) -> None:
         if time.thread_time() > self._until:
             raise TooMuchError
+
+
+def process_names(folder: int) -> list[str]:
+    """Return the names of the processes in an open folder. Threads need one each: a list moves its position."""
+    return [name for name in os.listdir(folder) if name.isdigit()]
 
 
 def status_line(text: bytes, name: str) -> bytes:

@@ -13,7 +13,7 @@ from berth.adapters.sandbox.process.changes import used
 from berth.adapters.sandbox.process.watch.disk import Disk
 from berth.adapters.sandbox.process.watch.looks import Looks
 from berth.adapters.sandbox.process.watch.memory import GuestMemory, Memory
-from berth.adapters.sandbox.process.watch.proc import Proc, TooMuchError
+from berth.adapters.sandbox.process.watch.proc import Proc, TooMuchError, process_names
 from berth.adapters.sandbox.process.watch.shares import Sessions, Shares
 from berth.adapters.sandbox.process.watch.waiting import Left, Waiting, available_bytes, free_bytes
 
@@ -31,17 +31,18 @@ _UNSEEN_SECONDS = 0.005
 class Watch:
     """The processes of one sandbox; `init` is its first one, `top` the open folder that it writes to.
 
-    If it `runs_guest`, its processes are those of the kernel of a guest.
+    If it `runs_guest`, its processes are those of the kernel of a guest. What looks list, they have opened themselves.
     """
 
     def __init__(self, init: int, limits: dict[str, Any], top: int, *, runs_guest: bool) -> None:
         self._init = init
         self._runs_guest = runs_guest
         self._limits = limits
-        self._top = top
+        self._top, self._own_top = top, os.open(".", _OPEN, dir_fd=top)
         self._looks = Looks(self._look)
         self._looking_at = "memory"
         self._waiting: Waiting | None = None
+        self._folder = -1
         self._proc: Proc | None = None
         self._next_look = self._next_disk = 0.0
         self._unseen_seconds = 0.0
@@ -49,8 +50,7 @@ class Watch:
     @property
     def proc(self) -> int | None:
         """The open folder /proc of the sandbox, None until the sandbox has been set up."""
-        proc = self._opened()
-        return None if proc is None else proc.descriptor
+        return None if self._opened() is None else self._folder
 
     @property
     def descriptor(self) -> int:
@@ -70,8 +70,8 @@ class Watch:
 
     def see_to_shares(self) -> None:
         """See to it that the processes have small shares of the processor; not once they have been killed."""
-        if (proc := self._opened()) is not None:
-            self._shares.put_crowd_last(max(proc.how_many(), self._sessions.threads))
+        if self._opened() is not None:
+            self._shares.put_crowd_last(max(self._how_many(), self._sessions.threads))
             self._shares.give(self._sessions.found)
 
     def is_looking(self) -> bool:
@@ -127,8 +127,8 @@ class Watch:
 
     def _exceeded(self, proc: Proc) -> str | None:
         memory_bytes, disk_bytes = self._limits["memory_bytes"], self._limits["disk_bytes"]
-        left: list[Left] = [(available_bytes, memory_bytes), (partial(free_bytes, self._top), disk_bytes)]
-        self._looking_at, self._waiting = "memory", Waiting(left, proc.how_many)
+        left: list[Left] = [(available_bytes, memory_bytes), (partial(free_bytes, self._own_top), disk_bytes)]
+        self._looking_at, self._waiting = "memory", Waiting(left, self._how_many)
         proc.look()
         self._sessions.begin()
         with suppress(TooMuchError):
@@ -148,15 +148,18 @@ class Watch:
             if os.stat(f"{root}/proc").st_dev == os.stat("/proc").st_dev:
                 return None
             mounts = [os.open(f"{root}/{name}", _OPEN) for name in _IN_MEMORY]
-            proc = Proc(os.open(f"{root}/proc", _OPEN))
+            self._folder, proc = os.open(f"{root}/proc", _OPEN), Proc(os.open(f"{root}/proc", _OPEN))
         except OSError:
             return None
         self._shares = Shares(self._init, is_guest=self._runs_guest)
         self._sessions = Sessions(is_guest=self._runs_guest)
         self._memory = (GuestMemory if self._runs_guest else Memory)(proc, mounts, self._sessions)
-        self._disk = Disk(self._top, proc, self._memory, runs_guest=self._runs_guest)
+        self._disk = Disk(self._own_top, proc, self._memory, runs_guest=self._runs_guest)
         self._proc = proc
         return proc
+
+    def _how_many(self) -> int:
+        return len(process_names(self._folder))
 
     def _is_disk_full(self) -> bool:
         begun = time.monotonic()
