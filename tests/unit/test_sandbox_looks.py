@@ -148,8 +148,8 @@ def test_a_wait_for_another_thread_does_not_count(tmp_path: Path) -> None:
             assert not look._has_waited(most)
 
 
-def test_a_look_that_goes_on_has_found_nothing() -> None:
-    """What the one before found is not what it finds, and its end can be waited for."""
+def test_what_a_look_finds_is_told_once() -> None:
+    """Nothing is known while it goes on, also not what the one before has found; its end can be waited for."""
     answers = Queue[str | None]()
     looks = Looks(answers.get)
     try:
@@ -161,7 +161,9 @@ def test_a_look_that_goes_on_has_found_nothing() -> None:
             assert looks.found() is None
             answers.put(answer)
             assert looks.has_ended_within(10)
+            assert looks.is_looking  # until what it has found is known
             assert looks.found() == answer
+            assert (looks.found(), looks.is_looking) == (None, False)
     finally:
         os.close(looks.descriptor)
 

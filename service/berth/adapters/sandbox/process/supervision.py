@@ -85,7 +85,7 @@ class Supervision:
         elif descriptor == pipes.stdin:
             pipes.feed(poll)
         elif self._watch is not None and descriptor == self._watch.descriptor:
-            self._look_at_found()
+            self._note_exceeded()
         else:
             self._read_output(poll, descriptor)
 
@@ -131,12 +131,12 @@ class Supervision:
         if now - self._begun >= self._limits["seconds"]:
             self._outcome = self._outcome or "timeout"
         if self._watch is not None:
-            self._look_at_found()
+            self._note_exceeded()
             self._watch.begin_look()
         if self._group.ran_out_of_memory():
             self._outcome = "memory"
 
-    def _look_at_found(self) -> None:
+    def _note_exceeded(self) -> None:
         """End the command if a look has found a reason."""
         self._outcome = (self._watch and self._watch.found()) or self._outcome
 

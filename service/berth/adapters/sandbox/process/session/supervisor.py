@@ -174,7 +174,7 @@ class Program(Supervision):
     def _is_stopped(self) -> bool:
         """Stop the session until the next program, or end it; return whether it is stopped and within its limits."""
         freezer = self._freezer()
-        is_stopped = not self._is_over and freezer is not None and freezer.stop() and not self._watch.is_looking()
+        is_stopped = not self._is_over and freezer is not None and freezer.stop() and self._watch.has_ended_look()
         if is_stopped:
             ran = time.monotonic() - self._begun
             self._outcome = self._watch.exceeded_at_rest(self._limits, ran=ran) or self._outcome
@@ -265,12 +265,12 @@ class Program(Supervision):
             if now >= self._deadline:
                 self._end(self._interrupted_for)
         if now > self._begun + _FIRST_LOOK_SECONDS:
-            self._look_at_found()
+            self._note_exceeded()
             self._watch.begin_look()
         if self._group.ran_out_of_memory():
             self._end("memory")
 
-    def _look_at_found(self) -> None:
+    def _note_exceeded(self) -> None:
         if (exceeded := self._watch.found()) is not None:
             self._end(exceeded)
 

@@ -22,19 +22,22 @@ class Looks:
 
     @property
     def is_looking(self) -> bool:
-        """Return whether a look has been begun that has not ended yet."""
-        return self._begun is not None and not self._begun.done()
+        """Return whether a look has been begun of which nothing is known yet."""
+        return self._begun is not None
 
     def begin(self) -> None:
-        """Begin a look; the one before has ended."""
+        """Begin a look; what the one before has found is known."""
         self._begun = self._thread.submit(self._look)
         self._begun.add_done_callback(lambda _: os.eventfd_write(self.descriptor, 1))
 
     def found(self) -> str | None:
-        """Return what the last look has found; None if it has not ended yet."""
+        """Return, once, what a look has found that has ended."""
         with suppress(BlockingIOError):
             os.eventfd_read(self.descriptor)
-        return self._begun.result() if self._begun is not None and self._begun.done() else None
+        if self._begun is None or not self._begun.done():
+            return None
+        ended, self._begun = self._begun, None
+        return ended.result()
 
     def has_ended_within(self, seconds: float) -> bool:
         """Wait for the end of a look; return whether it has come."""

@@ -21,8 +21,6 @@ _MAX_SECONDS, _FEW = 5.0, 64
 
 Many that fork keep one another from ending what others wait for: looks at bombs have waited for a minute.
 """
-_AGAIN_SECONDS = 0.05
-"""How often is looked at what the machine has left."""
 
 
 class Waiting:

@@ -64,9 +64,11 @@ class Watch:
             self._looks.begin()
 
     def found(self) -> str | None:
-        """Return the outcome if the last look has found a limit exceeded, or waits for too long."""
-        is_stuck = self._looks.is_looking and self._waiting is not None and self._waiting.is_too_long()
-        return self._looking_at if is_stuck else self._looks.found()
+        """Return the outcome if a look has found a limit exceeded, or waits for too long."""
+        found = self._looks.found()
+        if self._looks.is_looking and self._waiting is not None and self._waiting.is_too_long():
+            return self._looking_at
+        return found
 
     def see_to_shares(self) -> None:
         """See to it that the processes have small shares of the processor; not once they have been killed."""
@@ -74,9 +76,9 @@ class Watch:
             self._shares.put_crowd_last(max(self._how_many(), self._sessions.threads))
             self._shares.give(self._sessions.found)
 
-    def is_looking(self) -> bool:
-        """Return whether a look goes on, now that all processes have been stopped, for longer than it should."""
-        return not self._looks.has_ended_within(_ENDING_SECONDS)
+    def has_ended_look(self) -> bool:
+        """Wait for the end of a look when all processes have been stopped; return whether it has come."""
+        return self._looks.has_ended_within(_ENDING_SECONDS)
 
     def exceeded_at_rest(self, limits: dict[str, Any], *, ran: float) -> str | None:
         """Return the outcome if `limits` are exceeded now that all processes have been stopped, and no look goes on.
