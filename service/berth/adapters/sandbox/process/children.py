@@ -173,6 +173,8 @@ class Sandboxed:
         """Kill everything, and return when nothing is left."""
         if self.init is not None and self._init_handle is not None:
             linux.end_all(self.init, self._init_handle, _LARGE)
+            with suppress(ProcessLookupError):  # also if nothing can be said about what it started
+                signal.pidfd_send_signal(self._init_handle, signal.SIGKILL)
         # If bwrap has only just started the sandbox's first process, that one waits for it, and does not end with it.
         with suppress(ChildProcessError):
             while True:

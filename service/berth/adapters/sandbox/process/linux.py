@@ -127,7 +127,7 @@ def end_all(first: int, handle: int, large: int) -> None:
     """
     with suppress(OSError):
         namespace = os.stat(f"/proc/{first}/ns/pid")
-        signal.pidfd_send_signal(handle, signal.SIGKILL)
+        signal.pidfd_send_signal(handle, 0)
         killed: set[int] = set()
         for _ in range(_KILLS):
             if not (new := [process for process in descendants(first) if process not in killed]):
