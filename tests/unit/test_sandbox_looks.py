@@ -213,6 +213,23 @@ def test_looks_and_their_supervisor_list_folders_independently(tmp_path: Path) -
                 assert len(found) == len(set(found)) == 3000
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give a process another root")
+def test_what_cannot_be_looked_at_in_time_is_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also if it is found while the disk is looked at: nothing says that the command has written too much."""
+    with watched_process(tmp_path, memory_bytes=1 << 60, disk_bytes=1 << 60, files=10) as (watch, _):
+        put(tmp_path / "proc", "7")
+        assert watch.proc is not None
+
+        def look_at_disk() -> None:
+            monkeypatch.setattr(watched, "_LOOK_SECONDS", -1.0)
+            watch._begin()
+
+        monkeypatch.setattr(watch._disk, "_begin", look_at_disk)
+        watch.begin_look()
+        assert select.select([watch.descriptor], [], [], 10)[0]
+        assert watch.found() == "memory"
+
+
 def test_the_end_of_a_look_is_told() -> None:
     """A supervisor waits for it beside what its command writes."""
     looks = Looks(lambda: "memory")

@@ -150,10 +150,11 @@ def _end(process: int, namespace: os.stat_result, *, free: bool = False) -> None
     with suppress(OSError):
         handle = os.pidfd_open(process)
         try:
-            if os.path.samestat(os.stat(f"/proc/{process}/ns/pid"), namespace):
-                signal.pidfd_send_signal(handle, signal.SIGKILL)
-                if free:
-                    _libc.syscall(_MRELEASE, handle, 0)  # it came with Linux 5.15
+            if not os.path.samestat(os.stat(f"/proc/{process}/ns/pid"), namespace):
+                return
+            signal.pidfd_send_signal(handle, signal.SIGKILL)
+            if free:
+                _libc.syscall(_MRELEASE, handle, 0)  # it came with Linux 5.15
         finally:
             os.close(handle)
 

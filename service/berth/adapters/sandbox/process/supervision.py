@@ -130,7 +130,7 @@ class Supervision:
     def _tick(self, now: float) -> None:
         if now - self._begun >= self._limits["seconds"]:
             self._outcome = self._outcome or "timeout"
-        if self._watch is not None:
+        elif self._watch is not None:
             self._note_exceeded()
             self._watch.begin_look()
         if self._group.ran_out_of_memory():

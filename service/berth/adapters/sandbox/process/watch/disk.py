@@ -12,7 +12,7 @@ entries until it is not: what others write would count instead whenever a progra
 import os
 import platform
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import chain
 from typing import NamedTuple
 
@@ -46,10 +46,12 @@ class Used(NamedTuple):
 class Disk:
     """The disk of the processes in `proc`, with this `memory`: what they write beneath the open folder `top`.
 
+    `begin` begins a look at the processes, after one at the folders.
     If it `runs_guest`, the kernel of a guest, that has all files of its processes open.
     """
 
-    def __init__(self, top: int, proc: Proc, memory: Memory, *, runs_guest: bool) -> None:
+    def __init__(self, top: int, proc: Proc, memory: Memory, *, begin: Callable[[], None], runs_guest: bool) -> None:
+        self._begin = begin
         self._runs_guest = runs_guest
         self._holding = _HOLDING.get(platform.machine(), frozenset())
         self._fcntl = _FCNTL.get(platform.machine())
@@ -70,7 +72,7 @@ class Disk:
     def used(self) -> Used:
         """Return what is used now."""
         size, entries = used(self._top)
-        self._proc.look()  # reading the folders may have taken a while
+        self._begin()  # reading the folders may have taken a while
         unnamed, has_hidden = (self._unnamed_of_guest(), False) if self._runs_guest else self._unnamed()
         size, room = size + unnamed, _room(self._top)
         if has_hidden:

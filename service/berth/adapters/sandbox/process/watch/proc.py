@@ -231,7 +231,7 @@ class Proc:
 
 
 def process_names(folder: int) -> list[str]:
-    """Return the names of the processes in an open folder. Threads need one each: a list moves its position."""
+    """Return the names of the processes in an open folder, which no other thread may list: they share a position."""
     return [name for name in os.listdir(folder) if name.isdigit()]
 
 

@@ -26,8 +26,8 @@ Many that fork keep one another from ending what others wait for: looks at bombs
 class Waiting:
     """How long the thread that makes this has waited since then, without the time in which it waited for a processor.
 
-    Nor does the time count in which the first thread of the process ran, or waited for a processor: Python has one
-    thread run at a time.
+    The time in which the first thread of the process ran, or waited for a processor, does not count either: Python has
+    one thread run at a time.
     A long wait is too long once the machine has lost as much of what is `left` as a command may have, or if there are
     many processes, which `how_many` tells.
     """
@@ -59,7 +59,7 @@ class Waiting:
     def _ran_or_could(self) -> float | None:
         """Return for how many seconds both threads have run, or could have, had there been a processor for them."""
         try:
-            return sum(sum(map(int, _read(f"{at}/schedstat").split()[:2])) for at in {_FIRST, self._thread}) / 1e9
+            return sum(sum(map(int, _read(f"{at}/schedstat").split()[:2])) for at in (_FIRST, self._thread)) / 1e9
         except (OSError, ValueError):
             return None
 

@@ -31,7 +31,7 @@ _UNSEEN_SECONDS = 0.005
 class Watch:
     """The processes of one sandbox; `init` is its first one, `top` the open folder that it writes to.
 
-    If it `runs_guest`, its processes are those of the kernel of a guest. What looks list, they have opened themselves.
+    If it `runs_guest`, its processes are those of the kernel of a guest. Looks list folders that nothing else lists.
     """
 
     def __init__(self, init: int, limits: dict[str, Any], top: int, *, runs_guest: bool) -> None:
@@ -40,7 +40,6 @@ class Watch:
         self._limits = limits
         self._top, self._own_top = top, os.open(".", _OPEN, dir_fd=top)
         self._looks = Looks(self._look)
-        self._looking_at = "memory"
         self._waiting: Waiting | None = None
         self._folder = -1
         self._proc: Proc | None = None
@@ -65,9 +64,9 @@ class Watch:
 
     def found(self) -> str | None:
         """Return the outcome if a look has found a limit exceeded, or waits for too long."""
-        found = self._looks.found()
-        if self._looks.is_looking and self._waiting is not None and self._waiting.is_too_long():
-            return self._looking_at
+        found, waiting = self._looks.found(), self._waiting
+        if self._looks.is_looking and waiting is not None and waiting.is_too_long():
+            return "memory"
         return found
 
     def see_to_shares(self) -> None:
@@ -123,23 +122,29 @@ class Watch:
         """Look at all processes once, and return the outcome if a limit is exceeded."""
         begun = time.monotonic()
         try:
-            return None if self._proc is None else self._exceeded(self._proc)
+            return self._exceeded()
         finally:
             self._next_look = 2 * time.monotonic() - begun
 
-    def _exceeded(self, proc: Proc) -> str | None:
+    def _exceeded(self) -> str | None:
+        self._begin()
+        self._sessions.begin()
+        try:
+            if self._memory.used(self._limits["memory_bytes"]) > self._limits["memory_bytes"]:
+                return "memory"
+            self._sessions.end()
+            self._waiting = None  # what a disk takes is no wait for processes
+            return "disk" if self._is_disk_full() else None
+        except TooMuchError:
+            return "memory"
+
+    def _begin(self) -> None:
+        """Begin to look at the processes."""
         memory_bytes, disk_bytes = self._limits["memory_bytes"], self._limits["disk_bytes"]
         left: list[Left] = [(available_bytes, memory_bytes), (partial(free_bytes, self._own_top), disk_bytes)]
-        self._looking_at, self._waiting = "memory", Waiting(left, self._how_many)
-        proc.look()
-        self._sessions.begin()
-        with suppress(TooMuchError):
-            if self._memory.used(memory_bytes) > memory_bytes:
-                return self._looking_at
-            self._sessions.end()
-            self._looking_at = "disk"
-            return self._looking_at if self._is_disk_full() else None
-        return self._looking_at
+        self._waiting = Waiting(left, self._how_many)
+        if self._proc is not None:
+            self._proc.look()
 
     def _opened(self) -> Proc | None:
         """Open what is watched; it is there when the sandbox has been set up."""
@@ -156,7 +161,7 @@ class Watch:
         self._shares = Shares(self._init, is_guest=self._runs_guest)
         self._sessions = Sessions(is_guest=self._runs_guest)
         self._memory = (GuestMemory if self._runs_guest else Memory)(proc, mounts, self._sessions)
-        self._disk = Disk(self._own_top, proc, self._memory, runs_guest=self._runs_guest)
+        self._disk = Disk(self._own_top, proc, self._memory, begin=self._begin, runs_guest=self._runs_guest)
         self._proc = proc
         return proc
 
