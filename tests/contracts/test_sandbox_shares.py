@@ -121,5 +121,5 @@ def test_a_session_that_was_hidden_has_a_small_share(sandbox: Opened) -> None:
         "if os.fork() == 0: os.setsid(); os.execv('/tmp/sh', ['sh', '-c', count, later])\n"
         "print(os.wait()[1])"
     )
-    ran = sandbox.python(source, seconds=20)
+    ran = sandbox.python(source, seconds=20, disk_bytes=1 << 40)  # while it is hidden, what others write counts
     assert (ran.result.outcome, ran.stdout) == (Outcome.EXIT, b"0\n"), ran
