@@ -147,7 +147,7 @@ def test_a_wait_for_another_thread_does_not_count(tmp_path: Path) -> None:
             assert not look._has_waited(most)
 
 
-def test_what_a_look_finds_is_told_once() -> None:
+def test_what_a_look_finds_is_returned_once() -> None:
     """Nothing is known while it goes on, also not what the one before has found; its end can be waited for."""
     answers = Queue[str | None]()
     looks = Looks(answers.get)
@@ -198,7 +198,7 @@ def watched_process(root: Path, **limits: int) -> Iterator[tuple[Watch, int]]:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may give a process another root")
 def test_looks_and_their_supervisor_list_folders_independently(tmp_path: Path) -> None:
-    """Whoever lists an open folder moves a position that all its copies have, so another one would miss entries."""
+    """A list of an open folder moves a position that all copies of the descriptor have: others would miss entries."""
     with watched_process(tmp_path, memory_bytes=1 << 60, disk_bytes=1 << 60, files=2999) as (watch, top):
         for folder, name in product(("proc", "written"), range(3000)):
             (tmp_path / folder / f"entry-{name}").touch()
@@ -230,7 +230,7 @@ def test_what_cannot_be_looked_at_in_time_is_memory(tmp_path: Path, monkeypatch:
         assert watch.found() == "memory"
 
 
-def test_the_end_of_a_look_is_told() -> None:
+def test_the_end_of_a_look_can_be_waited_for() -> None:
     """A supervisor waits for it beside what its command writes."""
     looks = Looks(lambda: "memory")
     try:
